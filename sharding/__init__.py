@@ -1,0 +1,1 @@
+"""Shard sets: make them, prove them, read them. Imports no torch."""

@@ -1,0 +1,9 @@
+"""`python -m sharding`: the shard commands alone, on a machine without torch."""
+
+import sys
+
+from sharding.command import main
+from sharding.commands import COMMANDS
+
+if __name__ == "__main__":
+    sys.exit(main("python -m sharding", "Make, prove and look at shard sets.", COMMANDS))

@@ -1,0 +1,68 @@
+"""The commands that make, prove and look at shard sets."""
+
+from sharding.command import Command
+from sharding.config import (
+    IndexConfig,
+    InspectConfig,
+    ShardDiodeConfig,
+    ShardMegadepthConfig,
+    ToyworldConfig,
+    VerifyConfig,
+)
+
+COMMANDS = (
+    Command(
+        name="toyworld",
+        config=ToyworldConfig,
+        runner="sharding.toyworld:run",
+        help="write a generated data set in the published layout of MegaDepth or DIODE, with exact depth",
+        examples=(
+            "toyworld toy/megadepth --layout megadepth --images 200",
+            "toyworld toy/diode --layout diode --images 160 --height 192 --width 256",
+        ),
+    ),
+    Command(
+        name="shard megadepth",
+        config=ShardMegadepthConfig,
+        runner="sharding.create:shard_megadepth",
+        help="make a shard set from MegaDepth v1",
+        examples=(
+            "shard megadepth MegaDepth_v1 sets/megadepth",
+            "shard megadepth MegaDepth_v1 sets/megadepth --with-depth --max-side 1024",
+        ),
+    ),
+    Command(
+        name="shard diode",
+        config=ShardDiodeConfig,
+        runner="sharding.create:shard_diode",
+        help="make a shard set from a split of DIODE",
+        examples=(
+            "shard diode diode sets/diode-train --split train --scene-type outdoor",
+            "shard diode diode sets/diode-val --split val --preset compact",
+        ),
+    ),
+    Command(
+        name="index",
+        config=IndexConfig,
+        runner="sharding.foreign:run",
+        help="make a set around WebDataset tars that were made elsewhere",
+        examples=("index my-tars sets/mine",),
+    ),
+    Command(
+        name="verify",
+        config=VerifyConfig,
+        runner="sharding.verify:run",
+        help="prove that a set is whole: every byte, every sample",
+        examples=("verify sets/diode-val", "verify sets/diode-val --against diode --json"),
+    ),
+    Command(
+        name="inspect",
+        config=InspectConfig,
+        runner="sharding.inspection:run",
+        help="show what is in a set",
+        examples=(
+            "inspect sets/diode-val",
+            "inspect sets/diode-val --where \"scene_type == 'outdoor'\" --grid views.png",
+        ),
+    ),
+)

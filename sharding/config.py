@@ -1,0 +1,80 @@
+"""Options of the commands that make and look at shard sets: one frozen dataclass a command, nothing heavy imported."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sharding.options import argument, option, parse_bytes, required
+
+Preset = Literal["exact", "compact"]
+Compression = Literal["zstd", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyworldConfig:
+    """Options of `depthstream toyworld`."""
+
+    out: str = argument("folder to write the generated data set into", metavar="OUT")
+    layout: Literal["megadepth", "diode"] = required("published layout to imitate")
+    images: int = required("number of train views (diode: a fifth as many val views more)", metavar="N")
+    height: int = option(64, "image height in pixels (of the longer views)", metavar="PX")
+    width: int = option(96, "image width in pixels", metavar="PX")
+    seed: int = option(0, "seed of the world")
+    archive: bool = option(False, "write .tar.gz archives as published instead of folders")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardConfig:
+    """Options that all data sets share; those that change the bytes of the set enter its manifest."""
+
+    source: str = argument("folder of the unpacked data set", metavar="SRC")
+    set: str = argument("folder to write the shard set into", metavar="SET")
+    preset: Preset = option("exact", "exact: bit-exact pixels and depth; compact: JPEG image, depth within 0.01 %%")
+    compression: Compression = option("zstd", "zstd: .tar.zst, a frame each member; none: .tar")
+    shard_size: int = option(256_000_000, "source bytes of a shard", metavar="SIZE", parse=parse_bytes, shown="256MB")
+    workers: int = option(0, "encoding processes; 0: one a core", metavar="N")
+    engine: Literal["local"] = option("local", "where shards are encoded")
+    seed: int = option(0, "seed of the shuffle at write time")
+    allow_bad: int = option(0, "quarantined files to tolerate before the set counts as failed", metavar="N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardMegadepthConfig(ShardConfig):
+    """Options of `depthstream shard megadepth`."""
+
+    with_depth: bool = option(False, "take the depth maps as well (pretraining needs the images only)")
+    max_side: int | None = option(None, "shrink images (and depth) whose longer side exceeds PX", metavar="PX")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardDiodeConfig(ShardConfig):
+    """Options of `depthstream shard diode`."""
+
+    split: Literal["train", "val"] = required("split to take")
+    scene_type: Literal["all", "outdoor", "indoors"] = option("all", "scenes to take")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """Options of `depthstream index`."""
+
+    tars: str = argument("folder of WebDataset .tar files (or one file); they are read, never changed", metavar="TARS")
+    set: str = argument("folder to write the set into: index, manifest, and links to the tars", metavar="SET")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig:
+    """Options of `depthstream verify`."""
+
+    set: str = argument("folder or URL of a shard set", metavar="SET")
+    against: str | None = option(None, "source folder to compare with, sample by sample", metavar="SRC")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """Options of `depthstream inspect`."""
+
+    set: str = argument("folder or URL of a shard set", metavar="SET")
+    where: str | None = option(None, "a pandas query on the index, such as \"scene_type == 'outdoor'\"", metavar="EXPR")
+    grid: str | None = option(None, "write a contact sheet: images, depth in metres, valid masks", metavar="FILE.png")
+    samples: int = option(8, "samples on the contact sheet", metavar="N")
+    seed: int = option(0, "which samples are drawn for it")

@@ -1,0 +1,85 @@
+"""DIODE: which files of its tree make a sample.
+
+Layout: `SPLIT/{indoors,outdoor}/scene_NNNNN/scan_NNNNN/STEM{.png,_depth.npy,_depth_mask.npy}` with
+`STEM = SCENE_SCAN_TYPE_AZIMUTH_ELEVATION` (DIODE devkit README). The tree is walked: the devkit's own meta file
+lists 612 validation views where the archive has 771.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from sharding.candidate import Candidate, Pairing, Refusal, gather
+from sharding.errors import DataError
+from sharding.keys import make_key
+from sharding.source import SourceFile
+
+_PATH = re.compile(
+    r"(?:^|/)(?P<split>train|val)/(?P<type>indoors|outdoor)/scene_(?P<scene>\d{5})/scan_(?P<scan>\d{5})/(?P<name>[^/]+)$"
+)
+_ROLES = (("_depth_mask.npy", "mask"), ("_depth.npy", "depth"), ("_normal.npy", "normals"), (".png", "image"))
+NEEDED = ("image", "depth", "mask")
+
+
+def pair(files: Sequence[SourceFile], split: str, scene_type: str = "all") -> Pairing:
+    """Find the triples of image, depth and mask among `files`, in any order.
+
+    Args:
+        files: All files of the source.
+        split: "train" or "val".
+        scene_type: "outdoor", "indoors" or "all".
+
+    Raises:
+        DataError: No file belongs to the split and scene type.
+    """
+    groups: dict[str, list[Candidate]] = {}
+    misnamed: list[Refusal] = []
+    skipped: Counter[str] = Counter()
+    for file in files:
+        match = _PATH.search(file.name)
+        stem, role = _role(match)
+        if match is not None and (match["split"] != split or scene_type not in ("all", match["type"])):
+            role = f"of {match['split']}/{match['type']}"
+        if role.startswith("misnamed"):
+            misnamed.append(Refusal(key="", files=(file.name,), reason=role))
+            continue
+        if match is None or role not in NEEDED:
+            skipped[role] += 1
+            continue
+        key = make_key(stem)
+        groups.setdefault(key, []).append(
+            Candidate(
+                key=key,
+                files={role: file},
+                split=split,
+                scene=match["scene"],
+                scan=match["scan"],
+                scene_type=match["type"],
+            )
+        )
+    if not groups:
+        found = ", ".join(f"{count} {reason}" for reason, count in skipped.most_common(4)) or "no file"
+        wanted = "{indoors,outdoor}" if scene_type == "all" else scene_type
+        raise DataError(
+            f"expected DIODE's {split}/{wanted}/scene_NNNNN/scan_NNNNN/*.png, found {found}; "
+            f"is it the right archive and split?"
+        )
+    pairing = gather(groups, NEEDED)
+    pairing.refused.extend(misnamed)
+    pairing.skipped.update(skipped)
+    return pairing
+
+
+def _role(match: re.Match[str] | None) -> tuple[str, str]:
+    """Stem and role of a file; the role says why it is skipped if it is none of `NEEDED`."""
+    if match is None:
+        return "", "not of DIODE's layout"
+    name = match["name"]
+    if name.startswith("._"):
+        return "", "AppleDouble file"
+    for suffix, role in _ROLES:
+        if name.endswith(suffix):
+            stem = name.removesuffix(suffix)
+            expected = f"{match['scene']}_{match['scan']}_{match['type']}_"
+            return stem, role if stem.startswith(expected) else f"misnamed: expected a name that begins with {expected}"
+    return "", "other file"

@@ -1,0 +1,210 @@
+"""From source files to the parts of a sample: decode, check, encode, decode again, measure.
+
+What is refused here raises a DataError that says why, and goes to quarantine.
+"""
+
+import io
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sharding.candidate import Candidate
+from sharding.codecs import (
+    check_pixels,
+    decode_depth,
+    decode_image,
+    decode_valid,
+    encode_jpeg,
+    encode_log16,
+    encode_npy,
+    encode_valid,
+    load_npy,
+)
+from sharding.config import Preset
+from sharding.errors import DataError
+from sharding.h5depth import read_depth
+from sharding.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
+from sharding.source import FolderSource
+
+STORED_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
+"""Image formats that are kept as they are, and the extension they get."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How samples are encoded.
+
+    Attributes:
+        dataset: "megadepth" or "diode".
+        preset: "exact" keeps image files and depth bit for bit; "compact" makes PNG into JPEG, and depth into 16-bit
+            log codes.
+        max_side: Longest side in pixels an image may have; None for any.
+    """
+
+    dataset: str
+    preset: Preset = "exact"
+    max_side: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """A candidate, encoded for a shard.
+
+    Attributes:
+        height, width: Of the image in pixels.
+        parts: Part -> (extension, payload), in the order of the members.
+        depth: Facts of its depth map.
+        depth_error: Largest relative depth error over valid pixels, measured by decoding what was encoded.
+    """
+
+    height: int
+    width: int
+    parts: dict[str, tuple[str, bytes]]
+    depth: DepthFacts = field(default_factory=DepthFacts)
+    depth_error: float = 0.0
+
+
+def encode(source: FolderSource, candidate: Candidate, recipe: Recipe) -> Encoded:
+    """Read the candidate's files and encode them.
+
+    Raises:
+        DataError: A file is unreadable or truncated, or image, depth and mask differ in size.
+    """
+    ext, payload, image_size = _encode_image(source.read(candidate.files["image"].name), recipe)
+    parts = {"image": (ext, payload)}
+    facts, error = DepthFacts(), 0.0
+    size = _target_size(image_size, recipe.max_side)
+    if "depth" in candidate.files:
+        depth, mask = _read_depth(source, candidate)
+        if depth.shape != image_size:
+            raise DataError(
+                f"image is {image_size[0]} x {image_size[1]}, "
+                f"depth is {depth.shape[0]} x {depth.shape[1]} (height x width)"
+            )
+        encoded, facts, error = _encode_depth(_shrink(depth, size), _shrink(mask, size), recipe)
+        parts |= encoded
+    parts["meta"] = ("json", _meta(candidate, recipe, size, facts))
+    return Encoded(height=size[0], width=size[1], parts=parts, depth=facts, depth_error=error)
+
+
+def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, int]]:
+    """Extension and payload to store, and the (height, width) of the source image."""
+    pixels = decode_image(data)
+    height, width = pixels.shape[:2]
+    size = _target_size((height, width), recipe.max_side)
+    if size != (height, width):
+        shrunk = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.LANCZOS)
+        return "jpg", encode_jpeg(np.asarray(shrunk)), (height, width)
+    ext = image_ext(data)
+    if recipe.preset == "compact" and ext != "jpg":
+        return "jpg", encode_jpeg(pixels), (height, width)
+    return ext, data, (height, width)
+
+
+def image_ext(data: bytes) -> str:
+    """The extension an image file is stored under, from its content and not its name.
+
+    Raises:
+        DataError: It is neither JPEG nor PNG.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        check_pixels(image.size)
+        if image.format not in STORED_FORMATS:
+            raise DataError(f"expected a JPEG or PNG, found {image.format}")
+        return STORED_FORMATS[image.format]
+
+
+def _read_depth(source: FolderSource, candidate: Candidate) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Depth as it is stored in the source, and the mask if the data set has one."""
+    name = candidate.files["depth"].name
+    try:
+        data = source.read(name)
+        depth = read_depth(data) if name.endswith(".h5") else load_npy(data)
+        if "mask" not in candidate.files:
+            return depth, None
+        name = candidate.files["mask"].name
+        mask = load_npy(source.read(name))
+    except DataError as error:
+        raise DataError(f"{name.rpartition('/')[2]}: {error}") from error
+    if mask.shape != depth.shape:
+        raise DataError(
+            f"depth is {depth.shape[0]} x {depth.shape[1]}, mask is {mask.shape[0]} x {mask.shape[1]} (height x width)"
+        )
+    return depth, mask
+
+
+def _target_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """(height, width) after shrinking the longer side to `max_side`."""
+    if max_side is None or max(size) <= max_side:
+        return size
+    factor = max_side / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _shrink(array: NDArray[Any] | None, size: tuple[int, int]) -> NDArray[Any]:
+    """Nearest pixels of a map: depth is never mixed."""
+    if array is None or array.shape == size:
+        return array  # type: ignore[return-value]
+    rows = ((np.arange(size[0]) + 0.5) * array.shape[0] / size[0]).astype(np.intp)
+    columns = ((np.arange(size[1]) + 0.5) * array.shape[1] / size[1]).astype(np.intp)
+    return array[np.ix_(rows, columns)]
+
+
+def classify(depth: NDArray[np.float32], valid: NDArray[np.bool_], dataset: str) -> DepthKind:
+    """What the numbers of a depth map mean.
+
+    MegaDepth keeps ordinal maps under the same name as distances; they alone hold negative values.
+    """
+    if dataset == "megadepth" and (depth < 0).any():
+        return "ordinal"
+    if not valid.any():
+        return "none"
+    return "up_to_scale" if dataset == "megadepth" else "metric"
+
+
+def _encode_depth(
+    raw: NDArray[Any], mask: NDArray[Any] | None, recipe: Recipe
+) -> tuple[dict[str, tuple[str, bytes]], DepthFacts, float]:
+    """Parts, facts and measured error of a depth map."""
+    depth = raw.astype(np.float32)
+    valid = valid_pixels(depth, mask)
+    kind = classify(depth, valid, recipe.dataset)
+    if kind == "ordinal":
+        valid = np.zeros_like(valid)  # labels, not distances
+    coded = recipe.preset == "compact" and kind in ("metric", "up_to_scale")
+    ext, payload = ("log16.png", encode_log16(depth, valid)) if coded else ("npy", encode_npy(depth))
+    mask_payload = encode_valid(valid)
+    if not np.array_equal(decode_valid(mask_payload), valid):
+        raise DataError("the valid mask does not survive its encoding")
+    error = _measured_error(raw, decode_depth(payload, ext), valid)
+    return {"depth": (ext, payload), "valid": ("png", mask_payload)}, depth_facts(depth, valid, kind), error
+
+
+def _measured_error(truth: NDArray[Any], decoded: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
+    if not valid.any():
+        return 0.0
+    exact = truth[valid].astype(np.float64)
+    return float((np.abs(decoded[valid] - exact) / exact).max())
+
+
+def _meta(candidate: Candidate, recipe: Recipe, size: tuple[int, int], facts: DepthFacts) -> bytes:
+    """The sample's JSON: where it comes from and what its depth means."""
+    numbers = {name: getattr(facts, name) for name in ("valid_fraction", "depth_min", "depth_median", "depth_max")}
+    content = {
+        "dataset": recipe.dataset,
+        "split": candidate.split,
+        "scene": candidate.scene,
+        "scan": candidate.scan,
+        "scene_type": candidate.scene_type,
+        "height": size[0],
+        "width": size[1],
+        "depth_kind": facts.kind,
+        "depth_unit": {"metric": "m", "up_to_scale": "scene"}.get(facts.kind),
+        "source": {role: file.name.partition("/")[2] for role, file in candidate.files.items()},
+    } | {name: None if math.isnan(number) else number for name, number in numbers.items()}
+    return json.dumps(content, sort_keys=True).encode()

@@ -1,0 +1,169 @@
+"""The command `index`: a set around WebDataset tars made elsewhere. The tars are read once and never changed."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+
+from sharding.codecs import DEPTH_DECODERS, decode_depth, decode_image, decode_valid
+from sharding.command import Outcome
+from sharding.config import IndexConfig
+from sharding.create import tool_version
+from sharding.errors import DataError, UsageError
+from sharding.files import write_atomically
+from sharding.index import INDEX_NAME, Row, build_index, encode_index
+from sharding.manifest import MANIFEST_NAME, Manifest, ShardFile
+from sharding.progress import track
+from sharding.sample import DepthFacts, depth_facts, valid_pixels
+from sharding.shard import Member, Span, detect_compression, iter_members
+from sharding.wds import IMAGE_EXTS
+
+_PARTS = {"json": ("meta", "json"), "valid.png": ("valid", "png")} | {
+    f"depth.{ext}": ("depth", ext) for ext in DEPTH_DECODERS
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Adjacent members under one key."""
+
+    key: str
+    members: dict[str, Member]
+
+
+def run(config: IndexConfig) -> Outcome:
+    """Run `depthstream index`."""
+    target = Path(config.set)
+    if (target / MANIFEST_NAME).exists():
+        raise UsageError(f"{target} holds a set already; choose another folder, or delete that one")
+    tars = find_tars(Path(config.tars))
+    skipped: Counter[str] = Counter()
+    shards, rows = [], []
+    for tar in track(tars, total=len(tars), unit="tars", label="index"):
+        shard_rows = list(index_tar(tar, skipped))
+        shards.append(_link(tar, target, len(shard_rows)))
+        rows += shard_rows
+    if not rows:
+        raise DataError(f"{config.tars}: expected members named KEY.jpg or KEY.png, found none in {len(tars)} tars")
+    index = encode_index(build_index(rows))
+    write_atomically(target / INDEX_NAME, index)
+    manifest = Manifest(
+        name=target.resolve().name,
+        dataset="webdataset",
+        split="",
+        tool=tool_version(),
+        made={"order": "as found", "tars": len(tars)},
+        source={"bytes": sum(shard.bytes for shard in shards)},
+        codecs={},
+        samples=len(rows),
+        quarantined=0,
+        index_sha256=hashlib.sha256(index).hexdigest(),
+        shards=tuple(shards),
+    )
+    write_atomically(target / MANIFEST_NAME, manifest.encode())
+    data = {
+        "set": config.set,
+        "samples": len(rows),
+        "shards": len(shards),
+        "skipped": dict(skipped),
+        "identity": manifest.identity,
+    }
+    lines = [
+        f"{config.set}: {len(rows)} samples in {len(shards)} tars",
+        *(f"  skipped {n} members .{ext}" for ext, n in sorted(skipped.items())),
+    ]
+    return Outcome(data=data, text="\n".join(lines))
+
+
+def find_tars(path: Path) -> list[Path]:
+    """The tar files below a folder, sorted; or the file itself.
+
+    Raises:
+        DataError: There is none.
+    """
+    tars = [path] if path.is_file() else sorted(path.glob("**/*.tar"))
+    if not tars:
+        raise DataError(f"{path}: expected .tar files, found none")
+    if len({tar.name for tar in tars}) < len(tars):
+        raise DataError(f"{path}: two tars have the same file name; a set needs them to differ")
+    return tars
+
+
+def index_tar(path: Path, skipped: Counter[str]) -> Iterator[Row]:
+    """A row for each sample of an uncompressed tar; counts the extensions of members it has no use for in `skipped`.
+
+    Raises:
+        DataError: The tar is compressed or damaged, or a part of a sample fails to decode.
+    """
+    with path.open("rb") as file:
+        if detect_compression(file.read(512)) != "none":
+            raise DataError(f"{path}: is compressed as a whole; ranged reads need a plain tar: decompress it")
+        file.seek(0)
+        for group in _groups(iter_members(file), skipped):
+            if "image" in group.members:
+                yield _row(path, group)
+
+
+def _groups(members: Iterator[Member], skipped: Counter[str]) -> Iterator[Group]:
+    """Join adjacent members by key: the path up to the first dot of the base name, as webdataset has it."""
+    key, found = "", dict[str, Member]()
+    for member in members:
+        folder, _, base = member.name.rpartition("/")
+        stem, _, ext = base.partition(".")
+        part = _PARTS.get(ext.lower(), ("image", ext.lower()) if ext.lower() in IMAGE_EXTS else None)
+        if (name := f"{folder}/{stem}" if folder else stem) != key:
+            if found:
+                yield Group(key=key, members=found)
+            key, found = name, {}
+        if part is None:
+            skipped[ext] += 1
+        else:
+            found[part[0]] = member
+    if found:
+        yield Group(key=key, members=found)
+
+
+def _row(path: Path, group: Group) -> Row:
+    spans = {
+        part: (_ext(member.name), Span(member.offset, len(member.payload), google_crc32c.value(member.payload)))
+        for part, member in group.members.items()
+    }
+    try:
+        height, width = decode_image(group.members["image"].payload).shape[:2]
+        facts = _facts(group)
+    except DataError as error:
+        raise DataError(f"{path}, key {group.key}: {error}") from error
+    return Row(key=group.key, shard=path.name, height=height, width=width, depth=facts, parts=spans)
+
+
+def _ext(name: str) -> str:
+    """Extension of a part: what follows the part's own name."""
+    ext = name.rpartition("/")[2].partition(".")[2]
+    return ext.partition(".")[2] if ext.split(".")[0] in ("depth", "valid") else ext
+
+
+def _facts(group: Group) -> DepthFacts:
+    """Facts of the depth part; its numbers are taken for metres, for nothing says otherwise."""
+    if "depth" not in group.members:
+        return DepthFacts()
+    depth = decode_depth(group.members["depth"].payload, _ext(group.members["depth"].name))
+    valid = decode_valid(group.members["valid"].payload) if "valid" in group.members else valid_pixels(depth)
+    return depth_facts(depth, valid, "metric" if valid.any() else "none")
+
+
+def _link(tar: Path, target: Path, samples: int) -> ShardFile:
+    """Put a link to the tar into the set."""
+    folder = target / "shards"
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / tar.name
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(tar.resolve(), folder.resolve()))
+    with tar.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ShardFile(
+        name=f"shards/{tar.name}", samples=samples, bytes=tar.stat().st_size, sha256=digest, compression="none"
+    )

@@ -1,0 +1,130 @@
+"""The index: one row a sample, in shard order; answers counts, subsets and byte ranges without touching a shard.
+
+Knows the columns and how they are written and read; docs/format.md lists them.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from sharding.errors import DataError, UsageError
+from sharding.sample import PARTS, DepthFacts
+from sharding.shard import Span
+
+INDEX_NAME = "index.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of the index.
+
+    Attributes:
+        key: The sample's key.
+        shard: File name of its shard below `shards/`.
+        split, scene, scan, scene_type: Where it comes from; "" where the data set has no such thing.
+        height, width: Of the image in pixels.
+        depth: Facts of its depth map.
+        parts: Extension and place of each part it has.
+    """
+
+    key: str
+    shard: str
+    split: str = ""
+    scene: str = ""
+    scan: str = ""
+    scene_type: str = ""
+    height: int = 0
+    width: int = 0
+    depth: DepthFacts = field(default_factory=DepthFacts)
+    parts: dict[str, tuple[str, Span]] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, Any]:
+        """The row as the index stores it; a part the sample lacks has extension "", offset -1."""
+        values = {
+            name: getattr(self, name)
+            for name in ("key", "shard", "split", "scene", "scan", "scene_type", "height", "width")
+        }
+        values |= {name: getattr(self.depth, name) for name in DepthFacts.__dataclass_fields__}
+        for part in PARTS:
+            ext, span = self.parts.get(part, ("", Span(-1, 0, 0)))
+            values |= {
+                f"{part}_ext": ext,
+                f"{part}_offset": span.offset,
+                f"{part}_bytes": span.bytes,
+                f"{part}_crc32c": span.crc32c,
+            }
+        return values
+
+
+def _types() -> dict[str, str]:
+    types = dict.fromkeys(("key", "shard", "split", "scene", "scan", "scene_type", "kind"), "str")
+    types |= {"height": "int32", "width": "int32", "valid_fraction": "float32"}
+    types |= dict.fromkeys(("depth_min", "depth_median", "depth_max"), "float32")
+    for part in PARTS:
+        types |= {f"{part}_ext": "str", f"{part}_offset": "int64", f"{part}_bytes": "int64", f"{part}_crc32c": "uint32"}
+    return types
+
+
+COLUMNS: dict[str, str] = _types()
+"""Columns of the index and their types."""
+
+
+def build_index(rows: Sequence[Row]) -> pd.DataFrame:
+    """Make the table from rows that are in shard order.
+
+    Raises:
+        DataError: A key occurs twice.
+    """
+    frame = pd.DataFrame([row.columns() for row in rows], columns=list(COLUMNS)).astype(COLUMNS)
+    if (twice := frame["key"][frame["key"].duplicated()]).size:
+        raise DataError(f"keys must be unique in a set; {twice.size} are not, the first is {twice.iloc[0]!r}")
+    return frame
+
+
+def encode_index(frame: pd.DataFrame) -> bytes:
+    """Write the table as Parquet."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def decode_index(data: bytes, where: str) -> pd.DataFrame:
+    """Read what `encode_index` wrote.
+
+    Args:
+        data: A Parquet file.
+        where: Its name, for the error.
+
+    Raises:
+        DataError: It is no index.
+    """
+    try:
+        frame = pd.read_parquet(io.BytesIO(data))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{where}: expected a Parquet index, found {len(data)} bytes: {error}") from error
+    if missing := [name for name in COLUMNS if name not in frame.columns]:
+        raise DataError(f"{where}: columns {', '.join(missing)} are missing; make the set again or get a whole copy")
+    return frame
+
+
+def select(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
+    """Return the rows for which the pandas query `where` holds; row labels stay those of the whole index.
+
+    Raises:
+        UsageError: The query is wrong or selects nothing.
+    """
+    if where is None:
+        return frame
+    try:
+        subset = frame.query(where)
+    except Exception as error:  # pandas raises what its parser, numpy or the expression raise
+        names = ", ".join(
+            name for name in COLUMNS if "_offset" not in name and "_crc" not in name and "_bytes" not in name
+        )
+        raise UsageError(f"--where {where!r}: {type(error).__name__}: {error}; columns are {names}") from error
+    if subset.empty:
+        raise UsageError(f"--where {where!r} selects none of {len(frame)} samples")
+    return subset

@@ -1,0 +1,99 @@
+"""The command `inspect`: what is in a set, in numbers and, with `--grid`, to look at."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sharding.command import Outcome
+from sharding.config import InspectConfig
+from sharding.files import write_atomically
+from sharding.pictures import contact_sheet, encode_png
+from sharding.sample import DepthKind
+from sharding.shardset import ShardSet
+
+_UNITS: dict[DepthKind, str] = {"metric": "m", "up_to_scale": "units"}
+
+
+def run(config: InspectConfig) -> Outcome:
+    """Run `depthstream inspect`."""
+    opened = ShardSet(config.set, config.where)
+    data = describe(opened)
+    lines = _text(opened, data)
+    if config.grid:
+        write_atomically(Path(config.grid), grid(opened, config.samples, config.seed))
+        lines.append(f"  contact sheet: {config.grid}")
+    return Outcome(data=data | ({"grid": config.grid} if config.grid else {}), text="\n".join(lines))
+
+
+def describe(opened: ShardSet) -> dict[str, Any]:
+    """Counts, sizes and depth statistics of a set or subset, from its index alone."""
+    index = opened.index
+    deep = index[index["valid_fraction"] > 0]
+    part_bytes = {part: int(index[f"{part}_bytes"].sum()) for part in ("image", "depth", "valid", "meta")}
+    return {
+        "set": opened.url,
+        "name": opened.manifest.name,
+        "where": opened.where,
+        "samples": len(opened),
+        "of": opened.manifest.samples,
+        "shards": len(opened.manifest.shards),
+        "bytes": part_bytes,
+        "identity": opened.manifest.identity,
+        "by_scene": _counts(index, "scene"),
+        "by_scene_type": _counts(index, "scene_type"),
+        "by_kind": _counts(index, "kind"),
+        "by_size": _counts(index.assign(size=index["height"].astype(str) + " x " + index["width"].astype(str)), "size"),
+        "valid_fraction": float(index["valid_fraction"].mean()),
+        "depth": {
+            "min": float(deep["depth_min"].min()),
+            "median_of_medians": float(deep["depth_median"].median()),
+            "max": float(deep["depth_max"].max()),
+        }
+        if len(deep)
+        else None,
+        "codecs": opened.manifest.codecs,
+        "quarantined": opened.manifest.quarantined,
+    }
+
+
+def _counts(index: pd.DataFrame, column: str) -> dict[str, int]:
+    return {str(value): int(count) for value, count in index[column].value_counts().sort_index().items() if value}
+
+
+def _text(opened: ShardSet, data: dict[str, Any]) -> list[str]:
+    subset = f" of {data['of']} (where {data['where']})" if data["where"] else ""
+    lines = [
+        f"{opened.url}: {data['samples']} samples{subset} in {data['shards']} shards, identity {data['identity'][:12]}"
+    ]
+    lines.append("  bytes: " + ", ".join(f"{part} {size / 1e6:.2f} MB" for part, size in data["bytes"].items()))
+    for title in ("by_scene_type", "by_kind", "by_size", "by_scene"):
+        shown = list(data[title].items())
+        more = f", and {len(shown) - 12} more" if len(shown) > 12 else ""
+        if shown:
+            lines.append(
+                f"  {title.replace('_', ' ')}: " + ", ".join(f"{name} {count}" for name, count in shown[:12]) + more
+            )
+    if data["depth"]:
+        depth = data["depth"]
+        lines.append(
+            f"  depth: {depth['min']:.3g} to {depth['max']:.3g}, median {depth['median_of_medians']:.3g}; "
+            f"valid pixels {100 * data['valid_fraction']:.1f} %"
+        )
+    if data["quarantined"]:
+        lines.append(f"  {data['quarantined']} samples were refused at creation: quarantine.jsonl says why")
+    return lines
+
+
+def grid(opened: ShardSet, num_samples: int, seed: int) -> bytes:
+    """A contact sheet, as PNG, of samples drawn evenly at random from the set."""
+    count = min(num_samples, len(opened))
+    rows = sorted(int(row) for row in np.random.default_rng((seed, 0)).choice(len(opened), count, replace=False))
+    kinds = opened.index["kind"].iloc[rows]
+    captions = [
+        f"{key} {kind if kind != 'none' else ''}".strip()
+        for key, kind in zip(opened.index["key"].iloc[rows], kinds, strict=True)
+    ]
+    unit = next((_UNITS[kind] for kind in kinds if kind in _UNITS), "m")
+    return encode_png(contact_sheet(opened.read(rows), captions, unit))

@@ -1,0 +1,59 @@
+"""MegaDepth v1: which files of its tree make a sample.
+
+Layout: `.../SCENE/denseN/imgs/STEM.{jpg,png}` and `.../SCENE/denseN/depths/STEM.h5` (Li and Snavely, CVPR 2018). Stems
+repeat across scenes and dense folders, so the key is `SCENE_denseN_STEM`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from sharding.candidate import Candidate, Pairing, gather
+from sharding.errors import DataError
+from sharding.keys import make_key
+from sharding.source import SourceFile
+
+_PATH = re.compile(
+    r"(?:^|/)(?P<scene>\d{4})/(?P<dense>dense\d+)/(?P<folder>imgs|depths)/(?P<stem>[^/]+)\.(?P<ext>[^./]+)$"
+)
+_ROLES = {("imgs", "jpg"): "image", ("imgs", "jpeg"): "image", ("imgs", "png"): "image", ("depths", "h5"): "depth"}
+
+
+def pair(files: Sequence[SourceFile], with_depth: bool) -> Pairing:
+    """Find the samples among `files`, in any order.
+
+    Args:
+        files: All files of the source.
+        with_depth: Whether a sample needs its depth map; otherwise depth maps are skipped.
+
+    Raises:
+        DataError: No file lies where MegaDepth has images.
+    """
+    groups: dict[str, list[Candidate]] = {}
+    skipped: Counter[str] = Counter()
+    for file in files:
+        match = _PATH.search(file.name)
+        role = _role(match, with_depth)
+        if match is None or role not in ("image", "depth"):
+            skipped[role] += 1
+            continue
+        key = make_key(match["scene"], match["dense"], match["stem"])
+        groups.setdefault(key, []).append(
+            Candidate(key=key, files={role: file}, scene=match["scene"], scan=match["dense"], scene_type="outdoor")
+        )
+    if not groups:
+        example = f", such as {files[0].name}" if files else ""
+        raise DataError(f"expected MegaDepth's SCENE/denseN/imgs/*.jpg, found none among {len(files)} files{example}")
+    pairing = gather(groups, ("image", "depth") if with_depth else ("image",))
+    pairing.skipped.update(skipped)
+    return pairing
+
+
+def _role(match: re.Match[str] | None, with_depth: bool) -> str:
+    """The role of a file, or why it is skipped."""
+    if match is None:
+        return "not of MegaDepth's layout"
+    if match["stem"].startswith("._"):
+        return "AppleDouble file"
+    role = _ROLES.get((match["folder"], match["ext"].lower()), f"unexpected .{match['ext']} in {match['folder']}")
+    return "depth map (without --with-depth)" if role == "depth" and not with_depth else role

@@ -1,0 +1,51 @@
+"""What a person sees while long work runs: bars with rate and ETA, and plain lines, both on stderr.
+
+Only rank 0 speaks. Knows nothing of what is being done.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+
+
+def is_rank_zero() -> bool:
+    """Whether this process may speak: launchers name the rank in the environment before anything else exists."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANK_VARIABLES)
+
+
+def say(text: str) -> None:
+    """Write one line to stderr, on rank 0 only."""
+    if is_rank_zero():
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def track(items: Iterable[T], *, total: int, unit: str, label: str) -> Iterator[T]:
+    """Yield `items` under a bar with rate and ETA.
+
+    A terminal gets a live bar; a log file gets a line every ten seconds or so.
+
+    Args:
+        items: What to iterate.
+        total: How many items will come.
+        unit: Name of one item, such as "samples".
+        label: What is being done, such as "verify".
+    """
+    from tqdm import tqdm
+
+    live = sys.stderr.isatty()
+    with tqdm(
+        items,
+        total=total,
+        unit=" " + unit,
+        desc=label,
+        disable=not is_rank_zero(),
+        mininterval=0.1 if live else 10,
+        dynamic_ncols=live,
+    ) as bar:
+        yield from bar

@@ -1,0 +1,81 @@
+"""What a sample is, in memory, and the one rule that says which depth is valid."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+DepthKind = Literal["metric", "up_to_scale", "ordinal", "none"]
+"""What the numbers of a depth map mean.
+
+`metric`: metres. `up_to_scale`: metres times an unknown factor of the scene. `ordinal`: labels of closer and farther,
+no distances (no pixel is valid). `none`: no pixel has depth.
+"""
+
+PARTS = ("image", "depth", "valid", "meta")
+"""Parts of a sample in the order of their members in a shard."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A decoded sample.
+
+    Attributes:
+        key: Unique in its set, `[a-z0-9_-]` only.
+        image: uint8 (H, W, 3), RGB.
+        depth: float32 (H, W), metres (or up-to-scale units); means nothing where `valid` is False. None if not read.
+        valid: bool (H, W), True where depth was measured. None if not read.
+    """
+
+    key: str
+    image: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None = None
+    valid: NDArray[np.bool_] | None = None
+
+
+def valid_pixels(depth: NDArray[np.float32], mask: NDArray[np.floating] | None = None) -> NDArray[np.bool_]:
+    """Decide which pixels have depth: `mask > 0.5 & isfinite(depth) & depth > 0`.
+
+    DIODE ships a mask, and masked pixels may carry depth > 0; MegaDepth ships none, 0 means no depth.
+
+    Args:
+        depth: float32 (H, W), any values.
+        mask: (H, W), 1 where the sensor had a return; None if the data set has no mask.
+
+    Returns:
+        bool (H, W).
+    """
+    valid = np.isfinite(depth) & (depth > 0)
+    return valid if mask is None else valid & (mask > 0.5)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DepthFacts:
+    """What the index says of a depth map; numbers over valid pixels, NaN if there are none.
+
+    Attributes:
+        kind: What the numbers mean.
+        valid_fraction: Share of valid pixels, 0..1.
+        depth_min, depth_median, depth_max: Metres (or up-to-scale units).
+    """
+
+    kind: DepthKind = "none"
+    valid_fraction: float = 0.0
+    depth_min: float = float("nan")
+    depth_median: float = float("nan")
+    depth_max: float = float("nan")
+
+
+def depth_facts(depth: NDArray[np.float32], valid: NDArray[np.bool_], kind: DepthKind) -> DepthFacts:
+    """Measure a depth map: float32 (H, W) and bool (H, W)."""
+    values = depth[valid]
+    if values.size == 0:
+        return DepthFacts(kind=kind)
+    return DepthFacts(
+        kind=kind,
+        valid_fraction=values.size / valid.size,
+        depth_min=float(values.min()),
+        depth_median=float(np.median(values)),
+        depth_max=float(values.max()),
+    )

@@ -1,0 +1,166 @@
+"""One shard: a USTAR tar whose members are zstd frames of their own, or plain.
+
+Writing gives the same bytes for the same input: headers are fixed (mtime 0, uid and gid 0, mode 0644). Reading takes
+what a ranged read returned and gives the payload back, checked. docs/format.md specifies the bytes.
+"""
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal, Protocol
+
+import google_crc32c
+import zstandard
+
+from sharding.errors import DataError
+
+BLOCK = tarfile.BLOCKSIZE
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+MAX_PAYLOAD_BYTES = 1 << 31
+"""A member that claims to be larger is refused before memory is taken for it."""
+
+Compression = Literal["zstd", "none"]
+SUFFIX: dict[Compression, str] = {"zstd": ".tar.zst", "none": ".tar"}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a member is stored: a frame in a `.tar.zst`, the payload in a `.tar`.
+
+    Attributes:
+        offset: First byte within the shard.
+        bytes: Number of bytes.
+        crc32c: CRC-32C of those bytes.
+    """
+
+    offset: int
+    bytes: int
+    crc32c: int
+
+
+class ShardWriter:
+    """Writes members to an open file, one after the other; `close` ends the tar.
+
+    Args:
+        file: Open for writing; stays open.
+        compression: "zstd" or "none".
+        level: zstd level.
+    """
+
+    def __init__(self, file: BinaryIO, compression: Compression = "zstd", level: int = 3) -> None:
+        self._file = file
+        self._offset = 0
+        self._compressor = None
+        if compression == "zstd":
+            self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+
+    def add(self, name: str, payload: bytes) -> Span:
+        """Append a member and return where its stored bytes are."""
+        header, padding = tar_header(name, len(payload)), bytes(-len(payload) % BLOCK)
+        if self._compressor is None:
+            self._write(header)
+            span = self._span(payload)
+            self._write(payload + padding)
+            return span
+        frame = self._compressor.compress(header + payload + padding)
+        span = self._span(frame)
+        self._write(frame)
+        return span
+
+    def close(self) -> None:
+        """Write the two zero blocks that end a tar (in a `.tar.zst`: the last frame)."""
+        end = bytes(2 * BLOCK)
+        self._write(end if self._compressor is None else self._compressor.compress(end))
+
+    def _span(self, stored: bytes) -> Span:
+        return Span(self._offset, len(stored), google_crc32c.value(stored))
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._offset += len(data)
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """The 512-byte USTAR header of a regular file with fixed time, owner and mode."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = size, 0, 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def read_member(stored: bytes | memoryview, name: str, crc32c: int, compression: Compression) -> bytes:
+    """Return the payload of the member `name` from its stored bytes.
+
+    Raises:
+        DataError: The bytes are not those that were written, or belong to another member.
+    """
+    if (found := google_crc32c.value(bytes(stored))) != crc32c:
+        raise DataError(f"member {name}: expected crc32c {crc32c:08x}, found {found:08x} in {len(stored)} bytes")
+    if compression == "none":
+        return bytes(stored)
+    content = _inflate(stored, name)
+    header = _parse_header(content[:BLOCK], name)
+    if header.name != name:
+        raise DataError(f"expected member {name}, found {header.name} at its place")
+    return content[BLOCK : BLOCK + header.size]
+
+
+def _inflate(frame: bytes | memoryview, name: str) -> bytes:
+    try:
+        if zstandard.frame_content_size(frame) > MAX_PAYLOAD_BYTES:
+            raise DataError(f"member {name}: its frame claims more than {MAX_PAYLOAD_BYTES} bytes")
+        return zstandard.ZstdDecompressor().decompress(frame)
+    except zstandard.ZstdError as error:
+        raise DataError(f"member {name}: expected a zstd frame, found {len(frame)} bytes: {error}") from error
+
+
+def _parse_header(block: bytes, name: str) -> tarfile.TarInfo:
+    try:
+        return tarfile.TarInfo.frombuf(block, "ascii", "strict")
+    except (tarfile.HeaderError, UnicodeDecodeError) as error:
+        raise DataError(f"member {name}: expected a tar header, found something else: {error}") from error
+
+
+def detect_compression(head: bytes) -> Compression:
+    """Tell a `.tar.zst` from a `.tar` by its first bytes, not by its name.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if head[:4] == ZSTD_MAGIC:
+        return "zstd"
+    if head[257:262] == b"ustar":
+        return "none"
+    raise DataError(f"expected a tar or a zstd-compressed tar, found a file that begins with {head[:8].hex()}")
+
+
+class SupportsRead(Protocol):
+    """Anything with `read(n) -> bytes`."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read up to `size` bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member met while walking a tar: its name, payload, and the offset of the payload in the (inflated) tar."""
+
+    name: str
+    payload: bytes
+    offset: int
+
+
+def iter_members(file: SupportsRead) -> Iterator[Member]:
+    """Walk the regular files of a tar, compressed or not, front to back, as any tar reader would.
+
+    Raises:
+        DataError: The tar is truncated or damaged.
+    """
+    try:
+        with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
+            for info in tar:
+                if info.isfile():
+                    payload = tar.extractfile(info).read()
+                    yield Member(info.name, payload, info.offset_data)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"expected a whole tar, found a damaged or truncated one: {error}") from error

@@ -1,0 +1,105 @@
+"""A finished shard set, opened: its manifest, its index, its samples."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharding.errors import DataError
+from sharding.index import INDEX_NAME, decode_index, select
+from sharding.manifest import MANIFEST_NAME, Manifest
+from sharding.reader import SampleReader, flatten
+from sharding.sample import Sample
+from sharding.store import Store, open_store
+
+DEPTH_PARTS = ("image", "depth", "valid")
+
+
+class ShardSet:
+    """A shard set, whole or a subset of it.
+
+    Rows are samples in shard order. Opening reads the manifest and the index, no shard.
+
+    Args:
+        url: Folder or URL of the set.
+        where: A pandas query on the index; None for all samples.
+
+    Attributes:
+        url: As given.
+        where: As given.
+        manifest: What the set is.
+        index: pandas table, a row a sample; columns in docs/format.md.
+        ids: int64 (N,), row numbers in the whole index: what a sample is called whatever the subset.
+        shard_sizes: int64 (shards,), samples of the subset in each shard.
+        reader: Reads rows; picklable, for loaders.
+
+    Raises:
+        DataError: There is no finished set, or manifest and index contradict each other.
+        UsageError: `where` is wrong or selects nothing.
+
+    Example:
+        >>> view = ShardSet("sets/diode-val", where="scene_type == 'outdoor'")[0]   # doctest: +SKIP
+        >>> view.image.shape, view.depth.dtype                                        # doctest: +SKIP
+        ((768, 1024, 3), dtype('float32'))
+    """
+
+    def __init__(self, url: str | os.PathLike[str], where: str | None = None) -> None:
+        self.url, self.where = os.fspath(url), where
+        store = open_store(self.url)
+        self.manifest = read_manifest(store, self.url)
+        data = store.read_all(INDEX_NAME)
+        if (found := hashlib.sha256(data).hexdigest()) != self.manifest.index_sha256:
+            raise DataError(
+                f"{self.url}/{INDEX_NAME}: expected sha256 {self.manifest.index_sha256}, found {found}; "
+                "the index was edited or damaged: get a whole copy of the set"
+            )
+        whole = decode_index(data, f"{self.url}/{INDEX_NAME}")
+        self.index = select(whole, where)
+        self.ids: NDArray[np.int64] = self.index.index.to_numpy(np.int64)
+        names = [shard.name for shard in self.manifest.shards]
+        columns, exts = flatten(self.index, names)
+        self.shard_sizes: NDArray[np.int64] = np.bincount(np.asarray(columns["shard"]), minlength=len(names))
+        self.reader = SampleReader(
+            self.url, names, [shard.compression for shard in self.manifest.shards], columns, exts
+        )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, row: int) -> Sample:
+        """Decode everything that sample `row` has."""
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} samples")
+        return self.read([row % len(self)])[0]
+
+    def read(self, rows: Sequence[int], parts: Sequence[str] = DEPTH_PARTS) -> list[Sample]:
+        """Decode `parts` of each row; only the bytes of these parts are read.
+
+        Raises:
+            DataError: A sample is damaged; names shard, key and part.
+        """
+        return self.reader.read(rows, parts)
+
+    def meta(self, row: int) -> dict[str, Any]:
+        """What the sample's JSON says: source path, sizes, unit, kind, statistics."""
+        members = self.reader.read_encoded([row], ("meta",))[0]
+        content: dict[str, Any] = json.loads(members["meta"]) if "meta" in members else {}
+        return content
+
+
+def read_manifest(store: Store, url: str) -> Manifest:
+    """Read the manifest of the set at `url`.
+
+    Raises:
+        DataError: There is none.
+    """
+    if store.size(MANIFEST_NAME) is None:
+        raise DataError(
+            f"{url}: expected a shard set with {MANIFEST_NAME}, found none; a set is finished when its manifest "
+            "is written: check the path, or run `depthstream shard` again"
+        )
+    return Manifest.decode(store.read_all(MANIFEST_NAME), f"{url}/{MANIFEST_NAME}")

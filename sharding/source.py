@@ -1,0 +1,71 @@
+"""What a set is made from: files with names, sizes and bytes. Here a folder; an archive is another source."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharding.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SourceFile:
+    """A file of the source.
+
+    Attributes:
+        name: Path below the source's parent, with `/`: the folder's own name comes first, so that the source may be
+            given at any level of the published tree.
+        bytes: Its size.
+    """
+
+    name: str
+    bytes: int
+
+
+class FolderSource:
+    """The files below a folder.
+
+    Args:
+        root: An existing folder.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._root = Path(root).resolve()
+        if not self._root.is_dir():
+            found = "a file" if self._root.exists() else "nothing"
+            raise DataError(f"{root}: expected a folder with the unpacked data set, found {found}")
+
+    def list(self) -> list[SourceFile]:
+        """All files, sorted by name."""
+        found = []
+        for folder, _, names in os.walk(self._root):
+            for name in names:
+                path = Path(folder, name)
+                found.append(
+                    SourceFile(f"{self._root.name}/{path.relative_to(self._root).as_posix()}", path.lstat().st_size)
+                )
+        return sorted(found)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file that `list` named.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        try:
+            return (self._root.parent / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"expected a readable file: {error.strerror}") from error
+
+
+def fingerprint(files: Sequence[SourceFile]) -> str:
+    """Hash of names and sizes below the source's own folder.
+
+    It is the same for a copy elsewhere, and another one if a file came, went or grew.
+    """
+    lines = (f"{file.name.partition('/')[2]}\0{file.bytes}" for file in sorted(files))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

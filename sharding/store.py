@@ -1,0 +1,93 @@
+"""Where a set lives: a local folder or a URL. A store reads named objects whole or by byte ranges.
+
+Retries, caches and counters are stores wrapped around stores.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from sharding.errors import DataError
+
+Range = tuple[int, int]
+"""Offset and number of bytes."""
+
+
+class Store(Protocol):
+    """Read access to the objects of one set."""
+
+    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
+        """Return the bytes of each range of object `name`; a short object gives a DataError."""
+        ...
+
+    def read_all(self, name: str) -> bytes:
+        """Return a whole object, or raise a DataError if there is none."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object, None if there is none."""
+        ...
+
+    def local_path(self, name: str) -> Path | None:
+        """Return the file behind an object, None if it is not on this machine."""
+        ...
+
+
+class LocalStore:
+    """A folder."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._root = Path(root)
+
+    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
+        """Read each range with `pread`."""
+        try:
+            file = os.open(self._root / name, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"{self._root / name}: expected a readable file: {error.strerror}") from error
+        try:
+            return [self._pread(file, name, offset, length) for offset, length in ranges]
+        finally:
+            os.close(file)
+
+    def _pread(self, file: int, name: str, offset: int, length: int) -> bytes:
+        data = os.pread(file, length, offset)
+        if len(data) != length:
+            raise DataError(
+                f"{self._root / name}: expected {length} bytes at {offset}, found {len(data)}; the file is truncated"
+            )
+        return data
+
+    def read_all(self, name: str) -> bytes:
+        """Read a file."""
+        try:
+            return (self._root / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self._root / name}: expected a readable file: {error.strerror}") from error
+
+    def size(self, name: str) -> int | None:
+        """Look at the file."""
+        path = self._root / name
+        return path.stat().st_size if path.is_file() else None
+
+    def local_path(self, name: str) -> Path | None:
+        """The file itself."""
+        return self._root / name
+
+
+def is_remote(url: str) -> bool:
+    """Whether `url` names a store that is not a local folder."""
+    return "://" in url and not url.startswith("file://")
+
+
+def open_store(url: str) -> Store:
+    """Open the store that `url` names: a folder, or `s3://`, `gs://`, `az://`, `http(s)://`.
+
+    A remote client must not exist in a process that forks afterwards: open it in the process that reads.
+    """
+    if is_remote(url):
+        from sharding.remote import RemoteStore
+
+        return RemoteStore(url)
+    return LocalStore(url.removeprefix("file://"))

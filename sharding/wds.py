@@ -1,0 +1,36 @@
+"""The WebDataset end: a decoder for `webdataset.WebDataset(...).decode(...)` that gives what our reader gives.
+
+Needs no webdataset: its decoders are plain functions of (extension, bytes).
+"""
+
+import json
+from typing import Any
+
+from sharding.codecs import DEPTH_DECODERS, decode_depth, decode_image, decode_valid
+from sharding.encode import STORED_FORMATS
+
+IMAGE_EXTS = (*sorted(set(STORED_FORMATS.values())), "jpeg", "ppm", "webp", "bmp")
+"""Extensions of members that are read as the image of a sample."""
+
+_DEPTH_EXTS = {f"depth.{ext}": ext for ext in DEPTH_DECODERS}
+
+
+def webdataset_decoder(ext: str, data: bytes) -> Any:
+    """Decode a member by the extension that WebDataset gives it (".jpg", ".depth.npy", ".valid.png", ".json").
+
+    Returns:
+        uint8 (H, W, 3) for an image, float32 (H, W) for depth, bool (H, W) for valid, a dict for JSON; None for any
+        other extension, which tells WebDataset to ask the next decoder.
+
+    Example:
+        >>> import webdataset                                                              # doctest: +SKIP
+        >>> webdataset.WebDataset("pipe:zstd -dc SHARD.tar.zst").decode(webdataset_decoder)  # doctest: +SKIP
+    """
+    ext = ext.lstrip(".")
+    if ext in _DEPTH_EXTS:
+        return decode_depth(data, _DEPTH_EXTS[ext])
+    if ext == "valid.png":
+        return decode_valid(data)
+    if ext == "json":
+        return json.loads(data)
+    return decode_image(data) if ext in IMAGE_EXTS else None
