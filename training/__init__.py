@@ -1,0 +1,1 @@
+"""Order, load, learn: from shard sets to a depth network."""

@@ -1,0 +1,70 @@
+"""The commands that learn, measure and show."""
+
+from sharding.command import Command
+from training.config import (
+    CompareConfig,
+    DemoConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    PredictConfig,
+    PretrainConfig,
+    ProfileConfig,
+)
+
+COMMANDS = (
+    Command(
+        name="demo",
+        config=DemoConfig,
+        runner="training.demo:run",
+        help="walk the whole road on generated data, on the CPU, in minutes",
+        examples=("demo", "demo --out /tmp/demo"),
+    ),
+    Command(
+        name="pretrain",
+        config=PretrainConfig,
+        runner="training.pretrain:run",
+        help="pretrain an encoder on the images of shard sets, with LightlyTrain",
+        examples=(
+            "pretrain sets/megadepth --out runs/conservative --augmentation conservative",
+            "pretrain sets/megadepth sets/diode-train --weights 2,1 --out runs/mixed --devices 4 --batch-size 1024",
+        ),
+    ),
+    Command(
+        name="finetune",
+        config=FinetuneConfig,
+        runner="training.finetune:run",
+        help="fine-tune a depth U-Net from a pretrained encoder or from scratch",
+        examples=(
+            "finetune sets/diode-train --val sets/diode-val --out runs/depth --encoder runs/conservative",
+            "finetune sets/diode-train --val sets/diode-val --where \"scene_type == 'outdoor'\" --out runs/scratch",
+        ),
+    ),
+    Command(
+        name="evaluate",
+        config=EvaluateConfig,
+        runner="training.evaluate:run",
+        help="measure a run on a set, at native resolution",
+        examples=("evaluate runs/depth sets/diode-val", "evaluate runs/depth sets/diode-val --json"),
+    ),
+    Command(
+        name="predict",
+        config=PredictConfig,
+        runner="training.predict:run",
+        help="predict the depth of image files",
+        examples=("predict runs/depth photo.jpg --out predictions",),
+    ),
+    Command(
+        name="compare",
+        config=CompareConfig,
+        runner="training.compare:run",
+        help="compare runs with each other and with two baselines, in one HTML file",
+        examples=("compare runs/conservative-depth runs/aggressive-depth runs/scratch --out report.html",),
+    ),
+    Command(
+        name="profile",
+        config=ProfileConfig,
+        runner="training.profile:run",
+        help="measure each stage of loading alone and together, and say which one bounds you",
+        examples=("profile sets/diode-train", "profile sets/diode-train --json"),
+    ),
+)

@@ -1,0 +1,53 @@
+"""The run folder: what a run leaves behind, and whether it may be written to."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sharding.errors import DataError, UsageError
+from sharding.files import write_atomically
+from sharding.progress import is_rank_zero
+
+CONFIG_NAME = "config.yaml"
+
+
+def save_config(out: str | Path, config: Any) -> None:
+    """Write the resolved options to `OUT/config.yaml` (rank 0 only); `--config` reads it back."""
+    if is_rank_zero():
+        fields = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(config).items()
+        }
+        write_atomically(Path(out) / CONFIG_NAME, yaml.safe_dump(fields, sort_keys=False).encode())
+
+
+def load_config(run: str | Path) -> dict[str, Any]:
+    """Read the options a run was made with.
+
+    Raises:
+        DataError: There is no such run folder.
+    """
+    path = Path(run) / CONFIG_NAME
+    if not path.is_file():
+        raise DataError(
+            f"{run}: expected a run folder with {CONFIG_NAME}, found none; is it the folder given as --out?"
+        )
+    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    return config
+
+
+def claim(out: str | Path, resume: bool) -> Path:
+    """Make the run folder, or go on in it if `resume`.
+
+    Every rank may call this; only rank 0 judges, since the other ranks find what rank 0 has begun.
+
+    Raises:
+        UsageError: The folder holds a run and `resume` is False.
+    """
+    folder = Path(out)
+    if is_rank_zero() and not resume and folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{out} is not empty; give --resume to go on with it, or another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
