@@ -48,9 +48,8 @@ def check_pixels(size: tuple[int, int]) -> None:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB: 16-bit grey is scaled to 8 bits, transparency is dropped."""
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((grey / (257.0 if grey.max(initial=0) > 255 else 1.0)).clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
     return image.convert("RGB")
 
 

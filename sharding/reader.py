@@ -169,11 +169,11 @@ def flatten(index: pd.DataFrame, shards: Sequence[str]) -> tuple[dict[str, Colum
 
 
 def _merge(spans: Sequence[Range]) -> list[Range]:
-    """Join ranges, given in order, that stand no further apart than `MERGE_GAP_BYTES`."""
+    """Join ranges that stand no further apart than `MERGE_GAP_BYTES`; tars made elsewhere have parts in any order."""
     merged: list[Range] = []
-    for offset, length in spans:
+    for offset, length in sorted(spans):
         if merged and offset - sum(merged[-1]) <= MERGE_GAP_BYTES:
-            merged[-1] = merged[-1][0], offset + length - merged[-1][0]
+            merged[-1] = merged[-1][0], max(sum(merged[-1]), offset + length) - merged[-1][0]
         else:
             merged.append((offset, length))
     return merged

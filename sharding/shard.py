@@ -162,5 +162,5 @@ def iter_members(file: SupportsRead) -> Iterator[Member]:
                 if info.isfile():
                     payload = tar.extractfile(info).read()
                     yield Member(info.name, payload, info.offset_data)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zstandard.ZstdError, EOFError, OSError) as error:
         raise DataError(f"expected a whole tar, found a damaged or truncated one: {error}") from error

@@ -1,0 +1,117 @@
+import json
+
+import numpy as np
+import pytest
+
+from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
+from sharding.create import shard_diode, shard_megadepth
+from sharding.errors import DataError, UsageError
+from sharding.shardset import ShardSet
+
+
+def make(source, target, **options):
+    settings = {"split": "train", "workers": 1, "shard_size": 4000} | options
+    return shard_diode(ShardDiodeConfig(source=str(source), set=str(target), **settings))
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_set_holds_every_sample_once_bit_exactly(diode_source, tmp_path):
+    make(diode_source, tmp_path / "set")
+    opened = ShardSet(tmp_path / "set")
+    assert len(opened) == 9
+    assert len(opened.manifest.shards) > 2
+    assert opened.shard_sizes.sum() == 9
+    for sample in map(opened.__getitem__, range(9)):
+        truth = np.load(next(diode_source.rglob(f"{sample.key}_depth.npy")))[..., 0]
+        assert sample.depth.tobytes() == truth.tobytes()
+
+
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+def test_the_bytes_do_not_depend_on_workers_or_on_where_the_source_lies(diode_source, tmp_path, compression):
+    make(diode_source, tmp_path / "one", compression=compression)
+    moved = diode_source.rename(tmp_path / "elsewhere")
+    make(moved, tmp_path / "two", compression=compression, workers=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_another_seed_gives_another_order_and_the_same_samples(diode_source, tmp_path):
+    for seed in (0, 1):
+        make(diode_source, tmp_path / str(seed), seed=seed)
+    first, second = (ShardSet(tmp_path / str(seed)) for seed in (0, 1))
+    assert list(first.index["key"]) != list(second.index["key"])
+    assert sorted(first.index["key"]) == sorted(second.index["key"])
+    assert first.manifest.identity != second.manifest.identity
+
+
+def test_making_a_finished_set_again_changes_nothing_and_other_options_are_refused(diode_source, tmp_path):
+    make(diode_source, tmp_path / "set")
+    before = content(tmp_path / "set")
+    make(diode_source, tmp_path / "set", workers=2, allow_bad=3)
+    assert content(tmp_path / "set") == before
+    with pytest.raises(UsageError, match="preset is 'exact' there, 'compact' now"):
+        make(diode_source, tmp_path / "set", preset="compact")
+    next(diode_source.rglob("*_mask.npy")).write_bytes(b"other")
+    with pytest.raises(UsageError, match="source is"):
+        make(diode_source, tmp_path / "set")
+
+
+def test_bad_samples_leave_no_manifest_unless_they_are_allowed(diode_source, tmp_path):
+    bad = next(diode_source.rglob("train/outdoor/**/*.png"))
+    bad.write_bytes(bad.read_bytes()[:100])
+    lost = next(diode_source.rglob("train/indoors/**/*_mask.npy"))
+    lost.unlink()
+    with pytest.raises(DataError, match=r"2 samples are bad, --allow-bad is 0"):
+        make(diode_source, tmp_path / "set")
+    assert not (tmp_path / "set/manifest.json").exists()
+    make(diode_source, tmp_path / "set", allow_bad=2)
+    opened = ShardSet(tmp_path / "set")
+    lines = [json.loads(line) for line in (tmp_path / "set/quarantine.jsonl").read_text().splitlines()]
+    assert {line["key"] for line in lines} == {bad.stem, lost.name.removesuffix("_depth_mask.npy")}
+    assert all(line["reason"] for line in lines)
+    assert opened.manifest.quarantined == 2
+    assert len(opened) == 7
+
+
+def test_a_bad_sample_leaves_a_hole_and_no_boundary_moves(diode_source, tmp_path):
+    make(diode_source, tmp_path / "whole")
+    bad = next(diode_source.rglob("train/outdoor/**/*.png"))
+    bad.write_bytes(bytes(bad.stat().st_size))  # the same size, no image
+    make(diode_source, tmp_path / "hole", allow_bad=1)
+    whole, hole = ShardSet(tmp_path / "whole").index, ShardSet(tmp_path / "hole").index
+    kept = whole[whole["key"] != bad.stem]
+    assert list(zip(kept["key"], kept["shard"], strict=True)) == list(zip(hole["key"], hole["shard"], strict=True))
+
+
+def test_what_an_interrupted_run_left_is_no_part_of_the_set(diode_source, tmp_path):
+    shards = tmp_path / "set/shards"
+    shards.mkdir(parents=True)
+    (shards / ".diode-train-000001.tar.zst.77.tmp").write_bytes(b"half a shard")
+    (shards / "diode-train-000999.tar.zst").write_bytes(b"of a larger plan")
+    make(diode_source, tmp_path / "set")
+    assert {path.name for path in shards.iterdir()} == set(ShardSet(tmp_path / "set").index["shard"])
+
+
+def test_the_manifest_states_how_the_set_was_made_and_what_was_measured(diode_source, tmp_path):
+    make(diode_source, tmp_path / "set", preset="compact", scene_type="outdoor")
+    manifest = ShardSet(tmp_path / "set").manifest
+    assert manifest.made["preset"] == "compact"
+    assert manifest.made["order"] == "shuffled over the whole set"
+    assert manifest.codecs["depth"]["samples"] == {"log16.png": 6}
+    assert 0 < manifest.codecs["depth"]["max_relative_error"] < 1e-4
+    assert str(tmp_path) not in manifest.encode().decode()
+
+
+def test_megadepth_without_depth_has_images_alone(megadepth_source, tmp_path):
+    shard_megadepth(ShardMegadepthConfig(source=str(megadepth_source), set=str(tmp_path / "set"), workers=1))
+    opened = ShardSet(tmp_path / "set")
+    assert opened[0].depth is None
+    assert (opened.index["depth_offset"] == -1).all()
+    assert opened[0].image.shape == (12, 16, 3)
+
+
+def test_a_set_on_an_object_store_is_refused_with_advice(diode_source):
+    with pytest.raises(UsageError, match="copy the finished folder"):
+        make(diode_source, "s3://bucket/set")

@@ -1,0 +1,81 @@
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sharding.codecs import encode_npy
+from sharding.config import IndexConfig, VerifyConfig
+from sharding.errors import DataError, UsageError
+from sharding.foreign import run
+from sharding.shardset import ShardSet
+from sharding.verify import run as verify
+
+webdataset = pytest.importorskip("webdataset")
+
+
+def depth_map(number):
+    depth = np.full((6, 8), number + 1.0, np.float32)
+    depth[0, 0] = 0
+    return depth
+
+
+@pytest.fixture
+def tars(tmp_path):
+    """Two tars by webdataset's own writer: seven samples with an image, a depth map and a class."""
+    folder = tmp_path / "tars"
+    folder.mkdir()
+    with webdataset.ShardWriter(str(folder / "mine-%04d.tar"), maxcount=4, verbose=0) as writer:
+        for number in range(7):
+            pixels = np.full((6, 8, 3), number, np.uint8)
+            writer.write(
+                {"__key__": f"Sub/Sample{number}", "png": pixels, "depth.npy": encode_npy(depth_map(number)), "cls": number}
+            )
+    return folder
+
+
+def test_tars_made_elsewhere_become_a_set(tars, tmp_path):
+    outcome = run(IndexConfig(tars=str(tars), set=str(tmp_path / "set")))
+    assert outcome.data["samples"] == 7
+    assert outcome.data["skipped"] == {"cls": 7}
+    opened = ShardSet(tmp_path / "set")
+    for number in range(7):
+        sample = opened[number]
+        assert sample.key == f"Sub/Sample{number}"
+        assert (sample.image == number).all()
+        np.testing.assert_array_equal(sample.depth, depth_map(number))
+        np.testing.assert_array_equal(sample.valid, depth_map(number) > 0)
+    assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
+
+
+def test_the_tars_are_not_changed_and_not_copied(tars, tmp_path):
+    before = {path.name: path.read_bytes() for path in tars.iterdir()}
+    run(IndexConfig(tars=str(tars), set=str(tmp_path / "set")))
+    assert {path.name: path.read_bytes() for path in tars.iterdir()} == before
+    assert all(path.is_symlink() for path in (tmp_path / "set/shards").iterdir())
+
+
+def test_a_compressed_tar_is_refused_with_advice(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("a"), io.BytesIO())
+    with pytest.raises(DataError, match="expected a tar"):
+        run(IndexConfig(tars=str(path), set=str(tmp_path / "set")))
+
+
+def test_a_broken_image_names_tar_and_key(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(buffer, "PNG")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        info = tarfile.TarInfo("x.png")
+        info.size = 60
+        tar.addfile(info, io.BytesIO(buffer.getvalue()[:60]))
+    with pytest.raises(DataError, match=r"a\.tar, key x"):
+        run(IndexConfig(tars=str(tmp_path), set=str(tmp_path / "set")))
+
+
+def test_an_existing_set_is_not_overwritten(tars, tmp_path):
+    run(IndexConfig(tars=str(tars), set=str(tmp_path / "set")))
+    with pytest.raises(UsageError, match="holds a set already"):
+        run(IndexConfig(tars=str(tars), set=str(tmp_path / "set")))

@@ -1,0 +1,99 @@
+import pandas as pd
+import pytest
+
+from sharding.config import ShardDiodeConfig, VerifyConfig
+from sharding.create import shard_diode
+from sharding.errors import DataError
+from sharding.shardset import ShardSet
+from sharding.verify import run
+
+
+@pytest.fixture(params=["zstd", "none"])
+def made(request, diode_source, tmp_path):
+    options = {"split": "train", "shard_size": 4000, "workers": 1, "compression": request.param}
+    shard_diode(ShardDiodeConfig(source=str(diode_source), set=str(tmp_path / "set"), **options))
+    return tmp_path / "set"
+
+
+def verify(folder, **options):
+    return run(VerifyConfig(set=str(folder), **options))
+
+
+def test_a_fresh_set_is_whole(made, diode_source):
+    outcome = verify(made, against=str(diode_source))
+    assert outcome.ok
+    assert outcome.data["faults"] == []
+
+
+@pytest.mark.parametrize("part", ["image", "depth", "valid", "meta"])
+def test_one_flipped_byte_is_found_with_shard_and_key(made, part):
+    row = ShardSet(made).index.iloc[4]
+    path = made / "shards" / row["shard"]
+    data = bytearray(path.read_bytes())
+    data[row[f"{part}_offset"] + row[f"{part}_bytes"] // 2] ^= 0xFF
+    path.write_bytes(data)
+    outcome = verify(made)
+    assert not outcome.ok
+    assert {fault["shard"] for fault in outcome.data["faults"]} == {row["shard"]}
+    assert {fault["key"] for fault in outcome.data["faults"]} - {""} == {row["key"]}
+    assert row["key"] in outcome.text
+
+
+def test_a_flipped_byte_between_members_is_found_by_the_hash(made):
+    path = made / "shards" / ShardSet(made).index["shard"].iloc[0]
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 0xFF
+    path.write_bytes(data)
+    assert any("sha256" in fault["problem"] for fault in verify(made).data["faults"])
+
+
+def test_a_truncated_shard_is_found_with_the_samples_it_lost(made):
+    row = ShardSet(made).index.iloc[-1]
+    path = made / "shards" / row["shard"]
+    path.write_bytes(path.read_bytes()[: row["image_offset"] + 100])
+    faults = verify(made).data["faults"]
+    assert any(fault["key"] == row["key"] for fault in faults)
+    assert any("bytes, found" in fault["problem"] and fault["shard"] == row["shard"] for fault in faults)
+
+
+def test_a_missing_shard_is_found(made):
+    name = ShardSet(made).index["shard"].iloc[0]
+    (made / "shards" / name).unlink()
+    faults = verify(made).data["faults"]
+    assert [fault["shard"] for fault in faults] == [name]
+
+
+def test_an_edited_index_is_refused(made):
+    frame = pd.read_parquet(made / "index.parquet")
+    frame.loc[0, "scene_type"] = "indoors"
+    frame.to_parquet(made / "index.parquet")
+    with pytest.raises(DataError, match=r"index\.parquet: expected sha256"):
+        verify(made)
+
+
+def test_an_edited_manifest_is_refused(made):
+    path = made / "manifest.json"
+    path.write_text(path.read_text().replace('"samples": 9', '"samples": 8'))
+    with pytest.raises(DataError, match="edited or damaged"):
+        verify(made)
+
+
+def test_no_manifest_no_set(made):
+    (made / "manifest.json").unlink()
+    with pytest.raises(DataError, match="finished when its manifest"):
+        verify(made)
+
+
+def test_a_stray_shard_is_named(made):
+    (made / "shards/diode-train-000777.tar").write_bytes(b"")
+    assert [fault["shard"] for fault in verify(made).data["faults"]] == ["diode-train-000777.tar"]
+
+
+def test_against_tells_a_source_that_changed_after_the_set_was_made(made, diode_source):
+    path = next(diode_source.rglob("train/outdoor/**/*_depth.npy"))
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    (fault,) = verify(made, against=str(diode_source)).data["faults"]
+    assert fault["key"] == path.name.removesuffix("_depth.npy")
+    assert fault["problem"] == "depth differ from the source"
