@@ -1,0 +1,136 @@
+"""Losses on log depth over valid pixels, as sums that add up over micro-batches and ranks.
+
+All of them compare natural logarithms: e = log_prediction - ln(depth). Invalid pixels are replaced before any
+logarithm or division, so whatever lies under them (0, NaN, inf) reaches neither the value nor the gradient. Everything
+is computed in float32, outside autocast. A sample that must not count (weight 0) is passed with `valid` all False.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+EPS = 1e-6
+"""Added under silog's square root, whose slope at 0 is infinite (so a perfect prediction costs 0.001, not 0)."""
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """A loss before division: add totals and counts of parts (micro-batches, ranks), then divide.
+
+    Attributes:
+        total: float32 scalar, the sum over valid pixels; 0, with a zero gradient, if there is none.
+        count: int64 scalar, the number of valid pixels.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __add__(self, other: "LossSum") -> "LossSum":
+        """Join two parts."""
+        return LossSum(self.total + other.total, self.count + other.count)
+
+    def mean(self) -> Tensor:
+        """float32 scalar: the total per valid pixel; 0 if there is none."""
+        return self.total / self.count.clamp(min=1)
+
+
+Loss = Callable[[Tensor, Tensor, Tensor], LossSum]
+"""(log_prediction (B, 1, H, W) natural log of metres, depth float32 (B, 1, H, W) metres, valid bool (B, 1, H, W))."""
+
+
+def log_error(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
+    """Compute e = log_prediction - ln(depth), exactly 0 (value and gradient) where invalid.
+
+    Args:
+        log_prediction: (B, 1, H, W), natural log of metres.
+        depth: (B, 1, H, W), metres.
+        valid: bool (B, 1, H, W).
+
+    Returns:
+        float32 (B, P) with P = H * W.
+
+    Raises:
+        ValueError: The shapes differ (they would broadcast), or valid is not bool.
+    """
+    if not (log_prediction.ndim == 4 and log_prediction.shape == depth.shape == valid.shape):
+        raise ValueError(
+            "log_prediction, depth and valid must have one and the same shape (B, 1, H, W), found "
+            f"{tuple(log_prediction.shape)}, {tuple(depth.shape)} and {tuple(valid.shape)}"
+        )
+    if valid.dtype != torch.bool:
+        raise ValueError(f"valid must be bool, found {valid.dtype}; compare the mask with 0.5 first")
+    error = torch.where(valid, log_prediction.float(), 0.0) - torch.where(valid, depth.float(), 1.0).log()
+    return error.flatten(1)
+
+
+def _float32(tensor: Tensor) -> torch.autocast:
+    return torch.autocast(device_type=tensor.device.type, enabled=False)
+
+
+def _image_sum(value: Tensor, valid: Tensor) -> Tensor:
+    return torch.where(valid, value, 0.0).sum(1)  # (B,)
+
+
+def silog(log_prediction: Tensor, depth: Tensor, valid: Tensor, variance_focus: float = 0.85) -> LossSum:
+    """Scale-invariant log loss of each image, weighted by the image's valid pixels.
+
+    For an image with n valid pixels, n * sqrt(mean(e^2) - lambda * mean(e)^2 + EPS), summed over images. With lambda 1
+    an error of scale costs nothing, with 0 it is the root mean square of e. Computed as var(e) + (1 - lambda) *
+    mean(e)^2, which is the same without cancellation.
+
+    Source: Eigen et al. 2014 (lambda 0.5); with the root and lambda 0.85 BTS, AdaBins, NeWCRFs (their factor of 10
+    only scales the learning rate, and is left out).
+
+    Args:
+        log_prediction: (B, 1, H, W), natural log of metres.
+        depth: (B, 1, H, W), metres.
+        valid: bool (B, 1, H, W).
+        variance_focus: lambda, 0 to 1.
+
+    Returns:
+        The sum, and the number of valid pixels.
+    """
+    with _float32(log_prediction):
+        error, valid = log_error(log_prediction, depth, valid), valid.flatten(1)  # (B, P)
+        count = valid.sum(1)  # (B,)
+        mean = _image_sum(error, valid) / count.clamp(min=1)
+        variance = _image_sum((error - mean[:, None]).square(), valid) / count.clamp(min=1)
+        root = (variance + (1 - variance_focus) * mean.square() + EPS).sqrt()
+        return LossSum((count * root).sum(), count.sum())
+
+
+def l1_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
+    """Absolute log error |e|, summed over valid pixels; arguments as in `Loss`."""
+    with _float32(log_prediction):
+        return LossSum(log_error(log_prediction, depth, valid).abs().sum(), valid.sum())
+
+
+def mse_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
+    """Squared log error e^2, summed over valid pixels; arguments as in `Loss`.
+
+    What the tutorial's mse becomes on log depth, with the sky left out.
+    """
+    with _float32(log_prediction):
+        return LossSum(log_error(log_prediction, depth, valid).square().sum(), valid.sum())
+
+
+def berhu_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
+    """Reverse Huber of the log error, summed over valid pixels; arguments as in `Loss`.
+
+    |e| if |e| <= c, else (e^2 + c^2) / (2 c), with c = 0.2 * max|e| taken as a constant.
+
+    Source: Laina et al. 2016, who take the maximum over the batch; here it is that of each image, so that the loss
+    does not depend on how a batch is cut into micro-batches.
+    """
+    with _float32(log_prediction):
+        size = log_error(log_prediction, depth, valid).abs()  # (B, P)
+        threshold = (0.2 * size.detach().amax(1, keepdim=True)).clamp(min=EPS)  # (B, 1)
+        far = (size.square() + threshold.square()) / (2 * threshold)
+        total = _image_sum(torch.where(size <= threshold, size, far), valid.flatten(1)).sum()
+        return LossSum(total, valid.sum())
+
+
+LOSSES: dict[str, Loss] = {"silog": silog, "l1_log": l1_log, "mse_log": mse_log, "berhu_log": berhu_log}
+"""By name; silog is the default."""

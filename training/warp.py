@@ -1,0 +1,121 @@
+"""The geometry of a view: rotation, zoom, flip, crop and scale as ONE matrix from output to source; no pixels here.
+
+Coordinates are continuous pixels: pixel (row i, column j) covers the square [j, j + 1) x [i, i + 1) and has its centre
+at (x, y) = (j + 0.5, i + 0.5); an image of H x W pixels covers [0, W) x [0, H).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SIDE_PX = 32766
+"""Longest side of a source: index maps are int16, here and in cv2."""
+
+
+def shift(x: float, y: float) -> NDArray[np.float64]:
+    """float64 (3, 3) that moves a point by (x, y) pixels."""
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def stretch(x: float, y: float) -> NDArray[np.float64]:
+    """float64 (3, 3) that multiplies the coordinates of a point by (x, y)."""
+    return np.diag([x, y, 1.0])
+
+
+def _turn(angle_deg: float) -> NDArray[np.float64]:
+    cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """How the crop looks at the source image.
+
+    Attributes:
+        angle_deg: Rotation of the content about the image centre, degrees, positive is counter-clockwise as seen.
+        zoom: Magnification, > 0; above 1 things look larger.
+        flip: Mirror left and right.
+        across: Place of the crop in the part of the view that is wider than it, 0 (left) to 1 (right).
+        down: The same from top (0) to bottom (1).
+    """
+
+    angle_deg: float = 0.0
+    zoom: float = 1.0
+    flip: bool = False
+    across: float = 0.5
+    down: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Warp:
+    """A pose worked out for one source size.
+
+    Attributes:
+        matrix: float64 (3, 3), maps (x, y, 1) of the output to (x, y, 1) of the source, continuous pixels.
+        zoom: Depth is divided by it.
+        magnification: Output pixels per source pixel along a line, zoom times scale.
+        height: Of the output, pixels.
+        width: Of the output, pixels.
+    """
+
+    matrix: NDArray[np.float64]
+    zoom: float
+    magnification: float
+    height: int
+    width: int
+
+
+def compose_warp(pose: Pose, source: tuple[int, int], size: tuple[int, int], scale: float = 1.0) -> Warp:
+    """Multiply crop, scale, zoom, rotation and flip into one matrix.
+
+    The source is mirrored (if `flip`), turned about its centre, and enlarged by `zoom * scale`: that is the view, of
+    (H * zoom * scale) x (W * zoom * scale) pixels. The crop is cut from it at whole pixels, so that no rotation and no
+    zoom means no resampling. A view smaller than the crop lies in its middle.
+
+    Args:
+        pose: What to do.
+        source: (H, W) of the source, pixels.
+        size: (height, width) of the output, pixels.
+        scale: Resolution of the view relative to the source; depth does not change with it.
+
+    Returns:
+        The warp from `source` to `size`.
+    """
+    magnification = pose.zoom * scale
+    top = _crop_offset(source[0] * magnification, size[0], pose.down)
+    left = _crop_offset(source[1] * magnification, size[1], pose.across)
+    middle_x, middle_y = source[1] / 2, source[0] / 2
+    matrix = stretch(1 / magnification, 1 / magnification) @ shift(left, top)
+    matrix = shift(middle_x, middle_y) @ _turn(pose.angle_deg) @ shift(-middle_x, -middle_y) @ matrix
+    if pose.flip:
+        matrix = shift(source[1], 0.0) @ stretch(-1.0, 1.0) @ matrix
+    return Warp(matrix=matrix, zoom=pose.zoom, magnification=magnification, height=size[0], width=size[1])
+
+
+def _crop_offset(view_px: float, crop_px: int, place: float) -> int:
+    spare = view_px - crop_px
+    if spare < 0:
+        return round(spare / 2)
+    return min(math.floor(place * (math.floor(spare) + 1)), math.floor(spare))
+
+
+def nearest_source(warp: Warp) -> NDArray[np.int16]:
+    """Say which source pixel each output pixel shows.
+
+    Args:
+        warp: Of sources up to 32766 pixels a side.
+
+    Returns:
+        int16 (height, width, 2), the column and the row in whose square the centre of the output pixel falls; the
+        source has no such pixel where the point is outside of it.
+    """
+    x = np.arange(warp.width) + 0.5  # (width,)
+    y = np.arange(warp.height) + 0.5  # (height,)
+    index = np.empty((warp.height, warp.width, 2), dtype=np.int16)
+    for axis in (0, 1):
+        along_x, along_y, start = warp.matrix[axis]
+        point = np.floor(np.add.outer(along_y * y + start, along_x * x))  # (height, width)
+        index[..., axis] = np.clip(point, -1, MAX_SIDE_PX)
+    return index
