@@ -59,7 +59,7 @@ def diode_source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def megadepth_source(tmp_path: Path) -> Path:
-    """Eight images: up-to-scale, ordinal and empty depth; .png, grey, RGBA and upper-case files; a stem in three places."""
+    """Eight images: three kinds of depth; .png, grey, RGBA and upper-case files; a stem in three places."""
     root = tmp_path / "megadepth"
     scale = np.arange(12 * 16, dtype=np.float32).reshape(12, 16)  # depth 0 at one pixel
     for name in ("0000/dense0/1_a_o.jpg", "0000/dense1/1_a_o.jpg", "0001/dense0/1_a_o.jpg"):

@@ -93,7 +93,9 @@ def break_size(path):
     Image.fromarray(np.zeros((12, 15, 3), np.uint8)).save(path)
 
 
-@pytest.mark.parametrize(("damage", "message"), [(break_image, "readable image"), (break_size, "12 x 15, depth is 12 x 16")])
+@pytest.mark.parametrize(
+    ("damage", "message"), [(break_image, "readable image"), (break_size, "12 x 15, depth is 12 x 16")]
+)
 def test_damage_is_refused_with_both_values(diode_source, damage, message):
     damage(next(diode_source.rglob("train/outdoor/**/*.png")))
     with pytest.raises(DataError, match=message):

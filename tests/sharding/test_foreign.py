@@ -30,7 +30,12 @@ def tars(tmp_path):
         for number in range(7):
             pixels = np.full((6, 8, 3), number, np.uint8)
             writer.write(
-                {"__key__": f"Sub/Sample{number}", "png": pixels, "depth.npy": encode_npy(depth_map(number)), "cls": number}
+                {
+                    "__key__": f"Sub/Sample{number}",
+                    "png": pixels,
+                    "depth.npy": encode_npy(depth_map(number)),
+                    "cls": number,
+                }
             )
     return folder
 

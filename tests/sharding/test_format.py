@@ -74,8 +74,12 @@ def test_zstd_and_tar_accept_the_shards(opened):
 
 def test_the_index_has_the_columns_the_document_lists(opened):
     table = DOC.read_text().partition("## index.parquet")[2].partition("## manifest.json")[0]
-    listed = {name for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
-    parts = {name.replace("PART", part) for name in listed if "PART" in name for part in ("image", "depth", "valid", "meta")}
+    listed = {
+        name for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    parts = {
+        name.replace("PART", part) for name in listed if "PART" in name for part in ("image", "depth", "valid", "meta")
+    }
     assert {name for name in listed if "PART" not in name} | parts == set(opened.index.columns)
 
 

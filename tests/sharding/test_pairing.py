@@ -84,7 +84,11 @@ def test_a_file_in_the_wrong_folder_is_refused_by_name():
 def test_megadepth_keys_tell_equal_stems_apart(megadepth_source):
     pairing = megadepth.pair(FolderSource(megadepth_source).list(), with_depth=True)
     keys = [candidate.key for candidate in pairing.candidates]
-    assert [key for key in keys if key.endswith("1_a_o")] == ["0000_dense0_1_a_o", "0000_dense1_1_a_o", "0001_dense0_1_a_o"]
+    assert [key for key in keys if key.endswith("1_a_o")] == [
+        "0000_dense0_1_a_o",
+        "0000_dense1_1_a_o",
+        "0001_dense0_1_a_o",
+    ]
     assert len(keys) == 8
     for candidate in pairing.candidates:
         image, depth = candidate.files["image"].name, candidate.files["depth"].name

@@ -1,0 +1,131 @@
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from sharding import command as program
+from sharding.command import Command, Outcome, build_parser
+from sharding.commands import COMMANDS as SHARDING
+from sharding.errors import DataError, UsageError
+from sharding.options import argument, build_config, option, parse_bytes, required
+from training.commands import COMMANDS as TRAINING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the test command."""
+
+    name: str = argument("what to greet")
+    size: int = option(1000, "how large", parse=parse_bytes)
+    often: int = required("how often")
+    loud: bool = option(False, "whether to shout")
+
+
+def greet(config):
+    if config.name == "nobody":
+        raise DataError("expected somebody, found nobody")
+    if config.often < 1:
+        raise UsageError("--often must be at least 1")
+    return Outcome(data={"often": config.often, "size": config.size}, text="hello", ok=config.name != "half")
+
+
+COMMAND = Command(
+    name="greet", config=Config, runner=f"{__name__}:greet", help="greet", examples=("greet you --often 1",)
+)
+
+
+ENDINGS = {"you --often 1": 0, "half --often 1": 1, "nobody --often 1": 1, "you --often 0": 2, "you": 2}
+
+
+@pytest.mark.parametrize(("argv", "status"), [(line.split(), status) for line, status in ENDINGS.items()])
+def test_exit_status_tells_data_from_usage(argv, status, monkeypatch):
+    monkeypatch.setattr(Command, "run", lambda self, config: greet(config))
+    assert program.main("test", "tests", [COMMAND], ["greet", *argv]) == status
+
+
+def test_an_unknown_option_ends_with_2():
+    with pytest.raises(SystemExit) as ended:
+        program.main("test", "tests", [COMMAND], ["greet", "you", "--nonsense"])
+    assert ended.value.code == 2
+
+
+def test_json_prints_one_object_on_stdout(monkeypatch, capsys):
+    monkeypatch.setattr(Command, "run", lambda self, config: greet(config))
+    program.main("test", "tests", [COMMAND], ["greet", "you", "--often", "2", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"often": 2, "size": 1000}
+
+
+def parse(tmp_path, yaml, *argv):
+    (tmp_path / "c.yaml").write_text(yaml)
+    given = build_parser("test", "tests", [COMMAND]).parse_args(
+        ["greet", "you", "--config", str(tmp_path / "c.yaml"), *argv]
+    )
+    return build_config(Config, given)
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path):
+    config = parse(tmp_path, "often: 3\nsize: 2KB\nloud: true\n", "--often", "5")
+    assert config == Config(name="you", often=5, size=2000, loud=True)
+
+
+@pytest.mark.parametrize("yaml", ["nonsense: 1", "often: many", "- often", "often: ["])
+def test_a_wrong_file_is_a_usage_error_that_names_it(tmp_path, yaml):
+    with pytest.raises(UsageError, match=r"c\.yaml"):
+        parse(tmp_path, yaml)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("256MB", 256_000_000), ("1.5GB", 1_500_000_000), ("4096", 4096), ("10kb", 10_000)]
+)
+def test_sizes_are_read_with_their_unit(text, size):
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1MB", "0", "3XB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match=r".+"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize("command", [*SHARDING, *TRAINING], ids=lambda command: command.name)
+def test_every_command_shows_help_with_examples_that_parse(command, capsys):
+    parser = build_parser("depthstream", "", [command])
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args([*command.name.split(), "--help"])
+    assert ended.value.code == 0
+    assert "examples:\n  depthstream " in capsys.readouterr().out
+    for example in command.examples:
+        parser.parse_args(shlex.split(example))
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, contextlib, io\nfrom training.__main__ import main\n"
+        "sys.argv = ['depthstream', 'finetune', '--help']\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main()\n"
+        "heavy = {'torch', 'pandas', 'lightly_train', 'fastai', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["sharding", "training"])
+def test_the_packages_run_as_modules(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "verify", "nowhere"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "nowhere: expected a shard set with manifest.json" in done.stderr
+
+
+def test_sharding_never_imports_torch():
+    code = (
+        "import importlib, pkgutil, sys, sharding\n"
+        "names = [module.name for module in pkgutil.walk_packages(sharding.__path__, 'sharding.')]\n"
+        "for name in names: name.endswith('__main__') or importlib.import_module(name)\n"
+        "sys.exit(1 if 'torch' in sys.modules else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,0 +1,149 @@
+"""The command `demo`: the whole road on generated data, by the commands a user would type.
+
+Each stage is a command of its own, shown before it runs. A stage that is finished is not run again, so an interrupted
+demo goes on where it stood.
+"""
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharding.command import Outcome
+from sharding.errors import DataError
+from sharding.manifest import MANIFEST_NAME
+from sharding.progress import say
+from training.config import DemoConfig
+
+ARMS = ("conservative", "aggressive", "scratch")
+OUTDOOR = "scene_type == 'outdoor'"
+
+# Sized for two CPU cores and ten minutes, by measurement: see docs/results.
+VIEWS = "--height 64 --width 96"
+PRETRAIN = "--model torchvision/resnet18 --method simclr --epochs 4 --batch-size 32 --image-size 64"
+FINETUNE = f"--encoder-name resnet18 {VIEWS} --epochs 6 --batch-size 8 --learning-rate 1e-3"
+MACHINE = "--num-workers 0 --devices 1 --accelerator cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One command of the demo.
+
+    Attributes:
+        title: What it does, for a person.
+        arguments: Of the command `depthstream`.
+        done: Whether its result is there already.
+    """
+
+    title: str
+    arguments: tuple[str, ...]
+    done: Callable[[], bool]
+
+
+def run(config: DemoConfig) -> Outcome:
+    """Run `depthstream demo`."""
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    stages = plan(out, config.seed)
+    for number, stage in enumerate(stages, start=1):
+        _run_stage(stage, f"[{number}/{len(stages)}]", begin)
+    files = {
+        "report": out / "report.html",
+        "training views": out / "diode-train.png",
+        "photographs": out / "megadepth.png",
+    }
+    lines = [
+        f"Done in {time.monotonic() - begin:.0f} s. Open:",
+        *(f"  {path}  ({title})" for title, path in files.items()),
+    ]
+    lines.append(f"  tensorboard --logdir {out / 'runs'}  (curves and panels of every run)")
+    return Outcome(data={"out": str(out), **{title: str(path) for title, path in files.items()}}, text="\n".join(lines))
+
+
+def plan(out: Path, seed: int) -> list[Stage]:
+    """All stages in order: data, sets, pretraining, fine-tuning, report."""
+    place = shlex.quote(str(out))
+    toy, sets, runs = f"{place}/toy", f"{place}/sets", f"{place}/runs"
+    return [*_data_stages(toy, seed), *_set_stages(place, toy, sets), *_learning_stages(place, sets, runs, seed)]
+
+
+def _data_stages(toy: str, seed: int) -> list[Stage]:
+    """Generate both data sets in their published layouts."""
+    return [
+        _stage(
+            "generate 192 photographs",
+            f"toyworld {toy}/megadepth --layout megadepth --images 192 --seed {seed} {VIEWS}",
+            f"{toy}/megadepth",
+        ),
+        _stage(
+            "generate 160 training and 32 validation views with depth",
+            f"toyworld {toy}/diode --layout diode --images 160 --seed {seed} {VIEWS}",
+            f"{toy}/diode",
+        ),
+    ]
+
+
+def _set_stages(place: str, toy: str, sets: str) -> list[Stage]:
+    """Shard both data sets, prove the sets, and show what is in them."""
+    commands = {
+        "megadepth": f"shard megadepth {toy}/megadepth {sets}/megadepth --shard-size 200KB",
+        "diode-train": f"shard diode {toy}/diode {sets}/diode-train --split train --shard-size 2MB",
+        "diode-val": f"shard diode {toy}/diode {sets}/diode-val --split val --shard-size 2MB",
+    }
+    stages = [_stage(f"shard {name}", command, f"{sets}/{name}/{MANIFEST_NAME}") for name, command in commands.items()]
+    stages += [_stage(f"verify {name}", f"verify {sets}/{name}") for name in commands]
+    for name in ("megadepth", "diode-train"):
+        grid = f"{place}/{name}.png"
+        stages.append(_stage(f"look at {name}", f"inspect {sets}/{name} --grid {grid}", grid))
+    return stages
+
+
+def _learning_stages(place: str, sets: str, runs: str, seed: int) -> list[Stage]:
+    """Pretrain two encoders, fine-tune three arms alike but for their encoder, compare them."""
+    run = f"{MACHINE} --seed {seed} --resume"
+    views = f'{sets}/diode-train --val {sets}/diode-val --where "{OUTDOOR}"'
+    encoders = {arm: f"{runs}/pretrain-{arm}" for arm in ARMS[:2]} | {"scratch": "none"}
+    stages = [
+        _stage(
+            f"pretrain an encoder, {arm} augmentation",
+            f"pretrain {sets}/megadepth --out {encoders[arm]} --augmentation {arm} {PRETRAIN} {run}",
+            f"{encoders[arm]}/encoder.pt",
+        )
+        for arm in ARMS[:2]
+    ]
+    for arm in ARMS:
+        command = f"finetune {views} --out {runs}/{arm} --encoder {encoders[arm]} {FINETUNE} {run}"
+        stages.append(_stage(f"fine-tune for depth, {arm}", command))
+    arms = " ".join(f"{runs}/{arm}" for arm in ARMS)
+    stages.append(_stage("compare", f"compare {arms} --out {place}/report.html --accelerator cpu --num-workers 0"))
+    return stages
+
+
+def _stage(title: str, command: str, result: str | None = None) -> Stage:
+    """A stage from its command line; it is done when the file `result` is there, never if there is none to tell by."""
+    files = [Path(name) for name in shlex.split(result or "")]
+    return Stage(title=title, arguments=tuple(shlex.split(command)), done=lambda: bool(files) and files[0].exists())
+
+
+def _run_stage(stage: Stage, number: str, begin: float) -> None:
+    """Run one command; its output goes where ours goes.
+
+    Raises:
+        DataError: The command failed.
+    """
+    if stage.done():
+        say(f"{number} {stage.title}: done before")
+        return
+    say(f"{number} {stage.title}   (after {time.monotonic() - begin:.0f} s)")
+    say(f"  $ depthstream {shlex.join(stage.arguments)}")
+    _call(stage.arguments)
+
+
+def _call(arguments: Sequence[str]) -> None:
+    status = subprocess.run([sys.executable, "-m", "training", *arguments], check=False).returncode
+    if status != 0:
+        raise DataError(f"`depthstream {shlex.join(arguments)}` ended with status {status}; its message is above")
