@@ -50,5 +50,7 @@ def _read_dataset(file: Any, where: str) -> NDArray[np.float32]:
     if not isinstance(found, h5py.Dataset):
         raise DataError(f"{where}: expected a dataset {DATASET!r}, found {sorted(file)}; is it a MegaDepth depth file?")
     if len(found.shape) != 2:
-        raise DataError(f"{where}: expected {DATASET!r} of shape (H, W), found {found.shape}; is it a MegaDepth depth file?")
+        raise DataError(
+            f"{where}: expected {DATASET!r} of shape (H, W), found {found.shape}; is it a MegaDepth depth file?"
+        )
     return np.asarray(found[()], np.float32)

@@ -92,7 +92,7 @@ def grid(opened: ShardSet, num_samples: int, seed: int) -> bytes:
     rows = sorted(int(row) for row in np.random.default_rng((seed, 0)).choice(len(opened), count, replace=False))
     kinds = opened.index["kind"].iloc[rows]
     captions = [
-        f"{key} {kind if kind != 'none' else ''}".strip()
+        key if kind == "none" else f"{key}\n{kind}"
         for key, kind in zip(opened.index["key"].iloc[rows], kinds, strict=True)
     ]
     unit = next((_UNITS[kind] for kind in kinds if kind in _UNITS), "m")

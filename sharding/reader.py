@@ -5,7 +5,8 @@ that a worker process gets no table of its own.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,11 @@ import pandas as pd
 from sharding.codecs import decode_depth, decode_image, decode_valid
 from sharding.errors import DataError
 from sharding.sample import PARTS, Sample, valid_pixels
-from sharding.shard import BLOCK, Compression, read_member
+from sharding.shard import BLOCK, Compression, check_member, unpack_member
 from sharding.store import Range, Store, open_store
+
+StoredParts = dict[str, memoryview]
+"""Part -> its bytes as they are stored."""
 
 MERGE_GAP_BYTES = 2 * BLOCK
 """Parts that stand no further apart (padding and header of a `.tar`) are read as one range."""
@@ -92,18 +96,44 @@ class SampleReader:
 
     def read_encoded(self, rows: Sequence[int], parts: Sequence[str]) -> list[dict[str, bytes]]:
         """Read the payloads of `parts` of each row, checked, not decoded. A part a sample lacks is left out."""
+        stored = self.read_stored(rows, parts)
+        return [self.unpack(row, self.check(row, found)) for row, found in zip(rows, stored, strict=True)]
+
+    def read_stored(self, rows: Sequence[int], parts: Sequence[str]) -> list[StoredParts]:
+        """Read the bytes of `parts` of each row as they are stored, not checked. A part a sample lacks is left out."""
         spans = [self._spans(row, parts) for row in rows]
         wanted: dict[int, list[int]] = {}
         for at, row in enumerate(rows):
             wanted.setdefault(int(self.columns["shard"][row]), []).append(at)
-        found: dict[int, dict[str, bytes]] = {}
+        found: dict[int, StoredParts] = {}
         for shard, places in wanted.items():
             merged = [_merge(list(spans[at].values())) for at in places]
             buffers = iter(self.store.read(self._shards[shard], [r for ranges in merged for r in ranges]))
             for at, ranges in zip(places, merged, strict=True):
                 pieces = [(start, next(buffers)) for start, _ in ranges]
-                found[at] = {part: self._check(rows[at], part, _cut(pieces, span)) for part, span in spans[at].items()}
+                found[at] = {part: _cut(pieces, span) for part, span in spans[at].items()}
         return [found[at] for at in range(len(rows))]
+
+    def check(self, row: int, stored: StoredParts) -> StoredParts:
+        """Return what `read_stored` gave for a row, compared with the checksums of the index.
+
+        Raises:
+            DataError: A part is damaged; names shard, key and part.
+        """
+        with self._located(row, f"; run `depthstream verify {self.url}`"):
+            for part, data in stored.items():
+                check_member(data, self._member(row, part), int(self.columns[f"{part}_crc32c"][row]))
+        return stored
+
+    def unpack(self, row: int, stored: StoredParts) -> dict[str, bytes]:
+        """Inflate the checked parts of a row to their payloads.
+
+        Raises:
+            DataError: A part is not the one that the index names; names shard, key and part.
+        """
+        compression = self._compression[int(self.columns["shard"][row])]
+        with self._located(row, f"; run `depthstream verify {self.url}`"):
+            return {part: unpack_member(data, self._member(row, part), compression) for part, data in stored.items()}
 
     def _spans(self, row: int, parts: Sequence[str]) -> dict[str, Range]:
         """Byte range of each part the row has, in the order of the members."""
@@ -114,34 +144,30 @@ class SampleReader:
         }
         return {part: span for part, span in spans.items() if span[0] >= 0}
 
-    def _check(self, row: int, part: str, stored: bytes | memoryview) -> bytes:
-        shard = int(self.columns["shard"][row])
-        key, ext = self.key(row), self.ext(row, part)
+    def _member(self, row: int, part: str) -> str:
+        return member_name(self.key(row), part, self.ext(row, part))
+
+    @contextmanager
+    def _located(self, row: int, advice: str = "") -> Iterator[None]:
+        """Put shard and key of a row before the message of a DataError, and `advice` after it."""
         try:
-            return read_member(
-                stored, member_name(key, part, ext), int(self.columns[f"{part}_crc32c"][row]), self._compression[shard]
-            )
+            yield
         except DataError as error:
-            raise DataError(
-                f"shard {self._shards[shard]}, key {key}: {error}; run `depthstream verify {self.url}`"
-            ) from error
+            shard = self._shards[int(self.columns["shard"][row])]
+            raise DataError(f"shard {shard}, key {self.key(row)}: {error}{advice}") from error
 
     def ext(self, row: int, part: str) -> str:
         """The extension of a row's part, "" if it lacks it."""
         return self._exts[int(self.columns[f"{part}_ext"][row])]
 
     def _decode(self, row: int, members: dict[str, bytes]) -> Sample:
-        try:
+        with self._located(row):
             image = decode_image(members["image"]) if "image" in members else np.empty((0, 0, 3), np.uint8)
             depth = decode_depth(members["depth"], self.ext(row, "depth")) if "depth" in members else None
             valid = decode_valid(members["valid"]) if "valid" in members else None
             if valid is None and depth is not None:  # a set made elsewhere has no such part
                 valid = valid_pixels(depth)
             return Sample(key=self.key(row), image=image, depth=depth, valid=valid)
-        except DataError as error:
-            raise DataError(
-                f"shard {self._shards[int(self.columns['shard'][row])]}, key {self.key(row)}: {error}"
-            ) from error
 
 
 def member_name(key: str, part: str, ext: str) -> str:

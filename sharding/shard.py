@@ -20,6 +20,7 @@ MAX_PAYLOAD_BYTES = 1 << 31
 """A member that claims to be larger is refused before memory is taken for it."""
 
 Compression = Literal["zstd", "none"]
+Stored = bytes | memoryview
 SUFFIX: dict[Compression, str] = {"zstd": ".tar.zst", "none": ".tar"}
 
 
@@ -87,14 +88,32 @@ def tar_header(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT)
 
 
-def read_member(stored: bytes | memoryview, name: str, crc32c: int, compression: Compression) -> bytes:
+def read_member(stored: Stored, name: str, crc32c: int, compression: Compression) -> bytes:
     """Return the payload of the member `name` from its stored bytes.
 
     Raises:
         DataError: The bytes are not those that were written, or belong to another member.
     """
+    check_member(stored, name, crc32c)
+    return unpack_member(stored, name, compression)
+
+
+def check_member(stored: Stored, name: str, crc32c: int) -> None:
+    """Compare the stored bytes of the member `name` with their checksum.
+
+    Raises:
+        DataError: They are not those that were written.
+    """
     if (found := google_crc32c.value(bytes(stored))) != crc32c:
         raise DataError(f"member {name}: expected crc32c {crc32c:08x}, found {found:08x} in {len(stored)} bytes")
+
+
+def unpack_member(stored: Stored, name: str, compression: Compression) -> bytes:
+    """Return the payload of the member `name` from its stored bytes, which were checked before.
+
+    Raises:
+        DataError: They are no frame of a member, or belong to another member.
+    """
     if compression == "none":
         return bytes(stored)
     content = _inflate(stored, name)
@@ -104,7 +123,7 @@ def read_member(stored: bytes | memoryview, name: str, crc32c: int, compression:
     return content[BLOCK : BLOCK + header.size]
 
 
-def _inflate(frame: bytes | memoryview, name: str) -> bytes:
+def _inflate(frame: Stored, name: str) -> bytes:
     try:
         if zstandard.frame_content_size(frame) > MAX_PAYLOAD_BYTES:
             raise DataError(f"member {name}: its frame claims more than {MAX_PAYLOAD_BYTES} bytes")

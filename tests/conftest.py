@@ -1,5 +1,9 @@
-"""Small shard sets of the toy world, made once by the real writer."""
+"""Small shard sets of the toy world, made once by the real writer; a web server that answers ranges."""
 
+import http.server
+import re
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,3 +49,37 @@ def diode_sets(diode_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
             ShardDiodeConfig(source=str(diode_tree), set=str(root / split), split=split, shard_size=400_000, workers=1)
         )  # type: ignore[arg-type]
     return ShardSet(root / "train"), ShardSet(root / "val")
+
+
+class RangeHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files and single byte ranges, and keeps what was asked for."""
+
+    def do_GET(self):
+        requested = self.headers.get("Range")
+        self.server.requests.append((self.path, requested))
+        if requested is None:
+            return super().do_GET()
+        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", requested).groups())
+        with open(self.translate_path(self.path), "rb") as file:
+            data = file.read()
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{min(last, len(data) - 1)}/{len(data)}")
+        self.send_header("Content-Length", str(len(data[first : last + 1])))
+        self.end_headers()
+        return self.wfile.write(data[first : last + 1])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def range_server(tmp_path):
+    """Serves `tmp_path` on loopback; `.requests` holds (path, Range header) of each GET."""
+    handler = partial(RangeHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        running.requests = []
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join(10)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from training.augment import one_thread_per_worker
+
 StartMethod = Literal["auto", "fork", "forkserver"]
 
 
@@ -41,13 +43,6 @@ def build_loader(
     Without `collate_fn` tensors are stacked and keys become a list: `{"image": (B, 3, H, W), ..., "key": [B strings]}`.
     The loader has a generator of its own, so that drawing from it does not move the global one.
     """
-    with_workers: dict[str, Any] = {}
-    if loading.num_workers > 0:
-        method = start_method(dataset, loading)
-        context = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(list(loading.preload))
-        with_workers = {"multiprocessing_context": context, "persistent_workers": True, "timeout": loading.timeout_s}
     return DataLoader(
         dataset,
         batch_size=loading.batch_size,
@@ -56,8 +51,24 @@ def build_loader(
         pin_memory=loading.pin_memory,
         collate_fn=collate_fn,
         generator=torch.Generator().manual_seed(0),
-        **with_workers,
+        **_worker_options(dataset, loading),
     )
+
+
+def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
+    """What torch wants to be told only if there are workers. They live from epoch to epoch."""
+    if loading.num_workers == 0:
+        return {}
+    method = start_method(dataset, loading)
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(list(loading.preload))
+    return {
+        "multiprocessing_context": context,
+        "persistent_workers": True,
+        "timeout": loading.timeout_s,
+        "worker_init_fn": one_thread_per_worker,
+    }
 
 
 def start_method(dataset: Dataset[Any], loading: Loading) -> str:
