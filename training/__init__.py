@@ -1,1 +1,42 @@
-"""Order, load, learn: from shard sets to a depth network."""
+"""Order, load, learn: from shard sets to a depth network.
+
+The names of the tutorial live here (docs/from-the-tutorial.md); each is imported when it is first asked for, so that
+the command line answers at once.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training.augment import PairedAugment
+    from training.dataset import DiodeDepthDataset
+    from training.depth_unet import DepthUnet
+    from training.finetune import finetune_unet, init_model
+    from training.lightly import get_transform_args, stream_arguments
+
+__all__ = [
+    "DepthUnet",
+    "DiodeDepthDataset",
+    "PairedAugment",
+    "finetune_unet",
+    "get_transform_args",
+    "init_model",
+    "stream_arguments",
+]
+
+_HOMES = {
+    "DepthUnet": "training.depth_unet",
+    "DiodeDepthDataset": "training.dataset",
+    "PairedAugment": "training.augment",
+    "finetune_unet": "training.finetune",
+    "get_transform_args": "training.lightly",
+    "init_model": "training.finetune",
+    "stream_arguments": "training.lightly",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module it lives in."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
