@@ -96,6 +96,7 @@ def make_diode(
     _check(images, height, width, seed)
 
     def build(root: Path) -> Counter[str]:
+        """Write both splits."""
         train, val = images, max(images // _VAL_SHARE, 1)
         counts = Counter(train=train, val=val)
         counts += write_split(root, "train", seed, train, (height, width))

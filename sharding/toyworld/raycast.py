@@ -160,14 +160,18 @@ def cut_box(lines: Lines, half: Reals) -> tuple[Reals, Reals]:
     """
     with np.errstate(invalid="ignore"):
         low, high = (-half - lines.origin) * lines.inverse, (half - lines.origin) * lines.inverse
-    return np.minimum(low, high).max(axis=0), np.maximum(low, high).min(axis=0)
+    near, far = np.minimum(low, high), np.maximum(low, high)
+    # Twice as fast as reducing the first axis.
+    return np.maximum(np.maximum(near[0], near[1]), near[2]), np.minimum(np.minimum(far[0], far[1]), far[2])
 
 
 def to_local(vector: Reals, turn: Reals | tuple[Reals, Reals]) -> Any:
     """Turn vectors (3, ...) of the world into the axes of solids whose yaws have the cosine and sine `turn`."""
     cosine, sine = turn
-    x, y = cosine * vector[0] + sine * vector[1], cosine * vector[1] - sine * vector[0]
-    return np.stack([x, y, np.broadcast_to(vector[2], x.shape)])
+    x = cosine * vector[0] + sine * vector[1]
+    turned = np.empty((3, *x.shape), x.dtype)
+    turned[0], turned[1], turned[2] = x, cosine * vector[1] - sine * vector[0], vector[2]
+    return turned
 
 
 def iter_windows(solids: Solids, rays: Rays) -> Iterator[tuple[int, float, Window]]:
@@ -197,11 +201,14 @@ def _room_depth(half: tuple[float, float, float], rays: Rays) -> Floats:
 
 def _enter_ball(origin: Reals, direction: Reals) -> Reals:
     """Return where rays enter the unit ball: the smaller root of |origin + t direction| = 1."""
-    a = (direction * direction).sum(axis=0)
-    b = (origin * direction).sum(axis=0)
-    rest = b * b - a * ((origin * origin).sum(axis=0) - 1.0)
+    a, b, c = (_dot(*pair) for pair in ((direction, direction), (origin, direction), (origin, origin)))
+    rest = b * b - a * (c - 1.0)
     entry = (-b - np.sqrt(np.maximum(rest, 0.0))) / a
     return np.where((rest > 0) & (entry > _NEAR_M), entry, np.inf)
+
+
+def _dot(one: Reals, other: Reals) -> Reals:
+    return np.asarray(one[0] * other[0] + one[1] * other[1] + one[2] * other[2])
 
 
 def _corners(solids: Solids, rays: Rays) -> Floats:
