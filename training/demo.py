@@ -77,12 +77,12 @@ def _data_stages(toy: str, seed: int) -> list[Stage]:
         _stage(
             "generate 192 photographs",
             f"toyworld {toy}/megadepth --layout megadepth --images 192 --seed {seed} {VIEWS}",
-            f"{toy}/megadepth",
+            f"{toy}/megadepth/phoenix",
         ),
         _stage(
             "generate 160 training and 32 validation views with depth",
             f"toyworld {toy}/diode --layout diode --images 160 --seed {seed} {VIEWS}",
-            f"{toy}/diode",
+            f"{toy}/diode/val",
         ),
     ]
 
