@@ -1,0 +1,107 @@
+"""Make what a transform draws a function of a seed, wherever in the transform it is drawn from.
+
+The augmentations of LightlyTrain 0.18 on albumentations 2 seed themselves from the operating system once, when they
+are built, and each worker process inherits a copy: all workers, and all epochs of them, then repeat one random stream
+(with 2 workers 4 of 16 batches were unique). Here each sample sets all generators anew.
+"""
+
+import random
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+_Source = random.Random | np.random.Generator | np.random.RandomState | torch.Generator
+_LEAVES = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, np.ndarray, torch.Tensor, str, bytes)
+
+
+class Reseed:
+    """Sets every random generator of a transform; called with a seed, a context in which the transform may be applied.
+
+    All albumentations transforms come to share one pair of generators. (Their own `set_random_seed(seed)` would give
+    each a copy of the same stream: a horizontal flip would then always come with a vertical one.) Generators that the
+    transform keeps elsewhere, and the global ones of `random`, `numpy.random` and `torch`, are set too; the global ones
+    are put back afterwards. A generator made on the spot without a seed is out of reach (in LightlyTrain 0.18 only the
+    method dinov31 makes some).
+
+    Pickles together with its transform: keep both in one object.
+
+    Args:
+        transform: Any object; its attributes, lists, tuples and dicts are searched.
+    """
+
+    def __init__(self, transform: object) -> None:
+        self._shared = (np.random.default_rng(0), random.Random(0))
+        self._seedable = [node for node in _nodes(transform) if callable(getattr(node, "set_random_state", None))]
+        self._attach()  # drops the generators that the transforms had, so that the rest are found below
+        kept = [node for node in _nodes(transform) if isinstance(node, _Source)]
+        self._sources: list[_Source] = [*self._shared, *(source for source in kept if source not in self._shared)]
+
+    @contextmanager
+    def __call__(self, seed: Sequence[int]) -> Iterator[None]:
+        """Seed all generators from `seed`, a tuple of non-negative integers, as long as the context lasts."""
+        words = np.random.SeedSequence(list(seed)).generate_state(len(self._sources) + 1, np.uint64).tolist()
+        self._attach()
+        for source, word in zip(self._sources, words[1:], strict=True):
+            _seed(source, word)
+        with _seeded_globals(words[0]):
+            yield
+
+    def _attach(self) -> None:
+        """Give the shared pair to every transform, whatever it was given since."""
+        for node in self._seedable:
+            node.set_random_state(*self._shared)
+
+
+def _nodes(root: object) -> Iterator[Any]:
+    """Every object that is reached from `root` through attributes and containers, each once, in a fixed order."""
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if id(node) in seen or isinstance(node, _LEAVES):
+            continue
+        seen.add(id(node))
+        yield node
+        todo.extend(reversed(_children(node)))
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, _Source):
+        return []
+    if isinstance(node, dict):
+        return list(node.values())
+    if isinstance(node, (list, tuple)):
+        return list(node)
+    return list(getattr(node, "__dict__", {}).values())
+
+
+def _seed(source: _Source, word: int) -> None:
+    """Seed one generator in place with a word of 64 bits."""
+    if isinstance(source, np.random.Generator):
+        kind: Any = type(source.bit_generator)
+        source.bit_generator.state = kind(word).state
+    elif isinstance(source, torch.Generator):
+        source.manual_seed(word >> 1)  # torch takes 63 bits
+    elif isinstance(source, np.random.RandomState):
+        source.seed(word >> 32)  # and this one 32
+    else:
+        source.seed(word)
+
+
+@contextmanager
+def _seeded_globals(word: int) -> Iterator[None]:
+    """The global generators seeded within, and as they were after."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(word)
+    np.random.seed(word >> 32)
+    torch.default_generator.manual_seed(word >> 1)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
