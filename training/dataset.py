@@ -32,7 +32,7 @@ def share(reader: SampleReader) -> SampleReader:
     """Move a reader's columns into shared memory: worker processes map them, none gets a copy."""
 
     def to_shared(column: Column) -> Column:
-        shared: Column = torch.from_numpy(np.ascontiguousarray(column)).share_memory_()
+        shared: Column = torch.from_numpy(np.array(column)).share_memory_()
         return shared
 
     return reader.with_columns(to_shared)
