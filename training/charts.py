@@ -165,7 +165,7 @@ def value_ticks(low: float, high: float) -> tuple[list[float], bool]:
         first = max(index for index, step in enumerate(steps) if step <= low)
         last = min(index for index, step in enumerate(steps) if step >= high)
         return steps[first : last + 1], True
-    span = high - low or abs(high) or 1.0
+    span = max(high - low, 1e-3 * max(abs(low), abs(high))) or 1.0  # equal values get an axis, too
     rough = span / 4
     magnitude = 10.0 ** math.floor(math.log10(rough))
     step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= rough)

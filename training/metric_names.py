@@ -61,7 +61,7 @@ class ProtocolName:
 
     def definition(self, protocol: Protocol) -> str:
         """Which pixels are compared, and how, in a sentence."""
-        text = f"Truth from {protocol.min_depth:g} to {protocol.max_depth:g} m counts, predictions are clamped to that range"
+        text = f"Truth from {protocol.min_depth:g} to {protocol.max_depth:g} m counts, predictions are clamped to this"
         if protocol.drop_edges:
             text += f", no pixel whose window of {EDGE_WINDOW_PX} pixels spans a depth ratio above {EDGE_RATIO:g}"
         if protocol.median_scale:

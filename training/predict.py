@@ -9,7 +9,6 @@ For an IMAGE with stem S three files are written, upright (the orientation in th
     S.view.png    the image beside its depth in colour, with a colour bar in metres
 """
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,11 +66,11 @@ def read_photo(file: Path) -> NDArray[np.uint8]:
         DataError: It is missing, or no readable image.
     """
     try:
-        with Image.open(io.BytesIO(file.read_bytes())) as image:
+        with Image.open(file) as image:
             check_pixels(image.size)
             return np.array(to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: expected a readable image; {error}") from error
+        raise DataError(f"{file}: expected a readable image, found none: {error}") from error
 
 
 def predict_image(predictor: Predictor, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:

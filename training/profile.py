@@ -154,14 +154,14 @@ def _helps(stage: str, extensions: Collection[str]) -> list[str]:
         return ["a faster disk", "a copy of the set on this machine"]
     if stage in ("warp", "to_tensors", "collate"):
         return ["more workers on free cores", "a smaller crop (--height, --width)"]
-    presets = {
-        "inflate": ("npy", "--compression none (more bytes to read)"),
-        "decode_image": ("png", "the compact preset (JPEG)"),
-        "decode_depth": ("log16.png", "the exact preset (more bytes to read)"),
+    other = {
+        "inflate": ("npy", ["--compression none (more bytes to read)"]),
+        "decode_image": ("png", ["the compact preset (JPEG)"]),
+        "decode_depth": ("log16.png", ["the exact preset (more bytes to read)"]),
     }
-    needed, preset = presets.get(stage, ("", ""))
-    smaller = ["smaller images (--max-side)"] if stage == "decode_image" else []
-    return ["more workers on free cores", *([preset] if needed in extensions else []), *smaller]
+    encoded, preset = other.get(stage, ("", []))
+    smaller = ["smaller images (shard megadepth --max-side)"] if stage == "decode_image" else []
+    return ["more workers on free cores", *(preset if encoded in extensions else []), *smaller]
 
 
 def _extensions(work: Work) -> set[str]:
@@ -180,12 +180,8 @@ def _notes(work: Work, told: Mapping[str, Any]) -> list[str]:
     ]
     if not work.paired:
         deep = int((work.opened.index["depth_ext"] != "").sum())
-        some = (
-            f"{deep} of {len(work.opened)} samples have depth (--where \"depth_ext != ''\" selects them): "
-            if deep
-            else ""
-        )
-        notes.append(f"{some}images alone; the views of pretraining are LightlyTrain's and cost more than this warp")
+        some = f" ({deep} of {len(work.opened)} samples have depth: --where \"depth_ext != ''\")" if deep else ""
+        notes.append(f"images alone{some}; the views of pretraining are LightlyTrain's, and cost more than this warp")
     if (got := told["stages"]["decode_image"]["cpu_share"]) < BUSY:
         notes.append(f"busy machine: image decode had a core for {_percent(got)} of its time; rates are too low for it")
     return notes
@@ -220,7 +216,8 @@ def _text(data: Mapping[str, Any]) -> str:
 def _row(name: str, one: Mapping[str, Any]) -> str:
     rates = f"{one['samples_per_s']:>10.1f}{one['mb_per_s']:>9.1f} {one['bytes_are']:<9}"
     spread = f"{one['ms_per_sample_min']:.3f} - {one['ms_per_sample_max']:.3f}"
-    return f"  {name:<15}{rates}{one['ms_per_sample']:>9.3f}  {spread:<17}{_percent(one['cpu_share']):>7}{_percent(one['share']):>7}"
+    shares = f"{_percent(one['cpu_share']):>7}{_percent(one['share']):>7}"
+    return f"  {name:<15}{rates}{one['ms_per_sample']:>9.3f}  {spread:<17}{shares}".rstrip()
 
 
 def _percent(share: float | None) -> str:
