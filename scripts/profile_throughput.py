@@ -29,8 +29,8 @@ def run(config: ProfileConfig) -> Outcome:
 def main(argv: Sequence[str]) -> int:
     """Run with the options of `depthstream profile` and return its exit status."""
     command = next(one for one in COMMANDS if one.name == "profile")
-    here = replace(command, name="measure", runner=f"{__name__}:run")
-    return run_program("profile_throughput", __doc__, [here], ["measure", "--json", *argv])
+    here = replace(command, runner=f"{__name__}:run")
+    return run_program("depthstream", __doc__, [here], [command.name, "--json", *argv])
 
 
 if __name__ == "__main__":

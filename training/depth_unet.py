@@ -183,11 +183,8 @@ class DepthUnet(LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Start new sums, and give all ranks one network: running statistics of BatchNorm differ between them."""
+        """Start new sums."""
         self._val_metrics, self._val_loss = MetricSums(), torch.zeros(2, dtype=torch.float64)
-        if World.current().size > 1:
-            for buffer in self.buffers():
-                dist.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the sums: loss, and metrics by the headline protocol."""

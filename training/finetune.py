@@ -32,6 +32,7 @@ from training.record import METRICS_NAME, RunRecord, TrainProgress
 from training.resume import check_same, finished_epochs, go_on
 from training.runfolder import claim, save_config
 from training.unet import build_unet, count_parameters
+from training.verdict import count
 
 MIN_SIDE_PX = 33
 """Smaller training images would leave the encoder a single pixel, of which BatchNorm cannot take a variance."""
@@ -42,6 +43,7 @@ GRADIENT_CLIP = 1.0
 _NOT_OURS = (
     ".*does not have many workers.*",  # the user chose how many
     ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 with a newer torch
+    ".*recommended to use .self.log.'val_.*sync_dist=True.*",  # they are reduced already, exactly
 )
 
 
@@ -138,6 +140,7 @@ def make_trainer(config: FinetuneConfig, data: DepthData, split: Split, devices:
     return Trainer(
         accelerator=devices[0].type,
         devices=[device.index or 0 for device in devices] if cuda else len(devices),
+        # DDP gives all ranks the BatchNorm statistics of rank 0 before each batch, validation's too.
         strategy="ddp" if len(devices) > 1 else "auto",
         # BatchNorm of a few samples is poor; GPUs can share theirs. torch has no such thing for CPUs.
         sync_batchnorm=cuda and len(devices) > 1,
@@ -147,7 +150,7 @@ def make_trainer(config: FinetuneConfig, data: DepthData, split: Split, devices:
         gradient_clip_val=GRADIENT_CLIP,
         use_distributed_sampler=False,
         num_sanity_val_steps=1,
-        log_every_n_steps=min(50, data.sampler.num_steps),
+        log_every_n_steps=max(1, min(50, data.sampler.num_steps // 10)),
         logger=TensorBoardLogger(str(out), name="tensorboard", version="", default_hp_metric=False),
         callbacks=[
             TrainProgress(),
@@ -186,13 +189,14 @@ def _fitting(config: FinetuneConfig, unet: nn.Module, device: torch.device) -> i
 
 def _announce(config: FinetuneConfig, data: DepthData, split: Split, parameters: int) -> str:
     origin = "random weights" if config.encoder == SCRATCH else config.encoder
-    sampler = data.sampler
-    begin = f", on from epoch {sampler.epoch + 1}" if sampler.epoch else ""
+    steps, epoch = data.sampler.num_steps, data.sampler.epoch
+    batch = f"batch {config.batch_size} = {split.world} ranks x {split.accumulation} x {split.micro_batch}"
+    length = f"{count(config.epochs, 'epoch')} of {count(steps, 'step')}" + (
+        f", on from epoch {epoch + 1}" if epoch else ""
+    )
     return (
         f"finetune: {config.encoder_name} U-Net, {parameters / 1e6:.1f} M parameters, encoder from {origin}; "
-        f"{len(data.train)} samples, validated on {len(data.val)}; batch {config.batch_size} = {split.world} ranks x "
-        f"{split.accumulation} x {split.micro_batch}; {config.epochs} epochs of {sampler.num_steps} steps{begin} -> "
-        f"{config.out}"
+        f"{len(data.train)} samples, validated on {len(data.val)}; {batch}; {length} -> {config.out}"
     )
 
 

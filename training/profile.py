@@ -13,7 +13,7 @@ Its JSON object:
     rest_share                     share of the chain's time that no stage accounts for; noise can make it negative
     verdict                        {stage, share, text}: the stage with the largest share
     notes                          sentences that say how the figures are to be read
-    machine                        {cpus, python, packages: {NAME: version}}
+    machine                        {cpus, load, python, packages: {NAME: version}}; load: 1-minute average at the start
 
 Figures: `samples`; `samples_per_s` and `mb_per_s` (1 MB = 10^6 bytes); `bytes_are`, which bytes those are (stored: as
 in the shard; payload: the sample's files, inflated; decoded: arrays); `ms_per_sample`, wall clock, with
@@ -69,6 +69,7 @@ def run(config: ProfileConfig) -> Outcome:
     for name, least in (("samples", 1), ("repeats", 1), ("num_workers", 0)):
         if (value := getattr(config, name)) < least:
             raise UsageError(f"--{name.replace('_', '-')}: expected {least} or more, found {value}")
+    machine = _machine()
     opened = ShardSet(config.set, config.where)
     work = plan_work(opened, config.samples, config.num_workers)
     with one_thread():
@@ -76,7 +77,7 @@ def run(config: ProfileConfig) -> Outcome:
         loaders = time_loaders(work, config.repeats, config.num_workers) if config.num_workers else None
     told = _figures(timings, loaders)
     verdict = judge({name: one["share"] for name, one in told["stages"].items()}, _extensions(work))
-    data = _facts(work, config) | told | {"verdict": verdict, "notes": _notes(work, told), "machine": _machine()}
+    data = _facts(work, config) | told | {"verdict": verdict, "notes": _notes(work, told), "machine": machine}
     return Outcome(data=data, text=_text(data))
 
 
@@ -154,9 +155,10 @@ def _helps(stage: str, extensions: Collection[str]) -> list[str]:
         return ["a faster disk", "a copy of the set on this machine"]
     if stage in ("warp", "to_tensors", "collate"):
         return ["more workers on free cores", "a smaller crop (--height, --width)"]
+    jpeg = "the compact preset (JPEG, but slower depth)" if "npy" in extensions else "the compact preset (JPEG)"
     other = {
         "inflate": ("npy", ["--compression none (more bytes to read)"]),
-        "decode_image": ("png", ["the compact preset (JPEG)"]),
+        "decode_image": ("png", [jpeg]),
         "decode_depth": ("log16.png", ["the exact preset (more bytes to read)"]),
     }
     encoded, preset = other.get(stage, ("", []))
@@ -192,7 +194,8 @@ def _machine() -> dict[str, Any]:
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
-    return {"cpus": os.cpu_count(), "python": platform.python_version(), "packages": packages}
+    load = os.getloadavg()[0]
+    return {"cpus": os.cpu_count(), "load": load, "python": platform.python_version(), "packages": packages}
 
 
 def _text(data: Mapping[str, Any]) -> str:
@@ -207,7 +210,8 @@ def _text(data: Mapping[str, Any]) -> str:
     if (workers := data["workers"]) is not None:
         ratio, count = workers["ratio"], f"{data['num_workers']} workers"
         spread = f"{ratio['median']:.2f} times a loader without workers ({ratio['min']:.2f} - {ratio['max']:.2f})"
-        rows += [_row(count, workers), f"  {count} on {data['machine']['cpus']} cores: {spread}"]
+        machine = f"{data['machine']['cpus']} cores (load {data['machine']['load']:.1f} when this began)"
+        rows += [_row(count, workers), f"  {count} on {machine}: {spread}"]
     return "\n".join(
         [title, f"  {'stage':<15}{heads}", *rows, *(f"  {note}" for note in data["notes"]), data["verdict"]["text"]]
     )

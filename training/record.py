@@ -65,7 +65,8 @@ class RunRecord(Checkpoint):
         """Write everything down; validation has been run by now."""
         row = self._collect(trainer)
         self.rows.append(row)
-        if best_row(self.rows) is row:
+        # Saving is a collective operation: all ranks do what rank 0 decides.
+        if trainer.strategy.broadcast(best_row(self.rows) is row):
             trainer.save_checkpoint(checkpoint_path(self._out, "best"), weights_only=True)
         trainer.save_checkpoint(checkpoint_path(self._out, "last"))
         self._write(trainer)

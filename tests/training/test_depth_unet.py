@@ -89,6 +89,9 @@ def test_depth_where_it_is_invalid_has_no_influence(model):
         gradients.append(next(model.parameters()).grad.clone())
     assert losses[0] == losses[1] > 0
     assert torch.equal(gradients[0], gradients[1])
+    assert validate(model, batch) == validate(model, spoiled)
+    everything = batch | {"valid": torch.ones_like(batch["valid"])}
+    assert model.loss_sum(model(batch["image"]), everything).mean().item() != losses[0]
 
 
 def test_a_sample_of_weight_0_has_no_influence_on_loss_and_metrics(model):

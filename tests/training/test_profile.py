@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -108,6 +109,15 @@ def test_a_subset_is_measured_alone(diode_sets):
     data = run(ProfileConfig(set=diode_sets[1].url, where=where, repeats=1, num_workers=0)).data
     assert data["samples"] == (diode_sets[1].index["scene_type"] == "outdoor").sum()
     assert data["where"] == where
+
+
+def test_a_set_behind_a_web_server_is_measured_over_the_network(diode_sets, tmp_path, range_server):
+    shutil.copytree(diode_sets[1].url, tmp_path / "set")
+    url = f"http://127.0.0.1:{range_server.server_address[1]}/set"
+    outcome = run(ProfileConfig(set=url, samples=4, repeats=1, num_workers=1))
+    assert outcome.data["workers"]["samples"] == outcome.data["chain"]["samples"] == 4
+    assert outcome.data["notes"][0].startswith("fetch: over the network")
+    assert "warm page cache" not in outcome.text
 
 
 @pytest.mark.parametrize(("option", "value"), [("samples", 0), ("repeats", 0), ("num_workers", -1)])
