@@ -2,8 +2,8 @@
 
     python scripts/profile_throughput.py SET [--where EXPR] [--samples N] [--repeats N] [--num-workers N] > figures.json
 
-A front to `depthstream profile`, whose module `training.profile` documents the figures; for records and for plots that
-want both at once.
+A front to `depthstream profile`, whose module `training.profiling.profile` documents the figures; for records and for
+plots that want both at once.
 """
 
 import sys
@@ -19,7 +19,7 @@ from training.config import ProfileConfig
 
 def run(config: ProfileConfig) -> Outcome:
     """Measure, and show the table on stderr."""
-    from training.profile import run as measure  # torch: not for --help
+    from training.profiling.profile import run as measure  # torch: not for --help
 
     outcome = measure(config)
     say(outcome.text)

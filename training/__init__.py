@@ -8,11 +8,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training.augment import PairedAugment
-    from training.dataset import DiodeDepthDataset
-    from training.depth_unet import DepthUnet
-    from training.finetune import finetune_unet, init_model
-    from training.lightly import get_transform_args, stream_arguments
+    from training.finetuning.depth_unet import DepthUnet
+    from training.finetuning.finetune import finetune_unet, init_model
+    from training.loading.augment import PairedAugment
+    from training.loading.dataset import DiodeDepthDataset
+    from training.pretraining.lightly import get_transform_args, stream_arguments
 
 __all__ = [
     "DepthUnet",
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DepthUnet": "training.depth_unet",
-    "DiodeDepthDataset": "training.dataset",
-    "PairedAugment": "training.augment",
-    "finetune_unet": "training.finetune",
-    "get_transform_args": "training.lightly",
-    "init_model": "training.finetune",
-    "stream_arguments": "training.lightly",
+    "DepthUnet": "training.finetuning.depth_unet",
+    "DiodeDepthDataset": "training.loading.dataset",
+    "PairedAugment": "training.loading.augment",
+    "finetune_unet": "training.finetuning.finetune",
+    "get_transform_args": "training.pretraining.lightly",
+    "init_model": "training.finetuning.finetune",
+    "stream_arguments": "training.pretraining.lightly",
 }
 
 

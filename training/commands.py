@@ -22,7 +22,7 @@ COMMANDS = (
     Command(
         name="pretrain",
         config=PretrainConfig,
-        runner="training.pretrain:run",
+        runner="training.pretraining.pretrain:run",
         help="pretrain an encoder on the images of shard sets, with LightlyTrain",
         examples=(
             "pretrain sets/megadepth --out runs/conservative --augmentation conservative",
@@ -32,7 +32,7 @@ COMMANDS = (
     Command(
         name="finetune",
         config=FinetuneConfig,
-        runner="training.finetune:run",
+        runner="training.finetuning.finetune:run",
         help="fine-tune a depth U-Net from a pretrained encoder or from scratch",
         examples=(
             "finetune sets/diode-train --val sets/diode-val --out runs/depth --encoder runs/conservative",
@@ -42,28 +42,28 @@ COMMANDS = (
     Command(
         name="evaluate",
         config=EvaluateConfig,
-        runner="training.evaluate:run",
+        runner="training.evaluation.evaluate:run",
         help="measure a run on a set, at native resolution",
         examples=("evaluate runs/depth sets/diode-val", "evaluate runs/depth sets/diode-val --json"),
     ),
     Command(
         name="predict",
         config=PredictConfig,
-        runner="training.predict:run",
+        runner="training.evaluation.predict:run",
         help="predict the depth of image files",
         examples=("predict runs/depth photo.jpg --out predictions",),
     ),
     Command(
         name="compare",
         config=CompareConfig,
-        runner="training.compare:run",
+        runner="training.report.compare:run",
         help="compare runs with each other and with two baselines, in one HTML file",
         examples=("compare runs/conservative-depth runs/aggressive-depth runs/scratch --out report.html",),
     ),
     Command(
         name="profile",
         config=ProfileConfig,
-        runner="training.profile:run",
+        runner="training.profiling.profile:run",
         help="measure each stage of loading alone and together, and say which one bounds you",
         examples=("profile sets/diode-train", "profile sets/diode-train --json"),
     ),

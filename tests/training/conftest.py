@@ -17,8 +17,8 @@ from sharding.config import ShardDiodeConfig
 from sharding.create import shard_diode
 from sharding.shardset import ShardSet
 from training.config import FinetuneConfig
-from training.evaluation import Evaluation, SetInfo
-from training.metrics import METRICS, PROTOCOLS
+from training.evaluation.metrics import METRICS, PROTOCOLS
+from training.evaluation.results import Evaluation, SetInfo
 from training.runfolder import save_config
 
 View = tuple[str, np.ndarray, np.ndarray]
@@ -91,7 +91,9 @@ def fabricate() -> Fabricator:
 @pytest.fixture(scope="session")
 def blank_unet() -> torch.nn.Module:
     """A ResNet-18 U-Net whose weights are all 0: it predicts the log depth it starts from, everywhere."""
-    from training.finetune import init_model  # fastai and Lightning take seconds: not for tests that need neither
+    from training.finetuning.finetune import (
+        init_model,  # fastai and Lightning take seconds: not for tests that need neither
+    )
 
     unet = init_model(encoder_name="resnet18").eval()
     with torch.no_grad():
@@ -103,8 +105,8 @@ def blank_unet() -> torch.nn.Module:
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory, blank_unet: torch.nn.Module) -> Callable[..., Path]:
     """A function that leaves what a fine-tuning run leaves, of a network that predicts `depth_m` everywhere."""
-    from training.depth_unet import DepthUnet, Hyperparameters
-    from training.record import CURVES_NAME, METRICS_NAME, summarize, to_csv
+    from training.finetuning.depth_unet import DepthUnet, Hyperparameters
+    from training.finetuning.record import CURVES_NAME, METRICS_NAME, summarize, to_csv
 
     def make(name: str, depth_m: float, train: ShardSet, val: ShardSet, **options: Any) -> Path:
         folder = tmp_path_factory.mktemp("run") / name

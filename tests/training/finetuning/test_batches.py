@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from sharding.errors import UsageError
+from training.finetuning.batches import Split, device_memory, fitting_samples, split_batch
+
+
+@pytest.mark.parametrize(
+    ("batch", "world", "micro", "fitting", "expected"),
+    [
+        (32, 1, "auto", 1000, (32, 1)),
+        (32, 4, "auto", 1000, (8, 1)),
+        (32, 1, "auto", 10, (8, 4)),
+        (30, 1, "auto", 8, (6, 5)),
+        (7, 1, "auto", 3, (1, 7)),
+        (32, 2, "auto", 0, (1, 16)),
+        (32, 2, "4", 1, (4, 4)),
+        (32, 2, "16", 1000, (16, 1)),
+    ],
+)
+def test_ranks_times_micro_batches_make_the_global_batch(batch, world, micro, fitting, expected):
+    split = split_batch(batch, world, micro, fitting)
+    assert split == Split(world=world, micro_batch=expected[0], accumulation=expected[1])
+    assert split.world * split.micro_batch * split.accumulation == batch
+
+
+@pytest.mark.parametrize(
+    ("batch", "world", "micro", "expected"),
+    [
+        (32, 3, "auto", "--batch-size 32 is that of all 3 processes: give a multiple of 3"),
+        (0, 1, "auto", "--batch-size 0"),
+        (32, 2, "5", "--micro-batch 5 does not divide the 16 samples of each of 2 processes"),
+        (32, 2, "0", "--micro-batch 0: expected a number of samples, or auto"),
+        (32, 2, "big", "--micro-batch big"),
+    ],
+)
+def test_a_batch_that_cannot_be_cut_evenly_is_refused(batch, world, micro, expected):
+    with pytest.raises(UsageError, match=expected):
+        split_batch(batch, world, micro, 1000)
+
+
+@pytest.mark.parametrize(("gigabytes", "expected"), [(24, 2), (80, 8), (4, 1)])
+def test_automatic_micro_batches_of_the_tutorial_fit_the_device(gigabytes, expected):
+    parameters = 339_069_708  # of the ResNet-50 network
+    samples = fitting_samples("resnet50", 768 * 768, parameters, gigabytes * 10**9)
+    assert samples == expected
+
+
+def test_a_cpu_sets_no_limit():
+    assert device_memory(torch.device("cpu")) is None
+    assert fitting_samples("resnet18", 768 * 768, 31_112_908, None) >= 10**6

@@ -1,0 +1,95 @@
+import copy
+import gc
+
+import pytest
+import torch
+from fastai.vision.models.unet import DynamicUnet
+from torch import nn
+
+from training.finetuning.batches import ACTIVATION_BYTES
+from training.finetuning.encoder import load_encoder
+from training.finetuning.unet import build_unet, count_parameters, split_parameters
+
+
+@pytest.fixture(scope="module")
+def unet() -> nn.Module:
+    return build_unet(load_encoder("none", "resnet18"))
+
+
+def test_every_part_is_ready_to_train():
+    body = load_encoder("none", "resnet18")
+    before = {key: value.clone() for key, value in body.state_dict().items()}
+    unet = build_unet(body)
+    assert all(module.training for module in unet.modules())
+    assert all(parameter.requires_grad for parameter in unet.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in body.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [(64, 96), (63, 95), (96, 64), (33, 33), (50, 130)])
+def test_one_image_of_any_size_trains_every_parameter(unet, size):
+    unet.zero_grad()
+    output = unet(torch.randn(1, 3, *size))
+    assert output.shape == (1, 1, *size)
+    output.square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in unet.parameters())
+
+
+@pytest.mark.parametrize("size", [(63, 95), (96, 64), (160, 224), (33, 33)])
+def test_the_layout_is_that_of_a_network_built_for_the_training_size(unet, size):
+    direct = DynamicUnet(load_encoder("none", "resnet18"), n_out=1, img_size=size)
+    shapes = [{key: value.shape for key, value in network.state_dict().items()} for network in (unet, direct)]
+    assert shapes[0] == shapes[1]
+
+
+def test_arms_with_different_encoders_start_with_the_same_decoder():
+    first, second = (build_unet(load_encoder("none", "resnet18", seed), seed=7) for seed in (1, 2))
+    (encoder, decoder), (other_encoder, same_decoder) = split_parameters(first), split_parameters(second)
+    assert not torch.equal(encoder[0], other_encoder[0])
+    assert all(torch.equal(a, b) for a, b in zip(decoder, same_decoder, strict=True))
+    different = split_parameters(build_unet(load_encoder("none", "resnet18", 1), seed=8))[1]
+    assert not torch.equal(decoder[-2], different[-2])
+
+
+def test_building_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    build_unet(load_encoder("none", "resnet18"))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_encoder_and_decoder_together_are_all_parameters(unet):
+    encoder, decoder = split_parameters(unet)
+    assert len(encoder) == 60
+    assert sum(parameter.numel() for parameter in [*encoder, *decoder]) == count_parameters(unet) == 31_112_908
+
+
+def test_a_deep_copy_has_its_own_skips():
+    unet = build_unet(load_encoder("none", "resnet18")).eval()
+    image, other = torch.randn(1, 3, 64, 64), torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = unet(image)
+        twin = copy.deepcopy(unet)
+        twin(other)
+        assert torch.equal(unet(image), expected)
+        del unet
+        gc.collect()
+        assert torch.equal(twin(image), expected)
+
+
+def test_no_activation_outlives_its_step(unet):
+    unet(torch.randn(1, 3, 64, 64))
+    assert [hook.stored for hook in unet.sfs] == [None] * 4
+
+
+def test_the_stated_memory_of_a_step_is_what_autograd_keeps(unet):
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = unet(torch.randn(2, 3, 64, 96))
+    for parameter in unet.parameters():
+        kept.pop(parameter.untyped_storage().data_ptr(), None)
+    assert output.requires_grad
+    assert sum(kept.values()) / (2 * 64 * 96) == pytest.approx(ACTIVATION_BYTES["resnet18"], rel=0.02)

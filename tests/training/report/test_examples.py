@@ -1,0 +1,90 @@
+import io
+
+import numpy as np
+from PIL import Image
+
+from sharding.pictures import colorize_depth
+from sharding.sample import Sample
+from training.report.examples import (
+    MAX_SIDE_PX,
+    UNKNOWN,
+    Choice,
+    Shown,
+    build_gallery,
+    choose_examples,
+    paint_error,
+    paint_log_ratio,
+)
+
+ONES = np.ones((2, 3), np.float32)
+VALID = np.ones((2, 3), bool)
+
+
+def decode(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def test_each_scene_shows_its_median_image_and_the_worst_of_all_is_added(fabricate) -> None:
+    values = {"1_a": 0.1, "1_b": 0.2, "1_c": 0.9, "2_a": 0.5, "2_b": 0.4, "2_c": 0.3}
+    choices = choose_examples([fabricate("arm", values)])
+    assert [choice.key for choice in choices] == ["1_b", "2_b", "1_c"]
+    assert [choice.scene for choice in choices] == ["1", "2", "1"]
+    assert "worst" in choices[-1].reason
+
+
+def test_difficulty_is_the_mean_over_the_arms(fabricate) -> None:
+    first = fabricate("first", {"1_a": 0.1, "1_b": 0.2, "1_c": 0.3})
+    second = fabricate("second", {"1_a": 0.7, "1_b": 0.1, "1_c": 0.3})
+    assert [choice.key for choice in choose_examples([first, second])] == ["1_c", "1_a"]
+
+
+def test_of_many_scenes_evenly_spaced_ones_are_shown(fabricate) -> None:
+    values = {f"{scene}_a": 0.1 for scene in range(10, 31)}
+    assert [choice.scene for choice in choose_examples([fabricate("arm", values)])][:4] == ["10", "17", "23", "30"]
+
+
+def test_right_is_white_too_near_is_blue_too_far_is_red() -> None:
+    near, right, far = paint_error(np.array([[0.25, 1, 4]], np.float32), ONES[:1], VALID[:1])[0].astype(int)
+    assert right.tolist() == [247, 247, 247]
+    assert near[2] > near[0] + 50
+    assert far[0] > far[2] + 50
+
+
+def test_errors_beyond_the_scale_take_its_end() -> None:
+    ends = paint_log_ratio(np.array([[-9.0, -1.0, 1.0, 9.0]]))[0]
+    assert ends[0].tolist() == ends[1].tolist()
+    assert ends[2].tolist() == ends[3].tolist()
+
+
+def test_error_is_grey_where_nothing_was_measured_whatever_stands_there() -> None:
+    valid = VALID.copy()
+    valid[0] = False
+    truth = ONES.copy()
+    truth[0] = [np.nan, 0, -1]
+    assert np.all(paint_error(ONES, truth, valid)[0] == UNKNOWN)
+
+
+def test_one_depth_scale_is_shared_by_truth_and_predictions(fabricate) -> None:
+    depth = np.geomspace(2, 50, 12).reshape(3, 4).astype(np.float32)
+    sample = Sample(key="1_a", image=np.zeros((3, 4, 3), np.uint8), depth=depth, valid=np.ones((3, 4), bool))
+    shown = Shown(name="arm", evaluation=fabricate("arm", {"1_a": 0.25}), depths={"1_a": depth})
+    choice = Choice(key="1_a", scene="1", reason="")
+    gallery = build_gallery([choice], {"1_a": sample}, [shown])
+    panel = gallery.examples[0].panels[0]
+    assert np.array_equal(decode(panel.depth_png), decode(gallery.examples[0].truth_png))
+    assert np.array_equal(decode(panel.depth_png), colorize_depth(depth, sample.valid, gallery.near_m, gallery.far_m))
+    assert np.all(decode(panel.error_png) == 247)
+    assert panel.abs_rel == 0.25
+    assert 2 <= gallery.near_m < gallery.far_m <= 50
+
+
+def test_large_maps_are_thinned_not_interpolated(fabricate) -> None:
+    height, width = 30, 2 * MAX_SIDE_PX
+    depth = np.where(np.arange(width) % 3 == 0, np.float32(2), np.float32(100)) * np.ones((height, 1), np.float32)
+    sample = Sample(key="1_a", image=np.zeros((height, width, 3), np.uint8), depth=depth, valid=depth > 0)
+    shown = Shown(name="arm", evaluation=fabricate("arm", {"1_a": 0.0}), depths={"1_a": depth})
+    example = build_gallery([Choice(key="1_a", scene="1", reason="")], {"1_a": sample}, [shown]).examples[0]
+    truth = decode(example.truth_png)
+    assert truth.shape[1] <= MAX_SIDE_PX
+    assert len(np.unique(truth.reshape(-1, 3), axis=0)) == 2
+    assert decode(example.image_png).shape == truth.shape

@@ -1,0 +1,206 @@
+"""`depthstream evaluate`: metrics of a predictor on a set, at native resolution, per image and then averaged.
+
+Anything that has `predict_depth` can be judged: a network or a baseline. The ground truth is never resized. One process
+does the work; a run's own validation while it trains is in `training.finetuning.depth_unet`.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sharding.command import Outcome
+from sharding.errors import DataError, UsageError
+from sharding.progress import track
+from sharding.shardset import ShardSet
+from training.config import EvaluateConfig
+from training.devices import find_devices
+from training.evaluation.metrics import METRICS, PROTOCOLS, image_metrics
+from training.evaluation.results import Evaluation, SetInfo
+from training.finetuning.checkpoints import find_checkpoint
+from training.finetuning.depth_unet import DepthUnet
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.loader import Loading, build_loader
+from training.loading.sampler import EvalSampler
+from training.report.metric_names import METRIC_NAMES, PROTOCOL_NAMES
+from training.report.verdict import PROTOCOL, count, fixed
+from training.runfolder import load_config
+
+BATCH_PIXELS = 1024 * 768
+"""Pixels that are predicted at once: one DIODE view."""
+
+
+class Predictor(Protocol):
+    """What can be evaluated."""
+
+    def predict_depth(self, image: Tensor) -> Tensor:
+        """From uint8 (B, 3, H, W) to float32 (B, 1, H, W) metres, finite."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A predictor and its name.
+
+    Attributes:
+        predictor: What predicts.
+        name: For people.
+        fingerprint: Of its weights; what a kept evaluation is recognised by.
+    """
+
+    predictor: Predictor
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computing:
+    """Where to compute.
+
+    Attributes:
+        device: Where images go; the predictor must be there already.
+        num_workers: Loader processes.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    num_workers: int = 0
+
+    @classmethod
+    def choose(cls, accelerator: str, num_workers: int) -> "Computing":
+        """The first device of an accelerator.
+
+        Raises:
+            UsageError: There is none.
+        """
+        return cls(device=find_devices(accelerator, 1)[0], num_workers=num_workers)
+
+
+def evaluate_model(judged: Judged, samples: ShardSet, computing: Computing | None = None) -> Evaluation:
+    """Compute every metric under every protocol for every image.
+
+    Args:
+        judged: The predictor.
+        samples: Set, or subset, whose depth is metric.
+        computing: Where; the CPU by default.
+
+    Raises:
+        DataError: A prediction is not finite, or no image has enough valid pixels.
+        UsageError: The depth of the set is not in metres.
+    """
+    _check_metric(samples)
+    rows = list(_iter_rows(judged.predictor, samples, computing or Computing()))
+    table = pd.DataFrame(rows, columns=["protocol", "key", *METRICS])
+    table.insert(2, "scene", table["key"].map(dict(zip(samples.index["key"], samples.index["scene"], strict=True))))
+    evaluation = Evaluation(predictor=judged.name, fingerprint=judged.fingerprint, set=SetInfo.of(samples), table=table)
+    if evaluation.counted(PROTOCOL) == 0:
+        raise DataError(
+            f"none of the {len(samples)} images of {samples.url} has enough valid depth to be evaluated; "
+            "look at them with `depthstream inspect`"
+        )
+    return evaluation
+
+
+def _check_metric(samples: ShardSet) -> None:
+    # Kind "none" is a view without a single return: it is skipped, and counted as skipped.
+    kinds = sorted(set(samples.index["kind"]) - {"metric", "none"})
+    if kinds:
+        raise UsageError(
+            f"metrics are in metres, but {samples.url} has depth of kind {', '.join(kinds)}; "
+            "choose a subset with --where \"kind == 'metric'\""
+        )
+
+
+def _iter_rows(predictor: Predictor, samples: ShardSet, computing: Computing) -> Iterator[tuple[Any, ...]]:
+    """Yield (protocol, key, *METRICS) of each counted image, image by image in set order."""
+    batch_size = native_batch(samples.index)
+    loading = Loading(
+        batch_size=batch_size, num_workers=computing.num_workers, pin_memory=computing.device.type == "cuda"
+    )
+    loader = build_loader(DiodeDepthDataset(samples), EvalSampler(len(samples), batch_size), loading)
+    for batch in track(loader, total=len(loader), unit="batches", label="evaluate"):
+        with torch.inference_mode():
+            prediction = predictor.predict_depth(batch["image"].to(computing.device))
+        yield from _measure(prediction, batch)
+
+
+def _measure(prediction: Tensor, batch: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for name, protocol in PROTOCOLS.items():
+        try:
+            depth, valid = batch["depth"].to(prediction.device), batch["valid"].to(prediction.device)
+            values, counted = image_metrics(prediction, depth, valid, protocol)
+        except DataError as error:
+            raise DataError(f"samples {', '.join(batch['key'])}: {error}") from error
+        chosen = counted.cpu() & (batch["weight"] > 0)  # weight 0: padding, or stands in for a sample that failed
+        for key, row, take in zip(batch["key"], values.cpu().numpy().astype(np.float64), chosen.tolist(), strict=True):
+            if take:
+                yield name, key, *row.tolist()
+
+
+def native_batch(index: pd.DataFrame) -> int:
+    """Batch size for unresized images: 1 if they differ in size, otherwise as many as fill `BATCH_PIXELS`."""
+    sizes = index[["height", "width"]].drop_duplicates()
+    return max(1, BATCH_PIXELS // int(sizes.prod(axis=1).iloc[0])) if len(sizes) == 1 else 1
+
+
+def file_sha256(file: Path) -> str:
+    """sha256 of a file's bytes."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def load_judged(file: Path, name: str, device: torch.device) -> Judged:
+    """Load a checkpoint for judging, in evaluation mode on `device`.
+
+    Raises:
+        DataError: It is no checkpoint of this program.
+    """
+    model = DepthUnet.load(file).to(device).eval()
+    return Judged(predictor=model, name=name, fingerprint=file_sha256(file))
+
+
+def evaluation_file(run: Path, samples: ShardSet, which: str) -> Path:
+    """Where the evaluation of a run's checkpoint on a set, or a subset of it, is kept."""
+    subset = "" if samples.where is None else "-" + hashlib.sha256(samples.where.encode()).hexdigest()[:8]
+    return run / f"evaluation-{samples.manifest.name}{subset}-{which}.json"
+
+
+def run(config: EvaluateConfig) -> Outcome:
+    """Evaluate a run's checkpoint on a set; keep the result in the run folder."""
+    folder = Path(config.run)
+    load_config(folder)  # says so if it is no run folder
+    file = find_checkpoint(folder, config.checkpoint)
+    samples = ShardSet(config.set, config.where)
+    computing = Computing.choose(config.accelerator, config.num_workers)
+    judged = load_judged(file, f"{folder.name}, {config.checkpoint} checkpoint", computing.device)
+    evaluation = evaluate_model(judged, samples, computing)
+    kept = evaluation_file(folder, samples, config.checkpoint)
+    evaluation.save(kept)
+    return Outcome(data=evaluation.summary() | {"file": str(kept)}, text=describe(evaluation) + f"\n\nkept in {kept}")
+
+
+def describe(evaluation: Evaluation) -> str:
+    """The metrics as tables of plain text: a line a protocol, then a line a scene."""
+    shown = ["abs_rel", "rmse", "log10", "silog", "delta1", "delta2", "delta3"]
+    lines = [
+        f"{evaluation.predictor} on {evaluation.set.describe()}",
+        "",
+        _line("", [METRIC_NAMES[name].label for name in shown]),
+    ]
+    for protocol in PROTOCOLS:
+        if means := evaluation.mean(protocol):
+            lines.append(_line(PROTOCOL_NAMES[protocol].label, [fixed(means[name]) for name in shown]))
+    lines += ["", _line("scene (headline)", [METRIC_NAMES[name].label for name in shown])]
+    for scene, row in evaluation.scenes(PROTOCOL).items():
+        lines.append(_line(scene, [fixed(row[name]) for name in shown]))
+    skipped = evaluation.set.images - evaluation.counted(PROTOCOL)
+    return "\n".join([*lines, "", f"{count(skipped, 'image')} skipped for too few valid pixels"])
+
+
+def _line(name: str, cells: list[str]) -> str:
+    return f"{name:<20}" + "".join(f"{cell:>10}" for cell in cells)

@@ -1,0 +1,163 @@
+"""What an evaluation found: one row an image and protocol, and the means that follow from it.
+
+Metrics are taken per image over its valid pixels, then averaged over images, each image counting the same. Knows how to
+write itself as JSON and to say whether a file still describes a given predictor, set and protocol; computes no metric.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sharding.errors import DataError
+from sharding.shardset import ShardSet
+from training.evaluation.metrics import METRICS, PROTOCOLS
+
+FORMAT = 1
+"""Version of the JSON file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetInfo:
+    """Which samples were used.
+
+    Attributes:
+        name: Name of the set.
+        split: Split it was made from, such as "val".
+        url: Where it was read.
+        identity: Identity of its bytes.
+        where: Subset, a pandas query on the index; None means all.
+        images: Samples of the subset.
+        scenes: Scenes of the subset.
+    """
+
+    name: str
+    split: str
+    url: str
+    identity: str
+    where: str | None
+    images: int
+    scenes: int
+
+    @classmethod
+    def of(cls, samples: ShardSet) -> "SetInfo":
+        """Describe an open set."""
+        return cls(
+            name=samples.manifest.name,
+            split=samples.manifest.split,
+            url=str(samples.url),
+            identity=samples.manifest.identity,
+            where=samples.where,
+            images=len(samples),
+            scenes=int(samples.index["scene"].nunique()),
+        )
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What makes two subsets the same: identity and query. Name and place do not matter."""
+        return self.identity, self.where
+
+    def describe(self) -> str:
+        """Name, subset, counts and identity in one line."""
+        subset = f", where {self.where}" if self.where else ""
+        return f"{self.name}{subset}: {self.images} images of {self.scenes} scenes (identity {self.identity[:12]})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics of one predictor on one set.
+
+    Attributes:
+        predictor: What predicted, for people.
+        fingerprint: What predicted, exactly: sha256 of the checkpoint, or of the fitted baseline.
+        set: What it was evaluated on.
+        table: One row for each protocol and image that was counted (in set order): protocol, key, scene, and METRICS.
+    """
+
+    predictor: str
+    fingerprint: str
+    set: SetInfo
+    table: pd.DataFrame
+
+    def rows(self, protocol: str) -> pd.DataFrame:
+        """The images counted under a protocol, indexed by key: scene and METRICS."""
+        return self.table[self.table["protocol"] == protocol].drop(columns="protocol").set_index("key")
+
+    def counted(self, protocol: str) -> int:
+        """Images with enough valid pixels under the protocol; the other images of the set were skipped."""
+        return int((self.table["protocol"] == protocol).sum())
+
+    def mean(self, protocol: str) -> dict[str, float]:
+        """Each metric, averaged over the counted images; empty if there is none."""
+        rows = self.rows(protocol)
+        return {metric: float(rows[metric].mean()) for metric in METRICS} if len(rows) else {}
+
+    def scenes(self, protocol: str) -> dict[str, dict[str, float]]:
+        """Per scene: `images` (counted) and each metric averaged over them."""
+        groups = self.rows(protocol).groupby("scene", sort=True)
+        return {
+            str(scene): {"images": len(rows)} | {metric: float(rows[metric].mean()) for metric in METRICS}
+            for scene, rows in groups
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the per-image rows, as a JSON object."""
+        return {
+            "predictor": self.predictor,
+            "fingerprint": self.fingerprint,
+            "set": asdict(self.set),
+            "metrics": {name: self.mean(name) for name in PROTOCOLS},
+            "counted": {name: self.counted(name) for name in PROTOCOLS},
+            "skipped": {name: self.set.images - self.counted(name) for name in PROTOCOLS},
+            "scenes": {name: self.scenes(name) for name in PROTOCOLS},
+        }
+
+    def save(self, file: Path) -> None:
+        """Write the summary, the protocols and the per-image rows as JSON, atomically."""
+        rows = {str(name): column.tolist() for name, column in self.table.items()}
+        data = {"format": FORMAT, **self.summary(), "protocols": protocol_definitions(), "rows": rows}
+        partial = file.with_name(file.name + ".partial")
+        partial.write_text(json.dumps(data, indent=1) + "\n")
+        partial.replace(file)
+
+    @classmethod
+    def load(cls, file: Path) -> "Evaluation":
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: if the file is no evaluation of this version, or was made under other protocols.
+        """
+        try:
+            data = json.loads(file.read_text())
+            if data["format"] != FORMAT or data["protocols"] != protocol_definitions():
+                raise DataError(f"{file} was written by another version of this program; evaluate again")
+            table = pd.DataFrame(data["rows"], columns=["protocol", "key", "scene", *METRICS])
+            info = SetInfo(**data["set"])
+            return cls(predictor=data["predictor"], fingerprint=data["fingerprint"], set=info, table=table)
+        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(f"{file} is no evaluation ({type(error).__name__}: {error}); evaluate again") from error
+
+
+def protocol_definitions() -> dict[str, dict[str, Any]]:
+    """The parameters of every protocol, by name."""
+    return {name: asdict(protocol) for name, protocol in PROTOCOLS.items()}
+
+
+def load_matching(file: Path, fingerprint: str, samples: ShardSet) -> Evaluation | None:
+    """The evaluation in `file`, if it is that of this very predictor on this very subset; otherwise None.
+
+    Args:
+        file: Where it would be.
+        fingerprint: Of the predictor as it is now.
+        samples: The set as it is now.
+    """
+    if not file.exists():
+        return None
+    try:
+        found = Evaluation.load(file)
+    except DataError:
+        return None  # of another version, or damaged: a cache, made again
+    same = found.fingerprint == fingerprint and found.set.key == SetInfo.of(samples).key
+    return found if same else None

@@ -1,0 +1,1 @@
+"""A depth U-Net: encoder, network, losses, Lightning module, checkpoints, the command."""

@@ -1,0 +1,239 @@
+"""DepthUnet: the Lightning module that predicts log depth, is trained on valid pixels, and measures itself exactly.
+
+The network predicts z, the natural log of depth in metres, as a difference to the training set's mean log depth. So
+depth is positive, near and far weigh alike, and training starts at a sensible constant.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from sharding.errors import DataError, UsageError
+from training.evaluation.metrics import PROTOCOLS, MetricSums, image_metrics
+from training.finetuning.checkpoints import find_checkpoint
+from training.finetuning.encoder import ENCODERS, SCRATCH, load_encoder
+from training.finetuning.losses import LOSSES, LossSum
+from training.finetuning.schedule import rate_factor
+from training.finetuning.unet import build_unet, split_parameters
+from training.world import World
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""Of RGB in [0, 1]: what torchvision's encoders and LightlyTrain's pretraining expect."""
+
+MIN_DEPTH_M, MAX_DEPTH_M = 0.05, 1000.0
+"""Predictions are clamped to this range, wider than any sensor's; the loss sees them before."""
+
+Batch = dict[str, Any]
+"""image uint8 (B, 3, H, W), depth float32 (B, 1, H, W), valid bool (B, 1, H, W), weight float32 (B,), key list[str]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """What a DepthUnet is, besides its weights: plain numbers and words, stored in its checkpoints.
+
+    Attributes:
+        encoder_name: torchvision ResNet that the network was built on.
+        height: Of the training images, pixels (the network takes any size).
+        width: The same.
+        loss: Name in `LOSSES`.
+        learning_rate: Peak.
+        encoder_lr_factor: The encoder learns at this multiple of the learning rate.
+        weight_decay: AdamW's, decoupled.
+        warmup_steps: Optimizer steps of linear warm-up.
+        total_steps: Optimizer steps until the rate has fallen to 0 by a half cosine; 0 keeps it at its peak.
+        log_depth_mean: Natural log of metres; what the network starts from.
+
+    Raises:
+        UsageError: No such encoder or loss, or a rate that is not positive.
+    """
+
+    encoder_name: str = "resnet50"
+    height: int = 768
+    width: int = 768
+    loss: str = "silog"
+    learning_rate: float = 1e-4
+    encoder_lr_factor: float = 1.0
+    weight_decay: float = 1e-2
+    warmup_steps: int = 0
+    total_steps: int = 0
+    log_depth_mean: float = math.log(8.0)
+
+    def __post_init__(self) -> None:
+        if self.encoder_name not in ENCODERS:
+            raise UsageError(f"no encoder {self.encoder_name!r}; there are {', '.join(ENCODERS)}")
+        if self.loss not in LOSSES:
+            raise UsageError(f"no loss {self.loss!r}; there are {', '.join(LOSSES)}")
+        if not self.learning_rate > 0:
+            raise UsageError(f"the learning rate must be above 0, was {self.learning_rate}")
+
+
+class DepthUnet(LightningModule):
+    """A network that turns images into metric depth, with its training and validation.
+
+    Args:
+        unet: float32 (B, 3, H, W) to (B, 1, H, W), such as `init_model` makes. None builds an untrained one from the
+            hyper-parameters, which is how a checkpoint is loaded.
+        hyperparameters: A `Hyperparameters`, or the dictionary of one; None for the defaults.
+
+    Example:
+        >>> model = DepthUnet.load("runs/conservative")              # doctest: +SKIP
+        >>> depth = model.predict_depth(image)                       # metres  # doctest: +SKIP
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        unet: nn.Module | None = None,
+        hyperparameters: Hyperparameters | Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        options = _as_hyperparameters(hyperparameters)
+        hyperparameters = asdict(options)
+        # Plain values under the argument's own name, never the network: so checkpoints load with weights_only=True.
+        self.save_hyperparameters(hyperparameters)
+        self.options = options
+        self.unet = build_unet(load_encoder(SCRATCH, options.encoder_name)) if unet is None else unet
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1) * 255, persistent=False)
+        self._val_metrics, self._val_loss = MetricSums(), torch.zeros(2, dtype=torch.float64)
+
+    @classmethod
+    def load(cls, source: str | Path) -> "DepthUnet":
+        """Load a trained network, ready to predict: in eval mode, on the CPU.
+
+        Args:
+            source: A checkpoint file, or a run folder of `finetune` (its best checkpoint is taken).
+
+        Raises:
+            DataError: There is no checkpoint, or it is not one of a DepthUnet.
+        """
+        file = find_checkpoint(source)
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            model = cls(None, content["hyper_parameters"])
+            model.load_state_dict(content["state_dict"])
+        except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, UsageError) as error:
+            raise DataError(f"{file}: expected a checkpoint of `depthstream finetune`; {error}") from error
+        return model.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Predict z.
+
+        Args:
+            image: uint8 (B, 3, H, W), RGB.
+
+        Returns:
+            float32 (B, 1, H, W): natural log of depth in metres, not clamped.
+
+        Raises:
+            TypeError: The image is not uint8: it may have been normalised already.
+        """
+        if image.dtype != torch.uint8 or image.ndim != 4 or image.shape[1] != 3:
+            raise TypeError(f"expected an image uint8 (B, 3, H, W), found {image.dtype} {tuple(image.shape)}")
+        z: Tensor = self.unet((image - self.mean) / self.deviation)
+        return z.float() + self.options.log_depth_mean
+
+    @torch.no_grad()
+    def predict_depth(self, image: Tensor) -> Tensor:
+        """Predict depth; call it in eval mode (`load` gives it so).
+
+        Args:
+            image: uint8 (B, 3, H, W), RGB, on the network's device.
+
+        Returns:
+            float32 (B, 1, H, W), metres, within [`MIN_DEPTH_M`, `MAX_DEPTH_M`].
+        """
+        return depth_from_log(self(image))
+
+    def loss_sum(self, log_prediction: Tensor, batch: Batch) -> LossSum:
+        """The loss over the pixels that count: valid, and of a sample whose weight is above 0."""
+        counts = batch["valid"] & (batch["weight"] > 0)[:, None, None, None]
+        return LOSSES[self.options.loss](log_prediction, batch["depth"], counts)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute the mean loss of a (micro-)batch.
+
+        Raises:
+            DataError: The loss is not finite; names the samples.
+        """
+        loss = self.loss_sum(self(batch["image"]), batch).mean()
+        if not torch.isfinite(loss):
+            raise DataError(
+                f"the loss is {loss.item()} at step {self.global_step}, in the batch of {', '.join(batch['key'])}: "
+                "look at these samples with `depthstream inspect`; if they are sound, lower the learning rate"
+            )
+        size = len(batch["key"])
+        self.log("train_loss", loss, batch_size=size)
+        self.log("train_loss_epoch", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+        self.log("lr", self.optimizers().param_groups[-1]["lr"])  # type: ignore[union-attr]  # one optimizer
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Start new sums."""
+        self._val_metrics, self._val_loss = MetricSums(), torch.zeros(2, dtype=torch.float64)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the sums: loss, and metrics by the headline protocol."""
+        z = self(batch["image"])
+        loss = self.loss_sum(z, batch)
+        self._val_loss += torch.stack([loss.total, loss.count]).cpu().double()
+        values, counted = image_metrics(depth_from_log(z), batch["depth"], batch["valid"], PROTOCOLS["headline"])
+        self._val_metrics.add(values, counted, batch["weight"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val_loss`, `val_abs_rel` and so on; the first batches that Lightning tries before training are not."""
+        if not self.trainer.sanity_checking:
+            self.log_dict({f"val_{name}": value for name, value in self.validation_means().items()})
+
+    def validation_means(self) -> dict[str, float]:
+        """Reduce the sums over the ranks: "loss" and each of METRICS, over samples that count exactly once each.
+
+        Raises:
+            DataError: No image has enough valid pixels.
+        """
+        self._val_metrics.all_reduce()
+        sums = self._val_loss
+        if World.current().size > 1:
+            sums = sums.to(self.device)
+            dist.all_reduce(sums)
+        return {"loss": float(sums[0] / sums[1].clamp(min=1)), **self._val_metrics.mean()}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with a linear warm-up and a half cosine, counted in optimizer steps."""
+        options = self.options
+        encoder, rest = split_parameters(self.unet)
+        groups = [
+            {"params": encoder, "lr": options.learning_rate * options.encoder_lr_factor},
+            {"params": rest, "lr": options.learning_rate},
+        ]
+        optimizer = AdamW(groups, weight_decay=options.weight_decay)
+        schedule = LambdaLR(optimizer, lambda step: rate_factor(step, options.warmup_steps, options.total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def depth_from_log(z: Tensor) -> Tensor:
+    """Depth of z: float32 (B, 1, H, W) natural log of metres to metres, within [`MIN_DEPTH_M`, `MAX_DEPTH_M`]."""
+    return z.clamp(math.log(MIN_DEPTH_M), math.log(MAX_DEPTH_M)).exp()
+
+
+def _as_hyperparameters(given: Hyperparameters | Mapping[str, Any] | None) -> Hyperparameters:
+    if isinstance(given, Hyperparameters):
+        return given
+    known = {field.name for field in fields(Hyperparameters)}
+    if unknown := sorted(set(given or {}) - known):
+        raise UsageError(f"no hyper-parameters named {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return Hyperparameters(**(given or {}))

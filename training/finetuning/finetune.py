@@ -1,0 +1,226 @@
+"""`depthstream finetune`: train a depth U-Net on a set with metric depth.
+
+Every rank runs all of this (Lightning starts the command again for each further device), so nothing but the options and
+the run folder decides what is done, and whatever writes asks whether it is rank 0.
+"""
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+
+from sharding.command import Outcome
+from sharding.errors import UsageError
+from sharding.progress import say
+from training.config import FinetuneConfig
+from training.devices import find_devices
+from training.finetuning.batches import Split, device_memory, fitting_samples, split_batch
+from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
+from training.finetuning.depth_unet import DepthUnet, Hyperparameters
+from training.finetuning.encoder import SCRATCH, load_encoder
+from training.finetuning.panels import DepthPanels
+from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
+from training.finetuning.resume import check_same, finished_epochs, go_on
+from training.finetuning.unet import build_unet, count_parameters
+from training.report.verdict import count
+from training.runfolder import claim, save_config
+
+MIN_SIDE_PX = 33
+"""Smaller training images would leave the encoder a single pixel, of which BatchNorm cannot take a variance."""
+
+WARMUP_SHARE, MAX_WARMUP_STEPS = 0.05, 1000
+GRADIENT_CLIP = 1.0
+
+_NOT_OURS = (
+    ".*does not have many workers.*",  # the user chose how many
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 with a newer torch
+    ".*recommended to use .self.log.'val_.*sync_dist=True.*",  # they are reduced already, exactly
+)
+
+
+def run(config: FinetuneConfig) -> Outcome:
+    """Fine-tune from the encoder that `config` names; see `train`."""
+    return train(config, lambda: init_model(config.encoder, config.encoder_name, config.seed))
+
+
+def init_model(encoder: str | Path = SCRATCH, encoder_name: str = "resnet50", seed: int = 0) -> nn.Module:
+    """Build the network: a decoder behind an encoder.
+
+    Args:
+        encoder: Run folder of `pretrain`, a state dict file with torchvision's names, or "none" for random weights.
+        encoder_name: Which ResNet it is.
+        seed: Of all random weights; the decoder's are the same whatever the encoder's.
+
+    Returns:
+        float32 (B, 3, H, W), normalised, to (B, 1, H, W); in training mode. `DepthUnet` makes metres of it.
+
+    Raises:
+        DataError: The file does not fill the whole encoder.
+        UsageError: There is no such ResNet.
+    """
+    return build_unet(load_encoder(encoder, encoder_name, seed), seed)
+
+
+def finetune_unet(
+    unet: nn.Module, train_set: str | Path, val_set: str | Path, out: str | Path, **options: Any
+) -> DepthUnet:
+    """Train a network of `init_model` as `depthstream finetune` does, and return it as it was at its best.
+
+    Args:
+        unet: The network; it is trained in place.
+        train_set: Shard set.
+        val_set: Shard set.
+        out: Run folder, new or empty.
+        **options: Fields of `FinetuneConfig`, such as batch_size, learning_rate, epochs; `encoder_name` must be that
+            of the network.
+
+    Example:
+        >>> unet = init_model("runs/conservative")                                              # doctest: +SKIP
+        >>> model = finetune_unet(unet, "sets/train", "sets/val", "runs/depth", batch_size=32)  # doctest: +SKIP
+    """
+    config = FinetuneConfig(set=str(train_set), val=str(val_set), out=str(out), **options)
+    train(config, lambda: unet)
+    return DepthUnet.load(out)
+
+
+def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome:
+    """Train the network that `make_unet()` returns; the run folder then holds what `training.finetuning.record` says.
+
+    Raises:
+        UsageError: The options ask for something impossible, or the run folder holds another run.
+        DataError: A set or the encoder cannot be used, or training diverged.
+    """
+    if config.resume:
+        check_same(config)
+        if finished_epochs(config.out) >= config.epochs:
+            return _outcome(Path(config.out), f"{config.out} has its {config.epochs} epochs: nothing to do")
+    _check_options(config)
+    devices, unet = find_devices(config.accelerator, config.devices), make_unet()
+    split = split_batch(config.batch_size, len(devices), config.micro_batch, _fitting(config, unet, devices[0]))
+    data = make_data(config, split, pin_memory=devices[0].type == "cuda")
+    folder = claim(config.out, config.resume)
+    checkpoint = go_on(config, data) if config.resume else None
+    save_config(folder, config)
+    say(_announce(config, data, split, count_parameters(unet)))
+    seed_everything(config.seed, workers=False, verbose=False)
+    with _quiet():
+        trainer = make_trainer(config, data, split, devices)
+        model = DepthUnet(unet, make_hyperparameters(config, data))
+        trainer.fit(model, data.train_loader, data.val_loader, ckpt_path=checkpoint, weights_only=True)
+    return _outcome(folder, f"{folder}: {config.epochs} epochs")
+
+
+def make_hyperparameters(config: FinetuneConfig, data: DepthData) -> Hyperparameters:
+    """What the model needs of the options and the training set."""
+    steps = data.sampler.num_steps * config.epochs
+    return Hyperparameters(
+        encoder_name=config.encoder_name,
+        height=config.height,
+        width=config.width,
+        loss=config.loss,
+        learning_rate=config.learning_rate,
+        warmup_steps=min(MAX_WARMUP_STEPS, round(WARMUP_SHARE * steps)),
+        total_steps=steps,
+        log_depth_mean=mean_log_depth(data.train),
+    )
+
+
+def make_trainer(config: FinetuneConfig, data: DepthData, split: Split, devices: list[torch.device]) -> Trainer:
+    """The Lightning trainer of a run."""
+    out, cuda = Path(config.out), devices[0].type == "cuda"
+    return Trainer(
+        accelerator=devices[0].type,
+        devices=[device.index or 0 for device in devices] if cuda else len(devices),
+        # DDP gives all ranks the BatchNorm statistics of rank 0 before each batch, validation's too.
+        strategy="ddp" if len(devices) > 1 else "auto",
+        # BatchNorm of a few samples is poor; GPUs can share theirs. torch has no such thing for CPUs.
+        sync_batchnorm=cuda and len(devices) > 1,
+        precision=config.precision,
+        max_epochs=config.epochs,
+        accumulate_grad_batches=split.accumulation,
+        gradient_clip_val=GRADIENT_CLIP,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=1,
+        log_every_n_steps=max(1, min(50, data.sampler.num_steps // 10)),
+        logger=TensorBoardLogger(str(out), name="tensorboard", version="", default_hp_metric=False),
+        callbacks=[
+            TrainProgress(),
+            DepthPanels(data.val),
+            RunRecord(out, config.batch_size, describe_run(config, data, split)),
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def describe_run(config: FinetuneConfig, data: DepthData, split: Split) -> dict[str, Any]:
+    """The part of `metrics.json` that says what the run is."""
+    return {
+        "arm": Path(config.out).name,
+        "encoder": config.encoder,
+        "encoder_name": config.encoder_name,
+        "seed": config.seed,
+        "train": describe_set(data.train),
+        "val": describe_set(data.val),
+        "split": asdict(split),
+    }
+
+
+def _check_options(config: FinetuneConfig) -> None:
+    if min(config.height, config.width) < MIN_SIDE_PX:
+        raise UsageError(f"--height {config.height} --width {config.width}: both must be at least {MIN_SIDE_PX} pixels")
+    if config.epochs < 1:
+        raise UsageError(f"--epochs {config.epochs}: expected at least 1")
+
+
+def _fitting(config: FinetuneConfig, unet: nn.Module, device: torch.device) -> int:
+    pixels = config.height * config.width
+    return fitting_samples(config.encoder_name, pixels, count_parameters(unet), device_memory(device))
+
+
+def _announce(config: FinetuneConfig, data: DepthData, split: Split, parameters: int) -> str:
+    origin = "random weights" if config.encoder == SCRATCH else config.encoder
+    steps, epoch = data.sampler.num_steps, data.sampler.epoch
+    batch = f"batch {config.batch_size} = {split.world} ranks x {split.accumulation} x {split.micro_batch}"
+    length = f"{count(config.epochs, 'epoch')} of {count(steps, 'step')}" + (
+        f", on from epoch {epoch + 1}" if epoch else ""
+    )
+    return (
+        f"finetune: {config.encoder_name} U-Net, {parameters / 1e6:.1f} M parameters, encoder from {origin}; "
+        f"{len(data.train)} samples, validated on {len(data.val)}; {batch}; {length} -> {config.out}"
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Lightning tells about matters that are decided here; its warnings stay, but for `_NOT_OURS`."""
+    log = logging.getLogger("pytorch_lightning")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _NOT_OURS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _outcome(folder: Path, text: str) -> Outcome:
+    """What the run folder says."""
+    data = json.loads((folder / METRICS_NAME).read_text())
+    best = data["best"]
+    return Outcome(
+        data=data | {"out": str(folder)},
+        text=f"{text}; best: epoch {int(best['epoch']) + 1}, abs_rel {best['abs_rel']:.4f}, delta1 "
+        f"{best['delta1']:.4f}; look at it with tensorboard --logdir {folder}",
+    )

@@ -1,0 +1,162 @@
+"""What a fine-tuning run leaves behind, epoch by epoch: curves, metrics and checkpoints; and what a person sees."""
+
+import csv
+import io
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from sharding.errors import DataError
+from sharding.files import write_atomically
+from sharding.progress import say, track
+from training.finetuning.checkpoints import checkpoint_path
+
+MONITOR = "abs_rel"
+"""The validation metric by which an epoch is the best: lower is better."""
+
+METRICS_NAME, CURVES_NAME = "metrics.json", "curves.csv"
+
+_VAL = "val_"
+
+Row = dict[str, float]
+"""epoch (from 0), samples_seen, seconds, train_loss, val_loss, and val_ with each name of METRICS."""
+
+
+class RunRecord(Checkpoint):
+    """Writes curves, metrics and checkpoints after each epoch.
+
+    RUN/curves.csv has a row an epoch, RUN/metrics.json the last and the best one. RUN/checkpoints/last.ckpt is what a
+    run goes on from (the rows are in it), best.ckpt holds the weights of the best epoch.
+
+    Args:
+        out: Run folder.
+        batch_size: Global.
+        about: Entries of `metrics.json` that say what the run is.
+    """
+
+    def __init__(self, out: Path, batch_size: int, about: Mapping[str, Any]) -> None:
+        self.rows: list[Row] = []
+        self._out, self._batch_size, self._about = out, batch_size, dict(about)
+        self._begin = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far and what the run is, for the checkpoint."""
+        return {"rows": self.rows, "about": self._about}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows of a checkpoint."""
+        self.rows = state_dict["rows"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the files agree with the checkpoint that the run goes on from."""
+        self._write(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._begin = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write everything down; validation has been run by now."""
+        row = self._collect(trainer)
+        self.rows.append(row)
+        # Saving is a collective operation: all ranks do what rank 0 decides.
+        if trainer.strategy.broadcast(best_row(self.rows) is row):
+            trainer.save_checkpoint(checkpoint_path(self._out, "best"), weights_only=True)
+        trainer.save_checkpoint(checkpoint_path(self._out, "last"))
+        self._write(trainer)
+        say(describe(row, trainer.max_epochs or 0))
+
+    def _write(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and self.rows:
+            write_atomically(self._out / CURVES_NAME, to_csv(self.rows))
+            write_atomically(self._out / METRICS_NAME, to_json(self._about | summarize(self.rows)))
+
+    def _collect(self, trainer: Trainer) -> Row:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        names = ["train_loss", *(name for name in metrics if name.startswith(_VAL))]
+        row: Row = {
+            "epoch": trainer.current_epoch,
+            "samples_seen": trainer.global_step * self._batch_size,
+            "seconds": round(time.monotonic() - self._begin, 3),
+        }
+        return row | {name: metrics[name + "_epoch" if name == "train_loss" else name] for name in names}
+
+
+def best_row(rows: list[Row]) -> Row:
+    """The row with the least `MONITOR`, the earliest of equals; one that is not finite only if none is."""
+    return min(rows, key=lambda row: value if math.isfinite(value := row[_VAL + MONITOR]) else math.inf)
+
+
+def summarize(rows: list[Row]) -> dict[str, Any]:
+    """The part of `metrics.json` that follows from the rows: metrics of the last and the best epoch, by plain names."""
+
+    def plain(row: Row) -> Row:
+        return {name.removeprefix(_VAL): value for name, value in row.items()}
+
+    last = rows[-1]
+    return {
+        "epochs": int(last["epoch"]) + 1,
+        "samples_seen": int(last["samples_seen"]),
+        "last": plain(last),
+        "best": plain(best_row(rows)),
+    }
+
+
+def to_json(content: Mapping[str, Any]) -> bytes:
+    """Readable JSON."""
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def to_csv(rows: list[Row]) -> bytes:
+    """The rows as a table with a head."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[-1]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def read_curves(run: str | Path) -> list[Row]:
+    """The rows of a run folder.
+
+    Raises:
+        DataError: There are none.
+    """
+    file = Path(run) / CURVES_NAME
+    if not file.is_file():
+        raise DataError(f"{run}: expected {CURVES_NAME}, found none; is it the run folder of a `depthstream finetune`?")
+    with file.open(newline="") as opened:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(opened)]
+
+
+def describe(row: Row, epochs: int) -> str:
+    """One line on an epoch."""
+    shown = [f"{name} {row[_VAL + name]:.4f}" for name in (MONITOR, "rmse", "delta1")]
+    head = f"epoch {int(row['epoch']) + 1}/{epochs}: train loss {row['train_loss']:.4f}"
+    return f"{head}; val {', '.join(shown)}; {row['seconds']:.1f} s"
+
+
+class TrainProgress(Callback):
+    """A bar over the training steps of each epoch, on stderr."""
+
+    def __init__(self) -> None:
+        self._bar: Iterator[int] = iter(())
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a bar."""
+        total = int(trainer.num_training_batches)
+        label = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self._bar = track(range(total), total=total, unit="batches", label=label)
+        next(self._bar, None)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Advance it; after the last batch it ends."""
+        next(self._bar, None)

@@ -1,0 +1,224 @@
+"""Paired augmentation: one affine map (training/loading/warp.py) that image, depth and valid go through together.
+
+Every output pixel is sampled once, from the original arrays. The image is bilinear, and mirrored beyond its border (no
+black wedges to learn from). Depth and valid take the pixel in whose square the point falls, by one and the same index
+map: depth is never interpolated, and what lies outside is invalid. Depth is divided by the zoom: a thing seen `zoom`
+times larger stands `zoom` times nearer.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sharding.errors import DataError, UsageError
+from sharding.sample import Sample
+from training.loading.warp import MAX_SIDE_PX, Pose, Warp, compose_warp, nearest_source, shift, stretch
+
+_Pixel = TypeVar("_Pixel", np.float32, np.uint8)
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G and B in the luma (ITU-R BT.601), towards which contrast and saturation move a colour."""
+
+
+def apply_warp(sample: Sample, warp: Warp) -> Sample:
+    """Send image, depth and valid of a sample through one warp.
+
+    Args:
+        sample: Image uint8 (H, W, 3), depth float32 (H, W), valid bool (H, W), of the size the warp was composed for.
+        warp: From `compose_warp`.
+
+    Returns:
+        The sample at (height, width); its own arrays if the warp changes nothing. Depth is source depth / zoom;
+        valid is False, and depth 0, where the pixel lies outside the source.
+
+    Raises:
+        DataError: Image, depth and valid differ in size.
+    """
+    _check_sizes(sample)
+    if sample.image.shape[:2] == (warp.height, warp.width) and np.array_equal(warp.matrix, np.eye(3)):
+        return sample
+    index = nearest_source(warp)  # ONE map for depth and valid: they can not come apart
+    depth = None if sample.depth is None else _take(sample.depth, index) / np.float32(warp.zoom)
+    valid = None if sample.valid is None else _take(sample.valid.view(np.uint8), index).view(np.bool_)
+    return replace(sample, image=warp_image(sample.image, warp), depth=depth, valid=valid)
+
+
+def _take(source: NDArray[_Pixel], index: NDArray[np.int16]) -> NDArray[_Pixel]:
+    # With an integer map cv2.remap copies pixels; outside the source it writes 0.
+    taken = cv2.remap(source, index, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)  # type: ignore[call-overload]
+    return np.asarray(taken, dtype=source.dtype)
+
+
+def _check_sizes(sample: Sample) -> None:
+    height, width = sample.image.shape[:2]
+    for name, array in (("depth", sample.depth), ("valid", sample.valid)):
+        if array is not None and array.shape != (height, width):
+            raise DataError(
+                f"sample {sample.key}: the image is {height} x {width} pixels, so {name} must have shape "
+                f"({height}, {width}), but it has {array.shape}; make the shards again from matching files"
+            )
+    if max(height, width) > MAX_SIDE_PX:
+        raise DataError(f"sample {sample.key}: {height} x {width} pixels; the warp takes up to {MAX_SIDE_PX} a side")
+
+
+def warp_image(image: NDArray[np.uint8], warp: Warp) -> NDArray[np.uint8]:
+    """Send an image through a warp: bilinear, mirrored beyond the border, area-averaged before it is shrunk.
+
+    Args:
+        image: uint8 (H, W, 3).
+        warp: From `compose_warp`.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    height, width = image.shape[:2]
+    source = resize_image(image, min(warp.magnification, 1.0))
+    resized = stretch(source.shape[1] / width, source.shape[0] / height)
+    # cv2 counts from the centre of the first pixel, we count from its corner.
+    matrix = shift(-0.5, -0.5) @ resized @ warp.matrix @ shift(0.5, 0.5)
+    warped = cv2.warpAffine(
+        source,
+        matrix[:2],
+        (warp.width, warp.height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    return np.asarray(warped, dtype=np.uint8)
+
+
+def resize_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Resize an image by a factor, as the training views are: area average to shrink, bilinear to enlarge.
+
+    At evaluation this makes the input of a network that was trained with `scale`; ground truth is never resized.
+
+    Args:
+        image: uint8 (H, W, 3).
+        scale: > 0.
+
+    Returns:
+        uint8 (round(H * scale), round(W * scale), 3), at least 1 x 1; `image` itself if the size stays.
+    """
+    height, width = (max(round(side * scale), 1) for side in image.shape[:2])
+    if (height, width) == image.shape[:2]:
+        return image
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
+
+
+def jitter_colour(
+    image: NDArray[np.uint8], brightness: float = 1.0, contrast: float = 1.0, saturation: float = 1.0
+) -> NDArray[np.uint8]:
+    """Change brightness, contrast and saturation in one step, rounded and clipped once.
+
+    With luma L(c) and its mean m over the image, a colour c becomes
+    brightness * (contrast * (saturation * c + (1 - saturation) * L(c)) + (1 - contrast) * m).
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        brightness: Factor, 1 changes nothing.
+        contrast: Factor, 1 changes nothing, 0 is the mean luma everywhere.
+        saturation: Factor, 1 changes nothing, 0 is grey.
+
+    Returns:
+        uint8 (H, W, 3); `image` itself if nothing changes.
+    """
+    if brightness == contrast == saturation == 1:
+        return image
+    luma = np.array(LUMA)
+    mean = float(np.dot(cv2.mean(image)[:3], luma))
+    mix = saturation * np.eye(3) + (1 - saturation) * luma  # (3, 3), each row is one output channel
+    colour = np.column_stack([brightness * contrast * mix, np.full(3, brightness * (1 - contrast) * mean)])  # (3, 4)
+    return np.asarray(cv2.transform(image, colour), dtype=np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedAugment:
+    """Random rotation, zoom, flip and crop of image, depth and valid together; random colour of the image.
+
+    Stateless and picklable: all randomness comes from the generator it is called with, always the same number of
+    draws in the same order (geometry first), so a sample's augmentation is a function of its generator alone.
+
+    Attributes:
+        height: Of the output, pixels.
+        width: Of the output, pixels.
+        max_rotation_deg: Angle is uniform in plus or minus this, degrees, 0 to 180.
+        zoom: (low, high), 0 < low <= high; log-uniform between them, so that log depth moves uniformly.
+        flip_prob: Chance of a left-right flip.
+        scale: Fixed resolution of every view relative to the source (0.5: a network run at half resolution). Depth
+            does not change with it; evaluate with `resize_image(image, scale)`.
+        brightness: The factor is uniform in 1 plus or minus this; 0 is off.
+        contrast: The same.
+        saturation: The same.
+
+    Raises:
+        UsageError: A value is out of its range.
+    """
+
+    height: int
+    width: int
+    max_rotation_deg: float = 15.0
+    zoom: tuple[float, float] = (1.0, 1.5)
+    flip_prob: float = 0.5
+    scale: float = 1.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+
+    def __post_init__(self) -> None:
+        self._require(min(self.height, self.width) >= 1, "height and width must be at least 1 pixel")
+        self._require(0 <= self.max_rotation_deg <= 180, "max_rotation_deg must be from 0 to 180")
+        self._require(0 < self.zoom[0] <= self.zoom[1], "zoom must be (low, high) with 0 < low <= high")
+        self._require(0 <= self.flip_prob <= 1, "flip_prob must be from 0 to 1")
+        self._require(self.scale > 0, "scale must be above 0")
+        strengths = (self.brightness, self.contrast, self.saturation)
+        self._require(all(0 <= s < 1 for s in strengths), "brightness, contrast, saturation must be from 0 to below 1")
+
+    def _require(self, holds: bool, rule: str) -> None:
+        if not holds:
+            raise UsageError(f"{rule}; found {self}")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Augment one sample.
+
+        Args:
+            sample: Image uint8 (H, W, 3), depth float32 (H, W) and valid bool (H, W) or None.
+            rng: The sample's own generator.
+
+        Returns:
+            A sample of (height, width); the arrays of `sample` are not written to.
+
+        Raises:
+            DataError: Image, depth and valid differ in size.
+        """
+        source = (sample.image.shape[0], sample.image.shape[1])
+        warped = apply_warp(sample, compose_warp(self.draw_pose(rng), source, (self.height, self.width), self.scale))
+        strengths = np.array([self.brightness, self.contrast, self.saturation])
+        brightness, contrast, saturation = (1 + strengths * rng.uniform(-1, 1, size=3)).tolist()
+        return replace(warped, image=jitter_colour(warped.image, brightness, contrast, saturation))
+
+    def draw_pose(self, rng: np.random.Generator) -> Pose:
+        """Draw a pose: five uniform numbers for angle, zoom, flip and the two places of the crop."""
+        angle, zoom, flip, across, down = rng.random(5).tolist()
+        low, high = self.zoom
+        return Pose(
+            angle_deg=self.max_rotation_deg * (2 * angle - 1),
+            zoom=low * (high / low) ** zoom,
+            flip=flip < self.flip_prob,
+            across=across,
+            down=down,
+        )
+
+
+def one_thread_per_worker(worker_id: int) -> None:
+    """Keep cv2 of a loader worker on one thread (`DataLoader(worker_init_fn=...)`).
+
+    Correctness does not need it (fork after use of cv2's threads works, and results do not depend on their number);
+    W workers with as many threads as cores each only get in each other's way.
+
+    Args:
+        worker_id: Not used; the DataLoader passes it.
+    """
+    cv2.setNumThreads(0)

@@ -1,0 +1,238 @@
+"""Map-style datasets over shard sets: a position of an epoch in, a sample out.
+
+What a position means follows from `training.loading.order`; what is random in a sample follows from
+`default_rng((seed, epoch, sample_id, replica))`. So a batch is the same, bit for bit, in whatever worker it is made.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sharding.errors import DataError, UsageError
+from sharding.reader import Column, SampleReader
+from sharding.sample import Sample
+from sharding.shardset import ShardSet
+from sharding.store import is_remote
+from training.loading.augment import PairedAugment
+from training.loading.order import epoch_order, weighted_order
+
+Position = tuple[int, int]
+"""Epoch, and place in the order of that epoch."""
+
+
+def share(reader: SampleReader) -> SampleReader:
+    """Move a reader's columns into shared memory: worker processes map them, none gets a copy."""
+
+    def to_shared(column: Column) -> Column:
+        shared: Column = torch.from_numpy(np.array(column)).share_memory_()
+        return shared
+
+    return reader.with_columns(to_shared)
+
+
+@lru_cache(maxsize=2)
+def _order(sizes: tuple[int, ...], seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of the present epoch, kept: each worker asks for it at every batch."""
+    return epoch_order(sizes, seed, epoch)
+
+
+@lru_cache(maxsize=2)
+def _weighted(
+    sizes: tuple[int, ...], weights: tuple[float, ...] | None, seed: int, epoch: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return weighted_order(sizes, weights, seed, epoch)
+
+
+class DiodeDepthDataset(Dataset[dict[str, Any]]):
+    """Images with depth, one item a sample.
+
+    An index is a row (`ds[3]`), or a `(epoch, position)` as the samplers of `training.loading.sampler` yield it. With
+    `shuffle`, position p of an epoch is the p-th sample of that epoch's order; without, it is row p, and positions
+    beyond the last row are padding: a sample that is there already, with weight 0.
+
+    An item is a dict:
+        image: uint8 (3, H, W), RGB.
+        depth: float32 (1, H, W), metres; 0 where not valid.
+        valid: bool (1, H, W).
+        weight: float32 (), 1, or 0 for padding.
+        key: str.
+
+    Args:
+        set: A shard set, opened or its folder or URL.
+        where: A pandas query that selects a subset; not with an opened set.
+        augment: Applied to each sample with its own generator; None for the sample as it is.
+        seed: Of order and augmentation.
+        shuffle: Whether a position counts through the epoch's order or through the rows.
+
+    Raises:
+        DataError: The set has no depth.
+        UsageError: `where` is given with an opened set, or selects nothing.
+    """
+
+    def __init__(
+        self,
+        set: ShardSet | str | os.PathLike[str],
+        where: str | None = None,
+        *,
+        augment: PairedAugment | None = None,
+        seed: int = 0,
+        shuffle: bool = False,
+    ) -> None:
+        opened = _open(set, where)
+        if (lacking := int((opened.index["depth_ext"] == "").sum())) > 0:
+            raise DataError(
+                f"{opened.url}: {lacking} of {len(opened)} samples have no depth; shard the source with its depth, "
+                "or select with --where \"kind == 'metric'\""
+            )
+        self.augment, self.seed, self.shuffle = augment, seed, shuffle
+        self._reader = share(opened.reader)
+        self._sizes = tuple(int(size) for size in opened.shard_sizes)
+        self._ids = torch.from_numpy(opened.ids.copy()).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def __getitem__(self, index: int | Position) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int | Position]) -> list[dict[str, Any]]:
+        """Read the samples of a batch at once."""
+        positions = [index if isinstance(index, tuple) else (0, self._checked(index)) for index in indices]
+        rows = [
+            self._row(index) if isinstance(index, tuple) else position
+            for index, (_, position) in zip(indices, positions, strict=True)
+        ]
+        samples = self._reader.read(rows, ("image", "depth", "valid"))
+        return [
+            self._item(sample, row, *position) for sample, row, position in zip(samples, rows, positions, strict=True)
+        ]
+
+    def _checked(self, row: int) -> int:
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} samples")
+        return row % len(self)
+
+    @property
+    def remote(self) -> bool:
+        """Whether the set is read over a network."""
+        return is_remote(self._reader.url)
+
+    def _row(self, position: Position) -> int:
+        epoch, place = position
+        return int(_order(self._sizes, self.seed, epoch)[place]) if self.shuffle else place % len(self)
+
+    def _item(self, sample: Sample, row: int, epoch: int, place: int) -> dict[str, Any]:
+        if self.augment is not None:
+            sample = self.augment(sample, np.random.default_rng((self.seed, epoch, int(self._ids[row]), 0)))
+        return to_item(sample, weight=float(self.shuffle or place < len(self)))
+
+
+def to_item(sample: Sample, weight: float) -> dict[str, Any]:
+    """A decoded sample with depth as the tensors of an item; depth is 0 where it is not valid."""
+    if sample.depth is None or sample.valid is None:
+        raise DataError(f"key {sample.key}: expected depth and valid, found none")
+    depth = np.where(sample.valid, sample.depth, np.float32(0))
+    image: Tensor = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
+    return {
+        "image": image,
+        "depth": torch.from_numpy(depth)[None],
+        "valid": torch.from_numpy(sample.valid.copy())[None],
+        "weight": torch.tensor(weight),
+        "key": sample.key,
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageDraw:
+    """One draw of an image.
+
+    Attributes:
+        key: Of the sample.
+        image: uint8 (H, W, 3), RGB.
+        seed: (seed, epoch, sample id, replica): what every random number of this draw follows from.
+    """
+
+    key: str
+    image: NDArray[np.uint8]
+    seed: tuple[int, int, int, int]
+
+
+class ImageDataset(Dataset[ImageDraw]):
+    """Images alone, out of one or more sets: of a set with depth only the image bytes are read.
+
+    An index is a `(epoch, position)`. An epoch has as many draws as there are samples; with `weights` some samples are
+    drawn several times in it and others not at all.
+
+    Args:
+        sets: Opened sets.
+        weights: How often each set is drawn from, relative to the others; None: each sample exactly once.
+        seed: Of the order and of the draws' random numbers.
+
+    Raises:
+        UsageError: Weights and sets differ in number.
+    """
+
+    def __init__(self, sets: Sequence[ShardSet], weights: Sequence[float] | None = None, *, seed: int = 0) -> None:
+        if weights is not None and len(weights) != len(sets):
+            raise UsageError(f"--weights: expected {len(sets)} numbers, one a set, found {len(weights)}")
+        self.seed = seed
+        self._readers = [share(opened.reader) for opened in sets]
+        self._sizes = tuple(len(opened) for opened in sets)
+        self._weights = None if weights is None else tuple(weights)
+        # A sample's id counts through all samples of all sets, also those that --where leaves out.
+        offsets = np.cumsum([0] + [opened.manifest.samples for opened in sets])[:-1]
+        ids = np.concatenate([opened.ids + offset for opened, offset in zip(sets, offsets, strict=True)])
+        self._ids = torch.from_numpy(ids).share_memory_()
+        self._ends = np.cumsum(self._sizes)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, position: Position) -> ImageDraw:
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: Sequence[Position]) -> list[ImageDraw]:
+        """Read the images of a batch at once, set by set."""
+        drawn = [self._draw(position) for position in positions]
+        found: dict[int, ImageDraw] = {}
+        for number, reader in enumerate(self._readers):
+            places = [at for at, (_, row, _) in enumerate(drawn) if self._locate(row)[0] == number]
+            samples = reader.read([self._locate(drawn[at][1])[1] for at in places], ("image",))
+            for at, sample in zip(places, samples, strict=True):
+                epoch, row, replica = drawn[at]
+                found[at] = ImageDraw(
+                    key=sample.key, image=sample.image, seed=(self.seed, epoch, int(self._ids[row]), replica)
+                )
+        return [found[at] for at in range(len(positions))]
+
+    def _draw(self, position: Position) -> tuple[int, int, int]:
+        """Epoch, row through all sets, and replica of a position."""
+        epoch, place = position
+        rows, replicas = _weighted(self._sizes, self._weights, self.seed, epoch)
+        return epoch, int(rows[place]), int(replicas[place])
+
+    def _locate(self, row: int) -> tuple[int, int]:
+        """Number of the set and row within it."""
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        return number, row - int(self._ends[number] - self._sizes[number])
+
+    @property
+    def remote(self) -> bool:
+        """Whether any of the sets is read over a network."""
+        return any(is_remote(reader.url) for reader in self._readers)
+
+
+def _open(set: ShardSet | str | os.PathLike[str], where: str | None) -> ShardSet:
+    if not isinstance(set, ShardSet):
+        return ShardSet(set, where)
+    if where is not None:
+        raise UsageError("where: the set is opened already; give it to ShardSet(url, where)")
+    return set

@@ -1,0 +1,78 @@
+"""A DataLoader around a dataset and a sampler: worker processes, their start method, their lifetime."""
+
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from training.loading.augment import one_thread_per_worker
+
+StartMethod = Literal["auto", "fork", "forkserver"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How batches are made.
+
+    Attributes:
+        batch_size: Samples of a batch of this process (the micro-batch).
+        num_workers: Worker processes; 0 loads in this process.
+        pin_memory: Whether batches are copied to page-locked memory, for faster transfer to a GPU.
+        start_method: How workers start. "auto" forks for local sets and uses a fork server for remote ones, since a
+            network client does not survive a fork.
+        timeout_s: How long to wait for a batch before giving up; 0 waits for ever.
+        preload: Modules that the fork server imports once for all workers.
+    """
+
+    batch_size: int
+    num_workers: int = 0
+    pin_memory: bool = False
+    start_method: StartMethod = "auto"
+    timeout_s: float = 0.0
+    preload: tuple[str, ...] = ("training.loading.dataset",)
+
+
+def build_loader(
+    dataset: Dataset[Any], sampler: Sampler[Any], loading: Loading, collate_fn: Callable[[list[Any]], Any] | None = None
+) -> "DataLoader[Any]":
+    """Make the loader.
+
+    Without `collate_fn` tensors are stacked and keys become a list: `{"image": (B, 3, H, W), ..., "key": [B strings]}`.
+    The loader has a generator of its own, so that drawing from it does not move the global one.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=loading.batch_size,
+        sampler=sampler,
+        num_workers=loading.num_workers,
+        pin_memory=loading.pin_memory,
+        collate_fn=collate_fn,
+        generator=torch.Generator().manual_seed(0),
+        **_worker_options(dataset, loading),
+    )
+
+
+def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
+    """What torch wants to be told only if there are workers. They live from epoch to epoch."""
+    if loading.num_workers == 0:
+        return {}
+    method = start_method(dataset, loading)
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(list(loading.preload))
+    return {
+        "multiprocessing_context": context,
+        "persistent_workers": True,
+        "timeout": loading.timeout_s,
+        "worker_init_fn": one_thread_per_worker,
+    }
+
+
+def start_method(dataset: Dataset[Any], loading: Loading) -> str:
+    """The start method that "auto" stands for with this dataset."""
+    if loading.start_method != "auto":
+        return loading.start_method
+    return "forkserver" if getattr(dataset, "remote", False) else "fork"

@@ -1,0 +1,171 @@
+"""Which positions of an epoch this process takes, step by step.
+
+Samplers know the number of samples, the batch size and the world; they yield (epoch, position) and never see a
+sample. The dataset turns positions into rows with `training.loading.order`, in whatever worker it runs.
+
+Both are DistributedSamplers so that Lightning keeps them as they are (it replaces any other sampler when it runs
+several processes) and calls `set_epoch`. They leave out that class's constructor, which wants the rank at once:
+Lightning asks for loaders before it starts the process group. `seed` and `dataset` do not exist here.
+"""
+
+from collections.abc import Iterator
+
+from torch.utils.data import DistributedSampler
+
+from sharding.errors import UsageError
+from training.world import World
+
+
+class _PositionSampler(DistributedSampler[tuple[int, int]]):
+    """Sizes, epoch and lazily read world of both samplers."""
+
+    def __init__(self, num_samples: int, batch_size: int) -> None:
+        if batch_size < 1:
+            raise UsageError(f"the batch size must be at least 1, was {batch_size}")
+        if num_samples < 1:
+            raise UsageError(f"expected at least 1 sample, found {num_samples}: is the set or its subset empty?")
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.epoch = 0
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]  # an attribute there, read at construction
+        """This process, as of now."""
+        return World.current().rank
+
+    @property
+    def num_replicas(self) -> int:  # type: ignore[override]
+        """Number of processes, as of now."""
+        return World.current().size
+
+
+class TrainSampler(_PositionSampler):
+    """This rank's part of each global batch of an epoch; the same batches for every world size.
+
+    Global step s takes the positions [s * G, (s + 1) * G) of the epoch's order, and rank r of W the r-th G / W
+    consecutive ones of them. All ranks have the same number of steps; the tail of less than G positions is dropped
+    (other samples in each epoch). With N=11, G=4:
+
+        world 1, rank 0     0 1 2 3 | 4 5 6 7        8 9 10 dropped
+        world 2, rank 0     0 1     | 4 5
+                 rank 1         2 3 |     6 7
+
+    Give the DataLoader this rank's G / W as batch size, or a divisor of it as micro-batch: each cuts cleanly.
+
+    `len()` is this rank's samples in a whole epoch, also in an epoch resumed midway: Lightning sizes schedules by
+    it and counts the batches of before the checkpoint as fetched.
+
+    Args:
+        num_samples: N, samples of the set (or subset).
+        batch_size: G, the global batch: samples per optimizer step over all ranks and accumulated micro-batches.
+
+    Raises:
+        UsageError: There is not even one global batch; when iterated or asked for its length, also if the global
+            batch cannot be split evenly over the ranks.
+    """
+
+    shuffle = True
+    drop_last = True
+
+    def __init__(self, num_samples: int, batch_size: int) -> None:
+        super().__init__(num_samples, batch_size)
+        if num_samples < batch_size:
+            raise UsageError(
+                f"a global batch of {batch_size} out of {num_samples} samples makes 0 steps an epoch; "
+                f"choose a batch size of at most {num_samples}"
+            )
+        self._resumed_epoch, self._resumed_at = 0, 0
+
+    @property
+    def num_steps(self) -> int:
+        """Global steps in an epoch, the same on every rank."""
+        return self.num_samples // self.batch_size
+
+    def resume(self, epoch: int, samples_consumed: int) -> None:
+        """Makes `epoch` start after its first `samples_consumed` positions; all other epochs start at 0.
+
+        Call it before `Trainer.fit`: Lightning creates the resumed epoch's iterator before it calls `set_epoch`, so
+        this also sets the epoch (the next one, if all of this one is consumed). It holds until the next `resume`.
+
+        Args:
+            epoch: The epoch of the checkpoint, from 0.
+            samples_consumed: Samples trained on in that epoch, over all ranks: a multiple of the global batch.
+
+        Raises:
+            UsageError: The count is no number of whole steps of this epoch.
+        """
+        whole = self.num_steps * self.batch_size
+        if epoch < 0 or not 0 <= samples_consumed <= whole or samples_consumed % self.batch_size:
+            raise UsageError(
+                f"cannot resume epoch {epoch} after {samples_consumed} samples: expected a multiple of the global "
+                f"batch of {self.batch_size}, at most {whole}; resume with the set and batch size of the checkpoint"
+            )
+        self._resumed_epoch, self._resumed_at = epoch, samples_consumed
+        self.set_epoch(epoch + (samples_consumed == whole))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        world, epoch, batch = World.current(), self.epoch, self.batch_size
+        share = self._share(world)
+        begin = self._resumed_at if epoch == self._resumed_epoch else 0
+        firsts = range(begin + world.rank * share, self.num_steps * batch, batch)
+        return ((epoch, position) for first in firsts for position in range(first, first + share))
+
+    def __len__(self) -> int:
+        return self.num_steps * self._share(World.current())
+
+    def _share(self, world: World) -> int:
+        """Samples of one rank in a global batch."""
+        share, rest = divmod(self.batch_size, world.size)
+        if rest:
+            raise UsageError(_uneven(self.num_samples, self.batch_size, world.size))
+        return share
+
+
+class EvalSampler(_PositionSampler):
+    """This rank's part of one pass over all samples, in order; each counts exactly once over all ranks.
+
+    Global step s takes the next W * B positions, rank r the r-th B consecutive ones. The last step is split evenly as
+    well, and what is missing to an equal number for every rank (less than W) is padded with positions
+    >= num_samples, for which the dataset gives any sample with weight 0. So every rank has the same number of
+    steps, of the same sizes, for any N, even 1. With N=11, B=2:
+
+        world 2, rank 0     0 1     | 4 5     | 8 9
+                 rank 1         2 3 |     6 7 |     10 (11)
+
+    The epoch is always 0: an evaluation does not depend on when it is made.
+
+    Args:
+        num_samples: N, samples of the set (or subset).
+        batch_size: B, per rank: the DataLoader's.
+
+    Raises:
+        UsageError: There are no samples.
+    """
+
+    shuffle = False
+    drop_last = False
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((0, position) for span in self._spans(World.current()) for position in span)
+
+    def __len__(self) -> int:
+        return -(-self.num_samples // World.current().size)
+
+    def _spans(self, world: World) -> Iterator[range]:
+        """This rank's positions, step by step."""
+        for begin in range(0, self.num_samples, world.size * self.batch_size):
+            share = min(self.batch_size, -(-(self.num_samples - begin) // world.size))
+            first = begin + world.rank * share
+            yield range(first, first + share)
+
+
+def _uneven(num_samples: int, batch_size: int, size: int) -> str:
+    """The message for a global batch that does not divide by the world size: names the nearest choices that work."""
+    below = batch_size // size * size
+    batches = [str(batch) for batch in (below, below + size) if 0 < batch <= num_samples]
+    processes = max(count for count in range(1, size) if batch_size % count == 0)
+    advice = f"a batch size of {' or '.join(batches)}, or " if batches else ""
+    return (
+        f"the global batch of {batch_size} samples cannot be split evenly over {size} processes; "
+        f"choose {advice}{processes} process{'es' if processes > 1 else ''}"
+    )

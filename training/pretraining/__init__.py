@@ -1,0 +1,1 @@
+"""LightlyTrain on shard sets: the one adapter, reproducible views, the command."""

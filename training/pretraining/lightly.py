@@ -1,0 +1,248 @@
+"""LightlyTrain on shard sets: the only file that knows it.
+
+`lightly_train.pretrain` takes file names. It is given one name a sample, which nobody opens, and a Lightning strategy,
+whose public hook `process_dataloader` receives LightlyTrain's own loader (with its transform, batch size and workers)
+and hands back ours. Holds for LightlyTrain 0.18; the tests say when a newer one no longer works this way.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sharding.errors import DataError, UsageError
+from sharding.shardset import ShardSet
+from training.devices import find_devices, launched
+from training.loading.dataset import ImageDataset, ImageDraw
+from training.loading.loader import Loading, build_loader
+from training.loading.sampler import TrainSampler
+from training.pretraining.reseed import Reseed
+
+Transform = Callable[[dict[str, Any]], list[dict[str, Tensor]]]
+Randomness = Callable[[Sequence[int]], AbstractContextManager[None]]
+Source = ShardSet | str | Path
+
+# From LightlyTrain's depth estimation tutorial. Outdoors, far is up: the conservative views keep that.
+AUGMENTATIONS: Mapping[str, Mapping[str, Any]] = {
+    "conservative": {
+        "random_flip": {"vertical_prob": 0.0, "horizontal_prob": 0.5},
+        "random_rotation": {"prob": 1.0, "degrees": 15},
+    },
+    "aggressive": {
+        "random_flip": {"vertical_prob": 0.5, "horizontal_prob": 0.5},
+        "random_rotation": {"prob": 1.0, "degrees": 90},
+    },
+}
+HIDDEN_METHODS = ("densecl",)  # LightlyTrain has it, but does not list it
+TRANSFORMER_METHODS = ("dinov2", "dinov31")  # need a vision transformer
+
+
+def get_transform_args(augmentation: str) -> dict[str, Any]:
+    """The tutorial's `transform_args` for `lightly_train.pretrain`.
+
+    Args:
+        augmentation: "conservative" (tilts to 15 degrees, no vertical flip) or "aggressive" (to 90, vertical flips).
+
+    Raises:
+        UsageError: There is no such augmentation.
+    """
+    if augmentation not in AUGMENTATIONS:
+        raise UsageError(f"no augmentation {augmentation!r}; there are {', '.join(AUGMENTATIONS)}")
+    return copy.deepcopy(dict(AUGMENTATIONS[augmentation]))
+
+
+def stream_arguments(
+    sets: Source | Sequence[Source],
+    *,
+    where: str | None = None,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+    devices: int | str | list[int] = "auto",
+    accelerator: str = "auto",
+) -> dict[str, Any]:
+    """Arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
+
+    Devices are given here, since they decide about the strategy; every other argument keeps its meaning there.
+
+    Args:
+        sets: One set or several: folders, URLs, or open sets.
+        where: A pandas query on the index of each set that is given by folder or URL.
+        weights: How often each set is drawn from, relative to the others; None: by size.
+        seed: Of order and views. (LightlyTrain's own `seed` is that of the initial weights.)
+        devices: How many, or which, or "auto".
+        accelerator: "auto", "gpu" or "cpu".
+
+    Returns:
+        `data`, `strategy`, `devices` and `accelerator`.
+
+    Raises:
+        UsageError: There are no such devices, or a set has no such samples.
+        DataError: A set cannot be read.
+
+    Example:
+        >>> lightly_train.pretrain(**stream_arguments("sets/megadepth"), out="run", model="torchvision/resnet50",
+        ...                        method="dino", transform_args=get_transform_args("conservative"))  # doctest: +SKIP
+    """
+    listed = [sets] if isinstance(sets, Source) else list(sets)
+    if where is not None and any(isinstance(source, ShardSet) for source in listed):
+        raise UsageError("where: an open set is a subset already; give it to ShardSet(url, where)")
+    opened = [source if isinstance(source, ShardSet) else ShardSet(source, where) for source in listed]
+    found = find_devices(accelerator, devices)
+    cuda = found[0].type == "cuda"
+    return {
+        # The count must be true, for LightlyTrain sizes its schedules by it; it takes what ends like an image.
+        "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
+        "strategy": make_strategy(ImageDataset(opened, weights, seed=seed), found),
+        "devices": [device.index for device in found] if cuda else len(found),
+        "accelerator": "gpu" if cuda else found[0].type,
+    }
+
+
+def make_strategy(images: ImageDataset, devices: Sequence[torch.device]) -> Strategy:
+    """A strategy that trains on `images`: what LightlyTrain would choose for the devices, with our loader."""
+    if len(devices) == 1 and not launched():
+        return StreamSingleDevice(images, devices[0])
+    return StreamDDP(images)
+
+
+class ViewDataset(Dataset[dict[str, Any]]):
+    """Views of streamed images: item by item what LightlyTrain's own data set makes of files.
+
+    The views of (epoch, position) are a function of seed, epoch and sample alone, in whatever process they are made.
+
+    Args:
+        images: Gives an `ImageDraw` for each (epoch, position).
+        transform: LightlyTrain's, from image uint8 (H, W, 3) to a list of views.
+        randomness: Context in which the transform is applied to a draw, given the draw's seed; None: `Reseed`.
+    """
+
+    def __init__(self, images: ImageDataset, transform: Transform, randomness: Randomness | None = None) -> None:
+        self.images = images
+        self.transform = transform
+        self.randomness = randomness or Reseed(transform)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def remote(self) -> bool:
+        """Whether images are read over a network."""
+        return self.images.remote
+
+    def __getitem__(self, position: tuple[int, int]) -> dict[str, Any]:
+        """`filename`, the key; `views`, float32 (3, h, w) each, normalised; `geometries` if the transform tells."""
+        return self._make_views(self.images[position])
+
+    def __getitems__(self, positions: list[tuple[int, int]]) -> list[dict[str, Any]]:
+        """The items of a batch, read at once."""
+        return [self._make_views(draw) for draw in self.images.__getitems__(positions)]
+
+    def _make_views(self, draw: ImageDraw) -> dict[str, Any]:
+        with self.randomness(draw.seed):
+            views = self.transform({"image": draw.image})
+        item: dict[str, Any] = {"filename": draw.key, "views": [view["image"] for view in views]}
+        if all("geometry" in view for view in views):
+            item["geometries"] = [view["geometry"] for view in views]
+        return item
+
+
+class _Stream:
+    """Mixin of Lightning strategies: replaces LightlyTrain's loader of files by one of streamed images.
+
+    Attributes:
+        images: What to train on.
+        randomness: See `ViewDataset`.
+    """
+
+    images: ImageDataset
+    randomness: Randomness | None = None
+    world_size: int
+    lightning_module: Any
+
+    def process_dataloader(self, dataloader: object) -> DataLoader[Any]:
+        """Keep transform, batch size, workers, timeout and collation of LightlyTrain's loader; replace the rest.
+
+        Raises:
+            DataError: This is not the loader that LightlyTrain 0.18 makes.
+        """
+        theirs, transform = _take_transform(dataloader, len(self.images))
+        batch_size = int(theirs.batch_size or 1)  # of this device
+        sampler = TrainSampler(len(self.images), batch_size * self.world_size)
+        sampler.resume(*_find_progress(self.lightning_module.trainer, sampler.batch_size))
+        loading = Loading(
+            batch_size=batch_size,
+            num_workers=theirs.num_workers,
+            pin_memory=theirs.pin_memory,
+            timeout_s=theirs.timeout,
+            preload=("lightly_train", __name__),
+        )
+        views = ViewDataset(self.images, transform, self.randomness)
+        return build_loader(views, sampler, loading, collate_fn=theirs.collate_fn)
+
+
+class StreamSingleDevice(_Stream, SingleDeviceStrategy):
+    """Train on one device, on streamed images."""
+
+    def __init__(self, images: ImageDataset, device: torch.device) -> None:
+        super().__init__(device=device)
+        self.images = images
+
+
+class StreamDDP(_Stream, DDPStrategy):
+    """Train on several devices, on streamed images; parameters may be unused, as in the first epoch of DINO."""
+
+    def __init__(self, images: ImageDataset) -> None:
+        super().__init__(find_unused_parameters=True)
+        self.images = images
+
+
+def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Transform]:
+    """LightlyTrain's loader, and the transform within it."""
+    dataset: Any = getattr(dataloader, "dataset", None)
+    transform = getattr(dataset, "transform", None)
+    if not isinstance(dataloader, DataLoader) or transform is None:
+        raise DataError(
+            f"expected a DataLoader whose dataset has a transform, found {type(dataloader).__name__} of "
+            f"{type(dataset).__name__}: this is not how LightlyTrain 0.18 makes its loader; install that release"
+        )
+    if len(dataset) != count:
+        raise DataError(
+            f"expected {count} names, one a sample of the sets; LightlyTrain has {len(dataset)}: give it `data` as "
+            "stream_arguments returns it, and resume a run with the sets it was begun with"
+        )
+    return dataloader, transform
+
+
+def _find_progress(trainer: Trainer, batch_size: int) -> tuple[int, int]:
+    """Epoch, and samples of it that are trained on: what the checkpoint says that Lightning has just restored."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    done = 0 if batches.is_last_batch else batches.current.ready
+    return trainer.current_epoch, done * batch_size
+
+
+def list_methods() -> list[str]:
+    """Pretraining methods of the installed LightlyTrain that train a torchvision model."""
+    import lightly_train
+
+    return sorted({*lightly_train.list_methods(), *HIDDEN_METHODS} - {*TRANSFORMER_METHODS})
+
+
+def list_models() -> list[str]:
+    """Models that the installed LightlyTrain can pretrain, such as "torchvision/resnet50"."""
+    import lightly_train
+
+    return list(lightly_train.list_models())
+
+
+def pretrain(**arguments: Any) -> None:
+    """Call `lightly_train.pretrain`; the import takes ten seconds, so it waits until it is needed."""
+    import lightly_train
+
+    lightly_train.pretrain(**arguments)

@@ -1,0 +1,230 @@
+"""`depthstream pretrain`: an encoder from the images of shard sets, by LightlyTrain.
+
+Every rank runs all of this (Lightning starts the command again for each further device), so nothing but the options
+decides what is done, and whatever writes asks whether it is rank 0.
+"""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from sharding.command import Outcome
+from sharding.errors import DataError, UsageError
+from sharding.files import write_atomically
+from sharding.progress import is_rank_zero, say
+from sharding.shardset import ShardSet
+from training.config import PretrainConfig
+from training.devices import find_devices
+from training.loading.sampler import TrainSampler
+from training.pretraining import lightly
+from training.runfolder import CONFIG_NAME, claim, load_config, save_config
+
+ENCODER_NAME = "encoder.pt"
+SETS_NAME = "sets.json"
+# What may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
+_MAY_CHANGE = ("out", "sets", "num_workers", "devices", "accelerator", "resume")
+_LIBRARY = "torchvision/"
+_DEFAULTS = {"LIGHTLY_TRAIN_EVENTS_DISABLED": "1", "LIGHTLY_TRAIN_LOG_LEVEL": "WARNING"}
+# Lightning and LightlyTrain call what torch deprecates; a user can do nothing about it.
+_NOT_OURS = (r".*isinstance\(treespec, LeafSpec\)", r".*torch\.nn\.utils\.weight_norm")
+
+
+def run(config: PretrainConfig) -> Outcome:
+    """Pretrain, and leave `RUN/encoder.pt`: a torchvision state dict of the whole model.
+
+    LightlyTrain's own folder is `RUN/lightly` (checkpoints, TensorBoard events, `metrics.jsonl`). Its usage reports
+    over the network are off, unless the environment says `LIGHTLY_TRAIN_EVENTS_DISABLED=0`.
+
+    Raises:
+        UsageError: The options ask for something impossible, or the run folder holds another run.
+        DataError: A set cannot be read, or training diverged.
+    """
+    encoder = Path(config.out) / ENCODER_NAME
+    if config.resume and encoder.is_file():
+        return Outcome(data={"encoder": str(encoder), "trained": False}, text=f"{encoder} is there: nothing to do")
+    sets = [ShardSet(url, config.where) for url in config.sets]
+    weights = parse_weights(config.weights, len(sets))
+    steps = count_steps(config, sets) * config.epochs
+    folder = claim(config.out, config.resume)
+    _check_names(config)
+    _begin(config, folder, sets)
+    arguments = make_arguments(config, folder)
+    going_on = ", going on from the last checkpoint" if arguments["resume_interrupted"] else ""
+    say(f"pretrain: {describe(sets, weights)}, {config.epochs} epochs, {steps} steps -> {folder}{going_on}")
+    begin = time.monotonic()
+    stream = lightly.stream_arguments(
+        sets, weights=weights, seed=config.seed, devices=config.devices, accelerator=config.accelerator
+    )
+    with _surroundings(folder / "lightly-cache"):
+        lightly.pretrain(**stream, **arguments)
+    if is_rank_zero():
+        export = folder / "lightly" / "exported_models" / "exported_last.pt"
+        write_atomically(encoder, read_export(export, config.model))
+    return _outcome(config, encoder, steps, time.monotonic() - begin)
+
+
+def make_arguments(config: PretrainConfig, folder: Path) -> dict[str, Any]:
+    """What `lightly_train.pretrain` is told beside the stream, for a run in `folder`, new or interrupted."""
+    interrupted = (folder / "lightly" / "checkpoints" / "last.ckpt").is_file()
+    return {
+        "out": folder / "lightly",
+        "model": config.model,
+        "method": config.method,
+        "transform_args": make_transform_args(config),
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "num_workers": config.num_workers,
+        "seed": config.seed,
+        "resume_interrupted": interrupted,
+        "overwrite": config.resume and not interrupted,  # killed before its first checkpoint
+    }
+
+
+def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
+    """The augmentation at the image size; DINO's local views keep their share of it (96 of 224 pixels)."""
+    args = lightly.get_transform_args(config.augmentation) | {"image_size": (config.image_size, config.image_size)}
+    if config.method == "dino":
+        local = max(1, round(config.image_size * 96 / 224))
+        args["local_view"] = {"view_size": (local, local)}
+    return args
+
+
+def parse_weights(text: str | None, sets: int) -> list[float] | None:
+    """Read `2,1`, a weight for each of `sets`.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if text is None:
+        return None
+    try:
+        weights = [float(word) for word in text.split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != sets or min(weights) <= 0:
+        raise UsageError(f"--weights {text}: expected a positive number for each of {sets} sets, such as 2,1")
+    return weights
+
+
+def count_steps(config: PretrainConfig, sets: Sequence[ShardSet]) -> int:
+    """Steps of an epoch.
+
+    Raises:
+        UsageError: The sets hold less than a batch, or the batch does not divide by the devices, or there are none.
+    """
+    devices = len(find_devices(config.accelerator, config.devices))
+    if config.batch_size % devices:
+        raise UsageError(f"--batch-size {config.batch_size} is that of all {devices} devices: give a multiple of it")
+    return TrainSampler(sum(map(len, sets)), config.batch_size).num_steps
+
+
+def describe(sets: Sequence[ShardSet], weights: Sequence[float] | None) -> str:
+    """What an epoch reads, in a line: sets, samples and image bytes."""
+    count = sum(map(len, sets))
+    shares = weights or [float(len(one)) for one in sets]
+    means = [one.index["image_bytes"].mean() for one in sets]
+    size = count * sum(share * mean for share, mean in zip(shares, means, strict=True)) / sum(shares)
+    return f"{', '.join(one.manifest.name for one in sets)}: {count} samples, {size / 1e6:.1f} MB of images an epoch"
+
+
+def read_export(path: Path, model: str) -> bytes:
+    """Check that LightlyTrain's export is a finite state dict of `model`; return it as the bytes of such a file.
+
+    Raises:
+        DataError: It is not.
+    """
+    state: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        torchvision.models.get_model(model.removeprefix(_LIBRARY), weights=None).load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise DataError(f"{path}: expected the state dict of torchvision's {model}, found another: {error}") from error
+    if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+        raise DataError(
+            f"{path}: {len(bad)} tensors are not finite, the first is {bad[0]}: training diverged; "
+            "give a larger --batch-size or another --seed"
+        )
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getvalue()
+
+
+def _check_names(config: PretrainConfig) -> None:
+    methods = lightly.list_methods()
+    if config.method not in methods:
+        raise UsageError(f"--method {config.method}: expected one of {', '.join(methods)}")
+    models = [name for name in lightly.list_models() if name.startswith(_LIBRARY)]
+    if config.model not in models:
+        raise UsageError(f"--model {config.model}: expected a torchvision model, one of {', '.join(models)}")
+
+
+def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> None:
+    """Write down options and sets; if the run was begun before, they must be the same."""
+    if not is_rank_zero():
+        return
+    found = [{"name": one.manifest.name, "identity": one.manifest.identity, "samples": len(one)} for one in sets]
+    if (folder / CONFIG_NAME).is_file():
+        _check_same(config, load_config(folder))
+        if json.loads((folder / SETS_NAME).read_text()) != found:
+            raise UsageError(f"--resume: {folder} was begun on other sets, listed in {folder / SETS_NAME}; give those")
+    shutil.rmtree(folder / "lightly-cache", ignore_errors=True)  # locks of a killed run would block this one
+    write_atomically(folder / SETS_NAME, json.dumps(found, indent=1).encode())
+    save_config(folder, config)
+
+
+def _check_same(config: PretrainConfig, before: Mapping[str, Any]) -> None:
+    for name, value in vars(config).items():
+        if name not in _MAY_CHANGE and before.get(name, value) != value:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"--resume: the run was begun with {option} {before[name]}, not {value}; "
+                "repeat its options, or begin another run with another --out"
+            )
+
+
+@contextlib.contextmanager
+def _surroundings(cache: Path) -> Iterator[None]:
+    """What LightlyTrain finds around it while it trains; the one place that touches its environment.
+
+    Its locks and name lists go into the run folder, where nothing else can collide with them (its model weights stay
+    where the user keeps them), its progress and warnings to stderr, all that it has to say to `RUN/lightly/train.log`.
+    """
+    ours = {"LIGHTLY_TRAIN_TMP_DIR": str(cache), "LIGHTLY_TRAIN_DATA_CACHE_DIR": str(cache)}
+    ours |= {name: os.environ.get(name, default) for name, default in _DEFAULTS.items()}
+    before = {name: os.environ.pop(name, None) for name in ours}
+    os.environ.update(ours)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            for message in _NOT_OURS:
+                warnings.filterwarnings("ignore", message=message, category=FutureWarning)
+            yield
+    finally:
+        for name in ours:
+            del os.environ[name]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+        if is_rank_zero():
+            shutil.rmtree(cache, ignore_errors=True)
+
+
+def _outcome(config: PretrainConfig, encoder: Path, steps: int, seconds: float) -> Outcome:
+    data = {
+        "encoder": str(encoder),
+        "trained": True,
+        "model": config.model,
+        "method": config.method,
+        "augmentation": config.augmentation,
+        "epochs": config.epochs,
+        "steps": steps,
+        "seconds": round(seconds, 1),
+    }
+    return Outcome(data=data, text=f"{encoder}: {config.model} by {config.method}, {steps} steps, {seconds:.0f} s")

@@ -1,0 +1,228 @@
+"""The command `profile`: what each stage of loading costs, alone and together, and which one bounds a worker.
+
+Its JSON object:
+
+    set, name, identity, where     what was measured: as given, and as the manifest says
+    samples                        samples that every stage was timed on
+    parts                          parts that were read: image, or image, depth, valid
+    view_px                        [height, width] of what the warp makes
+    batch_size, repeats, num_workers
+    stages                         {STAGE: figures}, of training.profiling.stages.STAGES; for depth only if it was read
+    chain                          figures of the whole, in this process without workers
+    workers                        figures of the whole through num_workers processes, and `ratio`; null without workers
+    rest_share                     share of the chain's time that no stage accounts for; noise can make it negative
+    verdict                        {stage, share, text}: the stage with the largest share
+    notes                          sentences that say how the figures are to be read
+    machine                        {cpus, load, python, packages: {NAME: version}}; load: 1-minute average at the start
+
+Figures: `samples`; `samples_per_s` and `mb_per_s` (1 MB = 10^6 bytes); `bytes_are`, which bytes those are (stored: as
+in the shard; payload: the sample's files, inflated; decoded: arrays); `ms_per_sample`, wall clock, with
+`ms_per_sample_min` and `_max`; `cpu_share`, this process's CPU time over wall clock; `share` of the chain's time (both
+null for workers). Rates, times and shares are medians over the repeats. `ratio` is {median, min, max}: samples/s of a
+DataLoader with workers over those of one without, turn by turn.
+"""
+
+import os
+import platform
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from sharding.command import Outcome
+from sharding.errors import UsageError
+from sharding.shardset import ShardSet
+from sharding.store import is_remote
+from training.config import ProfileConfig
+from training.profiling.stages import CHAIN, STAGES, Held, Work, plan_work, time_loaders, time_stages
+from training.profiling.stopwatch import Timing, one_thread
+
+NAMES = {
+    "fetch": "fetch",
+    "check": "check (crc32c)",
+    "inflate": "inflate (zstd)",
+    "decode_image": "image decode",
+    "decode_depth": "depth decode",
+    "decode_valid": "valid decode",
+    "warp": "warp",
+    "to_tensors": "to tensors",
+    "collate": "collate",
+}
+"""What people read for each stage."""
+
+PACKAGES = ("torch", "numpy", "pillow", "zstandard", "google-crc32c", "opencv-python-headless")
+"""Those that do the work of the stages."""
+
+BUSY = 0.9
+"""Decoding never waits: less CPU than this share of its time means that others had the core."""
+
+
+def run(config: ProfileConfig) -> Outcome:
+    """Run `depthstream profile`.
+
+    Raises:
+        UsageError: A count makes no sense, or `where` selects nothing.
+        DataError: There is no such set, or a sample is damaged.
+    """
+    for name, least in (("samples", 1), ("repeats", 1), ("num_workers", 0)):
+        if (value := getattr(config, name)) < least:
+            raise UsageError(f"--{name.replace('_', '-')}: expected {least} or more, found {value}")
+    machine = _machine()
+    opened = ShardSet(config.set, config.where)
+    work = plan_work(opened, config.samples, config.num_workers)
+    with one_thread():
+        timings = time_stages(work, config.repeats)
+        loaders = time_loaders(work, config.repeats, config.num_workers) if config.num_workers else None
+    told = _figures(timings, loaders)
+    verdict = judge({name: one["share"] for name, one in told["stages"].items()}, _extensions(work))
+    data = _facts(work, config) | told | {"verdict": verdict, "notes": _notes(work, told), "machine": machine}
+    return Outcome(data=data, text=_text(data))
+
+
+def _facts(work: Work, config: ProfileConfig) -> dict[str, Any]:
+    """What was measured, and how."""
+    manifest = work.opened.manifest
+    return {
+        "set": config.set,
+        "name": manifest.name,
+        "identity": manifest.identity,
+        "where": config.where,
+        "samples": work.samples,
+        "parts": list(work.parts),
+        "view_px": [work.view.height, work.view.width],
+        "batch_size": work.batch_size,
+        "repeats": config.repeats,
+        "num_workers": config.num_workers,
+    }
+
+
+def _figures(timings: Mapping[str, Timing], loaders: tuple[Timing, Timing] | None) -> dict[str, Any]:
+    chain = timings[CHAIN]
+    stages = {name: figures(timings[name], chain, held) for name, held in STAGES.items() if name in timings}
+    workers = loaders and figures(loaders[1], chain, "stored") | {"share": None, "ratio": speed_up(*loaders)}
+    return {
+        "stages": stages,
+        "chain": figures(chain, chain, "stored"),
+        "workers": workers,
+        "rest_share": 1 - sum(one["share"] for one in stages.values()),
+    }
+
+
+def figures(timing: Timing, chain: Timing, held: Held) -> dict[str, Any]:
+    """What the JSON says of a timing: rates, spread, and its share of the chain's time."""
+    ms = 1000 / timing.samples
+    return {
+        "samples": timing.samples,
+        "samples_per_s": 1 / timing.per_sample_s,
+        "mb_per_s": timing.bytes / timing.samples / timing.per_sample_s / 1e6,
+        "bytes_are": held,
+        "ms_per_sample": timing.per_sample_s * 1000,
+        "ms_per_sample_min": min(timing.seconds) * ms,
+        "ms_per_sample_max": max(timing.seconds) * ms,
+        "cpu_share": timing.cpu_share,
+        "share": timing.per_sample_s / chain.per_sample_s,
+    }
+
+
+def speed_up(alone: Timing, workers: Timing) -> dict[str, float]:
+    """How many times faster the workers were than one process: median, min and max over the turns."""
+    ratios = np.array(alone.seconds) / alone.samples / (np.array(workers.seconds) / workers.samples)
+    return {"median": float(np.median(ratios)), "min": float(ratios.min()), "max": float(ratios.max())}
+
+
+def judge(shares: Mapping[str, float], extensions: Collection[str]) -> dict[str, Any]:
+    """Name the stage that bounds a worker, and say what would help.
+
+    Args:
+        shares: Of the chain's time, by stage.
+        extensions: Of the image and depth parts of the set: what helps depends on how it is encoded.
+
+    Returns:
+        The stage, its share, and the verdict as a sentence.
+    """
+    stage = max(shares, key=lambda name: shares[name])
+    helps = _helps(stage, extensions)
+    listed = helps[0] if len(helps) == 1 else f"{', '.join(helps[:-1])}, or {helps[-1]}"
+    text = f"{NAMES[stage]} takes {_percent(shares[stage])} of a worker's time: {listed} would help"
+    return {"stage": stage, "share": shares[stage], "text": text}
+
+
+def _helps(stage: str, extensions: Collection[str]) -> list[str]:
+    """What makes a stage cheaper, or the loading faster all the same."""
+    if stage == "fetch":
+        return ["a faster disk", "a copy of the set on this machine"]
+    if stage in ("warp", "to_tensors", "collate"):
+        return ["more workers on free cores", "a smaller crop (--height, --width)"]
+    jpeg = "the compact preset (JPEG, but slower depth)" if "npy" in extensions else "the compact preset (JPEG)"
+    other = {
+        "inflate": ("npy", ["--compression none (more bytes to read)"]),
+        "decode_image": ("png", [jpeg]),
+        "decode_depth": ("log16.png", ["the exact preset (more bytes to read)"]),
+    }
+    encoded, preset = other.get(stage, ("", []))
+    smaller = ["smaller images (shard megadepth --max-side)"] if stage == "decode_image" else []
+    return ["more workers on free cores", *(preset if encoded in extensions else []), *smaller]
+
+
+def _extensions(work: Work) -> set[str]:
+    """Extensions of the parts that are read."""
+    return {ext for part in work.parts for ext in work.opened.index[f"{part}_ext"].unique()}
+
+
+def _notes(work: Work, told: Mapping[str, Any]) -> list[str]:
+    """How the figures are to be read."""
+    notes = [
+        "fetch: over the network, each time anew"
+        if is_remote(work.opened.url)
+        else "fetch: from a warm page cache (each byte was read just before, nothing is dropped from the cache); "
+        "a first epoch, or a set larger than memory, waits for the disk instead",
+        "stages and chain: one process, one thread; each stage works on a batch that the one before it made",
+    ]
+    if not work.paired:
+        deep = int((work.opened.index["depth_ext"] != "").sum())
+        some = f" ({deep} of {len(work.opened)} samples have depth: --where \"depth_ext != ''\")" if deep else ""
+        notes.append(f"images alone{some}; the views of pretraining are LightlyTrain's, and cost more than this warp")
+    if (got := told["stages"]["decode_image"]["cpu_share"]) < BUSY:
+        notes.append(f"busy machine: image decode had a core for {_percent(got)} of its time; rates are too low for it")
+    return notes
+
+
+def _machine() -> dict[str, Any]:
+    packages = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    load = os.getloadavg()[0]
+    return {"cpus": os.cpu_count(), "load": load, "python": platform.python_version(), "packages": packages}
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    """The table that people read, and under it the verdict."""
+    title = (
+        f"{data['set']}: {data['samples']} samples ({', '.join(data['parts'])}) of {data['view_px'][0]} x "
+        f"{data['view_px'][1]} px in batches of {data['batch_size']}; medians of {data['repeats']} repeats"
+    )
+    heads = f"{'samples/s':>10}{'MB/s':>9} {'of bytes':<9}{'ms/sample':>9}  {'min - max':<17}{'on CPU':>7}{'share':>7}"
+    rows = [_row(NAMES[name], one) for name, one in data["stages"].items()]
+    rows += [f"  {'(the rest)':<15}{_percent(data['rest_share']):>70}", _row("whole chain", data["chain"])]
+    if (workers := data["workers"]) is not None:
+        ratio, count = workers["ratio"], f"{data['num_workers']} workers"
+        spread = f"{ratio['median']:.2f} times a loader without workers ({ratio['min']:.2f} - {ratio['max']:.2f})"
+        machine = f"{data['machine']['cpus']} cores (load {data['machine']['load']:.1f} when this began)"
+        rows += [_row(count, workers), f"  {count} on {machine}: {spread}"]
+    return "\n".join(
+        [title, f"  {'stage':<15}{heads}", *rows, *(f"  {note}" for note in data["notes"]), data["verdict"]["text"]]
+    )
+
+
+def _row(name: str, one: Mapping[str, Any]) -> str:
+    rates = f"{one['samples_per_s']:>10.1f}{one['mb_per_s']:>9.1f} {one['bytes_are']:<9}"
+    spread = f"{one['ms_per_sample_min']:.3f} - {one['ms_per_sample_max']:.3f}"
+    shares = f"{_percent(one['cpu_share']):>7}{_percent(one['share']):>7}"
+    return f"  {name:<15}{rates}{one['ms_per_sample']:>9.3f}  {spread:<17}{shares}".rstrip()
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"

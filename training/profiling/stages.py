@@ -1,0 +1,220 @@
+"""The stages of loading, each timed alone on what the one before it made, and the whole chain timed as it is used.
+
+The stages call the functions that the reader and the datasets call, batch by batch in the order of an epoch. Knows
+nothing of tables and verdicts: `training.profiling.profile` tells what was found.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from sharding.codecs import decode_depth, decode_image, decode_valid
+from sharding.progress import track
+from sharding.reader import SampleReader
+from sharding.sample import Sample, valid_pixels
+from sharding.shardset import DEPTH_PARTS, ShardSet
+from training.loading.augment import PairedAugment
+from training.loading.dataset import DiodeDepthDataset, ImageDataset, ImageDraw, Position, to_item
+from training.loading.loader import Loading, build_loader
+from training.loading.order import epoch_order, weighted_order
+from training.loading.sampler import EvalSampler
+from training.profiling.stopwatch import Stopwatch, Timing, time_once
+
+Held = Literal["stored", "payload", "decoded"]
+"""Which bytes are counted: as they stand in a shard, as the files of a sample, or as arrays."""
+
+CHAIN = "chain"
+STAGES: dict[str, Held] = {
+    "fetch": "stored",
+    "check": "stored",
+    "inflate": "payload",
+    "decode_image": "decoded",
+    "decode_depth": "decoded",
+    "decode_valid": "decoded",
+    "warp": "decoded",
+    "to_tensors": "decoded",
+    "collate": "decoded",
+}
+"""Stages in their order, and the bytes each is counted in: those of what it makes."""
+
+LARGEST_BATCH = 8
+BATCHES_PER_WORKER = 4
+"""At least so many, if there are samples enough: with fewer, the last batch of a worker decides its rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is measured.
+
+    Attributes:
+        opened: The set.
+        paired: Whether depth is read as well, as fine-tuning does; if not, images alone, as pretraining does.
+        samples: How many, the first of an epoch's order.
+        batch_size: Samples that are read and collated together.
+        view: What every sample goes through.
+    """
+
+    opened: ShardSet
+    paired: bool
+    samples: int
+    batch_size: int
+    view: PairedAugment
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts that are read."""
+        return DEPTH_PARTS if self.paired else ("image",)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that stand in shards for these parts of these samples."""
+        columns = [f"{part}_bytes" for part in self.parts]
+        return int(self.opened.index.iloc[self.rows()][columns].to_numpy().sum())
+
+    def rows(self) -> NDArray[np.int64]:
+        """int64 (samples,), the rows that `dataset` takes for the first positions of epoch 0."""
+        if self.paired:
+            return epoch_order(self.opened.shard_sizes, 0, 0)[: self.samples]
+        return weighted_order([len(self.opened)], None, 0, 0)[0][: self.samples]
+
+    def dataset(self) -> "DiodeDepthDataset | ImageViews":
+        """The data set whose items the whole chain makes."""
+        if self.paired:
+            return DiodeDepthDataset(self.opened, augment=self.view, shuffle=True)
+        return ImageViews(ImageDataset([self.opened]), self.view)
+
+
+def plan_work(opened: ShardSet, samples: int, num_workers: int) -> Work:
+    """Decide what is measured: depth if every sample has it, views of the size that most samples have."""
+    samples = min(samples, len(opened))
+    sizes = Counter(zip(opened.index["height"].tolist(), opened.index["width"].tolist(), strict=True))
+    height, width = sizes.most_common(1)[0][0]
+    return Work(
+        opened=opened,
+        paired=bool((opened.index["depth_ext"] != "").all()),
+        samples=samples,
+        batch_size=max(1, min(LARGEST_BATCH, samples // (BATCHES_PER_WORKER * max(num_workers, 1)))),
+        view=PairedAugment(height=height, width=width),
+    )
+
+
+class ImageViews(Dataset[dict[str, Any]]):
+    """Images alone through the warp: uint8 (3, H, W) tensors with their keys, by (epoch, position)."""
+
+    def __init__(self, images: ImageDataset, view: PairedAugment) -> None:
+        self._images, self._view = images, view
+
+    @property
+    def remote(self) -> bool:
+        """Whether images are read over a network."""
+        return self._images.remote
+
+    def __getitems__(self, positions: Sequence[Position]) -> list[dict[str, Any]]:
+        """The items of a batch, read at once."""
+        return [self._item(draw) for draw in self._images.__getitems__(positions)]
+
+    def _item(self, draw: ImageDraw) -> dict[str, Any]:
+        sample = Sample(key=draw.key, image=draw.image)
+        return to_tensors(self._view(sample, np.random.default_rng(draw.seed)))
+
+
+def to_tensors(sample: Sample) -> dict[str, Any]:
+    """A sample as the tensors of an item, with depth if it has some."""
+    if sample.depth is not None:
+        return to_item(sample, weight=1.0)
+    image: Tensor = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
+    return {"image": image, "key": sample.key}
+
+
+def time_stages(work: Work, repeats: int) -> dict[str, Timing]:
+    """Time each stage alone, then the whole chain (`CHAIN`, counted in stored bytes), in this process.
+
+    One batch goes through all of it before the next, so that memory holds one batch, and what else the machine does
+    falls on every stage alike.
+    """
+    watch, rows, dataset = Stopwatch(repeats), work.rows().tolist(), work.dataset()
+    begins = range(0, len(rows), work.batch_size)
+    for begin in track(begins, total=len(begins), unit="batches", label="stages"):
+        end = min(begin + work.batch_size, len(rows))
+        make_in_stages(work, rows[begin:end], watch)
+        watch(CHAIN, partial(make_at_once, dataset, range(begin, end)))
+    timings = watch.timings()
+    return timings | {CHAIN: replace(timings[CHAIN], bytes=work.stored_bytes)}
+
+
+def make_at_once(dataset: "DiodeDepthDataset | ImageViews", places: Sequence[int]) -> dict[str, Any]:
+    """The batch of some places of epoch 0, as a DataLoader without workers makes it."""
+    batch: dict[str, Any] = default_collate(dataset.__getitems__([(0, place) for place in places]))
+    return batch
+
+
+def make_in_stages(work: Work, rows: Sequence[int], watch: Stopwatch) -> dict[str, Any]:
+    """The batch of some rows, stage by stage under the watch: bit for bit what `make_at_once` makes of them.
+
+    Raises:
+        DataError: A sample is damaged; names shard, key and part.
+    """
+    samples = _read(work.opened.reader, work.parts, rows, watch)
+    seeds = [(0, 0, int(work.opened.ids[row]), 0) for row in rows]
+    drawn = list(zip(samples, seeds, strict=True))
+    views = watch("warp", lambda: [work.view(sample, np.random.default_rng(seed)) for sample, seed in drawn])
+    items = watch("to_tensors", lambda: [to_tensors(view) for view in views])
+    batch: dict[str, Any] = watch("collate", lambda: default_collate(items))
+    return batch
+
+
+def _read(reader: SampleReader, parts: Sequence[str], rows: Sequence[int], watch: Stopwatch) -> list[Sample]:
+    """From rows to decoded samples, as `SampleReader.read` goes."""
+    stored = watch("fetch", lambda: reader.read_stored(rows, parts))
+    watch("check", lambda: [reader.check(row, one) for row, one in zip(rows, stored, strict=True)])
+    files = watch("inflate", lambda: [reader.unpack(row, one) for row, one in zip(rows, stored, strict=True)])
+    images = watch("decode_image", lambda: [decode_image(one["image"]) for one in files])
+    keys = [reader.key(row) for row in rows]
+    if "depth" not in parts:
+        return [Sample(key=key, image=image) for key, image in zip(keys, images, strict=True)]
+    encoded = [(one["depth"], reader.ext(row, "depth")) for row, one in zip(rows, files, strict=True)]
+    depths = watch("decode_depth", lambda: [decode_depth(data, ext) for data, ext in encoded])
+    valids = watch("decode_valid", lambda: [_decode_valid(one, d) for one, d in zip(files, depths, strict=True)])
+    made = zip(keys, images, depths, valids, strict=True)
+    return [Sample(key=key, image=image, depth=depth, valid=valid) for key, image, depth, valid in made]
+
+
+def _decode_valid(files: Mapping[str, bytes], depth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Of the valid part; of the depth where a set made elsewhere has none."""
+    return decode_valid(files["valid"]) if "valid" in files else valid_pixels(depth)
+
+
+def time_loaders(work: Work, repeats: int, num_workers: int) -> tuple[Timing, Timing]:
+    """Time a DataLoader in this process, and one with worker processes; both counted in stored bytes.
+
+    They take turns, so that what else the machine does falls on both. A first turn, not timed, starts the workers.
+    """
+    loaders = [_build(work, count) for count in (0, num_workers)]
+    counts = [_exhaust(loader) for loader in loaders]
+    seconds: list[list[float]] = [[], []]
+    for _ in track(range(repeats), total=repeats, unit="turns", label="loaders"):
+        for taken, loader in zip(seconds, loaders, strict=True):
+            taken.append(time_once(partial(_exhaust, loader))[0])
+    alone, workers = (
+        Timing(samples=count, bytes=work.stored_bytes, seconds=tuple(taken))
+        for count, taken in zip(counts, seconds, strict=True)
+    )
+    return alone, workers
+
+
+def _build(work: Work, num_workers: int) -> "DataLoader[Any]":
+    loading = Loading(batch_size=work.batch_size, num_workers=num_workers)
+    return build_loader(work.dataset(), EvalSampler(work.samples, work.batch_size), loading)
+
+
+def _exhaust(loader: "DataLoader[Any]") -> int:
+    """Take every batch; return how many samples came."""
+    return sum(len(batch["key"]) for batch in loader)

@@ -1,0 +1,117 @@
+"""Taking time: work done batch by batch, each stage several times over, wall clock and CPU."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sharding.sample import Sample
+from training.loading.augment import one_thread_per_worker
+
+T = TypeVar("T", bound=Sized)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How long some samples took, several times over.
+
+    Attributes:
+        samples: Number of samples, at least 1.
+        bytes: Their bytes.
+        seconds: Wall-clock time of each repeat, above 0.
+        cpu_seconds: CPU time of this process in each repeat; empty if other processes did the work.
+    """
+
+    samples: int
+    bytes: int
+    seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...] = ()
+
+    @property
+    def per_sample_s(self) -> float:
+        """Wall-clock time of a sample, seconds: the median over the repeats."""
+        return float(np.median(self.seconds)) / self.samples
+
+    @property
+    def cpu_share(self) -> float | None:
+        """CPU time over wall-clock time: the rest was spent waiting. None if it is not known."""
+        return sum(self.cpu_seconds) / sum(self.seconds) if self.cpu_seconds else None
+
+
+class Stopwatch:
+    """Times stages that are done batch by batch, and adds up the batches.
+
+    Args:
+        repeats: How often each is timed.
+    """
+
+    def __init__(self, repeats: int) -> None:
+        self._repeats = repeats
+        self._seconds: dict[str, NDArray[np.float64]] = {}
+        self._bytes: Counter[str] = Counter()
+        self._samples: Counter[str] = Counter()
+
+    def __call__(self, stage: str, work: Callable[[], T]) -> T:
+        """Do the work once to warm up, then again for each repeat; return what the first time made.
+
+        Args:
+            stage: What the work is called.
+            work: Makes one batch: a list of samples in whatever form, or a dict with their keys.
+        """
+        made = work()
+        seconds = np.array([time_once(work) for _ in range(self._repeats)])  # (repeats, 2)
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+        self._bytes[stage] += count_bytes(made)
+        self._samples[stage] += len(made["key"]) if isinstance(made, Mapping) else len(made)
+        return made
+
+    def timings(self) -> dict[str, Timing]:
+        """What was timed, by stage; the bytes are those of what it made."""
+        return {
+            stage: Timing(
+                samples=self._samples[stage],
+                bytes=self._bytes[stage],
+                seconds=tuple(seconds[:, 0].tolist()),
+                cpu_seconds=tuple(seconds[:, 1].tolist()),
+            )
+            for stage, seconds in self._seconds.items()
+        }
+
+
+def time_once(work: Callable[[], object]) -> tuple[float, float]:
+    """Do the work; return its wall-clock time and this process's CPU time, seconds."""
+    began, cpu_began = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - began, time.process_time() - cpu_began
+
+
+def count_bytes(made: Any) -> int:
+    """Bytes of buffers, arrays and tensors, also within lists, dicts and samples; all else counts nothing."""
+    if isinstance(made, Sample):
+        return count_bytes([made.image, made.depth, made.valid])
+    if isinstance(made, Mapping):
+        return count_bytes(list(made.values()))
+    if isinstance(made, list):
+        return sum(count_bytes(one) for one in made)
+    return len(made) if isinstance(made, bytes) else int(getattr(made, "nbytes", 0))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch and cv2 on one thread, as in a worker: a stage then costs what it costs a worker.
+
+    torch gets its threads back; cv2 keeps its one, which changes none of its results.
+    """
+    threads = torch.get_num_threads()
+    one_thread_per_worker(0)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Runs compared in one self-contained page: table, curves, pictures, verdict."""

@@ -1,0 +1,208 @@
+"""`depthstream compare`: evaluate the arms and the baselines on one set, judge, and write the report.
+
+Evaluations and baselines are kept in the run folders and taken from there as long as the checkpoint, the set and the
+protocols are those they were made with. Refuses arms that were validated on different sets.
+"""
+
+import hashlib
+import json
+import math
+import platform
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sharding.command import Outcome
+from sharding.files import write_atomically
+from sharding.progress import say
+from sharding.shardset import ShardSet
+from training.config import CompareConfig
+from training.evaluation.baselines import Baselines, load_or_fit
+from training.evaluation.evaluate import Computing, Judged, evaluate_model, evaluation_file, file_sha256, load_judged
+from training.evaluation.predict import predict_image
+from training.evaluation.results import Evaluation, SetInfo, load_matching
+from training.finetuning.checkpoints import Which, find_checkpoint
+from training.report.arms import RunFolder, TrainedOn, check_names, find_warnings, open_trained, open_val, read_run
+from training.report.comparison import Arm, BaselineResult, Comparison, Gallery
+from training.report.examples import Shown, build_gallery, choose_examples
+from training.report.page import render_report
+from training.report.verdict import compare_evaluations, count
+
+CHECKPOINT: Which = "last"
+"""Which checkpoint is compared: the best one was chosen on the images it would be judged on."""
+
+BASELINES_NAME = "baselines.json"
+CONSTANT, ROW = "constant median", "row mean"
+PACKAGES = ("depthstream", "torch", "torchvision", "pytorch-lightning", "fastai", "numpy")
+
+
+def run(config: CompareConfig) -> Outcome:
+    """Compare the runs and write the report."""
+    comparison = collect(config)
+    write_atomically(Path(config.out), render_report(comparison).encode())
+    return Outcome(
+        data=comparison.to_json() | {"report": config.out},
+        text="\n".join([*comparison.verdict(), "", f"report: {config.out}"]),
+    )
+
+
+def collect(config: CompareConfig) -> Comparison:
+    """Read the runs, evaluate what is not evaluated yet, and judge.
+
+    Raises:
+        DataError: A run folder is incomplete, or a set is missing.
+        UsageError: Two runs have the same name, or the runs were validated on different sets.
+    """
+    runs = [read_run(folder) for folder in config.runs]
+    check_names(runs)
+    val, trained = open_val(runs), open_trained(runs)
+    bench = Bench(val=val, computing=Computing.choose(config.accelerator, config.num_workers))
+    arms = tuple(measure_arm(one, group, bench) for one in runs for group in trained if one in group.runs)
+    fitted = [load_or_fit(group.samples, _keeper(group) / BASELINES_NAME) for group in trained]
+    baselines = tuple(
+        result
+        for group, both in zip(trained, fitted, strict=True)
+        for result in measure_baselines(group, both, bench, "" if len(trained) == 1 else _whose(group))
+    )
+    return Comparison(
+        arms=arms,
+        baselines=baselines,
+        standings=tuple(
+            compare_evaluations((arm.name, arm.evaluation), (result.name, result.evaluation))
+            for arm in arms
+            for result in baselines
+            if result.train.key == arm.train.key
+        ),
+        warnings=tuple(find_warnings(trained, val)),
+        val=SetInfo.of(val),
+        gallery=make_gallery(arms, [result for result in baselines if result.kind == ROW], fitted, bench),
+        command=shlex.join(["depthstream", "compare", *config.runs, "--out", config.out]),
+        versions=find_versions(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where everything is measured.
+
+    Attributes:
+        val: The set.
+        computing: The device.
+    """
+
+    val: ShardSet
+    computing: Computing
+
+    def measure(self, file: Path, fingerprint: str, load: Callable[[], Judged]) -> Evaluation:
+        """Take an evaluation from its file if it still holds; otherwise load the predictor, evaluate and keep it."""
+        kept = load_matching(file, fingerprint, self.val)
+        if kept is not None:
+            say(f"{kept.predictor}: evaluated before, kept in {file}")
+            return kept
+        evaluation = evaluate_model(load(), self.val, self.computing)
+        evaluation.save(file)
+        return evaluation
+
+
+def _keeper(group: TrainedOn) -> Path:
+    """The run folder that keeps the baselines of a training set."""
+    return group.runs[0].folder
+
+
+def _whose(group: TrainedOn) -> str:
+    return f" for {', '.join(one.name for one in group.runs)}"
+
+
+def measure_arm(one: RunFolder, group: TrainedOn, bench: Bench) -> Arm:
+    """Evaluate the last checkpoint of a run."""
+    file = find_checkpoint(one.folder, CHECKPOINT)
+    evaluation = bench.measure(
+        evaluation_file(one.folder, bench.val, CHECKPOINT),
+        file_sha256(file),
+        lambda: load_judged(file, f"{one.name}, {CHECKPOINT} checkpoint", bench.computing.device),
+    )
+    return Arm(
+        name=one.name,
+        folder=one.folder,
+        config=one.config,
+        history=one.history,
+        evaluation=evaluation,
+        train=SetInfo.of(group.samples),
+    )
+
+
+def measure_baselines(group: TrainedOn, both: Baselines, bench: Bench, whose: str) -> list[BaselineResult]:
+    """Evaluate both baselines of a training set.
+
+    Args:
+        group: The training set.
+        both: Fitted on it.
+        bench: Where to evaluate.
+        whose: Ends their names, where there are those of several training sets.
+    """
+    top, bottom = (math.exp(both.row.log_depth[at]) for at in (0, -1))
+    pixels = f"the {both.num_pixels:,} valid pixels of {count(both.num_images, 'training image')}"
+    described = (
+        (CONSTANT, both.constant, f"{both.constant.depth_m:.4g} m everywhere: the median of {pixels}"),
+        (
+            ROW,
+            both.row,
+            f"mean log depth of each image row over {pixels}: {top:.4g} m at the top, {bottom:.4g} m at the bottom",
+        ),
+    )
+    fingerprint = hashlib.sha256(json.dumps(both.to_json()).encode()).hexdigest()
+    results = []
+    for kind, predictor, detail in described:
+        judged = Judged(predictor=predictor, name=kind + whose, fingerprint=fingerprint)
+        file = evaluation_file(_keeper(group), bench.val, kind.replace(" ", "-"))
+        evaluation = bench.measure(file, fingerprint, lambda judged=judged: judged)  # type: ignore[misc]
+        results.append(
+            BaselineResult(
+                name=judged.name, kind=kind, detail=detail, evaluation=evaluation, train=SetInfo.of(group.samples)
+            )
+        )
+    return results
+
+
+def make_gallery(
+    arms: Sequence[Arm], rows: Sequence[BaselineResult], fitted: Sequence[Baselines], bench: Bench
+) -> Gallery:
+    """Predict and paint the example images.
+
+    Args:
+        arms: All arms.
+        rows: The row baseline of each training set.
+        fitted: The baselines of each training set.
+        bench: Where to predict.
+    """
+    val, device = bench.val, bench.computing.device
+    choices = choose_examples([arm.evaluation for arm in arms])
+    place = {key: row for row, key in enumerate(val.index["key"])}
+    found = val.read([place[choice.key] for choice in choices])
+    samples = {sample.key: sample for sample in found}
+
+    def show(name: str, evaluation: Evaluation, judged: Judged) -> Shown:
+        depths = {key: predict_image(judged.predictor, sample.image, device) for key, sample in samples.items()}
+        return Shown(name=name, evaluation=evaluation, depths=depths)
+
+    shown = []
+    for arm in arms:
+        shown.append(
+            show(arm.name, arm.evaluation, load_judged(find_checkpoint(arm.folder, CHECKPOINT), arm.name, device))
+        )
+    for result, both in zip(rows, fitted, strict=True):
+        shown.append(show(result.name, result.evaluation, Judged(predictor=both.row, name=result.name, fingerprint="")))
+    return build_gallery(choices, samples, shown)
+
+
+def find_versions() -> dict[str, str]:
+    """Versions of what computes the numbers, as installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "(not installed as a package)"
+    return found

@@ -1,0 +1,167 @@
+"""Example pictures of a report: which images are shown, by rule, and what is painted.
+
+Depth has one logarithmic colour scale for the whole gallery, and so has the error, the ratio of prediction to truth.
+Arrays are made smaller by leaving out rows and columns, so that no painted value was interpolated.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from sharding.pictures import colorize_depth, encode_png
+from sharding.sample import Sample
+from training.evaluation.results import Evaluation
+from training.report.comparison import Example, Gallery, Panel
+from training.report.verdict import METRIC, PROTOCOL
+
+MAX_SIDE_PX = 320
+"""Longer side of a painted image."""
+
+MAX_FACTOR = 4.0
+"""Prediction / truth at the ends of the error scale, and its inverse."""
+
+UNKNOWN = (128, 128, 128)
+"""Grey, where there is no truth."""
+
+_ANCHORS = np.linspace(-1, 1, 7)
+_COLOURS = np.array(
+    [(5, 48, 97), (67, 147, 195), (166, 209, 229), (247, 247, 247), (249, 189, 158), (214, 96, 77), (103, 0, 31)]
+)
+"""Blue is too near, white is right, red is too far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An image to show.
+
+    Attributes:
+        key: Its key.
+        scene: Its scene.
+        reason: Why it is shown.
+    """
+
+    key: str
+    scene: str
+    reason: str
+
+
+def choose_examples(arms: Sequence[Evaluation], most_scenes: int = 4) -> list[Choice]:
+    """Pick, by mean abs_rel over the arms, the median image of each scene and the worst image of all.
+
+    Args:
+        arms: Evaluations on one set.
+        most_scenes: If there are more scenes, as many evenly spaced ones.
+    """
+    difficulty = pd.concat([arm.rows(PROTOCOL)[METRIC] for arm in arms]).groupby(level=0, sort=False).mean()
+    scenes = arms[0].rows(PROTOCOL)["scene"]
+    names = sorted(set(scenes))
+    spaced = [names[round(at)] for at in np.linspace(0, len(names) - 1, min(most_scenes, len(names)))]
+    chosen = {}
+    for scene in spaced:
+        ordered = difficulty[scenes[scenes == scene].index].sort_values(kind="stable")
+        key = str(ordered.index[(len(ordered) - 1) // 2])
+        chosen[key] = Choice(key=key, scene=scene, reason="the scene's median image by abs_rel, mean over the arms")
+    worst = str(difficulty.idxmax())
+    hardest = Choice(
+        key=worst, scene=str(scenes[worst]), reason="the worst image of all by abs_rel, mean over the arms"
+    )
+    chosen.setdefault(worst, hardest)
+    return list(chosen.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A predictor whose pictures are shown.
+
+    Attributes:
+        name: Its name.
+        evaluation: Its evaluation, for the number beside each picture.
+        depths: float32 (H, W) metres, by key.
+    """
+
+    name: str
+    evaluation: Evaluation
+    depths: Mapping[str, NDArray[np.float32]]
+
+
+def build_gallery(choices: Sequence[Choice], samples: Mapping[str, Sample], shown: Sequence[Shown]) -> Gallery:
+    """Paint everything.
+
+    Args:
+        choices: Images, in order.
+        samples: With image, depth and valid, by key.
+        shown: Predictors, in order.
+    """
+    near, far = _depth_range(samples[choice.key] for choice in choices)
+    examples = tuple(_example(choice, samples[choice.key], shown, (near, far)) for choice in choices)
+    ramp = np.linspace(0, 1, 256)[None, :]  # (1, 256)
+    depths = (near * (far / near) ** ramp).astype(np.float32)
+    return Gallery(
+        examples=examples,
+        near_m=near,
+        far_m=far,
+        max_factor=MAX_FACTOR,
+        depth_bar_png=encode_png(colorize_depth(depths, np.ones_like(depths, bool), near, far)),
+        error_bar_png=encode_png(paint_log_ratio(2 * ramp - 1)),
+    )
+
+
+def _depth_range(samples: Iterator[Sample]) -> tuple[float, float]:
+    """The 1st and 99th percentile of all measured depth: ends of the colour scale, metres."""
+    measured = np.concatenate(
+        [sample.depth[sample.valid] for sample in samples if sample.depth is not None and sample.valid is not None]
+    )
+    near, far = np.percentile(measured, [1, 99])
+    return float(near), float(max(far, near * 1.01))
+
+
+def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple[float, float]) -> Example:
+    assert sample.depth is not None, "read with depth"
+    assert sample.valid is not None, "read with valid"
+    step = max(1, -(-max(sample.depth.shape) // MAX_SIDE_PX))
+    truth, valid = sample.depth[::step, ::step], sample.valid[::step, ::step]
+    panels = []
+    for one in shown:
+        depth = one.depths[choice.key][::step, ::step]
+        panels.append(
+            Panel(
+                name=one.name,
+                abs_rel=float(one.evaluation.rows(PROTOCOL)[METRIC][choice.key]),
+                depth_png=encode_png(colorize_depth(depth, np.ones_like(valid), *span)),
+                error_png=encode_png(paint_error(depth, truth, valid)),
+            )
+        )
+    small = Image.fromarray(sample.image).resize((truth.shape[1], truth.shape[0]), Image.Resampling.LANCZOS)
+    return Example(
+        key=choice.key,
+        scene=choice.scene,
+        reason=choice.reason,
+        image_png=encode_png(np.asarray(small)),
+        truth_png=encode_png(colorize_depth(truth, valid, *span)),
+        panels=tuple(panels),
+    )
+
+
+def paint_error(depth: NDArray[np.float32], truth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Paint prediction / truth: uint8 (H, W, 3); grey where `valid` is False.
+
+    Args:
+        depth: Prediction, float32 (H, W), metres, positive.
+        truth: float32 (H, W), metres, read only where valid.
+        valid: bool (H, W).
+    """
+    ratio = np.where(valid, depth, 1.0) / np.where(valid, truth, 1.0)
+    colours = paint_log_ratio(np.log(np.maximum(ratio, 1e-6)) / np.log(MAX_FACTOR))
+    colours[~valid] = UNKNOWN
+    return colours
+
+
+def paint_log_ratio(value: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Colours uint8 (H, W, 3) of values (H, W) between -1 (blue) and 1 (red); those beyond take the end's colour."""
+    channels = [np.interp(value, _ANCHORS, _COLOURS[:, channel]) for channel in range(3)]
+    colours: NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    return colours

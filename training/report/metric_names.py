@@ -1,0 +1,80 @@
+"""How metrics and protocols are called, printed and defined for people."""
+
+from dataclasses import dataclass
+
+from training.evaluation.metrics import EDGE_RATIO, EDGE_WINDOW_PX, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricName:
+    """How a metric is shown.
+
+    Attributes:
+        label: Column head.
+        unit: Unit, empty for a pure number.
+        digits: Decimals.
+        lower_is_better: False for the shares delta1 to delta3.
+        definition: With p the prediction, g the truth, e = ln p - ln g, means over the valid pixels of an image.
+    """
+
+    label: str
+    definition: str
+    unit: str = ""
+    digits: int = 3
+    lower_is_better: bool = True
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better."""
+        return "↓" if self.lower_is_better else "↑"
+
+
+def _delta(power: int) -> MetricName:
+    return MetricName(
+        label=f"δ{power}", definition=f"share of pixels with max(p/g, g/p) < 1.25^{power}", lower_is_better=False
+    )
+
+
+METRIC_NAMES = {
+    "abs_rel": MetricName(label="abs_rel", definition="mean |p - g| / g"),
+    "sq_rel": MetricName(label="sq_rel", unit="m", definition="mean (p - g)² / g, metres"),
+    "mae": MetricName(label="mae", unit="m", definition="mean |p - g|, metres"),
+    "rmse": MetricName(label="rmse", unit="m", definition="√ mean (p - g)², metres"),
+    "rmse_log": MetricName(label="rmse_log", definition="√ mean e², with e = ln p - ln g (natural logarithm)"),
+    "log10": MetricName(label="log10", definition="mean |log₁₀ p - log₁₀ g|"),
+    "silog": MetricName(
+        label="silog", digits=2, definition="100 √(mean e² - (mean e)²): the error that no common factor explains"
+    ),
+    "delta1": _delta(1),
+    "delta2": _delta(2),
+    "delta3": _delta(3),
+}
+"""By the name in `METRICS`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolName:
+    """How a protocol is shown."""
+
+    label: str
+    note: str = ""
+
+    def definition(self, protocol: Protocol) -> str:
+        """Which pixels are compared, and how, in a sentence."""
+        text = f"Truth from {protocol.min_depth:g} to {protocol.max_depth:g} m counts, predictions are clamped to this"
+        if protocol.drop_edges:
+            text += f", no pixel whose window of {EDGE_WINDOW_PX} pixels spans a depth ratio above {EDGE_RATIO:g}"
+        if protocol.median_scale:
+            text += ", each prediction scaled to the median of the truth first"
+        return text + "." + (f" {self.note}" if self.note else "")
+
+
+PROTOCOL_NAMES = {
+    "headline": ProtocolName(label="Headline"),
+    "cap80": ProtocolName(label="Up to 80 m"),
+    "edge_cleaned": ProtocolName(label="Edge-cleaned", note="Scanners return false depths there."),
+    "median_scaled": ProtocolName(
+        label="Median-scaled", note="Knows the truth's scale: not comparable with the other lines."
+    ),
+}
+"""By the name in `PROTOCOLS`."""

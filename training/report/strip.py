@@ -1,0 +1,44 @@
+"""The strip plot of a report: one track a contender, a bar at the mean over images, a dot at the mean of each scene."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from training.evaluation.results import Evaluation
+from training.report.charts import value_ticks
+from training.report.verdict import METRIC, PROTOCOL, fixed
+
+
+def strip_plot(contenders: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Place means and scene means of abs_rel on one scale that begins at 0.
+
+    Args:
+        contenders: Each with name, css, baseline and its `evaluation`.
+
+    Returns:
+        `rows` (name, look, `at` in percent of the track, text, dots) and `ticks` (at, text).
+    """
+    scenes = [_scene_means(contender["evaluation"]) for contender in contenders]
+    means = [contender["evaluation"].mean(PROTOCOL)[METRIC] for contender in contenders]
+    largest = max([value for found in scenes for value in found.values()] + means)
+    ticks = [tick for tick in value_ticks(0.0, largest)[0] if tick >= 0]
+    return {
+        "ticks": [{"at": round(100 * tick / ticks[-1], 2), "text": f"{tick:g}"} for tick in ticks],
+        "rows": [
+            {
+                "name": contender["name"],
+                "css": contender["css"],
+                "baseline": contender["baseline"],
+                "at": round(100 * mean / ticks[-1], 2),
+                "text": fixed(mean),
+                "dots": [
+                    {"scene": scene, "at": round(100 * value / ticks[-1], 2), "text": fixed(value)}
+                    for scene, value in found.items()
+                ],
+            }
+            for contender, found, mean in zip(contenders, scenes, means, strict=True)
+        ],
+    }
+
+
+def _scene_means(evaluation: Evaluation) -> dict[str, float]:
+    return {scene: row[METRIC] for scene, row in evaluation.scenes(PROTOCOL).items()}
