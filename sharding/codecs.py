@@ -6,12 +6,13 @@
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 
 from sharding.errors import DataError
 
@@ -22,6 +23,19 @@ LOG16_CODES = 65534
 """Steps between code 1 (near) and code 65535 (far); 0 is invalid."""
 
 
+@contextmanager
+def open_image(data: bytes) -> Iterator[Image.Image]:
+    """Open an image file; reading a truncated one raises an OSError, whatever else this process has imported.
+
+    Raises:
+        ValueError: It has more than `MAX_PIXELS` pixels.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # lightly_train turns it on for the whole process when it is imported
+    with Image.open(io.BytesIO(data)) as image:
+        check_pixels(image.size)
+        yield image
+
+
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """Decode an image file of any format and mode to uint8 (H, W, 3) RGB; EXIF rotation is not applied.
 
@@ -29,8 +43,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         DataError: It is no image, truncated, or larger than `MAX_PIXELS`.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            check_pixels(image.size)
+        with open_image(data) as image:
             return np.asarray(to_rgb(image), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"expected a readable image, found {len(data)} bytes that fail to decode: {error}") from error
@@ -118,8 +131,7 @@ def decode_log16(data: bytes) -> NDArray[np.float32]:
         DataError: It is no such file.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            check_pixels(image.size)
+        with open_image(data) as image:
             near, far = float(image.text["near"]), float(image.text["far"])  # type: ignore[attr-defined]
             codes = np.asarray(image).astype(np.float64)
     except (OSError, SyntaxError, ValueError, KeyError, AttributeError, Image.DecompressionBombError) as error:
@@ -149,8 +161,7 @@ def decode_valid(data: bytes) -> NDArray[np.bool_]:
         DataError: It is no such file.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            check_pixels(image.size)
+        with open_image(data) as image:
             return np.asarray(image.convert("1"), dtype=np.bool_)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"expected a PNG of valid pixels, found {len(data)} bytes: {error}") from error

@@ -3,7 +3,6 @@
 What is refused here raises a DataError that says why, and goes to quarantine.
 """
 
-import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from PIL import Image
 
 from sharding.candidate import Candidate
 from sharding.codecs import (
-    check_pixels,
     decode_depth,
     decode_image,
     decode_valid,
@@ -24,6 +22,7 @@ from sharding.codecs import (
     encode_npy,
     encode_valid,
     load_npy,
+    open_image,
 )
 from sharding.config import Preset
 from sharding.errors import DataError
@@ -112,8 +111,7 @@ def image_ext(data: bytes) -> str:
     Raises:
         DataError: It is neither JPEG nor PNG.
     """
-    with Image.open(io.BytesIO(data)) as image:
-        check_pixels(image.size)
+    with open_image(data) as image:
         if image.format not in STORED_FORMATS:
             raise DataError(f"expected a JPEG or PNG, found {image.format}")
         return STORED_FORMATS[image.format]

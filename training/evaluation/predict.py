@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from sharding.codecs import check_pixels, encode_log16, encode_npy, log16_error, to_rgb
+from sharding.codecs import encode_log16, encode_npy, log16_error, open_image, to_rgb
 from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.files import write_atomically
@@ -66,8 +66,7 @@ def read_photo(file: Path) -> NDArray[np.uint8]:
         DataError: It is missing, or no readable image.
     """
     try:
-        with Image.open(file) as image:
-            check_pixels(image.size)
+        with open_image(file.read_bytes()) as image:
             return np.array(to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: expected a readable image, found none: {error}") from error

@@ -31,7 +31,6 @@ from training.finetuning.panels import DepthPanels
 from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
 from training.finetuning.resume import check_same, finished_epochs, go_on
 from training.finetuning.unet import build_unet, count_parameters
-from training.report.verdict import count
 from training.runfolder import claim, save_config
 
 MIN_SIDE_PX = 33
@@ -191,9 +190,7 @@ def _announce(config: FinetuneConfig, data: DepthData, split: Split, parameters:
     origin = "random weights" if config.encoder == SCRATCH else config.encoder
     steps, epoch = data.sampler.num_steps, data.sampler.epoch
     batch = f"batch {config.batch_size} = {split.world} ranks x {split.accumulation} x {split.micro_batch}"
-    length = f"{count(config.epochs, 'epoch')} of {count(steps, 'step')}" + (
-        f", on from epoch {epoch + 1}" if epoch else ""
-    )
+    length = f"{config.epochs} x {steps} steps" + (f", on from epoch {epoch + 1}" if epoch else "")
     return (
         f"finetune: {config.encoder_name} U-Net, {parameters / 1e6:.1f} M parameters, encoder from {origin}; "
         f"{len(data.train)} samples, validated on {len(data.val)}; {batch}; {length} -> {config.out}"

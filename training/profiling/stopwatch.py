@@ -88,7 +88,8 @@ def time_once(work: Callable[[], object]) -> tuple[float, float]:
     """Do the work; return its wall-clock time and this process's CPU time, seconds."""
     began, cpu_began = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - began, time.process_time() - cpu_began
+    cpu_ended, ended = time.process_time(), time.perf_counter()
+    return ended - began, cpu_ended - cpu_began
 
 
 def count_bytes(made: Any) -> int:
