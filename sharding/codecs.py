@@ -133,13 +133,14 @@ def decode_log16(data: bytes) -> NDArray[np.float32]:
     try:
         with open_image(data) as image:
             near, far = float(image.text["near"]), float(image.text["far"])  # type: ignore[attr-defined]
-            codes = np.asarray(image).astype(np.float64)
+            codes = np.asarray(image).astype(np.uint16)
     except (OSError, SyntaxError, ValueError, KeyError, AttributeError, Image.DecompressionBombError) as error:
         raise DataError(
             f"expected a 16-bit PNG of log depth with near and far, found {len(data)} bytes: {error!r}"
         ) from error
-    depth = near * np.exp((codes - 1) / LOG16_CODES * (math.log(far / near) or 1.0))
-    return np.where(codes > 0, depth, 0).astype(np.float32)
+    depth_of_code = near * np.exp((np.arange(65536.0) - 1) / LOG16_CODES * (math.log(far / near) or 1.0))
+    depth_of_code[0] = 0
+    return depth_of_code.astype(np.float32)[codes]
 
 
 def log16_error(near: float, far: float) -> float:

@@ -102,7 +102,7 @@ class ProfileConfig:
 
     set: str = argument("folder or URL of a shard set", metavar="SET")
     where: str | None = option(None, WHERE, metavar="EXPR")
-    samples: int = option(256, "samples a stage is measured on", metavar="N")
+    samples: int = option(64, "samples a stage is measured on", metavar="N")
     repeats: int = option(5, "times each stage is measured", metavar="N")
     num_workers: int = option(2, "loader processes of the whole chain", metavar="N")
 

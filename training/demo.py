@@ -24,7 +24,7 @@ OUTDOOR = "scene_type == 'outdoor'"
 # Sized for two CPU cores and ten minutes, by measurement: see docs/results.
 VIEWS = "--height 64 --width 96"
 PRETRAIN = "--model torchvision/resnet18 --method simclr --epochs 3 --batch-size 32 --image-size 48"
-FINETUNE = "--encoder-name resnet18 --height 48 --width 64 --epochs 6 --batch-size 8 --learning-rate 1e-3"
+FINETUNE = "--encoder-name resnet18 --height 48 --width 64 --epochs 4 --batch-size 8 --learning-rate 1e-3"
 MACHINE = "--num-workers 0 --devices 1 --accelerator cpu"
 
 

@@ -10,7 +10,8 @@ Its JSON object:
     stages                         {STAGE: figures}, of training.profiling.stages.STAGES; for depth only if it was read
     chain                          figures of the whole, in this process without workers
     workers                        figures of the whole through num_workers processes, and `ratio`; null without workers
-    rest_share                     share of the chain's time that no stage accounts for; noise can make it negative
+    rest_share                     share of the chain's time that no stage accounts for; negative if the stages add up
+                                   to more: noise, or memory that the chain uses again and a stage alone does not
     verdict                        {stage, share, text}: the stage with the largest share
     notes                          sentences that say how the figures are to be read
     machine                        {cpus, load, python, packages: {NAME: version}}; load: 1-minute average at the start
@@ -183,7 +184,7 @@ def _notes(work: Work, told: Mapping[str, Any]) -> list[str]:
     if not work.paired:
         deep = int((work.opened.index["depth_ext"] != "").sum())
         some = f" ({deep} of {len(work.opened)} samples have depth: --where \"depth_ext != ''\")" if deep else ""
-        notes.append(f"images alone{some}; the views of pretraining are LightlyTrain's, and cost more than this warp")
+        notes.append(f"images alone{some}; the views of pretraining are LightlyTrain's, and not measured here")
     if (got := told["stages"]["decode_image"]["cpu_share"]) < BUSY:
         notes.append(f"busy machine: image decode had a core for {_percent(got)} of its time; rates are too low for it")
     return notes
