@@ -179,9 +179,14 @@ def flatten(index: pd.DataFrame, shards: Sequence[str]) -> tuple[dict[str, Colum
     """The columns that reading needs, as flat numpy arrays, and the extensions that `PART_ext` counts through.
 
     `key` is uint8 (N, longest key), zero-padded; all others are int64 (N,).
+
+    Raises:
+        DataError: The index names a shard that is not among `shards`.
     """
     exts = tuple(sorted({ext for part in PARTS for ext in index[f"{part}_ext"].unique()}))
     number = {name.rpartition("/")[2]: at for at, name in enumerate(shards)}
+    if unknown := sorted(set(index["shard"]) - set(number)):
+        raise DataError(f"the index names shard {unknown[0]}, which the manifest does not; get a whole copy of the set")
     keys = np.char.encode(index["key"].to_numpy(dtype=np.str_))
     columns: dict[str, Column] = {
         "key": keys.view(np.uint8).reshape(len(index), keys.itemsize),

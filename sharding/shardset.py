@@ -27,11 +27,13 @@ class ShardSet:
     Args:
         url: Folder or URL of the set.
         where: A pandas query on the index; None for all samples.
+        check_index: Whether the index must have the hash the manifest says; only a proof looks at one that has not.
 
     Attributes:
         url: As given.
         where: As given.
         manifest: What the set is.
+        index_sha256: Of the index as it was found.
         index: pandas table, a row a sample; columns in docs/format.md.
         ids: int64 (N,), row numbers in the whole index: what a sample is called whatever the subset.
         shard_sizes: int64 (shards,), samples of the subset in each shard.
@@ -47,16 +49,18 @@ class ShardSet:
         ((768, 1024, 3), dtype('float32'))
     """
 
-    def __init__(self, url: str | os.PathLike[str], where: str | None = None) -> None:
+    def __init__(self, url: str | os.PathLike[str], where: str | None = None, *, check_index: bool = True) -> None:
         self.url, self.where = os.fspath(url), where
         store = open_store(self.url)
         self.manifest = read_manifest(store, self.url)
         data = store.read_all(INDEX_NAME)
-        if (found := hashlib.sha256(data).hexdigest()) != self.manifest.index_sha256:
+        found = hashlib.sha256(data).hexdigest()
+        if check_index and found != self.manifest.index_sha256:
             raise DataError(
-                f"{self.url}/{INDEX_NAME}: expected sha256 {self.manifest.index_sha256}, found {found}; "
-                "the index was edited or damaged: get a whole copy of the set"
+                f"{self.url}/{INDEX_NAME}: expected sha256 {self.manifest.index_sha256}, found {found}; the index was "
+                f"edited or damaged: `depthstream verify {self.url}` says where; get a whole copy of the set"
             )
+        self.index_sha256 = found
         whole = decode_index(data, f"{self.url}/{INDEX_NAME}")
         self.index = select(whole, where)
         self.ids: NDArray[np.int64] = self.index.index.to_numpy(np.int64)
