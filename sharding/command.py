@@ -53,9 +53,16 @@ class Command:
     examples: tuple[str, ...] = field(default=())
 
     def run(self, config: Any) -> Outcome:
-        """Import the runner and run it."""
+        """Import the runner and run it.
+
+        Raises:
+            UsageError: A library it needs is not installed.
+        """
         module, function = self.runner.split(":")
-        run: Callable[[Any], Outcome] = getattr(importlib.import_module(module), function)
+        try:
+            run: Callable[[Any], Outcome] = getattr(importlib.import_module(module), function)
+        except ModuleNotFoundError as error:
+            raise UsageError(f"needs {error.name}, which is not installed: pip install 'depthstream[train]'") from error
         return run(config)
 
 

@@ -129,3 +129,9 @@ def test_sharding_never_imports_torch():
         "sys.exit(1 if 'torch' in sys.modules else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_missing_library_is_a_usage_error_that_says_what_to_install():
+    command = Command(name="greet", config=Config, runner="no_such_library:run", help="", examples=())
+    with pytest.raises(UsageError, match=r"needs no_such_library.*depthstream\[train\]"):
+        command.run(None)
