@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding import diode, megadepth
+from sharding.address import is_remote
 from sharding.build import QUARANTINE_NAME, SetPlan, build_set
 from sharding.candidate import Pairing
 from sharding.command import Outcome
@@ -16,7 +17,7 @@ from sharding.plan import plan_shards
 from sharding.progress import say
 from sharding.shardset import read_manifest
 from sharding.source import FolderSource, SourceFile, fingerprint
-from sharding.store import LocalStore, is_remote
+from sharding.store import LocalStore
 
 
 def shard_megadepth(config: ShardMegadepthConfig) -> Outcome:

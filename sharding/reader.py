@@ -12,11 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from sharding.address import open_store
 from sharding.codecs import decode_depth, decode_image, decode_valid
 from sharding.errors import DataError
 from sharding.sample import PARTS, Sample, valid_pixels
 from sharding.shard import BLOCK, Compression, check_member, unpack_member
-from sharding.store import Range, Store, open_store
+from sharding.store import Range, Store
 
 StoredParts = dict[str, memoryview]
 """Part -> its bytes as they are stored."""

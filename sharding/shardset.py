@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharding.address import open_store
 from sharding.errors import DataError
 from sharding.index import INDEX_NAME, decode_index, select
 from sharding.manifest import MANIFEST_NAME, Manifest
 from sharding.reader import SampleReader, flatten
 from sharding.sample import Sample
-from sharding.store import Store, open_store
+from sharding.store import Store
 
 DEPTH_PARTS = ("image", "depth", "valid")
 

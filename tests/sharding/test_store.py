@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from sharding.address import is_remote, open_store
 from sharding.config import ShardDiodeConfig
 from sharding.create import shard_diode
 from sharding.errors import DataError
 from sharding.shardset import ShardSet
-from sharding.store import LocalStore, is_remote, open_store
+from sharding.store import LocalStore
 
 
 @pytest.fixture

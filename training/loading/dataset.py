@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sharding.address import is_remote
 from sharding.errors import DataError, UsageError
 from sharding.reader import Column, SampleReader
 from sharding.sample import Sample
 from sharding.shardset import ShardSet
-from sharding.store import is_remote
 from training.loading.augment import PairedAugment
 from training.loading.order import epoch_order, weighted_order
 

@@ -32,10 +32,10 @@ from typing import Any
 
 import numpy as np
 
+from sharding.address import is_remote
 from sharding.command import Outcome
 from sharding.errors import UsageError
 from sharding.shardset import ShardSet
-from sharding.store import is_remote
 from training.config import ProfileConfig
 from training.profiling.stages import CHAIN, STAGES, Held, Work, plan_work, time_loaders, time_stages
 from training.profiling.stopwatch import Timing, one_thread
