@@ -45,14 +45,16 @@ def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint:
     if "metavar" in field.metadata:
         settings["metavar"] = field.metadata["metavar"]
     if kind is bool:
-        settings["action"] = "store_true"
+        settings["action"] = argparse.BooleanOptionalAction  # so that the command line can take back what a file says
     else:
         settings |= {"type": field.metadata.get("parse", kind)} | ({"choices": choices} if choices else {})
         settings |= {"nargs": "+"} if many else {}
+        # Nothing is required here: a file given by --config may say it.
+        settings |= {"nargs": "*" if many else "?"} if field.metadata.get("positional") else {}
         if field.default not in (dataclasses.MISSING, None, ""):
             settings["help"] += f" (default: {field.metadata.get('shown', field.default)})"
     if field.metadata.get("positional"):
-        parser.add_argument(field.name, **{key: value for key, value in settings.items() if key != "default"})
+        parser.add_argument(field.name, **settings)
     else:
         parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, **settings)
 
@@ -81,8 +83,15 @@ def build_config(config: type[C], given: argparse.Namespace) -> C:
     if missing := [
         name for name, field in fields.items() if name not in values and field.default is dataclasses.MISSING
     ]:
-        raise UsageError("missing: " + ", ".join("--" + name.replace("_", "-") for name in missing))
+        raise UsageError("missing: " + ", ".join(_shown(fields[name]) for name in missing))
     return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _shown(field: "dataclasses.Field[Any]") -> str:
+    """How the command line calls a field."""
+    if field.metadata.get("positional"):
+        return str(field.metadata.get("metavar", field.name))
+    return "--" + field.name.replace("_", "-")
 
 
 def _from_file(path: str, config: type) -> dict[str, Any]:

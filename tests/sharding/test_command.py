@@ -71,6 +71,20 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_p
     assert config == Config(name="you", often=5, size=2000, loud=True)
 
 
+def test_a_file_may_hold_every_option_and_the_command_line_takes_back(tmp_path):
+    (tmp_path / "c.yaml").write_text("name: you\noften: 3\nloud: true\n")
+    given = build_parser("test", "tests", [COMMAND]).parse_args(
+        ["greet", "--config", str(tmp_path / "c.yaml"), "--no-loud"]
+    )
+    assert build_config(Config, given) == Config(name="you", often=3, loud=False)
+
+
+def test_what_is_missing_is_named_as_the_command_line_calls_it():
+    given = build_parser("test", "tests", [COMMAND]).parse_args(["greet"])
+    with pytest.raises(UsageError, match="missing: name, --often"):
+        build_config(Config, given)
+
+
 @pytest.mark.parametrize("yaml", ["nonsense: 1", "often: many", "- often", "often: ["])
 def test_a_wrong_file_is_a_usage_error_that_names_it(tmp_path, yaml):
     with pytest.raises(UsageError, match=r"c\.yaml"):
