@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +204,7 @@ def _run(jobs: Sequence[ShardJob], workers: int) -> Iterator[ShardResult]:
         yield from map(make_shard, jobs)
         return
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("forkserver")) as pool:
-        yield from pool.map(partial(make_shard), jobs)
+        yield from pool.map(make_shard, jobs)
 
 
 def _check_room(plan: SetPlan) -> None:

@@ -13,7 +13,7 @@ INVALID_COLOR = (128, 128, 128)
 """Pixels without depth are grey, which is no colour of the map."""
 
 _CELL = 256
-_BAR_WIDTH, _MARGIN, _TEXT_HEIGHT = 84, 8, 18
+_BAR_WIDTH, _MARGIN, _TEXT_HEIGHT = 84, 8, 32
 
 
 def colorize_depth(
@@ -75,7 +75,7 @@ def contact_sheet(samples: Sequence[Sample], captions: Sequence[str], unit: str 
 
     Args:
         samples: What to show.
-        captions: A line below each column.
+        captions: One or two lines below each column.
         unit: Of the colour bar's labels.
     """
     deep = any(sample.depth is not None for sample in samples)
@@ -112,7 +112,12 @@ def _column(sample: Sample, caption: str, scale: tuple[float, float], deep: bool
     for at, panel in enumerate(panels):
         slot = _CELL * 3 // 4
         column.paste(panel, ((_CELL - panel.width) // 2, at * (slot + _MARGIN // 2) + (slot - panel.height) // 2))
-    ImageDraw.Draw(column).text((2, column.height - _TEXT_HEIGHT + 2), caption[:42], fill="black", font=_font(11))
+    ImageDraw.Draw(column).text(
+        (2, column.height - _TEXT_HEIGHT + 2),
+        "\n".join(line[:42] for line in caption.splitlines()),
+        fill="black",
+        font=_font(11),
+    )
     return column
 
 

@@ -88,16 +88,6 @@ def tar_header(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT)
 
 
-def read_member(stored: Stored, name: str, crc32c: int, compression: Compression) -> bytes:
-    """Return the payload of the member `name` from its stored bytes.
-
-    Raises:
-        DataError: The bytes are not those that were written, or belong to another member.
-    """
-    check_member(stored, name, crc32c)
-    return unpack_member(stored, name, compression)
-
-
 def check_member(stored: Stored, name: str, crc32c: int) -> None:
     """Compare the stored bytes of the member `name` with their checksum.
 
