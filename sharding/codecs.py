@@ -24,16 +24,19 @@ LOG16_CODES = 65534
 
 
 @contextmanager
-def open_image(data: bytes) -> Iterator[Image.Image]:
-    """Open an image file; reading a truncated one raises an OSError, whatever else this process has imported.
+def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Image.Image]:
+    """Open an image file; what fails to open or to decode within the block is an error that says what was expected.
 
     Raises:
-        ValueError: It has more than `MAX_PIXELS` pixels.
+        DataError: It is no image, truncated (whatever else this process has imported), or larger than `MAX_PIXELS`.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # lightly_train turns it on for the whole process when it is imported
-    with Image.open(io.BytesIO(data)) as image:
-        check_pixels(image.size)
-        yield image
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            check_pixels(image.size)
+            yield image
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
+        raise DataError(f"expected {expected}, found {len(data)} bytes that fail to decode: {error!r}") from error
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
@@ -42,11 +45,8 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     Raises:
         DataError: It is no image, truncated, or larger than `MAX_PIXELS`.
     """
-    try:
-        with open_image(data) as image:
-            return np.asarray(to_rgb(image), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"expected a readable image, found {len(data)} bytes that fail to decode: {error}") from error
+    with open_image(data) as image:
+        return np.asarray(to_rgb(image), dtype=np.uint8)
 
 
 def check_pixels(size: tuple[int, int]) -> None:
@@ -130,14 +130,9 @@ def decode_log16(data: bytes) -> NDArray[np.float32]:
     Raises:
         DataError: It is no such file.
     """
-    try:
-        with open_image(data) as image:
-            near, far = float(image.text["near"]), float(image.text["far"])  # type: ignore[attr-defined]
-            codes = np.asarray(image).astype(np.uint16)
-    except (OSError, SyntaxError, ValueError, KeyError, AttributeError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"expected a 16-bit PNG of log depth with near and far, found {len(data)} bytes: {error!r}"
-        ) from error
+    with open_image(data, "a 16-bit PNG of log depth with near and far") as image:
+        near, far = float(image.info["near"]), float(image.info["far"])
+        codes = np.asarray(image).astype(np.uint16)
     depth_of_code = near * np.exp((np.arange(65536.0) - 1) / LOG16_CODES * (math.log(far / near) or 1.0))
     depth_of_code[0] = 0
     return depth_of_code.astype(np.float32)[codes]
@@ -161,11 +156,8 @@ def decode_valid(data: bytes) -> NDArray[np.bool_]:
     Raises:
         DataError: It is no such file.
     """
-    try:
-        with open_image(data) as image:
-            return np.asarray(image.convert("1"), dtype=np.bool_)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"expected a PNG of valid pixels, found {len(data)} bytes: {error}") from error
+    with open_image(data, "a PNG of valid pixels") as image:
+        return np.asarray(image.convert("1"), dtype=np.bool_)
 
 
 DEPTH_DECODERS: dict[str, Callable[[bytes], NDArray[np.float32]]] = {"npy": decode_npy, "log16.png": decode_log16}

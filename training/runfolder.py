@@ -1,6 +1,7 @@
 """The run folder: what a run leaves behind, and whether it may be written to."""
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,25 @@ def claim(out: str | Path, resume: bool) -> Path:
         raise UsageError(f"{out} is not empty; give --resume to go on with it, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def check_same(config: Any, may_change: Collection[str]) -> None:
+    """Check that a run folder, if there is a run in it, was begun with these options.
+
+    Args:
+        config: Options of the resumed run; `config.out` is its folder.
+        may_change: Fields that may differ: where the run is computed, not what it learns.
+
+    Raises:
+        UsageError: It was not; names the option and both values.
+    """
+    if not (Path(config.out) / CONFIG_NAME).is_file():
+        return
+    before = load_config(config.out)
+    for name, value in dataclasses.asdict(config).items():
+        if name not in may_change and before.get(name, value) != value:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"--resume: the run was begun with {option} {before[name]}, not {value}; repeat its options, or begin "
+                "another run with another --out"
+            )

@@ -1,3 +1,4 @@
+import os
 import pickle
 
 import numpy as np
@@ -29,10 +30,7 @@ def opened(request, diode_source, tmp_path):
 
 def count(opened):
     reader = opened.reader
-    reader._store = (reader._store or (None,))[0], reader.store
     store = CountingStore(reader.store)
-    import os
-
     reader._store = os.getpid(), store
     return store
 

@@ -25,7 +25,7 @@ def test_a_set_behind_a_web_server_is_the_same_set(served, tmp_path, range_serve
     assert all(requested for path, requested in range_server.requests if "/shards/" in path)
 
 
-def test_a_missing_set_and_a_dead_server_are_clear_errors(served):
+def test_a_missing_set_behind_a_web_server_is_a_clear_error(served):
     with pytest.raises(DataError, match=r"manifest\.json"):
         ShardSet(served + "-of-nobody")
 

@@ -68,8 +68,8 @@ def read_photo(file: Path) -> NDArray[np.uint8]:
     try:
         with open_image(file.read_bytes()) as image:
             return np.array(to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: expected a readable image, found none: {error}") from error
+    except (OSError, DataError) as error:
+        raise DataError(f"{file}: {error}") from error
 
 
 def predict_image(predictor: Predictor, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:

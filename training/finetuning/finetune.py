@@ -29,9 +29,9 @@ from training.finetuning.depth_unet import DepthUnet, Hyperparameters
 from training.finetuning.encoder import SCRATCH, load_encoder
 from training.finetuning.panels import DepthPanels
 from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
-from training.finetuning.resume import check_same, finished_epochs, go_on
+from training.finetuning.resume import MAY_CHANGE, finished_epochs, go_on
 from training.finetuning.unet import build_unet, count_parameters
-from training.runfolder import claim, save_config
+from training.runfolder import check_same, claim, save_config
 
 MIN_SIDE_PX = 33
 """Smaller training images would leave the encoder a single pixel, of which BatchNorm cannot take a variance."""
@@ -99,7 +99,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
         DataError: A set or the encoder cannot be used, or training diverged.
     """
     if config.resume:
-        check_same(config)
+        check_same(config, MAY_CHANGE)
         if finished_epochs(config.out) >= config.epochs:
             return _outcome(Path(config.out), f"{config.out} has its {config.epochs} epochs: nothing to do")
     _check_options(config)

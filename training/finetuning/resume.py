@@ -1,7 +1,6 @@
 """Going on with a fine-tuning run: whether it is the same run, and where it stands."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -13,34 +12,15 @@ from training.config import FinetuneConfig
 from training.finetuning.checkpoints import checkpoint_path
 from training.finetuning.depth_data import DepthData, describe_set
 from training.finetuning.record import METRICS_NAME, RunRecord
-from training.runfolder import CONFIG_NAME, load_config
 
 # What may differ: where and in which pieces the run is computed, not what it learns. Sets go by identity.
-_MAY_CHANGE = ("set", "val", "out", "micro_batch", "num_workers", "devices", "accelerator", "resume")
+MAY_CHANGE = ("set", "val", "out", "micro_batch", "num_workers", "devices", "accelerator", "resume")
 
 
 def finished_epochs(out: str | Path) -> int:
     """Epochs that a run has behind it; 0 if there is none."""
     file = Path(out) / METRICS_NAME
     return int(json.loads(file.read_text())["epochs"]) if file.is_file() else 0
-
-
-def check_same(config: FinetuneConfig) -> None:
-    """Check that a run folder, if there is a run in it, was begun with these options.
-
-    Raises:
-        UsageError: It was not; names the option and both values.
-    """
-    if not (Path(config.out) / CONFIG_NAME).is_file():
-        return
-    before = load_config(config.out)
-    for name, value in asdict(config).items():
-        if name not in _MAY_CHANGE and before.get(name, value) != value:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(
-                f"--resume: the run was begun with {option} {before[name]}, not {value}; repeat its options, or begin "
-                "another run with another --out"
-            )
 
 
 def go_on(config: FinetuneConfig, data: DepthData) -> Path | None:

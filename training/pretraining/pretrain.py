@@ -28,7 +28,7 @@ from training.config import PretrainConfig
 from training.devices import find_devices
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
-from training.runfolder import CONFIG_NAME, claim, load_config, save_config
+from training.runfolder import CONFIG_NAME, check_same, claim, save_config
 
 ENCODER_NAME = "encoder.pt"
 SETS_NAME = "sets.json"
@@ -174,22 +174,12 @@ def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> No
         return
     found = [{"name": one.manifest.name, "identity": one.manifest.identity, "samples": len(one)} for one in sets]
     if (folder / CONFIG_NAME).is_file():
-        _check_same(config, load_config(folder))
+        check_same(config, _MAY_CHANGE)
         if json.loads((folder / SETS_NAME).read_text()) != found:
             raise UsageError(f"--resume: {folder} was begun on other sets, listed in {folder / SETS_NAME}; give those")
     shutil.rmtree(folder / "lightly-cache", ignore_errors=True)  # locks of a killed run would block this one
     write_atomically(folder / SETS_NAME, json.dumps(found, indent=1).encode())
     save_config(folder, config)
-
-
-def _check_same(config: PretrainConfig, before: Mapping[str, Any]) -> None:
-    for name, value in vars(config).items():
-        if name not in _MAY_CHANGE and before.get(name, value) != value:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(
-                f"--resume: the run was begun with {option} {before[name]}, not {value}; "
-                "repeat its options, or begin another run with another --out"
-            )
 
 
 @contextlib.contextmanager
