@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sharding.errors import DataError, UsageError
+from sharding.errors import DataError, Interrupted, UsageError
 from sharding.options import add_options, build_config
 from sharding.progress import is_rank_zero
 
-EXIT_DATA, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_DATA, EXIT_USAGE, EXIT_SIGNAL, EXIT_INTERRUPTED = 1, 2, 128, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,10 @@ def build_parser(program: str, description: str, commands: Sequence[Command]) ->
 
 
 def main(program: str, description: str, commands: Sequence[Command], argv: Sequence[str] | None = None) -> int:
-    """Run the command that `argv` names and return its exit status: 0, 1 (data), 2 (usage), 130 (interrupted)."""
+    """Run the command that `argv` names and return its exit status.
+
+    0, 1 (data), 2 (usage), 130 (Ctrl-C), or 128 more than another signal that asked it to stop, such as 143 (SIGTERM).
+    """
     given = build_parser(program, description, commands).parse_args(argv)
     command: Command = given.command
     try:
@@ -101,6 +104,8 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
         return _fail(program, command, error, EXIT_USAGE)
     except DataError as error:
         return _fail(program, command, error, EXIT_DATA)
+    except Interrupted as error:
+        return _fail(program, command, error, EXIT_SIGNAL + error.signal_number)
     except KeyboardInterrupt:
         sys.stderr.write(f"{program} {command.name}: interrupted; run it again\n")
         return EXIT_INTERRUPTED

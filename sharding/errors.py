@@ -1,4 +1,4 @@
-"""The two ways in which a command ends badly: wrong data (exit 1) and wrong use (exit 2)."""
+"""The ways in which a command ends early: wrong data (exit 1), wrong use (exit 2), or because it was asked to."""
 
 
 class DataError(Exception):
@@ -7,3 +7,16 @@ class DataError(Exception):
 
 class UsageError(ValueError):
     """The user asked for something that cannot be done: says what may be asked instead."""
+
+
+class Interrupted(Exception):
+    """The process was asked to stop by a signal and did so in order: says what was kept, and how to go on.
+
+    Args:
+        signal_number: Of the signal; the exit status is 128 more, as a shell has it.
+        text: For people.
+    """
+
+    def __init__(self, signal_number: int, text: str) -> None:
+        super().__init__(text)
+        self.signal_number = signal_number

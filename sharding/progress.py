@@ -19,22 +19,27 @@ def is_rank_zero() -> bool:
 
 
 def say(text: str) -> None:
-    """Write one line to stderr, on rank 0 only."""
-    if is_rank_zero():
+    """Write one line to stderr, on rank 0 only; above a bar, if one is shown."""
+    if not is_rank_zero():
+        return
+    if (tqdm := sys.modules.get("tqdm")) is not None:
+        tqdm.tqdm.write(text, file=sys.stderr)
+    else:
         sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+    sys.stderr.flush()
 
 
-def track(items: Iterable[T], *, total: int, unit: str, label: str) -> Iterator[T]:
+def track(items: Iterable[T], *, total: int, unit: str, label: str, done: int = 0) -> Iterator[T]:
     """Yield `items` under a bar with rate and ETA.
 
     A terminal gets a live bar; a log file gets a line every ten seconds or so.
 
     Args:
         items: What to iterate.
-        total: How many items will come.
+        total: How many items there are.
         unit: Name of one item, such as "samples".
         label: What is being done, such as "verify".
+        done: How many of them were done before, and are not in `items`.
     """
     from tqdm import tqdm
 
@@ -42,6 +47,7 @@ def track(items: Iterable[T], *, total: int, unit: str, label: str) -> Iterator[
     with tqdm(
         items,
         total=total,
+        initial=done,
         unit=" " + unit,
         desc=label,
         disable=not is_rank_zero(),
