@@ -7,7 +7,6 @@ What a position means follows from `training.loading.order`; what is random in a
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from sharding.reader import Column, SampleReader
 from sharding.sample import Sample
 from sharding.shardset import ShardSet
 from training.loading.augment import PairedAugment
-from training.loading.order import epoch_order, weighted_order
+from training.loading.shared_order import share_epoch_order, share_weighted_order
 
 Position = tuple[int, int]
 """Epoch, and place in the order of that epoch."""
@@ -38,25 +37,14 @@ def share(reader: SampleReader) -> SampleReader:
     return reader.with_columns(to_shared)
 
 
-@lru_cache(maxsize=2)
-def _order(sizes: tuple[int, ...], seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of the present epoch, kept: each worker asks for it at every batch."""
-    return epoch_order(sizes, seed, epoch)
-
-
-@lru_cache(maxsize=2)
-def _weighted(
-    sizes: tuple[int, ...], weights: tuple[float, ...] | None, seed: int, epoch: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return weighted_order(sizes, weights, seed, epoch)
-
-
 class DiodeDepthDataset(Dataset[dict[str, Any]]):
     """Images with depth, one item a sample.
 
     An index is a row (`ds[3]`), or a `(epoch, position)` as the samplers of `training.loading.sampler` yield it. With
     `shuffle`, position p of an epoch is the p-th sample of that epoch's order; without, it is row p, and positions
     beyond the last row are padding: a sample that is there already, with weight 0.
+
+    With `shuffle`, give `prepare` to the sampler: an epoch's order is then held once, not by every loader worker.
 
     An item is a dict:
         image: uint8 (3, H, W), RGB.
@@ -94,11 +82,17 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
             )
         self.augment, self.seed, self.shuffle = augment, seed, shuffle
         self._reader = share(opened.reader)
-        self._sizes = tuple(int(size) for size in opened.shard_sizes)
+        sizes = tuple(int(size) for size in opened.shard_sizes)
+        self._order = share_epoch_order(sizes, seed) if shuffle else None
         self._ids = torch.from_numpy(opened.ids.copy()).share_memory_()
 
     def __len__(self) -> int:
         return len(self._reader)
+
+    def prepare(self, epoch: int) -> None:
+        """Make the order of an epoch where all loader workers see it (`TrainSampler` calls it)."""
+        if self._order is not None:
+            self._order.prepare(epoch)
 
     def __getitem__(self, index: int | Position) -> dict[str, Any]:
         return self.__getitems__([index])[0]
@@ -127,7 +121,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
 
     def _row(self, position: Position) -> int:
         epoch, place = position
-        return int(_order(self._sizes, self.seed, epoch)[place]) if self.shuffle else place % len(self)
+        return place % len(self) if self._order is None else self._order.at(epoch, place)[0]
 
     def _item(self, sample: Sample, row: int, epoch: int, place: int) -> dict[str, Any]:
         if self.augment is not None:
@@ -169,7 +163,8 @@ class ImageDataset(Dataset[ImageDraw]):
     """Images alone, out of one or more sets: of a set with depth only the image bytes are read.
 
     An index is a `(epoch, position)`. An epoch has as many draws as there are samples; with `weights` some samples are
-    drawn several times in it and others not at all.
+    drawn several times in it and others not at all. Give `prepare` to the sampler: an epoch's order is then held once,
+    not by every loader worker.
 
     Args:
         sets: Opened sets.
@@ -186,7 +181,11 @@ class ImageDataset(Dataset[ImageDraw]):
         self.seed = seed
         self._readers = [share(opened.reader) for opened in sets]
         self._sizes = tuple(len(opened) for opened in sets)
-        self._weights = None if weights is None else tuple(weights)
+        self._order = (
+            share_epoch_order(self._sizes, seed)
+            if weights is None
+            else share_weighted_order(self._sizes, tuple(weights), seed)
+        )
         # A sample's id counts through all samples of all sets, also those that --where leaves out.
         offsets = np.cumsum([0] + [opened.manifest.samples for opened in sets])[:-1]
         ids = np.concatenate([opened.ids + offset for opened, offset in zip(sets, offsets, strict=True)])
@@ -195,6 +194,10 @@ class ImageDataset(Dataset[ImageDraw]):
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    def prepare(self, epoch: int) -> None:
+        """Make the order of an epoch where all loader workers see it (`TrainSampler` calls it)."""
+        self._order.prepare(epoch)
 
     def __getitem__(self, position: Position) -> ImageDraw:
         return self.__getitems__([position])[0]
@@ -216,8 +219,8 @@ class ImageDataset(Dataset[ImageDraw]):
     def _draw(self, position: Position) -> tuple[int, int, int]:
         """Epoch, row through all sets, and replica of a position."""
         epoch, place = position
-        rows, replicas = _weighted(self._sizes, self._weights, self.seed, epoch)
-        return epoch, int(rows[place]), int(replicas[place])
+        row, *replica = self._order.at(epoch, place)
+        return epoch, row, replica[0] if replica else 0
 
     def _locate(self, row: int) -> tuple[int, int]:
         """Number of the set and row within it."""

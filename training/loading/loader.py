@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.loading.augment import one_thread_per_worker
+from training.loading.worker import start_fork_server, start_worker
 
 StartMethod = Literal["auto", "fork", "forkserver"]
 
@@ -63,11 +63,12 @@ def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(list(loading.preload))
+        start_fork_server()
     return {
         "multiprocessing_context": context,
         "persistent_workers": True,
         "timeout": loading.timeout_s,
-        "worker_init_fn": one_thread_per_worker,
+        "worker_init_fn": start_worker,
     }
 
 

@@ -8,7 +8,7 @@ several processes) and calls `set_epoch`. They leave out that class's constructo
 Lightning asks for loaders before it starts the process group. `seed` and `dataset` do not exist here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch.utils.data import DistributedSampler
 
@@ -58,6 +58,8 @@ class TrainSampler(_PositionSampler):
     Args:
         num_samples: N, samples of the set (or subset).
         batch_size: G, the global batch: samples per optimizer step over all ranks and accumulated micro-batches.
+        prepare: Called with the epoch before the first position of an iteration is given out, such as the dataset's
+            `prepare`. A loader asks for it once its workers are done with the epoch before.
 
     Raises:
         UsageError: There is not even one global batch; when iterated or asked for its length, also if the global
@@ -67,13 +69,14 @@ class TrainSampler(_PositionSampler):
     shuffle = True
     drop_last = True
 
-    def __init__(self, num_samples: int, batch_size: int) -> None:
+    def __init__(self, num_samples: int, batch_size: int, prepare: Callable[[int], None] | None = None) -> None:
         super().__init__(num_samples, batch_size)
         if num_samples < batch_size:
             raise UsageError(
                 f"a global batch of {batch_size} out of {num_samples} samples makes 0 steps an epoch; "
                 f"choose a batch size of at most {num_samples}"
             )
+        self._prepare = prepare
         self._resumed_epoch, self._resumed_at = 0, 0
 
     @property
@@ -85,7 +88,8 @@ class TrainSampler(_PositionSampler):
         """Makes `epoch` start after its first `samples_consumed` positions; all other epochs start at 0.
 
         Call it before `Trainer.fit`: Lightning creates the resumed epoch's iterator before it calls `set_epoch`, so
-        this also sets the epoch (the next one, if all of this one is consumed). It holds until the next `resume`.
+        this also sets the epoch. It holds until the next `resume`. If all of the epoch is consumed, nothing is left of
+        it to yield: its end is still to come, and the next epoch is a whole one.
 
         Args:
             epoch: The epoch of the checkpoint, from 0.
@@ -101,14 +105,20 @@ class TrainSampler(_PositionSampler):
                 f"batch of {self.batch_size}, at most {whole}; resume with the set and batch size of the checkpoint"
             )
         self._resumed_epoch, self._resumed_at = epoch, samples_consumed
-        self.set_epoch(epoch + (samples_consumed == whole))
+        self.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        world, epoch, batch = World.current(), self.epoch, self.batch_size
+        world = World.current()
         share = self._share(world)
-        begin = self._resumed_at if epoch == self._resumed_epoch else 0
-        firsts = range(begin + world.rank * share, self.num_steps * batch, batch)
-        return ((epoch, position) for first in firsts for position in range(first, first + share))
+        begin = self._resumed_at if self.epoch == self._resumed_epoch else 0
+        firsts = range(begin + world.rank * share, self.num_steps * self.batch_size, self.batch_size)
+        return self._give(self.epoch, firsts, share)
+
+    def _give(self, epoch: int, firsts: range, share: int) -> Iterator[tuple[int, int]]:
+        if self._prepare is not None and firsts:
+            self._prepare(epoch)
+        for first in firsts:
+            yield from ((epoch, position) for position in range(first, first + share))
 
     def __len__(self) -> int:
         return self.num_steps * self._share(World.current())

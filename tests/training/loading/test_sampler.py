@@ -177,12 +177,37 @@ def test_only_the_resumed_epoch_is_cut_and_its_length_stays_whole():
     assert list(sampler) == [(3, position) for position in range(12)]
 
 
-def test_resuming_after_a_whole_epoch_starts_the_next():
+def test_a_whole_epoch_resumed_has_nothing_left_and_the_next_is_whole():
     sampler = TrainSampler(14, 4)
     sampler.resume(2, 12)
-    assert list(sampler) == [(3, position) for position in range(12)]
-    sampler.set_epoch(2)
+    assert (sampler.epoch, list(sampler), len(sampler)) == (2, [], 12)
+    sampler.set_epoch(2)  # what Lightning says when the iterator exists already
     assert list(sampler) == []
+    sampler.set_epoch(3)
+    assert list(sampler) == [(3, position) for position in range(12)]
+
+
+def test_the_start_of_the_next_epoch_is_another_point_than_the_end_of_this_one():
+    sampler = TrainSampler(14, 4)
+    sampler.resume(3, 0)
+    assert list(sampler) == [(3, position) for position in range(12)]
+
+
+def test_an_epoch_is_prepared_when_its_first_position_is_asked_for_and_no_sooner():
+    prepared = []
+    sampler = TrainSampler(14, 4, prepared.append)
+    sampler.set_epoch(5)
+    iterator = iter(sampler)
+    assert (len(sampler), prepared) == (12, [])
+    assert (next(iterator), prepared) == ((5, 0), [5])
+    assert (len(list(iterator)), prepared) == (11, [5])
+
+
+def test_an_epoch_without_anything_left_is_not_prepared():
+    prepared = []
+    sampler = TrainSampler(14, 4, prepared.append)
+    sampler.resume(5, 12)
+    assert (list(sampler), prepared) == ([], [])
 
 
 def test_the_last_resume_holds():

@@ -84,7 +84,7 @@ def test_lightning_goes_on_where_the_sampler_was_told_to(tmp_path, step, num_wor
     with pytest.raises(Stop):
         fit(Recorder(stop_after=step), TrainSampler(9, 2), tmp_path)
     module, sampler = Recorder(), TrainSampler(9, 2)
-    sampler.resume((step - 1) // 4, 2 * ((step - 1) % 4 + 1))  # a whole epoch of 8 is the next one's start
+    sampler.resume(step // 4, 2 * (step % 4))  # after a whole epoch Lightning goes on with the next
     trainer = fit(module, sampler, tmp_path, num_workers=num_workers, checkpoint=tmp_path / f"step={step}.ckpt")
     assert module.trained == whole_run()[step:]
     assert (trainer.global_step, trainer.current_epoch) == (12, 3)
