@@ -1,30 +1,114 @@
-"""Which devices a run uses, decided before a strategy is made for them."""
+"""Which devices a run uses, and who starts its processes: decided before a strategy is made for them."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 
 from sharding.errors import UsageError
 
+Devices = int | str | list[int]
+
 _KINDS: dict[str, type[Accelerator]] = {"cuda": CUDAAccelerator, "mps": MPSAccelerator, "cpu": CPUAccelerator}
+_SLURM_SHELLS = ("bash", "interactive")  # job names that Lightning takes for a shell, too
 _ALIASES = {"auto": ("cuda", "mps", "cpu"), "gpu": ("cuda", "mps")}
 
 
-def find_devices(accelerator: str = "auto", devices: int | str | list[int] = "auto") -> list[torch.device]:
+@dataclass(frozen=True)
+class Placement:
+    """Where a run computes: one process for each device, the same number on every node.
+
+    Attributes:
+        devices: Of this node.
+        num_nodes: Machines.
+        external: Whether `torchrun` or SLURM has started all the processes; else Lightning starts those beside this.
+    """
+
+    devices: tuple[torch.device, ...]
+    num_nodes: int = 1
+    external: bool = False
+
+    @property
+    def world(self) -> int:
+        """Number of processes over all nodes."""
+        return len(self.devices) * self.num_nodes
+
+    @property
+    def rank(self) -> int:
+        """Which of them this process is, by its environment: known before there is a process group, and after it."""
+        return self.make_environment().global_rank() if self.external else int(os.environ.get("LOCAL_RANK", 0))
+
+    @property
+    def kind(self) -> str:
+        """Type of the devices: "cuda", "mps" or "cpu"."""
+        return self.devices[0].type
+
+    def make_environment(self) -> ClusterEnvironment:
+        """What tells Lightning of ranks and addresses.
+
+        Lightning would requeue a SLURM job by itself, from a checkpoint of its own; here that is off.
+        """
+        if not self.external:
+            return LightningEnvironment()
+        return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else SLURMEnvironment(auto_requeue=False)
+
+    def trainer_arguments(self) -> dict[str, Any]:
+        """`accelerator`, `devices` and `num_nodes` of a Lightning trainer."""
+        cuda = self.kind == "cuda"
+        return {
+            "accelerator": "gpu" if cuda else self.kind,  # LightlyTrain compares with that word
+            "devices": [device.index for device in self.devices] if cuda else len(self.devices),
+            "num_nodes": self.num_nodes,
+        }
+
+
+def place(accelerator: str = "auto", devices: Devices = "auto") -> Placement:
+    """Find the devices of this node, and how many nodes there are.
+
+    Processes are started by `torchrun`, by SLURM (`srun` with more than one task), or, on one node, by Lightning. The
+    first two have decided how many there are.
+
+    Args:
+        accelerator: See `find_devices`.
+        devices: See `find_devices`; "auto" is a device for each process that `torchrun` or SLURM started here.
+
+    Raises:
+        UsageError: There are no such devices, or they are not as many as the processes here, or the nodes have unequal
+            numbers of processes.
+    """
+    started = _find_started()
+    if started is None:
+        return Placement(tuple(find_devices(accelerator, devices)))
+    launcher, here, num_nodes = started
+    found = find_devices(accelerator, here if devices == "auto" else devices)
+    if len(found) != here:
+        raise UsageError(
+            f"--devices {devices} means {len(found)} on this node, but {launcher} started {here} processes on it; "
+            f"leave --devices out, or let {launcher} start {len(found)}"
+        )
+    return Placement(tuple(found), num_nodes, external=True)
+
+
+def find_devices(accelerator: str = "auto", devices: Devices = "auto") -> list[torch.device]:
     """Resolve what a user asks for, as Lightning would, to the devices of this node.
 
     Args:
         accelerator: "auto", "gpu" (CUDA, else MPS), "cuda", "mps" or "cpu".
-        devices: How many; or which (a list, or "0,1"); "auto" is all GPUs, or one process on a CPU (as many as
-            `torchrun` started, below it).
+        devices: How many; or which (a list, or "0,1"); "auto" is all GPUs, or one process on a CPU.
 
     Raises:
         UsageError: There are no such devices.
     """
     kind = _find_kind(accelerator)
     if devices == "auto":
-        devices = _count_all(kind)
+        devices = int(_KINDS[kind].auto_device_count())
     try:
         parsed = _KINDS[kind].parse_devices(devices)
     except (MisconfigurationException, TypeError, ValueError) as error:
@@ -34,15 +118,36 @@ def find_devices(accelerator: str = "auto", devices: int | str | list[int] = "au
     return list(_KINDS[kind].get_parallel_devices(parsed))
 
 
-def launched() -> bool:
-    """Whether `torchrun` started this process, one of several."""
-    return bool(TorchElasticEnvironment.detect())
+def _find_started() -> tuple[str, int, int] | None:
+    """Who started several processes, how many on this node, and on how many nodes; None if nobody did."""
+    if TorchElasticEnvironment.detect():
+        world, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        num_nodes = int(os.environ.get("GROUP_WORLD_SIZE") or world // here)
+        return _check_even("torchrun", world, here, num_nodes)
+    # A job of one task is like any other machine: Lightning may start processes beside it. So is a shell of SLURM's.
+    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    if tasks > 1 and os.environ.get("SLURM_JOB_NAME") not in _SLURM_SHELLS:
+        return _find_slurm_tasks(tasks)
+    return None
 
 
-def _count_all(kind: str) -> int:
-    if kind == "cpu" and launched():
-        return int(TorchElasticEnvironment().world_size())
-    return int(_KINDS[kind].auto_device_count())
+def _find_slurm_tasks(world: int) -> tuple[str, int, int]:
+    num_nodes = int(os.environ.get("SLURM_NNODES") or os.environ.get("SLURM_JOB_NUM_NODES") or 1)
+    if "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise UsageError(
+            f"SLURM started {world} tasks on {num_nodes} nodes and does not say how many on each; "
+            f"give sbatch --ntasks-per-node={max(1, world // num_nodes)} in place of --ntasks"
+        )
+    return _check_even("SLURM", world, int(os.environ["SLURM_NTASKS_PER_NODE"]), num_nodes)
+
+
+def _check_even(launcher: str, world: int, here: int, num_nodes: int) -> tuple[str, int, int]:
+    if here * num_nodes != world:
+        raise UsageError(
+            f"{launcher} started {world} processes on {num_nodes} nodes, {here} of them on this one; "
+            "every node must have the same number"
+        )
+    return launcher, here, num_nodes
 
 
 def _find_kind(accelerator: str) -> str:

@@ -1,0 +1,213 @@
+"""How the processes of a run end together: none waits for one that is gone, and each says what happened to it.
+
+`torchrun` and SLURM end the processes that they started when one of them fails. Those that Lightning starts on one
+machine are looked after here: rank 0 watches the others, and they watch rank 0.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pytorch_lightning.strategies import Strategy
+from torch import distributed
+
+from sharding.errors import DataError, Interrupted, UsageError
+from training.devices import Placement
+from training.loading.worker import plain_message
+from training.world import World
+
+Child = subprocess.Popen[Any]
+
+GRACE_S, STOP_GRACE_S, PERIOD_S = 10.0, 60.0, 0.5
+"""How long other ranks may take to end by themselves, after a failure and after a stop; how often one looks."""
+
+_STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)}  # as `Interrupted` ends
+_RANK_ZERO = "DEPTHSTREAM_RANK_ZERO"  # its process id, for the ranks that Lightning starts
+_LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL")
+_WORKER_DIED = "DataLoader worker (pid"
+
+
+@contextlib.contextmanager
+def ending_together(placement: Placement, strategy: Strategy) -> Iterator[None]:
+    """Put this around training; with one process it only makes errors readable.
+
+    When a rank fails, the others end too: by themselves if they notice it, else after `GRACE_S`. A rank that Lightning
+    started ends when rank 0 is gone.
+
+    Args:
+        placement: Of the run.
+        strategy: Of its trainer; it may be set up later.
+
+    Raises:
+        DataError: As raised within, and saying which rank it was; or another rank is gone; or a loader worker died.
+        UsageError: As raised within, and saying which rank it was.
+        Interrupted: As raised within.
+    """
+    world = World(placement.rank, placement.world)
+    with _watching(placement, strategy, world) as watch:
+        try:
+            yield
+        except BaseException as error:
+            lost = watch.end_children() if watch else []
+            said = explain(error, world, lost)
+            if said is error:
+                raise
+            raise said from error
+
+
+def explain(error: BaseException, world: World, lost: Sequence[str] = ()) -> BaseException:
+    """What to tell a person of an error of training.
+
+    Args:
+        error: Raised by the trainer; what it was raised in the course of is looked at, too.
+        world: If it has more than one process, the text begins with the rank.
+        lost: What is known of other ranks that ended before.
+
+    Returns:
+        The error to raise in its place; itself if it is none of ours, for then its traceback must be seen.
+    """
+    who = f"rank {world.rank} of {world.size}: " if world.size > 1 else ""
+    for one in _chain(error):
+        if isinstance(one, Interrupted) or not isinstance(one, Exception):
+            return one
+        if isinstance(one, DataError | UsageError):
+            return type(one)(who + plain_message(one))
+        if _WORKER_DIED in str(one):
+            return DataError(who + plain_message(one))
+        if world.size > 1 and _is_lost(one):
+            reason = ", ".join(lost) or str(one).strip().splitlines()[0]
+            return DataError(f"{who}{_say_lost(reason)}")
+    return error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those it came of; what was raised first comes last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether a collective failed because of another rank; gloo has no error type of its own."""
+    if isinstance(error, distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST)
+
+
+def _say_lost(reason: str) -> str:
+    return f"lost another rank ({reason}); its own error is above or in its log; run again with --resume"
+
+
+@contextlib.contextmanager
+def _watching(placement: Placement, strategy: Strategy, world: World) -> Iterator["ChildWatch | None"]:
+    """Watch what this rank has to: rank 0 the others, another one rank 0; nothing if the launcher does."""
+    if placement.external or world.size == 1:
+        yield None
+    elif world.rank == 0:
+        os.environ[_RANK_ZERO] = str(os.getpid())
+        watch = ChildWatch(strategy, world)
+        watch.start()
+        try:
+            yield watch
+        finally:
+            watch.over.set()
+            del os.environ[_RANK_ZERO]
+    else:
+        over = threading.Event()
+        rank_zero = int(os.environ.get(_RANK_ZERO, os.getppid()))
+        threading.Thread(target=_watch_rank_zero, args=(rank_zero, world, over), daemon=True).start()
+        yield None
+        over.set()  # not after an error: what then still hangs must end as well
+
+
+class ChildWatch(threading.Thread):
+    """Watches, from rank 0, the ranks that Lightning started; ends all if one fails and rank 0 does not notice.
+
+    Args:
+        strategy: Its launcher, once there is one, holds the processes.
+        world: Rank 0, and the number of ranks.
+
+    Attributes:
+        over: Set it when rank 0 is through.
+    """
+
+    def __init__(self, strategy: Strategy, world: World) -> None:
+        super().__init__(daemon=True, name="child-watch")
+        self.over = threading.Event()
+        self._strategy, self._world = strategy, world
+
+    def run(self) -> None:
+        """Look twice a second."""
+        while not self.over.wait(PERIOD_S):
+            _disarm_observer()
+            failed = {child.poll() for child in self._children()} - {None, 0}
+            if failed:
+                self._await_end(STOP_GRACE_S if failed <= _STOPPED else GRACE_S)
+
+    def end_children(self) -> list[str]:
+        """Give the other ranks `GRACE_S` to end by themselves, then kill them.
+
+        Returns:
+            How those ended that ended by themselves, and not well.
+        """
+        self.over.set()
+        _disarm_observer()
+        deadline = time.monotonic() + GRACE_S
+        for child in self._children():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(max(0.0, deadline - time.monotonic()))
+        return self._kill()
+
+    def _children(self) -> list[Child]:
+        return list(getattr(self._strategy.launcher, "procs", ()))
+
+    def _kill(self) -> list[str]:
+        children = self._children()
+        lost = _describe(children)
+        for child in children:
+            child.kill()
+        return lost
+
+    def _await_end(self, grace_s: float) -> None:
+        """Rank 0 may hang in a collective that nobody else will join, where no exception can reach it."""
+        if not self.over.wait(grace_s):
+            _die(f"rank 0 of {self._world.size}: {_say_lost(', '.join(self._kill()))}")
+
+
+def _watch_rank_zero(pid: int, world: World, over: threading.Event) -> None:
+    """End this process if rank 0 is gone and it does not notice by itself."""
+    while os.getppid() == pid:
+        if over.wait(PERIOD_S):
+            return
+    time.sleep(GRACE_S)
+    _die(f"rank {world.rank} of {world.size}: {_say_lost(f'rank 0, process {pid}')}")
+
+
+def _disarm_observer() -> None:
+    """Stop Lightning's own watch, which kills rank 0 within 5 s, before it has said what happened."""
+    for thread in threading.enumerate():
+        if thread.name == "child-process-observer":
+            thread._child_processes = []  # type: ignore[attr-defined]
+
+
+def _describe(children: Sequence[Child]) -> list[str]:
+    """How the children ended that did not end well, in words."""
+    statuses = {rank: child.poll() for rank, child in enumerate(children, start=1)}
+    return [f"rank {rank} {_say_status(status)}" for rank, status in statuses.items() if status]
+
+
+def _say_status(status: int) -> str:
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+def _die(text: str) -> None:
+    """End at once, whatever the main thread hangs in."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+    os._exit(1)
