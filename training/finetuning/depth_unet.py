@@ -12,17 +12,17 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from sharding.errors import DataError, UsageError
 from training.evaluation.metrics import PROTOCOLS, MetricSums, image_metrics
 from training.finetuning.checkpoints import find_checkpoint
 from training.finetuning.encoder import ENCODERS, SCRATCH, load_encoder
+from training.finetuning.global_loss import GlobalLoss
 from training.finetuning.losses import LOSSES, LossSum
 from training.finetuning.schedule import rate_factor
 from training.finetuning.unet import build_unet, split_parameters
@@ -109,7 +109,8 @@ class DepthUnet(LightningModule):
         self.unet = build_unet(load_encoder(SCRATCH, options.encoder_name)) if unet is None else unet
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1) * 255, persistent=False)
-        self._val_metrics, self._val_loss = MetricSums(), torch.zeros(2, dtype=torch.float64)
+        self._train_loss = GlobalLoss()
+        self._start_sums()
 
     @classmethod
     def load(cls, source: str | Path) -> "DepthUnet":
@@ -165,39 +166,75 @@ class DepthUnet(LightningModule):
         return LOSSES[self.options.loss](log_prediction, batch["depth"], counts)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the mean loss of a (micro-)batch.
+        """Compute what to differentiate for a micro-batch; `on_before_optimizer_step` makes a mean of it.
 
         Raises:
             DataError: The loss is not finite; names the samples.
         """
-        loss = self.loss_sum(self(batch["image"]), batch).mean()
-        if not torch.isfinite(loss):
+        part = self.loss_sum(self(batch["image"]), batch)
+        if not torch.isfinite(part.total):
             raise DataError(
-                f"the loss is {loss.item()} at step {self.global_step}, in the batch of {', '.join(batch['key'])}: "
-                "look at these samples with `depthstream inspect`; if they are sound, lower the learning rate"
+                f"the loss is {part.total.item()} at step {self.global_step}, in the batch of "
+                f"{', '.join(batch['key'])}: look at these samples with `depthstream inspect`; if they are sound, "
+                "lower the learning rate"
             )
-        size = len(batch["key"])
-        self.log("train_loss", loss, batch_size=size)
-        self.log("train_loss_epoch", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
-        self.log("lr", self.optimizers().param_groups[-1]["lr"])  # type: ignore[union-attr]  # one optimizer
-        return loss
+        return self._train_loss.add(part, batch["valid"].numel())
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Make the gradients those of the mean over the valid pixels of the global batch, and log that mean."""
+        loss, factor = self._train_loss.finish_step()
+        # Lightning has divided the gradients by the micro-batches of a step, DDP by the ranks.
+        factor = factor * (self.trainer.accumulate_grad_batches * World.current().size)
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+        self.log_dict({"train_loss": loss, "lr": optimizer.param_groups[-1]["lr"]})
+
+    def on_train_start(self) -> None:
+        """Forget the step that an earlier `fit` may have left unfinished."""
+        self._train_loss.start_step()
+
+    def on_train_epoch_start(self) -> None:
+        """Start new sums; not called when a run goes on in the middle of an epoch."""
+        self._train_loss.start_epoch()
+
+    def on_train_epoch_end(self) -> None:
+        """Log `train_loss_epoch`, per valid pixel of the whole epoch, the same on all ranks."""
+        self.log("train_loss_epoch", self._train_loss.epoch_mean(), batch_size=1)
+        self._train_loss.start_epoch()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the epoch's loss so far."""
+        checkpoint["train_loss"] = self._train_loss.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again."""
+        self._train_loss.load_state_dict(checkpoint.get("train_loss", {"total": 0.0, "count": 0}))
 
     def on_validation_epoch_start(self) -> None:
         """Start new sums."""
-        self._val_metrics, self._val_loss = MetricSums(), torch.zeros(2, dtype=torch.float64)
+        self._start_sums()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the sums: loss, and metrics by the headline protocol."""
-        z = self(batch["image"])
-        loss = self.loss_sum(z, batch)
-        self._val_loss += torch.stack([loss.total, loss.count]).cpu().double()
-        values, counted = image_metrics(depth_from_log(z), batch["depth"], batch["valid"], PROTOCOLS["headline"])
-        self._val_metrics.add(values, counted, batch["weight"])
+        self._add_to_sums(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val_loss`, `val_abs_rel` and so on; the first batches that Lightning tries before training are not."""
         if not self.trainer.sanity_checking:
-            self.log_dict({f"val_{name}": value for name, value in self.validation_means().items()})
+            self._log_means("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Start new sums."""
+        self._start_sums()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the sums, as validation does."""
+        self._add_to_sums(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test_loss`, `test_abs_rel` and so on."""
+        self._log_means("test")
 
     def validation_means(self) -> dict[str, float]:
         """Reduce the sums over the ranks: "loss" and each of METRICS, over samples that count exactly once each.
@@ -205,12 +242,20 @@ class DepthUnet(LightningModule):
         Raises:
             DataError: No image has enough valid pixels.
         """
-        self._val_metrics.all_reduce()
-        sums = self._val_loss
-        if World.current().size > 1:
-            sums = sums.to(self.device)
-            dist.all_reduce(sums)
-        return {"loss": float(sums[0] / sums[1].clamp(min=1)), **self._val_metrics.mean()}
+        self._metrics.all_reduce()
+        return {"loss": float(self._loss.over_ranks().mean()), **self._metrics.mean()}
+
+    def _start_sums(self) -> None:
+        self._metrics, self._loss = MetricSums(), LossSum.zero()
+
+    def _add_to_sums(self, batch: Batch) -> None:
+        z = self(batch["image"])
+        self._loss = self._loss + self.loss_sum(z, batch).detached()
+        values, counted = image_metrics(depth_from_log(z), batch["depth"], batch["valid"], PROTOCOLS["headline"])
+        self._metrics.add(values, counted, batch["weight"])
+
+    def _log_means(self, prefix: str) -> None:
+        self.log_dict({f"{prefix}_{name}": value for name, value in self.validation_means().items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a linear warm-up and a half cosine, counted in optimizer steps."""

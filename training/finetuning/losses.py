@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+
+from training.world import World
 
 EPS = 1e-6
 """Added under silog's square root, whose slope at 0 is infinite (so a perfect prediction costs 0.001, not 0)."""
@@ -20,12 +23,18 @@ class LossSum:
     """A loss before division: add totals and counts of parts (micro-batches, ranks), then divide.
 
     Attributes:
-        total: float32 scalar, the sum over valid pixels; 0, with a zero gradient, if there is none.
+        total: float32 scalar (float64 once `detached`), the sum over valid pixels; 0, with a zero gradient, if there
+            is none.
         count: int64 scalar, the number of valid pixels.
     """
 
     total: Tensor
     count: Tensor
+
+    @classmethod
+    def zero(cls) -> "LossSum":
+        """No part yet."""
+        return cls(torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64))
 
     def __add__(self, other: "LossSum") -> "LossSum":
         """Join two parts."""
@@ -34,6 +43,28 @@ class LossSum:
     def mean(self) -> Tensor:
         """float32 scalar: the total per valid pixel; 0 if there is none."""
         return self.total / self.count.clamp(min=1)
+
+    def detached(self) -> "LossSum":
+        """The same without its graph, in float64: exact enough to be added up over an epoch.
+
+        It stays on its device; on the CPU if that device (mps) has no float64.
+        """
+        total, count = self.total.detach(), self.count
+        if total.device.type == "mps":
+            total, count = total.cpu(), count.cpu()
+        return LossSum(total.double(), count)
+
+    def over_ranks(self) -> "LossSum":
+        """The detached sum of all ranks' parts, the same on each: one collective if there are several.
+
+        Its tensors must be where the process group can reach them: on the GPU with NCCL.
+        """
+        own = self.detached()
+        if World.current().size == 1:
+            return own
+        sums = torch.stack([own.total, own.count.double()])  # a count is exact to 2^53
+        dist.all_reduce(sums)
+        return LossSum(sums[0], sums[1].long())
 
 
 Loss = Callable[[Tensor, Tensor, Tensor], LossSum]
