@@ -33,6 +33,12 @@ class PretrainConfig:
     devices: str = option("auto", "number of devices, or their ids with commas", metavar="N|0,1")
     accelerator: Accelerator = option("auto", "where to train")
     seed: int = option(0, "seed of order, views and initial weights")
+    checkpoint_every: str = option(
+        "15min", "how often to save, such as 15min, 2h or 500steps, or epoch; each epoch's end is always saved"
+    )
+    deterministic: bool = option(
+        False, "only algorithms that give the same bits again; slower, and some GPUs lack some"
+    )
     resume: bool = option(False, "go on with the run; an empty run starts, a finished one is left as it is")
 
 
@@ -60,6 +66,12 @@ class FinetuneConfig:
     accelerator: Accelerator = option("auto", "where to train")
     precision: Precision = option("32-true", "number format of the forward pass; losses are always float32")
     seed: int = option(0, "seed of order, augmentation and the decoder's initial weights")
+    checkpoint_every: str = option(
+        "15min", "how often to save, such as 15min, 2h or 500steps, or epoch; each epoch's end is always saved"
+    )
+    deterministic: bool = option(
+        False, "only algorithms that give the same bits again; slower, and some GPUs lack some"
+    )
     resume: bool = option(False, "go on with the run; an empty run starts, a finished one is left as it is")
 
 

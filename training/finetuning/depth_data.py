@@ -46,7 +46,8 @@ def make_data(config: FinetuneConfig, split: Split, pin_memory: bool) -> DepthDa
     train, val = open_metric(config.set, config.where), open_metric(config.val, config.where)
     augment = PairedAugment(height=config.height, width=config.width)
     crops = DiodeDepthDataset(train, augment=augment, seed=config.seed, shuffle=True)
-    sampler, native = TrainSampler(len(train), config.batch_size), native_batch(val.index)
+    sampler = TrainSampler(len(train), config.batch_size, crops.prepare)
+    native = native_batch(val.index)
 
     def loading(batch_size: int) -> Loading:
         return Loading(batch_size=batch_size, num_workers=config.num_workers, pin_memory=pin_memory)

@@ -14,23 +14,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from sharding.command import Outcome
 from sharding.errors import UsageError
-from sharding.progress import say
+from sharding.progress import is_rank_zero, say
+from training.checkpoint.cadence import Cadence
+from training.checkpoint.counter import SampleCounter
+from training.checkpoint.keeper import CheckpointKeeper
+from training.checkpoint.stop import StopSignals
+from training.checkpoint.writer import AtomicCheckpointIO
 from training.config import FinetuneConfig
-from training.devices import find_devices
+from training.devices import Placement, place
 from training.finetuning.batches import Split, device_memory, fitting_samples, split_batch
+from training.finetuning.checkpoints import checkpoint_path
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.depth_unet import DepthUnet, Hyperparameters
 from training.finetuning.encoder import SCRATCH, load_encoder
 from training.finetuning.panels import DepthPanels
 from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
-from training.finetuning.resume import MAY_CHANGE, finished_epochs, go_on
+from training.finetuning.resume import MAY_CHANGE, go_on, is_finished
 from training.finetuning.unet import build_unet, count_parameters
+from training.processes import ending_together
 from training.runfolder import check_same, claim, save_config
 
 MIN_SIDE_PX = 33
@@ -100,21 +107,23 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
     """
     if config.resume:
         check_same(config, MAY_CHANGE)
-        if finished_epochs(config.out) >= config.epochs:
+        if is_finished(config.out):
             return _outcome(Path(config.out), f"{config.out} has its {config.epochs} epochs: nothing to do")
     _check_options(config)
-    devices, unet = find_devices(config.accelerator, config.devices), make_unet()
-    split = split_batch(config.batch_size, len(devices), config.micro_batch, _fitting(config, unet, devices[0]))
-    data = make_data(config, split, pin_memory=devices[0].type == "cuda")
+    placement, unet = place(config.accelerator, config.devices), make_unet()
+    fitting = _fitting(config, unet, placement.devices[0])
+    split = split_batch(config.batch_size, placement.world, config.micro_batch, fitting)
+    data = make_data(config, split, pin_memory=placement.kind == "cuda")
     folder = claim(config.out, config.resume)
-    checkpoint = go_on(config, data) if config.resume else None
-    save_config(folder, config)
     say(_announce(config, data, split, count_parameters(unet)))
+    checkpoint, steps = go_on(folder, data) if config.resume else (None, 0)
+    save_config(folder, config)
     seed_everything(config.seed, workers=False, verbose=False)
-    with _quiet():
-        trainer = make_trainer(config, data, split, devices)
-        model = DepthUnet(unet, make_hyperparameters(config, data))
-        trainer.fit(model, data.train_loader, data.val_loader, ckpt_path=checkpoint, weights_only=True)
+    model = DepthUnet(unet, make_hyperparameters(config, data))
+    with _quiet(), StopSignals() as stop:
+        trainer = make_trainer(config, data, split, placement, make_callbacks(config, data, split, stop), steps)
+        with ending_together(placement, trainer.strategy):
+            trainer.fit(model, data.train_loader, data.val_loader, ckpt_path=checkpoint, weights_only=True)
     return _outcome(folder, f"{folder}: {config.epochs} epochs")
 
 
@@ -133,29 +142,47 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData) -> Hyperparame
     )
 
 
-def make_trainer(config: FinetuneConfig, data: DepthData, split: Split, devices: list[torch.device]) -> Trainer:
-    """The Lightning trainer of a run."""
-    out, cuda = Path(config.out), devices[0].type == "cuda"
+def make_callbacks(config: FinetuneConfig, data: DepthData, split: Split, stop: StopSignals) -> list[Callback]:
+    """What watches a run, in the order in which it must: the count first, the checkpoint last."""
+    out, counter = Path(config.out), SampleCounter(config.seed)
+    counter.attach(data.sampler)
+    return [
+        counter,
+        TrainProgress(),
+        DepthPanels(data.val),
+        RunRecord(out, config.batch_size, describe_run(config, data, split)),
+        CheckpointKeeper(checkpoint_path(out, "last").parent, Cadence.parse(config.checkpoint_every), counter, stop),
+    ]
+
+
+def make_trainer(
+    config: FinetuneConfig,
+    data: DepthData,
+    split: Split,
+    placement: Placement,
+    callbacks: list[Callback],
+    done_steps: int = 0,
+) -> Trainer:
+    """The Lightning trainer of a run that has done so many steps."""
+    several = placement.world > 1
     return Trainer(
-        accelerator=devices[0].type,
-        devices=[device.index or 0 for device in devices] if cuda else len(devices),
+        **placement.trainer_arguments(),
+        plugins=[placement.make_environment(), AtomicCheckpointIO()],
         # DDP gives all ranks the BatchNorm statistics of rank 0 before each batch, validation's too.
-        strategy="ddp" if len(devices) > 1 else "auto",
+        strategy="ddp" if several else "auto",
         # BatchNorm of a few samples is poor; GPUs can share theirs. torch has no such thing for CPUs.
-        sync_batchnorm=cuda and len(devices) > 1,
+        sync_batchnorm=several and placement.kind == "cuda",
         precision=config.precision,
+        deterministic=config.deterministic,
         max_epochs=config.epochs,
         accumulate_grad_batches=split.accumulation,
         gradient_clip_val=GRADIENT_CLIP,
         use_distributed_sampler=False,
         num_sanity_val_steps=1,
         log_every_n_steps=max(1, min(50, data.sampler.num_steps // 10)),
-        logger=TensorBoardLogger(str(out), name="tensorboard", version="", default_hp_metric=False),
-        callbacks=[
-            TrainProgress(),
-            DepthPanels(data.val),
-            RunRecord(out, config.batch_size, describe_run(config, data, split)),
-        ],
+        # What was logged after the checkpoint is logged again: TensorBoard must forget it.
+        logger=TensorBoardLogger(config.out, "tensorboard", "", default_hp_metric=False, purge_step=done_steps or None),
+        callbacks=callbacks,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
@@ -179,6 +206,7 @@ def _check_options(config: FinetuneConfig) -> None:
         raise UsageError(f"--height {config.height} --width {config.width}: both must be at least {MIN_SIDE_PX} pixels")
     if config.epochs < 1:
         raise UsageError(f"--epochs {config.epochs}: expected at least 1")
+    Cadence.parse(config.checkpoint_every)
 
 
 def _fitting(config: FinetuneConfig, unet: nn.Module, device: torch.device) -> int:
@@ -188,9 +216,9 @@ def _fitting(config: FinetuneConfig, unet: nn.Module, device: torch.device) -> i
 
 def _announce(config: FinetuneConfig, data: DepthData, split: Split, parameters: int) -> str:
     origin = "random weights" if config.encoder == SCRATCH else config.encoder
-    steps, epoch = data.sampler.num_steps, data.sampler.epoch
+    steps = data.sampler.num_steps
     batch = f"batch {config.batch_size} = {split.world} ranks x {split.accumulation} x {split.micro_batch}"
-    length = f"{config.epochs} x {steps} steps" + (f", on from epoch {epoch + 1}" if epoch else "")
+    length = f"{config.epochs} x {steps} steps"
     return (
         f"finetune: {config.encoder_name} U-Net, {parameters / 1e6:.1f} M parameters, encoder from {origin}; "
         f"{len(data.train)} samples, validated on {len(data.val)}; {batch}; {length} -> {config.out}"
@@ -213,7 +241,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _outcome(folder: Path, text: str) -> Outcome:
-    """What the run folder says."""
+    """What the run folder says; only rank 0 reports it, and other nodes need not have it."""
+    if not is_rank_zero():
+        return Outcome(data={}, text="")
     data = json.loads((folder / METRICS_NAME).read_text())
     best = data["best"]
     return Outcome(

@@ -29,10 +29,13 @@ Row = dict[str, float]
 
 
 class RunRecord(Checkpoint):
-    """Writes curves, metrics and checkpoints after each epoch.
+    """Writes curves, metrics and the best weights after each epoch.
 
-    RUN/curves.csv has a row an epoch, RUN/metrics.json the last and the best one. RUN/checkpoints/last.ckpt is what a
-    run goes on from (the rows are in it), best.ckpt holds the weights of the best epoch.
+    RUN/curves.csv has a row an epoch, RUN/metrics.json the last and the best one; the rows are in the checkpoints that
+    a run goes on from, too. RUN/checkpoints/best.ckpt holds the weights of the best epoch.
+
+    It must come before the `CheckpointKeeper`: what it writes may be ahead of the last checkpoint when a run is killed
+    (it is then written again), but never behind.
 
     Args:
         out: Run folder.
@@ -57,6 +60,10 @@ class RunRecord(Checkpoint):
         """Make the files agree with the checkpoint that the run goes on from."""
         self._write(trainer)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of an epoch that is resumed midway."""
+        self._begin = time.monotonic()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._begin = time.monotonic()
@@ -68,14 +75,18 @@ class RunRecord(Checkpoint):
         # Saving is a collective operation: all ranks do what rank 0 decides.
         if trainer.strategy.broadcast(best_row(self.rows) is row):
             trainer.save_checkpoint(checkpoint_path(self._out, "best"), weights_only=True)
-        trainer.save_checkpoint(checkpoint_path(self._out, "last"))
         self._write(trainer)
         say(describe(row, trainer.max_epochs or 0))
 
-    def _write(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write down that the run is finished; its last checkpoint is saved by now."""
+        self._write(trainer, finished=True)
+
+    def _write(self, trainer: Trainer, finished: bool = False) -> None:
         if trainer.is_global_zero and self.rows:
             write_atomically(self._out / CURVES_NAME, to_csv(self.rows))
-            write_atomically(self._out / METRICS_NAME, to_json(self._about | summarize(self.rows)))
+            content = self._about | summarize(self.rows) | {"finished": finished}
+            write_atomically(self._out / METRICS_NAME, to_json(content))
 
     def _collect(self, trainer: Trainer) -> Row:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -146,17 +157,22 @@ class TrainProgress(Callback):
     """A bar over the training steps of each epoch, on stderr."""
 
     def __init__(self) -> None:
-        self._bar: Iterator[int] = iter(())
+        self._bar: Iterator[int] | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a bar."""
-        total = int(trainer.num_training_batches)
-        label = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._bar = track(range(total), total=total, unit="batches", label=label)
-        next(self._bar, None)
+        self._bar = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Begin it here, for a resumed epoch has no other beginning."""
+        if self._bar is None:
+            total = int(trainer.num_training_batches)
+            label = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._bar = track(range(batch_idx, total), total=total, unit="batches", label=label, done=batch_idx)
+            next(self._bar, None)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance it; after the last batch it ends."""
-        next(self._bar, None)
+        next(self._bar or iter(()), None)

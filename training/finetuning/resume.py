@@ -1,4 +1,4 @@
-"""Going on with a fine-tuning run: whether it is the same run, and where it stands."""
+"""Going on with a fine-tuning run: whether it is the same run, and from which checkpoint."""
 
 import json
 from pathlib import Path
@@ -8,56 +8,58 @@ from typing import Any
 import torch
 
 from sharding.errors import DataError, UsageError
-from training.config import FinetuneConfig
+from sharding.progress import say
+from training.checkpoint.counter import read_state
+from training.checkpoint.newest import find_newest
 from training.finetuning.checkpoints import checkpoint_path
 from training.finetuning.depth_data import DepthData, describe_set
 from training.finetuning.record import METRICS_NAME, RunRecord
 
 # What may differ: where and in which pieces the run is computed, not what it learns. Sets go by identity.
-MAY_CHANGE = ("set", "val", "out", "micro_batch", "num_workers", "devices", "accelerator", "resume")
+MAY_CHANGE = ("set", "val", "out", "micro_batch", "num_workers", "devices", "accelerator", "checkpoint_every", "resume")
 
 
-def finished_epochs(out: str | Path) -> int:
-    """Epochs that a run has behind it; 0 if there is none."""
+def is_finished(out: str | Path) -> bool:
+    """Whether a run folder holds a run that came to its end."""
     file = Path(out) / METRICS_NAME
-    return int(json.loads(file.read_text())["epochs"]) if file.is_file() else 0
+    return file.is_file() and bool(json.loads(file.read_text()).get("finished", False))
 
 
-def go_on(config: FinetuneConfig, data: DepthData) -> Path | None:
-    """Check that the sets are those the run was begun with, and point the sampler at the epoch to come.
+def go_on(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
+    """Find the newest good checkpoint of a run, check that its sets are these, and say where it stands.
 
     Returns:
-        The checkpoint to go on from; None if the run has none yet.
+        The checkpoint to go on from, and its optimizer steps; None and 0 if the run has none yet.
 
     Raises:
-        DataError: The checkpoint is damaged.
-        UsageError: The sets are others.
+        DataError: No checkpoint is whole, or the newest is none of a fine-tuning run.
+        UsageError: The sets are others; names both.
     """
-    folder = Path(config.out)
-    checkpoint = checkpoint_path(folder, "last")
-    if not checkpoint.is_file():
-        return None
-    record = read_record(checkpoint)
+    checkpoint = find_newest(checkpoint_path(out, "last").parent)
+    if checkpoint is None:
+        return None, 0
+    content = read_checkpoint(checkpoint)
+    about = content["callbacks"][RunRecord.__qualname__]["about"]
     for name, samples in (("train", data.train), ("val", data.val)):
-        if (before := record["about"][name]) != (found := describe_set(samples)):
-            raise UsageError(f"--resume: the {name} set of {folder} was {before}, found {found}; give that one")
-    # Lightning makes the epoch's iterator before it tells the sampler which epoch it is.
-    data.sampler.resume(len(record["rows"]), 0)
-    return checkpoint
+        if (before := about[name]) != (found := describe_set(samples)):
+            raise UsageError(f"--resume: the {name} set of {out} was {before}, found {found}; give that one")
+    state = read_state(content)
+    say(f"resume: {checkpoint}, {checkpoint.stat().st_size / 1e6:,.1f} MB: {state}")
+    return checkpoint, state.steps
 
 
-def read_record(checkpoint: Path) -> dict[str, Any]:
-    """What `RunRecord` put into a checkpoint: "rows", one for each epoch that is done, and "about".
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """Read the checkpoint of a fine-tuning run; its tensors stay on the disk until they are used.
 
     Raises:
         DataError: The file is damaged, or no checkpoint of a fine-tuning run.
     """
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        record: dict[str, Any] = content["callbacks"][RunRecord.__qualname__]
+        content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        content["callbacks"][RunRecord.__qualname__]["about"]
     except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
         raise DataError(
-            f"{checkpoint}: expected a checkpoint of `depthstream finetune`, found none ({error}); if writing it was "
-            "cut short, remove it and resume: the run begins again"
+            f"{checkpoint}: expected a checkpoint of `depthstream finetune`, found none ({error}); remove it and "
+            "resume: the run goes on from the one before it, or begins again"
         ) from error
-    return record
+    return content

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sharding.errors import DataError, UsageError
 from sharding.shardset import ShardSet
-from training.devices import find_devices, launched
+from training.checkpoint.counter import SampleCounter
+from training.checkpoint.keeper import CheckpointKeeper
+from training.checkpoint.writer import AtomicCheckpointIO
+from training.devices import Devices, Placement, place
 from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
@@ -64,7 +68,7 @@ def stream_arguments(
     where: str | None = None,
     weights: Sequence[float] | None = None,
     seed: int = 0,
-    devices: int | str | list[int] = "auto",
+    devices: Devices = "auto",
     accelerator: str = "auto",
 ) -> dict[str, Any]:
     """Arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
@@ -80,7 +84,7 @@ def stream_arguments(
         accelerator: "auto", "gpu" or "cpu".
 
     Returns:
-        `data`, `strategy`, `devices` and `accelerator`.
+        `data`, `strategy`, `devices`, `num_nodes` and `accelerator`.
 
     Raises:
         UsageError: There are no such devices, or a set has no such samples.
@@ -94,22 +98,20 @@ def stream_arguments(
     if where is not None and any(isinstance(source, ShardSet) for source in listed):
         raise UsageError("where: an open set is a subset already; give it to ShardSet(url, where)")
     opened = [source if isinstance(source, ShardSet) else ShardSet(source, where) for source in listed]
-    found = find_devices(accelerator, devices)
-    cuda = found[0].type == "cuda"
+    placement = place(accelerator, devices)
     return {
         # The count must be true, for LightlyTrain sizes its schedules by it; it takes what ends like an image.
         "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
-        "strategy": make_strategy(ImageDataset(opened, weights, seed=seed), found),
-        "devices": [device.index for device in found] if cuda else len(found),
-        "accelerator": "gpu" if cuda else found[0].type,
-    }
+        "strategy": make_strategy(ImageDataset(opened, weights, seed=seed), placement),
+    } | placement.trainer_arguments()
 
 
-def make_strategy(images: ImageDataset, devices: Sequence[torch.device]) -> Strategy:
+def make_strategy(images: ImageDataset, placement: Placement) -> "StreamStrategy":
     """A strategy that trains on `images`: what LightlyTrain would choose for the devices, with our loader."""
-    if len(devices) == 1 and not launched():
-        return StreamSingleDevice(images, devices[0])
-    return StreamDDP(images)
+    environment = placement.make_environment()
+    if placement.world == 1:
+        return StreamSingleDevice(images, placement.devices[0], environment)
+    return StreamDDP(images, environment)
 
 
 class ViewDataset(Dataset[dict[str, Any]]):
@@ -153,18 +155,38 @@ class ViewDataset(Dataset[dict[str, Any]]):
         return item
 
 
-class _Stream:
-    """Mixin of Lightning strategies: replaces LightlyTrain's loader of files by one of streamed images.
+class StreamStrategy(Strategy):
+    """What the strategies below share: LightlyTrain's loader of files is replaced by one of streamed images.
+
+    Also makes resuming exact, in the middle of an epoch too: the state of the run goes into every checkpoint that
+    LightlyTrain writes (see `training.checkpoint.counter`), and each is written whole or not at all.
 
     Attributes:
         images: What to train on.
+        counter: Of the samples trained on.
         randomness: See `ViewDataset`.
+        keeper: Saves the run, if LightlyTrain's own callback is not to.
+        resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
     """
 
     images: ImageDataset
+    counter: SampleCounter
     randomness: Randomness | None = None
-    world_size: int
-    lightning_module: Any
+    keeper: CheckpointKeeper | None = None
+    resume_from: Path | None = None
+
+    def connect(self, model: LightningModule) -> None:
+        """Add the callbacks: the count first, so that whoever saves a step has counted it."""
+        super().connect(model)
+        trainer: Any = model.trainer
+        trainer.callbacks.insert(0, self.counter)
+        if self.keeper is not None:
+            trainer.callbacks.append(self.keeper)
+        self._trainer = trainer
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint."""
+        return super().load_checkpoint(self.resume_from or checkpoint_path, weights_only)
 
     def process_dataloader(self, dataloader: object) -> DataLoader[Any]:
         """Keep transform, batch size, workers, timeout and collation of LightlyTrain's loader; replace the rest.
@@ -173,9 +195,10 @@ class _Stream:
             DataError: This is not the loader that LightlyTrain 0.18 makes.
         """
         theirs, transform = _take_transform(dataloader, len(self.images))
-        batch_size = int(theirs.batch_size or 1)  # of this device
-        sampler = TrainSampler(len(self.images), batch_size * self.world_size)
-        sampler.resume(*_find_progress(self.lightning_module.trainer, sampler.batch_size))
+        batch_size = int(theirs.batch_size or 1)  # micro-batch of this device
+        global_batch = batch_size * self._trainer.world_size * self._trainer.accumulate_grad_batches
+        sampler = TrainSampler(len(self.images), global_batch, self.images.prepare)
+        self.counter.attach(sampler)
         loading = Loading(
             batch_size=batch_size,
             num_workers=theirs.num_workers,
@@ -187,20 +210,25 @@ class _Stream:
         return build_loader(views, sampler, loading, collate_fn=theirs.collate_fn)
 
 
-class StreamSingleDevice(_Stream, SingleDeviceStrategy):
+class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):
     """Train on one device, on streamed images."""
 
-    def __init__(self, images: ImageDataset, device: torch.device) -> None:
-        super().__init__(device=device)
-        self.images = images
+    def __init__(
+        self, images: ImageDataset, device: torch.device, environment: ClusterEnvironment | None = None
+    ) -> None:
+        super().__init__(device=device, checkpoint_io=AtomicCheckpointIO())
+        self.cluster_environment = environment  # the trainer looks for one here, else it chooses its own
+        self.images, self.counter = images, SampleCounter(images.seed)
 
 
-class StreamDDP(_Stream, DDPStrategy):
+class StreamDDP(StreamStrategy, DDPStrategy):
     """Train on several devices, on streamed images; parameters may be unused, as in the first epoch of DINO."""
 
-    def __init__(self, images: ImageDataset) -> None:
-        super().__init__(find_unused_parameters=True)
-        self.images = images
+    def __init__(self, images: ImageDataset, environment: ClusterEnvironment | None = None) -> None:
+        super().__init__(
+            cluster_environment=environment, checkpoint_io=AtomicCheckpointIO(), find_unused_parameters=True
+        )
+        self.images, self.counter = images, SampleCounter(images.seed)
 
 
 def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Transform]:
@@ -220,11 +248,13 @@ def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Tr
     return dataloader, transform
 
 
-def _find_progress(trainer: Trainer, batch_size: int) -> tuple[int, int]:
-    """Epoch, and samples of it that are trained on: what the checkpoint says that Lightning has just restored."""
-    batches = trainer.fit_loop.epoch_loop.batch_progress
-    done = 0 if batches.is_last_batch else batches.current.ready
-    return trainer.current_epoch, done * batch_size
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that LightlyTrain wrote; its tensors stay on the disk until they are used.
+
+    LightlyTrain keeps whole modules in it, so it is unpickled: read only checkpoints that you wrote yourself.
+    """
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+    return content
 
 
 def list_methods() -> list[str]:

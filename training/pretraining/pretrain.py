@@ -4,15 +4,10 @@ Every rank runs all of this (Lightning starts the command again for each further
 decides what is done, and whatever writes asks whether it is rank 0.
 """
 
-import contextlib
 import io
 import json
-import os
-import shutil
-import sys
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,59 +19,67 @@ from sharding.errors import DataError, UsageError
 from sharding.files import write_atomically
 from sharding.progress import is_rank_zero, say
 from sharding.shardset import ShardSet
+from training.checkpoint.cadence import Cadence
+from training.checkpoint.counter import read_state
+from training.checkpoint.keeper import CheckpointKeeper
+from training.checkpoint.newest import find_newest
+from training.checkpoint.stop import StopSignals
 from training.config import PretrainConfig
-from training.devices import find_devices
+from training.devices import place
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
+from training.pretraining.surroundings import surroundings
+from training.processes import ending_together
 from training.runfolder import CONFIG_NAME, check_same, claim, save_config
 
-ENCODER_NAME = "encoder.pt"
+ENCODER_NAME, CHECKPOINTS_NAME = "encoder.pt", "checkpoints"
 SETS_NAME = "sets.json"
 # What may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
-_MAY_CHANGE = ("out", "sets", "num_workers", "devices", "accelerator", "resume")
+_MAY_CHANGE = ("out", "sets", "num_workers", "devices", "accelerator", "checkpoint_every", "resume")
 _LIBRARY = "torchvision/"
-_DEFAULTS = {"LIGHTLY_TRAIN_EVENTS_DISABLED": "1", "LIGHTLY_TRAIN_LOG_LEVEL": "WARNING"}
-# Lightning and LightlyTrain call what torch deprecates; a user can do nothing about it.
-_NOT_OURS = (r".*isinstance\(treespec, LeafSpec\)", r".*torch\.nn\.utils\.weight_norm")
 
 
 def run(config: PretrainConfig) -> Outcome:
     """Pretrain, and leave `RUN/encoder.pt`: a torchvision state dict of the whole model.
 
-    LightlyTrain's own folder is `RUN/lightly` (checkpoints, TensorBoard events, `metrics.jsonl`). Its usage reports
-    over the network are off, unless the environment says `LIGHTLY_TRAIN_EVENTS_DISABLED=0`.
+    RUN/checkpoints holds the last two checkpoints. LightlyTrain's own folder is `RUN/lightly` (TensorBoard events,
+    `metrics.jsonl`). Its usage reports over the network are off, unless the environment says
+    `LIGHTLY_TRAIN_EVENTS_DISABLED=0`.
 
     Raises:
         UsageError: The options ask for something impossible, or the run folder holds another run.
-        DataError: A set cannot be read, or training diverged.
+        DataError: A set cannot be read, training diverged, or no checkpoint is whole.
+        Interrupted: A signal asked to stop; the state is saved.
     """
     encoder = Path(config.out) / ENCODER_NAME
     if config.resume and encoder.is_file():
         return Outcome(data={"encoder": str(encoder), "trained": False}, text=f"{encoder} is there: nothing to do")
     sets = [ShardSet(url, config.where) for url in config.sets]
-    weights = parse_weights(config.weights, len(sets))
-    steps = count_steps(config, sets) * config.epochs
+    weights, cadence = parse_weights(config.weights, len(sets)), Cadence.parse(config.checkpoint_every)
+    placement = place(config.accelerator, config.devices)
+    steps = count_steps(config, sets, placement.world) * config.epochs
     folder = claim(config.out, config.resume)
     _check_names(config)
     _begin(config, folder, sets)
-    arguments = make_arguments(config, folder)
-    going_on = ", going on from the last checkpoint" if arguments["resume_interrupted"] else ""
-    say(f"pretrain: {describe(sets, weights)}, {config.epochs} epochs, {steps} steps -> {folder}{going_on}")
+    say(f"pretrain: {describe(sets, weights)}, {config.epochs} epochs, {steps} steps -> {folder}")
+    checkpoint = find_newest(folder / CHECKPOINTS_NAME)
     begin = time.monotonic()
     stream = lightly.stream_arguments(
         sets, weights=weights, seed=config.seed, devices=config.devices, accelerator=config.accelerator
     )
-    with _surroundings(folder / "lightly-cache"):
-        lightly.pretrain(**stream, **arguments)
+    strategy: lightly.StreamStrategy = stream["strategy"]
+    with surroundings(folder, placement), StopSignals() as stop, ending_together(placement, strategy):
+        strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
+        strategy.resume_from = _announced(checkpoint)
+        lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
     if is_rank_zero():
         export = folder / "lightly" / "exported_models" / "exported_last.pt"
         write_atomically(encoder, read_export(export, config.model))
     return _outcome(config, encoder, steps, time.monotonic() - begin)
 
 
-def make_arguments(config: PretrainConfig, folder: Path) -> dict[str, Any]:
+def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> dict[str, Any]:
     """What `lightly_train.pretrain` is told beside the stream, for a run in `folder`, new or interrupted."""
-    interrupted = (folder / "lightly" / "checkpoints" / "last.ckpt").is_file()
     return {
         "out": folder / "lightly",
         "model": config.model,
@@ -86,9 +89,22 @@ def make_arguments(config: PretrainConfig, folder: Path) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "num_workers": config.num_workers,
         "seed": config.seed,
+        # It adds its models to the checkpoints and finds them again; they are written by our keeper.
+        "callbacks": {
+            "model_checkpoint": {"dirpath": str(folder / CHECKPOINTS_NAME), "save_last": False, "save_top_k": 0}
+        },
+        "trainer_args": {"deterministic": config.deterministic},
         "resume_interrupted": interrupted,
         "overwrite": config.resume and not interrupted,  # killed before its first checkpoint
     }
+
+
+def _announced(checkpoint: Path | None) -> Path | None:
+    """The same, after saying where the run goes on."""
+    if checkpoint is not None and is_rank_zero():
+        state = read_state(lightly.read_checkpoint(checkpoint))
+        say(f"resume: {checkpoint}, {checkpoint.stat().st_size / 1e6:,.1f} MB: {state}")
+    return checkpoint
 
 
 def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
@@ -117,15 +133,14 @@ def parse_weights(text: str | None, sets: int) -> list[float] | None:
     return weights
 
 
-def count_steps(config: PretrainConfig, sets: Sequence[ShardSet]) -> int:
+def count_steps(config: PretrainConfig, sets: Sequence[ShardSet], world: int) -> int:
     """Steps of an epoch.
 
     Raises:
-        UsageError: The sets hold less than a batch, or the batch does not divide by the devices, or there are none.
+        UsageError: The sets hold less than a batch, or the batch does not divide by the processes.
     """
-    devices = len(find_devices(config.accelerator, config.devices))
-    if config.batch_size % devices:
-        raise UsageError(f"--batch-size {config.batch_size} is that of all {devices} devices: give a multiple of it")
+    if config.batch_size % world:
+        raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
     return TrainSampler(sum(map(len, sets)), config.batch_size).num_steps
 
 
@@ -175,35 +190,10 @@ def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> No
     found = [{"name": one.manifest.name, "identity": one.manifest.identity, "samples": len(one)} for one in sets]
     if (folder / CONFIG_NAME).is_file():
         check_same(config, _MAY_CHANGE)
-        if json.loads((folder / SETS_NAME).read_text()) != found:
-            raise UsageError(f"--resume: {folder} was begun on other sets, listed in {folder / SETS_NAME}; give those")
-    shutil.rmtree(folder / "lightly-cache", ignore_errors=True)  # locks of a killed run would block this one
+        if (before := json.loads((folder / SETS_NAME).read_text())) != found:
+            raise UsageError(f"--resume: the sets of {folder} were {before}, found {found}; give those")
     write_atomically(folder / SETS_NAME, json.dumps(found, indent=1).encode())
     save_config(folder, config)
-
-
-@contextlib.contextmanager
-def _surroundings(cache: Path) -> Iterator[None]:
-    """What LightlyTrain finds around it while it trains; the one place that touches its environment.
-
-    Its locks and name lists go into the run folder, where nothing else can collide with them (its model weights stay
-    where the user keeps them), its progress and warnings to stderr, all that it has to say to `RUN/lightly/train.log`.
-    """
-    ours = {"LIGHTLY_TRAIN_TMP_DIR": str(cache), "LIGHTLY_TRAIN_DATA_CACHE_DIR": str(cache)}
-    ours |= {name: os.environ.get(name, default) for name, default in _DEFAULTS.items()}
-    before = {name: os.environ.pop(name, None) for name in ours}
-    os.environ.update(ours)
-    try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            for message in _NOT_OURS:
-                warnings.filterwarnings("ignore", message=message, category=FutureWarning)
-            yield
-    finally:
-        for name in ours:
-            del os.environ[name]
-        os.environ.update({name: value for name, value in before.items() if value is not None})
-        if is_rank_zero():
-            shutil.rmtree(cache, ignore_errors=True)
 
 
 def _outcome(config: PretrainConfig, encoder: Path, steps: int, seconds: float) -> Outcome:

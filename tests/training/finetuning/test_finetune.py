@@ -172,7 +172,7 @@ def test_another_set_is_not_resumed(finished, diode_sets, folder):
     swapped = (diode_sets[0], diode_sets[0])
     config = make_config(swapped, other, resume=True)
     record = json.loads((other / "metrics.json").read_text())
-    (other / "metrics.json").write_text(json.dumps(record | {"epochs": 1}))
+    (other / "metrics.json").write_text(json.dumps(record | {"finished": False}))
     with pytest.raises(UsageError, match=r"the val set of .* was .*diode-val.*, found .*diode-train"):
         finetune.run(config)
 

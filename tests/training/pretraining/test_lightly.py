@@ -229,9 +229,26 @@ def test_a_run_stopped_in_its_second_epoch_ends_with_the_same_weights(images, al
     assert equal(resumed, weights)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_lightlys_own_step_checkpoints_are_resumed_where_they_stand(images, alone, tmp_path, workers):
+    # Without the count in them, LightlyTrain would train on the first samples of the epoch again, never on the last.
+    recorded, weights = alone
+    steps, every = len(images) // 8, 2
+    checkpoints = {"model_checkpoint": {"every_n_train_steps": every, "save_last": True}}
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train(images, tmp_path, num_workers=workers, stop_before=steps + 2, callbacks=checkpoints)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=False)["callbacks"]["SampleCounter"]
+    done = saved["epoch"] * steps + saved["samples_consumed"] // 8
+    assert saved["samples_consumed"] not in (0, steps * 8), "the checkpoint must be one in the middle of an epoch"
+    rest, resumed = train(images, tmp_path, num_workers=workers, resume_interrupted=True, callbacks=checkpoints)
+    assert rest.keys == recorded.keys[done:]
+    assert rest.views == recorded.views[done:]
+    assert equal(resumed, weights)
+
+
 def test_stream_arguments_name_every_sample_and_choose_the_strategy(megadepth_set):
     arguments = stream_arguments(megadepth_set, devices=1, accelerator="cpu")
-    assert sorted(arguments) == ["accelerator", "data", "devices", "strategy"]
+    assert sorted(arguments) == ["accelerator", "data", "devices", "num_nodes", "strategy"]
     assert arguments["data"] == [f"{key}.jpg" for key in megadepth_set.index["key"]]
     assert isinstance(arguments["strategy"], StreamSingleDevice)
     assert (arguments["devices"], arguments["accelerator"]) == (1, "cpu")

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_two_processes_take_the_steps_of_one_and_print_one_result(images_alone, 
     assert ended.returncode == 0, ended.stderr[-2000:]
     steps = 2 * (len(ShardSet(images_alone)) // 8)
     assert json.loads(ended.stdout)["steps"] == steps
-    checkpoint = torch.load(tmp_path / "run" / "lightly" / "checkpoints" / "last.ckpt", weights_only=False)
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=False)
     assert checkpoint["global_step"] == steps
     assert "MEMBER: 2/2" in ended.stderr
     assert ended.stderr.count(f"{steps} steps -> ") == 1
@@ -150,7 +151,7 @@ def test_resume_on_an_empty_run_starts_it_and_leftovers_do_not_block_it(images_a
     options = config(images_alone, out, resume=True, epochs=0)
     (out / "lightly").mkdir(parents=True)
     (out / "lightly" / "train.log").write_text("killed before its first checkpoint")
-    (out / "lightly-cache").mkdir()
+    (out / "lightly-cache" / f"{socket.gethostname()}-1").mkdir(parents=True)
     assert run(options).data["trained"]
     assert not (out / "lightly-cache").exists()
 
@@ -168,7 +169,8 @@ def test_resuming_with_other_options_or_sets_is_refused(finished, megadepth_set,
     options = dataclasses.replace(options, out=str(tmp_path / "run"), resume=True)
     with pytest.raises(UsageError, match="begun with --seed 0, not 1"):
         run(dataclasses.replace(options, seed=1))
-    with pytest.raises(UsageError, match="begun on other sets"):
+    both = f"{ShardSet(options.sets[0]).manifest.identity}.*, found .*{diode_sets[0].manifest.identity}"
+    with pytest.raises(UsageError, match=both):
         run(dataclasses.replace(options, sets=(diode_sets[0].url,)))
 
 
@@ -176,7 +178,7 @@ def test_resuming_with_other_options_or_sets_is_refused(finished, megadepth_set,
     ("options", "said"),
     [
         ({"batch_size": 1000}, "a global batch of 1000 out of"),
-        ({"batch_size": 9, "devices": "2"}, "--batch-size 9 is that of all 2 devices"),
+        ({"batch_size": 9, "devices": "2"}, "--batch-size 9 is that of all 2 processes"),
         ({"method": "moco"}, "--method moco: expected one of densecl, dino, distillation.*, simclr$"),
         ({"method": "dinov2"}, "--method dinov2: expected one of"),
         ({"model": "timm/resnet18"}, "--model timm/resnet18: expected a torchvision model, .*torchvision/resnet50"),

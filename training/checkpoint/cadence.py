@@ -1,0 +1,42 @@
+"""How often a run is saved."""
+
+import re
+from dataclasses import dataclass
+
+from sharding.errors import UsageError
+
+_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cadence:
+    """Save after so many optimizer steps, or so many seconds, whichever is set; and at each epoch's end.
+
+    Attributes:
+        steps: Between two checkpoints; None for no limit.
+        seconds: The same.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Cadence":
+        """Read "15min", "2h", "90s", "500steps" or "epoch".
+
+        Raises:
+            UsageError: It is none of these.
+        """
+        if text == "epoch":
+            return cls()
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(steps|s|min|h)", text)
+        if found is None or not float(found[1]) > 0 or (found[2] == "steps" and "." in found[1]):
+            raise UsageError(f"--checkpoint-every {text}: expected a time such as 15min, 500steps, or epoch")
+        number, unit = found.groups()
+        return cls(steps=int(number)) if unit == "steps" else cls(seconds=float(number) * _UNITS[unit])
+
+    def due(self, steps: int, seconds: float) -> bool:
+        """Whether it is time, so many steps and seconds after the last one."""
+        return (self.steps is not None and steps >= self.steps) or (
+            self.seconds is not None and seconds >= self.seconds
+        )

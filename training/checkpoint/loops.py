@@ -1,0 +1,47 @@
+"""Lightning's own counters, derived from a state: the one file that knows how Lightning 2.6 stores them.
+
+Lightning counts the micro-batches of one rank. A run that goes on with other ranks or micro-batches has other counts
+at the same place, so what a checkpoint says of them is replaced by what follows from the state. How Lightning reads
+them back is in its `loops/fit_loop.py` and `loops/training_epoch_loop.py` (`update_restart_stage`, `reset`).
+"""
+
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+from training.checkpoint.state import TrainState
+
+Counts = dict[str, int]
+
+
+def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int) -> None:
+    """Make the loops of a checkpoint stand exactly at `state`.
+
+    Args:
+        loops: `checkpoint["loops"]["fit_loop"]`; changed in place.
+        state: Where the run stands.
+        accumulation: Micro-batches of a step, in the run that goes on.
+    """
+    whole = state.steps_an_epoch * accumulation
+    done = state.samples_consumed // state.batch_size * accumulation
+    began = state.epoch + (done > 0)
+    pending = done == whole  # validation of this epoch has yet to run
+    epochs = {"ready": began, "started": began, "processed": state.epoch, "completed": state.epoch}
+    validation = {"ready": int(pending), "started": int(pending), "processed": 0, "completed": 0}
+    loops["epoch_progress"] = {"total": epochs, "current": dict(epochs)}
+    loops["epoch_loop.batch_progress"] = {
+        "total": _all(state.epoch * whole + done),
+        "current": _all(done),
+        "is_last_batch": pending,
+    }
+    loops["epoch_loop.val_loop.batch_progress"] = {"total": validation, "current": _all(0), "is_last_batch": False}
+    loops["epoch_loop.state_dict"] = {"_batches_that_stepped": state.steps}
+
+
+def _all(count: int) -> Counts:
+    return dict.fromkeys(("ready", "started", "processed", "completed"), count)
+
+
+def begin_epoch_afresh(trainer: Trainer) -> None:
+    """Tell Lightning that the epoch to come is not half done; it takes 0 batches for a finished epoch otherwise."""
+    trainer.fit_loop.epoch_loop.restarting = False

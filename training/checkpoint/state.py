@@ -1,0 +1,89 @@
+"""Where a run stands, as numbers: nothing here depends on ranks, workers, or how a batch was cut."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sharding.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """Which samples a run has trained on: with the order being arithmetic, all that resuming needs to know.
+
+    Counted at optimizer steps, so it is a multiple of the global batch: whatever was fetched, or accumulated without
+    a step, is not in the weights and does not count. An epoch whose steps are all done but whose end (validation,
+    records) is not stands at (epoch, samples_an_epoch); when it has ended the state is (epoch + 1, 0).
+
+    Attributes:
+        seed: Of the order, and of all that is random.
+        batch_size: Global: samples of an optimizer step.
+        num_samples: Of the set, or subset.
+        epoch: The epoch that is under way, from 0.
+        samples_consumed: Trained on in that epoch, over all ranks.
+    """
+
+    seed: int
+    batch_size: int
+    num_samples: int
+    epoch: int = 0
+    samples_consumed: int = 0
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Optimizer steps of an epoch; the tail of less than a global batch is dropped."""
+        return self.num_samples // self.batch_size
+
+    @property
+    def samples_an_epoch(self) -> int:
+        """Samples that an epoch trains on."""
+        return self.steps_an_epoch * self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps since the beginning of the run."""
+        return self.epoch * self.steps_an_epoch + self.samples_consumed // self.batch_size
+
+    def after_step(self) -> "TrainState":
+        """The state one optimizer step later."""
+        return replace(self, samples_consumed=self.samples_consumed + self.batch_size)
+
+    def after_epoch(self) -> "TrainState":
+        """The state at the beginning of the next epoch."""
+        return replace(self, epoch=self.epoch + 1, samples_consumed=0)
+
+    def check_same_run(self, other: "TrainState") -> None:
+        """Check that `other` counts the same samples in the same order as this one, which a checkpoint holds.
+
+        Raises:
+            UsageError: It does not; names both values.
+        """
+        for name, text in (("num_samples", "samples"), ("seed", "seed"), ("batch_size", "global batch size")):
+            if (before := getattr(self, name)) != (now := getattr(other, name)):
+                raise UsageError(
+                    f"the checkpoint was made with {text} {before}, this run has {now}: repeat the options that the "
+                    "run was begun with, or begin another run"
+                )
+
+    def to_dict(self) -> dict[str, int]:
+        """Plain numbers, for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "TrainState":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            DataError: The content is something else.
+        """
+        try:
+            return cls(**content)
+        except TypeError as error:
+            raise DataError(f"expected the state of a training run, found {dict(content)}: {error}") from error
+
+    def __str__(self) -> str:
+        """For people: epochs count from 1."""
+        if self.samples_consumed == 0 and self.epoch > 0:
+            return f"end of epoch {self.epoch}, step {self.steps:,}"
+        done = f"{self.samples_consumed:,} of {self.samples_an_epoch:,} samples"
+        return f"epoch {self.epoch + 1}, {done}, step {self.steps:,}"

@@ -1,0 +1,22 @@
+"""Writing a checkpoint so that its name always stands for a whole file."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+
+from sharding.files import open_atomically
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to the disk, renames.
+
+    Lightning's own writes to the system's temporary folder, which may be small, and moves from there, which copies if
+    that is another disk: a kill leaves half a file under the final name.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write; called on rank 0 alone."""
+        with open_atomically(Path(path)) as file:
+            torch.save(checkpoint, file)
