@@ -72,17 +72,21 @@ def explain(error: BaseException, world: World, lost: Sequence[str] = ()) -> Bas
     Returns:
         The error to raise in its place; itself if it is none of ours, for then its traceback must be seen.
     """
+    if not isinstance(error, Exception):
+        return error
     who = f"rank {world.rank} of {world.size}: " if world.size > 1 else ""
-    for one in _chain(error):
-        if isinstance(one, Interrupted) or not isinstance(one, Exception):
+    chain = list(_chain(error))
+    for one in chain:  # ours first: to lose a rank may be what came of it
+        if isinstance(one, Interrupted):
             return one
         if isinstance(one, DataError | UsageError):
             return type(one)(who + plain_message(one))
+    for one in chain:
         if _WORKER_DIED in str(one):
             return DataError(who + plain_message(one))
         if world.size > 1 and _is_lost(one):
             reason = ", ".join(lost) or str(one).strip().splitlines()[0]
-            return DataError(f"{who}{_say_lost(reason)}")
+            return DataError(who + _say_lost(reason))
     return error
 
 
@@ -93,7 +97,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _is_lost(error: Exception) -> bool:
+def _is_lost(error: BaseException) -> bool:
     """Whether a collective failed because of another rank; gloo has no error type of its own."""
     if isinstance(error, distributed.DistError):
         return True

@@ -7,6 +7,7 @@ from pytorch_lightning import Trainer
 
 from sharding.errors import UsageError
 from training.devices import Placement, find_devices, place
+from training.pretraining.lightly import stream_arguments
 
 CPU = torch.device("cpu")
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "run", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2"}
@@ -121,3 +122,13 @@ def test_lightning_does_not_requeue_a_slurm_job(setenv):
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue
     assert trainer.world_size == 6
+
+
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_a_slurm_job_of_one_task_pretrains_like_any_machine(setenv, megadepth_set, devices):
+    setenv({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "depth"})
+    arguments = stream_arguments(megadepth_set, accelerator="cpu", devices=devices)
+    del arguments["data"]
+    trainer = Trainer(**arguments, logger=False)
+    assert isinstance(trainer._accelerator_connector.cluster_environment, LightningEnvironment)
+    assert trainer.world_size == int(devices)

@@ -134,8 +134,8 @@ def test_the_first_error_that_is_ours_is_told():
     def fail_at_the_end():
         try:
             raise DataError(DAMAGE)
-        except DataError:
-            raise RuntimeError("teardown failed") from None
+        finally:
+            raise RuntimeError("Connection closed by peer")  # in teardown, say
 
     with pytest.raises(RuntimeError) as caught:
         fail_at_the_end()

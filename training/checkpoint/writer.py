@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
+from sharding.errors import DataError
 from sharding.files import open_atomically
 
 
@@ -17,6 +18,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write; called on rank 0 alone."""
-        with open_atomically(Path(path)) as file:
-            torch.save(checkpoint, file)
+        """Write; called on rank 0 alone.
+
+        Raises:
+            DataError: It cannot be written, for the disk is full, say; what was there before is untouched.
+        """
+        try:
+            with open_atomically(Path(path)) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch's writer makes the latter of the former
+            told = error if isinstance(error, OSError) else error.__context__ or error
+            raise DataError(
+                f"{path}: the checkpoint could not be written: {told}; the one before it is whole: make room, then run "
+                "the same command with --resume"
+            ) from error
