@@ -49,7 +49,7 @@ GRADIENT_CLIP = 1.0
 _NOT_OURS = (
     ".*does not have many workers.*",  # the user chose how many
     ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 with a newer torch
-    ".*recommended to use .self.log.'val_.*sync_dist=True.*",  # they are reduced already, exactly
+    ".*recommended to use .self.log.'(val|train)_.*sync_dist=True.*",  # they are reduced already, exactly
 )
 
 

@@ -41,9 +41,9 @@ class Reference:
     def copy(self, name):
         shutil.copy(self.folder / "last.ckpt", self.folder / f"{name}.ckpt")
 
-    def resume(self, place, cut, folder):
+    def resume(self, place, cut, folder, **options):
         net = self.tiny.Net()
-        trainer = self.tiny.fit(net, folder, cut, checkpoint=self.folder / f"{place}.ckpt")
+        trainer = self.tiny.fit(net, folder, cut, checkpoint=self.folder / f"{place}.ckpt", **options)
         return self.tiny.report(net, trainer)
 
     def rest(self, place):
@@ -74,8 +74,8 @@ def reference(tiny, tmp_path_factory):
     return get
 
 
-def check(reference, place, folder):
-    found, expected = reference.resume(place, reference.cut, folder), reference.rest(place)
+def check(reference, place, folder, **options):
+    found, expected = reference.resume(place, reference.cut, folder, **options), reference.rest(place)
     for name, value in expected.items():
         assert name == "rows" or found[name] == value, name
     assert [row for _, row in found["rows"]] == [row for _, row in expected["rows"]]
@@ -117,6 +117,12 @@ def test_a_run_goes_on_from_every_place(reference, tmp_path, place):
 )
 def test_a_run_goes_on_however_it_is_cut(reference, tmp_path, accumulation, workers, place):
     check(reference(accumulation, workers), place, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["epoch-1", "epoch-2", "step-4", "step-6"])
+def test_a_run_goes_on_whose_length_is_given_in_steps(reference, tmp_path, place):
+    """Lightning then takes an epoch that has ended for one that it is in the middle of."""
+    check(reference(2, 0), place, tmp_path, max_epochs=-1, max_steps=EPOCHS * STEPS)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import re
 import signal
 import tempfile
 import time
@@ -7,6 +8,7 @@ import time
 import pytest
 import torch
 
+from sharding.errors import DataError
 from training.checkpoint.newest import find_damage
 from training.checkpoint.writer import AtomicCheckpointIO
 
@@ -54,6 +56,13 @@ def test_a_failed_write_leaves_the_old_one_and_nothing_else(tmp_path):
         AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(1000), "number": lambda: 2}, path)
     assert AtomicCheckpointIO().load_checkpoint(path) == {"number": 1}
     assert [found.name for found in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_what_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    with pytest.raises(DataError, match=f"^{re.escape(str(path))}: the checkpoint could not be written: "):
+        AtomicCheckpointIO().save_checkpoint({"number": 1}, path)
 
 
 def wait_for_size(half, size, process):
