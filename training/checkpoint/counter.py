@@ -77,7 +77,8 @@ class SampleCounter(Callback):
         """
         self._restored = read_state(checkpoint)
         warnings.filterwarnings("ignore", message=_NOT_RESUMABLE)
-        place_loops(checkpoint["loops"]["fit_loop"], self._restored, trainer.accumulate_grad_batches)
+        loops: dict[str, Any] = checkpoint["loops"]["fit_loop"]
+        place_loops(loops, self._restored, trainer.accumulate_grad_batches, trainer.enable_validation)
         self._begin()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,7 +12,7 @@ from sharding.errors import Interrupted
 from sharding.progress import say
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import SampleCounter, stepped
-from training.checkpoint.newest import LAST_NAME, keep_as_previous
+from training.checkpoint.newest import LAST_NAME, keep_as_previous, remove_leftovers
 from training.checkpoint.stop import StopSignals
 
 _SAVE = 1.0  # a signal's number is larger
@@ -41,8 +41,10 @@ class CheckpointKeeper(Checkpoint):
         self._stop.defer()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same, and start the clock."""
+        """The same, make room, and start the clock."""
         self._stop.defer()
+        if trainer.is_global_zero:
+            remove_leftovers(self._folder)
         self._saved_at_s, self._saved_step = time.monotonic(), self._counter.state.steps
 
     def on_train_batch_end(

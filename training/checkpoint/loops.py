@@ -14,28 +14,30 @@ from training.checkpoint.state import TrainState
 Counts = dict[str, int]
 
 
-def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int) -> None:
+def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int, validates: bool) -> None:
     """Make the loops of a checkpoint stand exactly at `state`.
 
     Args:
         loops: `checkpoint["loops"]["fit_loop"]`; changed in place.
         state: Where the run stands.
         accumulation: Micro-batches of a step, in the run that goes on.
+        validates: Whether it validates after each epoch.
     """
     whole = state.steps_an_epoch * accumulation
     done = state.samples_consumed // state.batch_size * accumulation
     began = state.epoch + (done > 0)
-    pending = done == whole  # validation of this epoch has yet to run
+    pending = done == whole and validates  # the validation of this epoch has yet to run
     epochs = {"ready": began, "started": began, "processed": state.epoch, "completed": state.epoch}
     validation = {"ready": int(pending), "started": int(pending), "processed": 0, "completed": 0}
     loops["epoch_progress"] = {"total": epochs, "current": dict(epochs)}
     loops["epoch_loop.batch_progress"] = {
         "total": _all(state.epoch * whole + done),
         "current": _all(done),
-        "is_last_batch": pending,
+        "is_last_batch": done == whole,
     }
     loops["epoch_loop.val_loop.batch_progress"] = {"total": validation, "current": _all(0), "is_last_batch": False}
-    loops["epoch_loop.state_dict"] = {"_batches_that_stepped": state.steps}
+    # The number that Lightning logs by; it counts the last batch once more when it turns to the pending validation.
+    loops["epoch_loop.state_dict"] = {"_batches_that_stepped": state.steps - pending}
 
 
 def _all(count: int) -> Counts:
@@ -43,5 +45,8 @@ def _all(count: int) -> Counts:
 
 
 def begin_epoch_afresh(trainer: Trainer) -> None:
-    """Tell Lightning that the epoch to come is not half done; it takes 0 batches for a finished epoch otherwise."""
+    """Tell Lightning that the epoch to come is not half done.
+
+    It takes 0 batches for a finished epoch otherwise, if the length of training is given in steps.
+    """
     trainer.fit_loop.epoch_loop.restarting = False

@@ -2,7 +2,6 @@
 
 import os
 import zipfile
-import zlib
 from pathlib import Path
 
 from sharding.errors import DataError
@@ -61,9 +60,15 @@ def find_damage(path: Path) -> str | None:
             bad = archive.testzip()
     except FileNotFoundError:
         return ""
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
-        return str(error)
+    except Exception as error:  # what zipfile raises of damaged records is anything, and may have no text
+        return str(error) or repr(error)
     return None if bad is None else f"checksum of {bad} does not match"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill left half written; for the one process that writes here."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def keep_as_previous(folder: Path) -> None:

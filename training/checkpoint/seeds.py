@@ -23,4 +23,13 @@ def seed_generators(seed: int, epoch: int, position: int) -> None:
     words = np.random.SeedSequence(seed, spawn_key=(epoch, position, _STREAM)).generate_state(3, np.uint64).tolist()
     random.seed(words[0])
     np.random.seed(words[1] >> 32)  # takes 32 bits
-    torch.manual_seed(words[2] >> 1)  # takes 63 bits
+    _seed_torch(words[2] >> 1)  # takes 63 bits
+
+
+def _seed_torch(word: int) -> None:
+    """Like `torch.manual_seed`, which without a GPU takes milliseconds to remember the seed for one."""
+    torch.default_generator.manual_seed(word)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(word)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(word)

@@ -50,7 +50,7 @@ class StopSignals:
                 signal.signal(name, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        again, self.received = self.received is not None, number
+        again, self.received = self.received is not None, self.received or number
         if not self._deferring or (again and number == signal.SIGINT):
             raise Interrupted(number, "stopped; run the same command with --resume")
         if not again:

@@ -67,7 +67,7 @@ def test_the_sampler_is_told_the_place_whenever_it_comes(late):
         counter.attach(sampler)
     state = TrainState(seed=7, batch_size=4, num_samples=13, epoch=2, samples_consumed=8)
     checkpoint = {"callbacks": {"SampleCounter": state.to_dict()}, "loops": {"fit_loop": {}}}
-    counter.on_load_checkpoint(SimpleNamespace(accumulate_grad_batches=1), None, checkpoint)
+    counter.on_load_checkpoint(SimpleNamespace(accumulate_grad_batches=1, enable_validation=True), None, checkpoint)
     if late:
         counter.attach(sampler)
     assert counter.state == state

@@ -121,7 +121,6 @@ def test_a_scheduler_may_signal_again_and_again(start):
     assert process.stderr.read() == "prog test: saved\n"
 
 
-@pytest.mark.xfail(strict=True, reason="the last one counts")
 def test_the_first_signal_counts(start):
     """A scheduler's warning (SIGUSR1) is what the exit status says, though SIGTERM follows."""
     process = start("train", "training")
