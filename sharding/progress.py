@@ -10,12 +10,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-
 
 def is_rank_zero() -> bool:
-    """Whether this process may speak: launchers name the rank in the environment before anything else exists."""
-    return all(os.environ.get(name, "0") == "0" for name in _RANK_VARIABLES)
+    """Whether this process may speak: launchers name the rank in the environment before anything else exists.
+
+    `torchrun` sets RANK, which counts even below `srun`. SLURM sets SLURM_PROCID, also in a shell in which Lightning
+    then numbers its processes by LOCAL_RANK.
+    """
+    names = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def say(text: str) -> None:

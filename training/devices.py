@@ -46,6 +46,11 @@ class Placement:
         return self.make_environment().global_rank() if self.external else int(os.environ.get("LOCAL_RANK", 0))
 
     @property
+    def local_rank(self) -> int:
+        """Which of the processes of its node this is."""
+        return self.make_environment().local_rank() if self.external else self.rank
+
+    @property
     def kind(self) -> str:
         """Type of the devices: "cuda", "mps" or "cpu"."""
         return self.devices[0].type
@@ -87,7 +92,13 @@ def place(accelerator: str = "auto", devices: Devices = "auto") -> Placement:
     if started is None:
         return Placement(tuple(find_devices(accelerator, devices)))
     launcher, here, num_nodes = started
-    found = find_devices(accelerator, here if devices == "auto" else devices)
+    try:
+        found = find_devices(accelerator, here if devices == "auto" else devices)
+    except UsageError as error:
+        raise UsageError(
+            f"{launcher} started {here} processes on this node, and each must see all {here} devices: {error}; "
+            "under SLURM give --gpus-per-node, not --gpus-per-task"
+        ) from error
     if len(found) != here:
         raise UsageError(
             f"--devices {devices} means {len(found)} on this node, but {launcher} started {here} processes on it; "

@@ -29,7 +29,7 @@ GRACE_S, STOP_GRACE_S, PERIOD_S = 10.0, 60.0, 0.5
 
 _STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)}  # as `Interrupted` ends
 _RANK_ZERO = "DEPTHSTREAM_RANK_ZERO"  # its process id, for the ranks that Lightning starts
-_LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL")
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 _WORKER_DIED = "DataLoader worker (pid"
 
 
@@ -84,7 +84,9 @@ def explain(error: BaseException, world: World, lost: Sequence[str] = ()) -> Bas
     for one in chain:
         if _WORKER_DIED in str(one):
             return DataError(who + plain_message(one))
-        if world.size > 1 and _is_lost(one):
+        if world.size > 1 and isinstance(one, distributed.DistNetworkError | distributed.DistStoreError):
+            return DataError(who + _say_apart(str(one)))
+        if world.size > 1 and isinstance(one, RuntimeError) and (lost or any(word in str(one) for word in _LOST)):
             reason = ", ".join(lost) or str(one).strip().splitlines()[0]
             return DataError(who + _say_lost(reason))
     return error
@@ -97,11 +99,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _is_lost(error: BaseException) -> bool:
-    """Whether a collective failed because of another rank; gloo has no error type of its own."""
-    if isinstance(error, distributed.DistError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST)
+def _say_apart(reason: str) -> str:
+    """Words for ranks that do not find each other, or do no more."""
+    where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
+    return f"the ranks do not reach each other at {where} (MASTER_ADDR:MASTER_PORT): {reason}; see docs/multi-gpu.md"
 
 
 def _say_lost(reason: str) -> str:
@@ -189,8 +190,8 @@ def _watch_rank_zero(pid: int, world: World, over: threading.Event) -> None:
     while os.getppid() == pid:
         if over.wait(PERIOD_S):
             return
-    time.sleep(GRACE_S)
-    _die(f"rank {world.rank} of {world.size}: {_say_lost(f'rank 0, process {pid}')}")
+    if not over.wait(GRACE_S):
+        _die(f"rank {world.rank} of {world.size}: {_say_lost(f'rank 0, process {pid}')}")
 
 
 def _disarm_observer() -> None:

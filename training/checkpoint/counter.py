@@ -81,21 +81,24 @@ class SampleCounter(Callback):
         place_loops(loops, self._restored, trainer.accumulate_grad_batches, trainer.enable_validation)
         self._begin()
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that all ranks stand at the same place.
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that all ranks stand at the same place, before they do anything together.
 
         Raises:
-            DataError: They do not: they read different checkpoints.
+            DataError: They do not: they read different checkpoints, or some found none.
         """
-        if self._restored is not None and self.state.samples_consumed == 0:
-            begin_epoch_afresh(trainer)
-        here = float(self.state.steps)
-        least, most = (_reduce(trainer, here, how) for how in ("min", "max"))
+        place = (0, 0) if self._restored is None else (self._restored.epoch, self._restored.samples_consumed)
+        least, most = (tuple(_reduce(trainer, place, how)) for how in ("min", "max"))
         if least != most:
             raise DataError(
-                f"the ranks read different checkpoints, of steps {least:.0f} to {most:.0f}: the run folder must be one "
-                "that all nodes share"
+                f"the ranks read different checkpoints: from epoch {least[0]}, sample {least[1]} to epoch {most[0]}, "
+                f"sample {most[1]} (0, 0 is none); the run folder must be one that all nodes share"
             )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the epoch where the checkpoint says."""
+        if self._restored is not None and self.state.samples_consumed == 0:
+            begin_epoch_afresh(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed the generators for this micro-batch."""
@@ -136,6 +139,7 @@ def read_state(checkpoint: dict[str, Any]) -> TrainState:
     return TrainState.from_dict(content)
 
 
-def _reduce(trainer: Trainer, value: float, how: str) -> float:
-    tensor = torch.tensor(value, device=trainer.strategy.root_device)
-    return float(trainer.strategy.reduce(tensor, reduce_op=how))
+def _reduce(trainer: Trainer, values: tuple[int, ...], how: str) -> list[int]:
+    tensor = torch.tensor(values, device=trainer.strategy.root_device)
+    reduced: torch.Tensor = trainer.strategy.reduce(tensor, reduce_op=how)
+    return [int(value) for value in reduced]

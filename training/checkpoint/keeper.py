@@ -9,11 +9,12 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from sharding.errors import Interrupted
-from sharding.progress import say
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import SampleCounter, stepped
+from training.checkpoint.loops import leave_signals_alone
 from training.checkpoint.newest import LAST_NAME, keep_as_previous, remove_leftovers
 from training.checkpoint.stop import StopSignals
+from training.checkpoint.writer import save_and_say
 
 _SAVE = 1.0  # a signal's number is larger
 
@@ -36,8 +37,12 @@ class CheckpointKeeper(Checkpoint):
         self._folder, self._cadence, self._counter, self._stop = folder, cadence, counter, stop
         self._saved_at_s, self._saved_step = 0.0, 0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep Lightning's hands off the signals."""
+        leave_signals_alone(trainer)
+
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back from Lightning, which has just taken them."""
+        """From now on, wait for the end of a step."""
         self._stop.defer()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,14 +85,10 @@ class CheckpointKeeper(Checkpoint):
 
     def save(self, trainer: Trainer) -> None:
         """Write `last.ckpt` and say what it cost; all ranks must call it."""
-        begin, last = time.monotonic(), self._folder / LAST_NAME
         if trainer.is_global_zero:
             keep_as_previous(self._folder)
-        trainer.save_checkpoint(last)
+        save_and_say(trainer, self._folder / LAST_NAME, str(self._counter.state))
         self._saved_at_s, self._saved_step = time.monotonic(), self._counter.state.steps
-        if trainer.is_global_zero:
-            size = last.stat().st_size / 1e6
-            say(f"saved {last}: {self._counter.state}; {size:,.1f} MB in {self._saved_at_s - begin:.1f} s")
 
     def _agree(self, trainer: Trainer) -> float:
         """The largest wish of all ranks: 0 for none, `_SAVE`, or the number of a signal."""

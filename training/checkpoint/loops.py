@@ -1,4 +1,4 @@
-"""Lightning's own counters, derived from a state: the one file that knows how Lightning 2.6 stores them.
+"""What of Lightning 2.6 must be set right from within: its counters, derived from a state, and its signal handlers.
 
 Lightning counts the micro-batches of one rank. A run that goes on with other ranks or micro-batches has other counts
 at the same place, so what a checkpoint says of them is replaced by what follows from the state. How Lightning reads
@@ -50,3 +50,8 @@ def begin_epoch_afresh(trainer: Trainer) -> None:
     It takes 0 batches for a finished epoch otherwise, if the length of training is given in steps.
     """
     trainer.fit_loop.epoch_loop.restarting = False
+
+
+def leave_signals_alone(trainer: Trainer) -> None:
+    """Keep Lightning from handling SIGTERM: it starts a collective in the handler, which other ranks do not join."""
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

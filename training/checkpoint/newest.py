@@ -6,7 +6,9 @@ from pathlib import Path
 
 from sharding.errors import DataError
 from sharding.progress import is_rank_zero, say
+from training.checkpoint.state import TrainState
 
+FOLDER_NAME = "checkpoints"  # below the run folder
 LAST_NAME, PREVIOUS_NAME = "last.ckpt", "last-1.ckpt"
 DAMAGED_NAME = "damaged.ckpt"
 
@@ -63,6 +65,11 @@ def find_damage(path: Path) -> str | None:
     except Exception as error:  # what zipfile raises of damaged records is anything, and may have no text
         return str(error) or repr(error)
     return None if bad is None else f"checksum of {bad} does not match"
+
+
+def say_resumed(checkpoint: Path, state: TrainState) -> None:
+    """Say where a run goes on."""
+    say(f"resume: {checkpoint}, {checkpoint.stat().st_size / 1e6:,.1f} MB: {state}")
 
 
 def remove_leftovers(folder: Path) -> None:

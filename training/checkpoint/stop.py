@@ -1,13 +1,15 @@
 """Being asked to stop: by a scheduler (SIGTERM, SIGUSR1) or a person (Ctrl-C)."""
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
 from sharding.errors import Interrupted
-from sharding.progress import say
+from sharding.progress import is_rank_zero
 
+_STDERR = 2
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -43,18 +45,21 @@ class StopSignals:
         self._before = {}
 
     def defer(self) -> None:
-        """From now on wait for the end of a step; takes the signals again, which Lightning took meanwhile."""
+        """From now on wait for the end of a step."""
         self._deferring = True
-        if self._before:
-            for name in SIGNALS:
-                signal.signal(name, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         again, self.received = self.received is not None, self.received or number
         if not self._deferring or (again and number == signal.SIGINT):
             raise Interrupted(number, "stopped; run the same command with --resume")
         if not again:
-            say(f"{signal.Signals(number).name}: saving after this step (Ctrl-C again to stop without)")
+            _tell(f"{signal.Signals(number).name}: saving after this step (Ctrl-C again to stop without)")
+
+
+def _tell(text: str) -> None:
+    """Say it, past Python's buffers: the signal may have come in the middle of a write."""
+    if is_rank_zero():
+        os.write(_STDERR, f"{text}\n".encode())
 
 
 def _in_main_thread() -> bool:

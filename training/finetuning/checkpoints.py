@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Literal
 
 from sharding.errors import DataError
+from training.checkpoint.newest import FOLDER_NAME
 
 Which = Literal["best", "last"]
 
 
 def checkpoint_path(run: str | Path, which: Which) -> Path:
     """RUN/checkpoints/WHICH.ckpt, whether it is there or not."""
-    return Path(run) / "checkpoints" / f"{which}.ckpt"
+    return Path(run) / FOLDER_NAME / f"{which}.ckpt"
 
 
 def find_checkpoint(source: str | Path, which: Which = "best") -> Path:

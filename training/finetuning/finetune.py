@@ -29,6 +29,7 @@ from training.checkpoint.writer import AtomicCheckpointIO
 from training.config import FinetuneConfig
 from training.devices import Placement, place
 from training.finetuning.batches import Split, device_memory, fitting_samples, split_batch
+from training.finetuning.best import BestWeights
 from training.finetuning.checkpoints import checkpoint_path
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.depth_unet import DepthUnet, Hyperparameters
@@ -146,12 +147,14 @@ def make_callbacks(config: FinetuneConfig, data: DepthData, split: Split, stop: 
     """What watches a run, in the order in which it must: the count first, the checkpoint last."""
     out, counter = Path(config.out), SampleCounter(config.seed)
     counter.attach(data.sampler)
+    record = RunRecord(out, config.batch_size, describe_run(config, data, split))
     return [
         counter,
         TrainProgress(),
         DepthPanels(data.val),
-        RunRecord(out, config.batch_size, describe_run(config, data, split)),
+        record,
         CheckpointKeeper(checkpoint_path(out, "last").parent, Cadence.parse(config.checkpoint_every), counter, stop),
+        BestWeights(out, record, counter),
     ]
 
 
@@ -181,7 +184,9 @@ def make_trainer(
         num_sanity_val_steps=1,
         log_every_n_steps=max(1, min(50, data.sampler.num_steps // 10)),
         # What was logged after the checkpoint is logged again: TensorBoard must forget it.
-        logger=TensorBoardLogger(config.out, "tensorboard", "", default_hp_metric=False, purge_step=done_steps or None),
+        logger=TensorBoardLogger(
+            config.out, "tensorboard", "", default_hp_metric=False, purge_step=done_steps if config.resume else None
+        ),
         callbacks=callbacks,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -15,7 +15,6 @@ from pytorch_lightning.callbacks import Checkpoint
 from sharding.errors import DataError
 from sharding.files import write_atomically
 from sharding.progress import say, track
-from training.finetuning.checkpoints import checkpoint_path
 
 MONITOR = "abs_rel"
 """The validation metric by which an epoch is the best: lower is better."""
@@ -29,10 +28,10 @@ Row = dict[str, float]
 
 
 class RunRecord(Checkpoint):
-    """Writes curves, metrics and the best weights after each epoch.
+    """Writes curves and metrics after each epoch.
 
     RUN/curves.csv has a row an epoch, RUN/metrics.json the last and the best one; the rows are in the checkpoints that
-    a run goes on from, too. RUN/checkpoints/best.ckpt holds the weights of the best epoch.
+    a run goes on from, too.
 
     It must come before the `CheckpointKeeper`: what it writes may be ahead of the last checkpoint when a run is killed
     (it is then written again), but never behind.
@@ -72,9 +71,6 @@ class RunRecord(Checkpoint):
         """Write everything down; validation has been run by now."""
         row = self._collect(trainer)
         self.rows.append(row)
-        # Saving is a collective operation: all ranks do what rank 0 decides.
-        if trainer.strategy.broadcast(best_row(self.rows) is row):
-            trainer.save_checkpoint(checkpoint_path(self._out, "best"), weights_only=True)
         self._write(trainer)
         say(describe(row, trainer.max_epochs or 0))
 

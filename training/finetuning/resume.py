@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from sharding.errors import DataError, UsageError
-from sharding.progress import say
 from training.checkpoint.counter import read_state
-from training.checkpoint.newest import find_newest
+from training.checkpoint.newest import find_newest, say_resumed
 from training.finetuning.checkpoints import checkpoint_path
 from training.finetuning.depth_data import DepthData, describe_set
 from training.finetuning.record import METRICS_NAME, RunRecord
@@ -44,7 +43,7 @@ def go_on(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
         if (before := about[name]) != (found := describe_set(samples)):
             raise UsageError(f"--resume: the {name} set of {out} was {before}, found {found}; give that one")
     state = read_state(content)
-    say(f"resume: {checkpoint}, {checkpoint.stat().st_size / 1e6:,.1f} MB: {state}")
+    say_resumed(checkpoint, state)
     return checkpoint, state.steps
 
 

@@ -38,7 +38,7 @@ def start_worker(worker_id: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     trainer = multiprocessing.parent_process()
-    if trainer is not None:
+    if trainer is not None and hasattr(signal, "sigtimedwait"):  # macOS has none: SIGTERM ends a worker there
         # Blocked here, it is the watching thread that takes it, and learns who sent it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_watch, args=(trainer, os.getppid()), daemon=True).start()

@@ -248,7 +248,7 @@ def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Tr
     return dataloader, transform
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def unpickle_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint that LightlyTrain wrote; its tensors stay on the disk until they are used.
 
     LightlyTrain keeps whole modules in it, so it is unpickled: read only checkpoints that you wrote yourself.

@@ -22,7 +22,7 @@ from sharding.shardset import ShardSet
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import read_state
 from training.checkpoint.keeper import CheckpointKeeper
-from training.checkpoint.newest import find_newest
+from training.checkpoint.newest import FOLDER_NAME, find_newest, say_resumed
 from training.checkpoint.stop import StopSignals
 from training.config import PretrainConfig
 from training.devices import place
@@ -32,7 +32,7 @@ from training.pretraining.surroundings import surroundings
 from training.processes import ending_together
 from training.runfolder import CONFIG_NAME, check_same, claim, save_config
 
-ENCODER_NAME, CHECKPOINTS_NAME = "encoder.pt", "checkpoints"
+ENCODER_NAME = "encoder.pt"
 SETS_NAME = "sets.json"
 # What may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
 _MAY_CHANGE = ("out", "sets", "num_workers", "devices", "accelerator", "checkpoint_every", "resume")
@@ -62,14 +62,14 @@ def run(config: PretrainConfig) -> Outcome:
     _check_names(config)
     _begin(config, folder, sets)
     say(f"pretrain: {describe(sets, weights)}, {config.epochs} epochs, {steps} steps -> {folder}")
-    checkpoint = find_newest(folder / CHECKPOINTS_NAME)
+    checkpoint = find_newest(folder / FOLDER_NAME)
     begin = time.monotonic()
     stream = lightly.stream_arguments(
         sets, weights=weights, seed=config.seed, devices=config.devices, accelerator=config.accelerator
     )
     strategy: lightly.StreamStrategy = stream["strategy"]
     with surroundings(folder, placement), StopSignals() as stop, ending_together(placement, strategy):
-        strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
+        strategy.keeper = CheckpointKeeper(folder / FOLDER_NAME, cadence, strategy.counter, stop)
         strategy.resume_from = _announced(checkpoint)
         lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
     if is_rank_zero():
@@ -90,9 +90,7 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
         "num_workers": config.num_workers,
         "seed": config.seed,
         # It adds its models to the checkpoints and finds them again; they are written by our keeper.
-        "callbacks": {
-            "model_checkpoint": {"dirpath": str(folder / CHECKPOINTS_NAME), "save_last": False, "save_top_k": 0}
-        },
+        "callbacks": {"model_checkpoint": {"dirpath": str(folder / FOLDER_NAME), "save_last": False, "save_top_k": 0}},
         "trainer_args": {"deterministic": config.deterministic},
         "resume_interrupted": interrupted,
         "overwrite": config.resume and not interrupted,  # killed before its first checkpoint
@@ -102,8 +100,7 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
 def _announced(checkpoint: Path | None) -> Path | None:
     """The same, after saying where the run goes on."""
     if checkpoint is not None and is_rank_zero():
-        state = read_state(lightly.read_checkpoint(checkpoint))
-        say(f"resume: {checkpoint}, {checkpoint.stat().st_size / 1e6:,.1f} MB: {state}")
+        say_resumed(checkpoint, read_state(lightly.unpickle_checkpoint(checkpoint)))
     return checkpoint
 
 

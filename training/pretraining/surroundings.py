@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import sys
@@ -13,6 +14,10 @@ from training.devices import Placement
 
 _DEFAULTS = {"LIGHTLY_TRAIN_EVENTS_DISABLED": "1", "LIGHTLY_TRAIN_LOG_LEVEL": "WARNING"}
 _CACHE_NAME = "lightly-cache"
+_LAUNCH_VARIABLES = (
+    *("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
+    "MASTER_PORT",
+)
 # Lightning and LightlyTrain call what torch deprecates, and a run folder may be moved: a user can do nothing about it.
 _NOT_OURS = (
     r".*isinstance\(treespec, LeafSpec\)",
@@ -45,7 +50,7 @@ def surroundings(folder: Path, placement: Placement) -> Iterator[None]:
         for name in ours:
             del os.environ[name]
         os.environ.update({name: value for name, value in before.items() if value is not None})
-        if placement.rank == 0:
+        if placement.local_rank == 0:
             shutil.rmtree(cache, ignore_errors=True)
             with contextlib.suppress(OSError):  # another node may not be through
                 cache.parent.rmdir()
@@ -55,13 +60,20 @@ def _claim_cache(folder: Path, placement: Placement) -> Path:
     """A folder that the ranks of this launch on this node share, and none of another launch.
 
     What a killed run leaves there would block the next one, or let its ranks pass each other. The ranks cannot talk
-    yet, but have a process in common: the one that started them, or rank 0.
+    yet, but know their launch.
     """
-    starter = os.getpid() if not placement.external and placement.rank == 0 else os.getppid()
     host = socket.gethostname()
-    ours = folder / f"{host}-{starter}"
-    if placement.rank == 0:
+    ours = folder / f"{host}-{_name_launch(placement)}"
+    if placement.local_rank == 0:
         for left in folder.glob(f"{host}-*"):
             if left != ours:
                 shutil.rmtree(left, ignore_errors=True)
     return ours
+
+
+def _name_launch(placement: Placement) -> str:
+    """What the ranks of a launch have in common: what its launcher told them, or the process id of rank 0."""
+    if not placement.external:
+        return str(os.getpid() if placement.rank == 0 else os.getppid())
+    known = {name: os.environ[name] for name in _LAUNCH_VARIABLES if name in os.environ}
+    return "-".join(re.sub(r"\W", "", value) for value in known.values())

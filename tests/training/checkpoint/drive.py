@@ -1,4 +1,4 @@
-"""The `depthstream` command, with dropout in its networks and a record of what was trained on: run by tests.
+"""The `depthstream` command, with dropout and drop-path in its networks, and a record of what was trained on.
 
 Each rank appends a line to OUT/keys-RANK.jsonl when it has trained on a micro-batch. In the environment, PAUSE_S is how
 long it then waits, and TINY=1 makes the depth network a small one.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytorch_lightning import Callback
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 
 class Recorder(Callback):
@@ -33,9 +34,14 @@ class Recorder(Callback):
 
 
 def make_tiny():
-    """Everything that could depend on the past: BatchNorm, dropout."""
+    """Everything that could depend on the past: BatchNorm, dropout, drop-path."""
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.Conv2d(8, 1, 3, padding=1)
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        StochasticDepth(0.1, "row"),
+        nn.Conv2d(8, 1, 3, padding=1),
     )
 
 
@@ -76,7 +82,7 @@ def record_pretrain(out):
     def pretrain_with_dropout(**arguments):
         torch.manual_seed(0)
         model = torchvision.models.resnet18()
-        model.layer4.append(nn.Dropout(0.2))
+        model.layer4.append(nn.Sequential(nn.Dropout(0.2), StochasticDepth(0.1, "row")))
         pretrain(**(arguments | {"model": model}))
 
     lightly.StreamStrategy.connect, lightly.pretrain = connect_recorded, pretrain_with_dropout

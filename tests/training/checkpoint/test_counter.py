@@ -138,13 +138,13 @@ def test_each_micro_batch_is_seeded_by_its_first_sample(monkeypatch, rank, expec
 
 
 def test_ranks_that_stand_at_different_places_are_an_error():
-    """What the ranks' steps would be is injected; two ranks are run in `test_keeper`."""
+    """Where the ranks stand is injected; two ranks are run in `test_keeper`."""
     counter = SampleCounter(seed=0)
     counter.attach(TrainSampler(13, 4))
-    spread = {"min": 0.0, "max": 3.0}
+    spread = {"min": 0, "max": 3}
     strategy = SimpleNamespace(root_device="cpu", reduce=lambda value, reduce_op: value + spread[reduce_op])
-    with pytest.raises(DataError, match=r"different checkpoints, of steps 0 to 3: the run folder must be one that all"):
-        counter.on_train_start(SimpleNamespace(strategy=strategy), None)
+    with pytest.raises(DataError, match=r"different checkpoints: from epoch 0, sample 0 to epoch 3, sample 3"):
+        counter.on_fit_start(SimpleNamespace(strategy=strategy), None)
 
 
 @pytest.mark.parametrize(

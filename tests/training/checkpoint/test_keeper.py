@@ -126,7 +126,7 @@ def test_each_save_says_what_it_cost(tiny, tmp_path, capsys):
     ],
 )
 def test_a_signal_stops_at_a_step_and_the_run_goes_on_from_it(
-    tiny, whole, tmp_path, capsys, hook, count, accumulation, state
+    tiny, whole, tmp_path, capfd, hook, count, accumulation, state
 ):
     cut, number = tiny.Cut(accumulation=accumulation, cadence="epoch"), SIGNALS[(count + accumulation) % 3]
     before = [signal.getsignal(one) for one in SIGNALS]
@@ -135,7 +135,7 @@ def test_a_signal_stops_at_a_step_and_the_run_goes_on_from_it(
         tiny.fit(net, tmp_path, cut)
     assert caught.value.signal_number == number
     assert str(caught.value) == f"stopped at {at(*state)}, saved; run the same command with --resume"
-    assert f"{number.name}: saving after this step" in capsys.readouterr().err
+    assert f"{number.name}: saving after this step" in capfd.readouterr().err
     assert [signal.getsignal(one) for one in SIGNALS] == before
     assert state_of(tmp_path / "last.ckpt") == at(*state)
     assert len(net.trained) == at(*state).steps * accumulation
@@ -147,6 +147,21 @@ def test_a_signal_stops_at_a_step_and_the_run_goes_on_from_it(
     assert net.validated + found["validated"] == expected["validated"]
     for name in ("weights", "optimizer", "steps"):
         assert found[name] == expected[name], name
+
+
+def test_the_signals_are_ours_from_the_first_moment_of_fit_on(tiny, tmp_path):
+    """Lightning would take SIGTERM before training begins, and start a collective in its handler."""
+    seen = []
+
+    class Watching(tiny.Net):
+        def on_fit_start(self):
+            seen.append({signal.getsignal(one).__self__.__class__.__name__ for one in SIGNALS})
+
+        def on_train_start(self):
+            self.on_fit_start()
+
+    tiny.fit(Watching(), tmp_path)
+    assert seen == [{"StopSignals"}] * 2
 
 
 def test_a_signal_before_the_first_step_ends_it_without_a_checkpoint(tiny, tmp_path):
@@ -222,6 +237,13 @@ def test_a_signal_to_one_rank_stops_both_at_the_same_step(ranks):
     assert state_of(out / "stopped" / "last-1.ckpt") == at(2, 0)
     text = (out / "log").read_text()
     assert len(re.findall(r"stopped/last.ckpt: epoch 2, 8 of 12 samples, step 5;", text)) == 1
+
+
+@pytest.mark.slow
+def test_ranks_that_find_different_checkpoints_end_at_once(ranks):
+    for rank in ranks[1]:
+        assert "different checkpoints: from epoch 0, sample 0 to epoch 3, sample 0" in rank["apart"]
+        assert "the run folder must be one that all nodes share" in rank["apart"]
 
 
 @pytest.mark.slow

@@ -66,17 +66,20 @@ def read_record(out, rank):
 
 def run_with_kills(words, out, kills, total_steps, seed):
     """Kill a run `kills` times at random steps, each time in the middle of training, and let it finish."""
-    steps = sorted(random.Random(seed).sample(range(1, total_steps - 1), kills))
-    for step in steps:
-        seen = len(read_record(out, 0))
-        process = start(words, out, resume=True, pause_s=0.05)
-        try:
-            wait_for_step(process, out, step, seen)
-        finally:
-            end_group(process, signal.SIGKILL)
-        assert process.returncode == -signal.SIGKILL
+    for step in sorted(random.Random(seed).sample(range(1, total_steps - 1), kills)):
+        kill(words, out, step)
         assert step <= max(line["step"] for line in read_record(out, 0)) < total_steps - 1
     finish(words, out, resume=True)
+
+
+def kill(words, out, step):
+    """Kill -9 all processes of a run when it has done `step`."""
+    process = start(words, out, resume=True, pause_s=0.05)
+    try:
+        wait_for_step(process, out, step, len(read_record(out, 0)))
+    finally:
+        end_group(process, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
 
 
 def history(out, ranks):
@@ -138,6 +141,12 @@ def finetune_words(diode_sets, processes, workers, accumulation, epochs=8, **opt
     return ["finetune", train.url, *(word for word in words if word)]
 
 
+def pretrain_words(megadepth_set, method, processes, workers):
+    options = {"method": method, "model": "torchvision/resnet18", "image_size": 32, "batch_size": 10, "epochs": 8}
+    machine = {"accelerator": "cpu", "devices": processes, "num_workers": workers, "checkpoint_every": "2steps"}
+    return ["pretrain", megadepth_set.url, *as_words(options | machine), "--deterministic"]
+
+
 def check_finetune(diode_sets, folder, kills, **cut):
     words, epochs = finetune_words(diode_sets, **cut), cut.get("epochs", 8)
     reference, killed = folder / "reference", folder / "killed"
@@ -164,13 +173,6 @@ def undisturbed(diode_sets, tmp_path_factory):
     return words, out
 
 
-def test_a_killed_finetune_ends_as_if_it_had_not_been(undisturbed, diode_sets, tmp_path):
-    words, reference = undisturbed
-    run_with_kills(words, tmp_path / "killed", kills=1, total_steps=12, seed=0)
-    assert_same_run(reference, tmp_path / "killed", 1)
-    assert_whole_epochs(history(reference, 1), len(diode_sets[0]), 12, 4)
-
-
 def stop(words, out, number, step):
     """Ask a run to stop when it has done `step`, everything in it or only its first process; the exit status."""
     process = start(words, out, resume=True, pause_s=0.05)
@@ -182,10 +184,11 @@ def stop(words, out, number, step):
         end_group(process, signal.SIGKILL)
 
 
-def test_a_preempted_finetune_saves_and_goes_on_even_from_the_checkpoint_before(undisturbed, tmp_path):
+def test_a_finetune_that_is_killed_then_preempted_ends_as_if_it_had_not_been(undisturbed, diode_sets, tmp_path):
     words, reference = undisturbed
     out = tmp_path / "stopped"
-    assert stop(words, out, signal.SIGTERM, 5) == 128 + signal.SIGTERM
+    kill(words, out, 3)
+    assert stop(words, out, signal.SIGTERM, 6) == 128 + signal.SIGTERM
     assert "saved; run the same command with --resume" in log_of(out)
     last = out / "checkpoints" / "last.ckpt"
     os.truncate(last, last.stat().st_size // 2)
@@ -193,6 +196,7 @@ def test_a_preempted_finetune_saves_and_goes_on_even_from_the_checkpoint_before(
     assert f"{last} is damaged" in log_of(out)
     assert f"resume: {out}/checkpoints/last-1.ckpt, " in log_of(out)
     assert_same_run(reference, out, 1)
+    assert_whole_epochs(history(reference, 1), len(diode_sets[0]), 12, 4)
 
 
 @pytest.mark.slow
@@ -208,6 +212,46 @@ def test_two_processes_stop_together_and_go_on_as_one(diode_sets, tmp_path, numb
     finish(one, out, resume=True)
     assert len(with_two) in range(5, 12)
     assert with_two | global_batches_of_last(out, from_step=len(with_two)) == global_batches(history(reference, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_pretrain_stopped_on_two_processes_goes_on_on_one(megadepth_set, tmp_path):
+    two, one = (pretrain_words(megadepth_set, "simclr", processes, 2) for processes in (2, 1))
+    reference, out = tmp_path / "reference", tmp_path / "stopped"
+    finish(one, reference)
+    assert stop(two, out, signal.SIGTERM, 5) == 128 + signal.SIGTERM
+    with_two = global_batches(history(out, 2))
+    (out / "keys-1.jsonl").unlink()
+    finish(one, out, resume=True)
+    assert len(with_two) in range(6, 16)
+    assert with_two | global_batches_of_last(out, from_step=len(with_two)) == global_batches(history(reference, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_run_that_lost_one_rank_goes_on_bit_identical(diode_sets, tmp_path, rank):
+    words = finetune_words(diode_sets, 2, 2, 1, epochs=4)
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    finish(words, reference)
+    process = start(words, killed, resume=True, pause_s=0.05)
+    try:
+        wait_for_step(process, killed, 5, 0)
+        os.kill(process.pid if rank == 0 else rank_one_of(process.pid), signal.SIGKILL)
+        assert process.wait(60) != 0
+    finally:
+        end_group(process, signal.SIGKILL)
+    finish(words, killed, resume=True)
+    assert_same_run(reference, killed, 2)
+
+
+def rank_one_of(parent):
+    """The process that Lightning started beside rank 0."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    ranks = [pid for pid in children if b"LOCAL_RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")]
+    assert len(ranks) == 1
+    return int(ranks[0])
 
 
 def global_batches(found):
@@ -238,9 +282,7 @@ def test_a_finetune_killed_five_times_ends_bit_identical(diode_sets, tmp_path, p
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("method", ["simclr", "dino"])
 def test_a_pretrain_killed_five_times_ends_bit_identical(megadepth_set, tmp_path, method, processes, workers):
-    options = {"method": method, "model": "torchvision/resnet18", "image_size": 32, "batch_size": 10, "epochs": 8}
-    machine = {"accelerator": "cpu", "devices": processes, "num_workers": workers, "checkpoint_every": "2steps"}
-    words = ["pretrain", megadepth_set.url, *as_words(options | machine), "--deterministic"]
+    words = pretrain_words(megadepth_set, method, processes, workers)
     reference, killed = tmp_path / "reference", tmp_path / "killed"
     finish(words, reference)
     run_with_kills(words, killed, kills=5, total_steps=16, seed=f"{method}{processes}{workers}")

@@ -28,6 +28,7 @@ def read(path):
 
 
 def write_in_process(path, number, began, system):
+    torch.set_num_threads(1)  # a thread pool that the tests before have used does not survive the fork
     tempfile.tempdir = str(system)
     checkpoint = content(number)
     began.set()

@@ -19,7 +19,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from torch import nn
 from torch.utils.data import Dataset
 
-from sharding.errors import Interrupted
+from sharding.errors import DataError, Interrupted
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
@@ -214,7 +214,7 @@ def global_batches(trained, cut):
 
 
 def run_rank(out):
-    """Both ranks: one run to the end, one that a signal to rank 1 alone stops, and one that goes on."""
+    """Both ranks: a run to the end, one that a signal to rank 1 stops, one that goes on, one of two folders."""
     cut = Cut(accumulation=1, cadence="epoch")
     options = {"strategy": "ddp", "devices": 2}
     whole = Net()
@@ -226,6 +226,10 @@ def run_rank(out):
     found["stopped"] = {"trained": net.trained, "steps": net.trainer.global_step}
     rest = Net()
     found["resumed"] = report(rest, fit(rest, out / "stopped", cut, **options))
+    try:
+        fit(Net(), out / ("stopped" if rank == 0 else "elsewhere"), cut, **options)
+    except DataError as error:
+        found["apart"] = str(error)
     (out / f"rank{rank}.json").write_text(json.dumps(found))
 
 

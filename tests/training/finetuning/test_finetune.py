@@ -125,6 +125,7 @@ class Halt(Callback):
             raise OSError("power cut")
 
 
+@pytest.mark.slow
 def test_a_run_cut_short_goes_on_to_the_very_same_weights(finished, diode_sets, folder, monkeypatch):
     """It goes on with a worker: Lightning asks that one for batches before it tells the sampler which epoch it is."""
     config = make_config(diode_sets, folder / "cut", resume=True)
@@ -212,6 +213,7 @@ def test_the_tutorials_function_trains_the_given_network(diode_sets, folder):
     assert json.loads((folder / "door" / "metrics.json").read_text())["split"]["accumulation"] == 4
 
 
+@pytest.mark.slow
 def test_two_processes_validate_as_one(diode_sets, folder):
     """Also that the command starts its second process itself, and prints one JSON object."""
     out = folder / "two"
