@@ -76,9 +76,11 @@ class SampleCounter(Callback):
             DataError: The checkpoint holds no state.
         """
         self._restored = read_state(checkpoint)
+        if self._restored.is_epoch_trained and not trainer.enable_validation:
+            self._restored = self._restored.after_epoch()  # its end would want metrics that died with the process
         warnings.filterwarnings("ignore", message=_NOT_RESUMABLE)
         loops: dict[str, Any] = checkpoint["loops"]["fit_loop"]
-        place_loops(loops, self._restored, trainer.accumulate_grad_batches, trainer.enable_validation)
+        place_loops(loops, self._restored, trainer.accumulate_grad_batches)
         self._begin()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -14,26 +14,25 @@ from training.checkpoint.state import TrainState
 Counts = dict[str, int]
 
 
-def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int, validates: bool) -> None:
+def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int) -> None:
     """Make the loops of a checkpoint stand exactly at `state`.
 
     Args:
         loops: `checkpoint["loops"]["fit_loop"]`; changed in place.
-        state: Where the run stands.
+        state: Where the run stands; a trained epoch that has not ended is one that has yet to be validated.
         accumulation: Micro-batches of a step, in the run that goes on.
-        validates: Whether it validates after each epoch.
     """
     whole = state.steps_an_epoch * accumulation
     done = state.samples_consumed // state.batch_size * accumulation
     began = state.epoch + (done > 0)
-    pending = done == whole and validates  # the validation of this epoch has yet to run
+    pending = state.is_epoch_trained
     epochs = {"ready": began, "started": began, "processed": state.epoch, "completed": state.epoch}
     validation = {"ready": int(pending), "started": int(pending), "processed": 0, "completed": 0}
     loops["epoch_progress"] = {"total": epochs, "current": dict(epochs)}
     loops["epoch_loop.batch_progress"] = {
         "total": _all(state.epoch * whole + done),
         "current": _all(done),
-        "is_last_batch": done == whole,
+        "is_last_batch": pending,
     }
     loops["epoch_loop.val_loop.batch_progress"] = {"total": validation, "current": _all(0), "is_last_batch": False}
     # The number that Lightning logs by; it counts the last batch once more when it turns to the pending validation.

@@ -44,6 +44,11 @@ class TrainState:
         """Optimizer steps since the beginning of the run."""
         return self.epoch * self.steps_an_epoch + self.samples_consumed // self.batch_size
 
+    @property
+    def is_epoch_trained(self) -> bool:
+        """Whether all of the epoch is trained on, and its end (validation, records) is to come."""
+        return self.samples_consumed == self.samples_an_epoch
+
     def after_step(self) -> "TrainState":
         """The state one optimizer step later."""
         return replace(self, samples_consumed=self.samples_consumed + self.batch_size)

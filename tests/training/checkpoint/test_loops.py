@@ -167,7 +167,7 @@ def state_at(epoch, consumed):
 )
 def test_counters_follow_from_the_state_alone(epoch, consumed, began, total, current, pending, stepped):
     loops = {"epoch_progress": "of another run", "other": 1}
-    place_loops(loops, state_at(epoch, consumed), accumulation=2, validates=True)
+    place_loops(loops, state_at(epoch, consumed), accumulation=2)
     epochs = {"ready": began, "started": began, "processed": epoch, "completed": epoch}
     names = ("ready", "started", "processed", "completed")
     assert loops["epoch_progress"] == {"total": epochs, "current": epochs}
@@ -184,7 +184,7 @@ def test_the_names_are_those_that_lightning_writes(reference):
     """A counter of another name would be ignored when it is read back."""
     content = torch.load(reference(1, 0).folder / "step-2.ckpt", weights_only=True)
     written, placed = content["loops"]["fit_loop"], {}
-    place_loops(placed, state_at(0, 8), accumulation=1, validates=True)
+    place_loops(placed, state_at(0, 8), accumulation=1)
     for name, counters in placed.items():
         assert written[name].keys() == counters.keys(), name
         for part, counts in counters.items():
