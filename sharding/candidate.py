@@ -1,6 +1,7 @@
 """Candidates for a set: source files that belong together under one key, and what became of all others."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sharding.source import SourceFile
@@ -53,6 +54,80 @@ class Pairing:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What the name of a source file says: which file of which sample it is.
+
+    Attributes:
+        key: The sample's key.
+        role: "image", "depth" or "mask".
+        split, scene, scan, scene_type: As the index has them.
+    """
+
+    key: str
+    role: str
+    split: str = ""
+    scene: str = ""
+    scan: str = ""
+    scene_type: str = ""
+
+    def candidate(self, files: dict[str, SourceFile]) -> Candidate:
+        """A candidate of this sample with the files, by role."""
+        return Candidate(
+            key=self.key,
+            files=files,
+            split=self.split,
+            scene=self.scene,
+            scan=self.scan,
+            scene_type=self.scene_type,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A source file that belongs to no sample.
+
+    Attributes:
+        reason: Why.
+        refused: Whether it looks like a file of a sample, and so is refused by name; otherwise it is counted.
+    """
+
+    reason: str
+    refused: bool = False
+
+
+DUPLICATE = "several source files lead to this key"
+
+
+def sort_out(files: Sequence[SourceFile], parse: Callable[[str], Part | Aside], needed: tuple[str, ...]) -> Pairing:
+    """Pair files by what their names say.
+
+    Args:
+        files: In any order.
+        parse: From a name to what it says.
+        needed: Roles a complete sample has.
+    """
+    groups: dict[str, list[Candidate]] = {}
+    asides = Pairing()
+    for file in files:
+        said = parse(file.name)
+        if isinstance(said, Part):
+            groups.setdefault(said.key, []).append(said.candidate({said.role: file}))
+        elif said.refused:
+            asides.refused.append(Refusal(key="", files=(file.name,), reason=said.reason))
+        else:
+            asides.skipped[said.reason] += 1
+    pairing = gather(groups, needed)
+    pairing.refused.extend(asides.refused)
+    pairing.skipped.update(asides.skipped)
+    return pairing
+
+
+def incomplete(missing: Sequence[str]) -> str:
+    """The reason for which a sample without these roles is refused."""
+    return f"incomplete: no {' and no '.join(missing)}"
+
+
 def gather(groups: dict[str, list[Candidate]], needed: tuple[str, ...]) -> Pairing:
     """Sort groups of partial candidates into complete ones and refused ones.
 
@@ -70,9 +145,9 @@ def gather(groups: dict[str, list[Candidate]], needed: tuple[str, ...]) -> Pairi
         roles = [role for candidate in found for role in candidate.files]
         missing = [role for role in needed if role not in roles]
         if len(set(roles)) < len(roles):
-            pairing.refused.append(Refusal(key=key, files=names, reason="several source files lead to this key"))
+            pairing.refused.append(Refusal(key=key, files=names, reason=DUPLICATE))
         elif missing:
-            pairing.refused.append(Refusal(key=key, files=names, reason=f"incomplete: no {' and no '.join(missing)}"))
+            pairing.refused.append(Refusal(key=key, files=names, reason=incomplete(missing)))
         else:
             files = {role: file for candidate in found for role, file in candidate.files.items()}
             first = found[0]

@@ -6,10 +6,10 @@ lists 612 validation views where the archive has 771.
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
-from sharding.candidate import Candidate, Pairing, Refusal, gather
+from sharding.candidate import Aside, Pairing, Part, sort_out
 from sharding.errors import DataError
 from sharding.keys import make_key
 from sharding.source import SourceFile
@@ -32,42 +32,36 @@ def pair(files: Sequence[SourceFile], split: str, scene_type: str = "all") -> Pa
     Raises:
         DataError: No file belongs to the split and scene type.
     """
-    groups: dict[str, list[Candidate]] = {}
-    misnamed: list[Refusal] = []
-    skipped: Counter[str] = Counter()
-    for file in files:
-        match = _PATH.search(file.name)
-        stem, role = _role(match)
-        if match is not None and (match["split"] != split or scene_type not in ("all", match["type"])):
-            role = f"of {match['split']}/{match['type']}"
-        if role.startswith("misnamed"):
-            misnamed.append(Refusal(key="", files=(file.name,), reason=role))
-            continue
-        if match is None or role not in NEEDED:
-            skipped[role] += 1
-            continue
-        key = make_key(stem)
-        groups.setdefault(key, []).append(
-            Candidate(
-                key=key,
-                files={role: file},
-                split=split,
-                scene=match["scene"],
-                scan=match["scan"],
-                scene_type=match["type"],
-            )
-        )
-    if not groups:
-        found = ", ".join(f"{count} {reason}" for reason, count in skipped.most_common(4)) or "no file"
+    pairing = sort_out(files, partial(parse, split=split, scene_type=scene_type), NEEDED)
+    if not any(refusal.key for refusal in pairing.refused) and not pairing.candidates:
+        found = ", ".join(f"{count} {reason}" for reason, count in pairing.skipped.most_common(4)) or "no file"
         wanted = "{indoors,outdoor}" if scene_type == "all" else scene_type
         raise DataError(
             f"expected DIODE's {split}/{wanted}/scene_NNNNN/scan_NNNNN/*.png, found {found}; "
             f"is it the right archive and split?"
         )
-    pairing = gather(groups, NEEDED)
-    pairing.refused.extend(misnamed)
-    pairing.skipped.update(skipped)
     return pairing
+
+
+def parse(name: str, split: str, scene_type: str = "all") -> Part | Aside:
+    """What the name of a file says.
+
+    Args:
+        name: With `/`, from any level above the split.
+        split: "train" or "val".
+        scene_type: "outdoor", "indoors" or "all".
+    """
+    match = _PATH.search(name)
+    stem, role = _role(match)
+    if match is not None and (match["split"] != split or scene_type not in ("all", match["type"])):
+        return Aside(f"of {match['split']}/{match['type']}")
+    if match is None or role not in NEEDED:
+        return Aside(role, refused=role.startswith("misnamed"))
+    try:
+        key = make_key(stem)
+    except ValueError as error:
+        return Aside(f"misnamed: {error}", refused=True)
+    return Part(key=key, role=role, split=split, scene=match["scene"], scan=match["scan"], scene_type=match["type"])
 
 
 def _role(match: re.Match[str] | None) -> tuple[str, str]:

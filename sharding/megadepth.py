@@ -5,10 +5,10 @@ repeat across scenes and dense folders, so the key is `SCENE_denseN_STEM`.
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
-from sharding.candidate import Candidate, Pairing, gather
+from sharding.candidate import Aside, Pairing, Part, sort_out
 from sharding.errors import DataError
 from sharding.keys import make_key
 from sharding.source import SourceFile
@@ -29,24 +29,34 @@ def pair(files: Sequence[SourceFile], with_depth: bool) -> Pairing:
     Raises:
         DataError: No file lies where MegaDepth has images.
     """
-    groups: dict[str, list[Candidate]] = {}
-    skipped: Counter[str] = Counter()
-    for file in files:
-        match = _PATH.search(file.name)
-        role = _role(match, with_depth)
-        if match is None or role not in ("image", "depth"):
-            skipped[role] += 1
-            continue
-        key = make_key(match["scene"], match["dense"], match["stem"])
-        groups.setdefault(key, []).append(
-            Candidate(key=key, files={role: file}, scene=match["scene"], scan=match["dense"], scene_type="outdoor")
-        )
-    if not groups:
+    pairing = sort_out(files, partial(parse, with_depth=with_depth), needed(with_depth))
+    if not pairing.candidates and not pairing.refused:
         example = f", such as {files[0].name}" if files else ""
         raise DataError(f"expected MegaDepth's SCENE/denseN/imgs/*.jpg, found none among {len(files)} files{example}")
-    pairing = gather(groups, ("image", "depth") if with_depth else ("image",))
-    pairing.skipped.update(skipped)
     return pairing
+
+
+def needed(with_depth: bool) -> tuple[str, ...]:
+    """Roles a complete sample has."""
+    return ("image", "depth") if with_depth else ("image",)
+
+
+def parse(name: str, with_depth: bool) -> Part | Aside:
+    """What the name of a file says.
+
+    Args:
+        name: With `/`, from any level above the scenes.
+        with_depth: Whether depth maps are wanted.
+    """
+    match = _PATH.search(name)
+    role = _role(match, with_depth)
+    if match is None or role not in ("image", "depth"):
+        return Aside(role)
+    try:
+        key = make_key(match["scene"], match["dense"], match["stem"])
+    except ValueError as error:
+        return Aside(f"misnamed: {error}", refused=True)
+    return Part(key=key, role=role, scene=match["scene"], scan=match["dense"], scene_type="outdoor")
 
 
 def _role(match: re.Match[str] | None, with_depth: bool) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import obstore
+import obstore.exceptions
 from obstore.store import from_url
 
 from sharding.errors import DataError
@@ -62,6 +63,36 @@ class RemoteStore:
             return None
         except Exception as error:
             raise self._failure(name, error) from error
+
+    def stat(self, name: str) -> tuple[int, str] | None:
+        """Size and ETag of an object, None if there is none."""
+        try:
+            found = obstore.head(self._store, name)
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._failure(name, error) from error
+        return int(found["size"]), found["e_tag"] or ""
+
+    def read_pinned(self, name: str, span: Range, etag: str) -> bytes:
+        """Read a range of an object, provided that it still has the ETag that `stat` gave."""
+        start, length = span
+        options: dict[str, Any] = {"range": (start, start + length)} | ({"if_match": etag} if etag else {})
+        try:
+            found = obstore.get(self._store, name, options=options)  # type: ignore[arg-type]
+            data = bytes(found.bytes())
+        except obstore.exceptions.PreconditionError as error:
+            raise self._changed(name) from error
+        except Exception as error:
+            raise self._failure(name, error) from error
+        if (found.meta["e_tag"] or "") != etag:  # not every server honours the condition
+            raise self._changed(name)
+        if len(data) != length:
+            raise DataError(f"{self._url}/{name}: expected {length} bytes at {start}, found {len(data)}")
+        return data
+
+    def _changed(self, name: str) -> DataError:
+        return DataError(f"{self._url}/{name}: the object changed while it was read; begin again")
 
     def local_path(self, name: str) -> Path | None:
         """Nothing of a remote store is on this machine."""

@@ -1,0 +1,147 @@
+"""The candidates that `profile_codecs.py` measures: how each encodes and decodes, by our code, Pillow or imagecodecs.
+
+What is here and not in `sharding` was tried and not taken. imagecodecs is imported when a candidate of it runs.
+"""
+
+import importlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sharding.codec_planes import MAX_ROUNDING, decode_planes, encode_planes, round_depth
+from sharding.codec_ppm import decode_ppm, encode_ppm
+from sharding.codecs import (
+    decode_image,
+    decode_log16,
+    decode_npy,
+    decode_valid,
+    encode_log16,
+    encode_npy,
+    encode_valid,
+    load_npy,
+)
+
+Depth: TypeAlias = NDArray[np.float32]
+Valid: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A candidate.
+
+    Attributes:
+        name: What the tables call it.
+        encode: Of (image,) or of (depth, valid).
+        decode: The array, from what `encode` returned.
+    """
+
+    name: str
+    encode: Callable[..., bytes]
+    decode: Callable[[bytes], NDArray[Any]]
+
+
+def foreign(function: str, **settings: Any) -> Callable[[Any], Any]:
+    """A function of imagecodecs, which is imported when it is called."""
+    return lambda data: getattr(importlib.import_module("imagecodecs"), function)(data, **settings)
+
+
+def pillow(kind: str, **settings: Any) -> Callable[[NDArray[Any]], bytes]:
+    """Encode by Pillow."""
+
+    def encode(image: NDArray[Any]) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, kind, **settings)
+        return buffer.getvalue()
+
+    return encode
+
+
+def encode_rows(image: NDArray[np.uint8]) -> bytes:
+    """Green, red - green, blue - green, each minus the row above: a .npy of uint8 (H, 3, W)."""
+    planes = image[:, :, [1, 0, 2]].transpose(0, 2, 1).copy()
+    planes[:, 1:] -= planes[:, :1]
+    planes[1:] -= planes[:-1].copy()
+    return save_npy(planes)
+
+
+def decode_rows(data: bytes) -> NDArray[np.uint8]:
+    """The image of `encode_rows`: rows are added up one by one, which is faster than numpy's accumulate."""
+    planes = np.lib.format.read_array(io.BytesIO(data))
+    for above, row in pairwise(planes):
+        np.add(above, row, out=row)
+    image = np.empty((planes.shape[0], planes.shape[2], 3), np.uint8)
+    image[..., 1] = planes[:, 0]
+    np.add(planes[:, 1], planes[:, 0], out=image[..., 0])
+    np.add(planes[:, 2], planes[:, 0], out=image[..., 2])
+    return image
+
+
+def save_npy(array: NDArray[Any]) -> bytes:
+    """A `.npy` file of any array."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def encode_differences(depth: Depth, valid: Valid) -> bytes:
+    """Bits of rounded depth minus those of the row above, sign moved to the lowest bit, as byte planes."""
+    bits = (round_depth(depth, valid).view(np.uint32) >> np.uint32(10)).astype(np.int32)
+    bits[1:] -= bits[:-1].copy()
+    return encode_planes(((bits << 1) ^ (bits >> 31)).view(np.float32))
+
+
+def decode_differences(data: bytes) -> Depth:
+    """The depth of `encode_differences`."""
+    folded = decode_planes(data).view(np.uint32)
+    bits = (folded >> np.uint32(1)) ^ -(folded & np.uint32(1))
+    for above, row in pairwise(bits):
+        np.add(above, row, out=row)
+    return (bits << np.uint32(10)).view(np.float32)
+
+
+def encode_lerc_log(depth: Depth, valid: Valid) -> bytes:
+    """LERC bounds absolute errors, so it gets the logarithm; 0 where invalid."""
+    logarithm = np.log(np.where(valid, depth, np.float32(1)))
+    return bytes(foreign("lerc_encode", level=0.95 * MAX_ROUNDING)(logarithm))
+
+
+def of_depth(encode: Callable[[Depth], bytes], rounded: bool = False) -> Callable[[Depth, Valid], bytes]:
+    """An encoder of (depth, valid) that keeps no valid mask: of the depth as it is, or rounded."""
+    return lambda depth, valid: encode(round_depth(depth, valid) if rounded else depth)
+
+
+IMAGE_CODECS = (
+    Codec("PNG", pillow("PNG"), decode_image),
+    Codec("PNG, stored", pillow("PNG", compress_level=0), decode_image),
+    Codec("QOI", foreign("qoi_encode"), foreign("qoi_decode")),
+    Codec("PPM", encode_ppm, decode_ppm),
+    Codec("row differences", encode_rows, decode_rows),
+    Codec("WebP lossless", pillow("WEBP", lossless=True, quality=0, method=0), decode_image),
+    Codec("JXL lossless e1", foreign("jpegxl_encode", lossless=True, effort=1), foreign("jpegxl_decode")),
+    Codec("JXL lossless e3", foreign("jpegxl_encode", lossless=True, effort=3), foreign("jpegxl_decode")),
+    *(Codec(f"JPEG q{q}", pillow("JPEG", quality=q, subsampling=0), decode_image) for q in (90, 95, 98)),
+)
+"""The first is what the others are compared with."""
+
+DEPTH_CODECS = (
+    Codec("npy", of_depth(encode_npy), decode_npy),
+    Codec("byte planes", of_depth(encode_planes), decode_planes),
+    Codec("LERC lossless", of_depth(foreign("lerc_encode", level=0)), foreign("lerc_decode")),
+    Codec("rounded npy", of_depth(encode_npy, rounded=True), decode_npy),
+    Codec("rounded planes", of_depth(encode_planes, rounded=True), decode_planes),
+    Codec("rounded differences", encode_differences, decode_differences),
+    Codec("log16 PNG", encode_log16, decode_log16),
+    Codec("LERC of log", encode_lerc_log, lambda data: np.exp(foreign("lerc_decode")(data))),
+    Codec("float16", of_depth(lambda depth: save_npy(depth.astype(np.float16))), decode_npy),
+)
+VALID_CODECS = (
+    Codec("mask npy", lambda depth, valid: encode_npy(valid.astype(np.float32)), lambda data: decode_npy(data) > 0.5),
+    Codec("1-bit PNG", lambda depth, valid: encode_valid(valid), decode_valid),
+    Codec("bool npy", lambda depth, valid: save_npy(valid), lambda data: load_npy(data).astype(np.bool_, copy=False)),
+)

@@ -1,0 +1,205 @@
+"""Measure encodings of images and depth: bytes, time to encode, time to decode, and the real error.
+
+Payloads are stored and read as in a shard, a zstd frame each. Times are CPU times of one core, the frame included.
+Bytes and times of maps that are smaller or larger are counted as if they had --height x --width pixels. Then every pair
+of an image and a depth encoding is held against what the two presets must reach.
+"""
+
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
+from typing import Any
+
+from codec_candidates import DEPTH_CODECS, IMAGE_CODECS
+from codec_measure import Group, Row, measure_groups
+from codec_views import CodecsConfig
+
+from sharding.command import Command, Outcome
+from sharding.command import main as run_program
+from sharding.errors import UsageError
+
+FASTER, LARGER, COMPACT_SHARE, COMPACT_ERROR = 3.0, 1.15, 0.40, 1e-4
+"""exact: decodes so many times faster than PNG + npy, at most so many times the bytes of the published archive.
+compact: at most this share of the bytes of exact, at most this relative error of depth."""
+
+PUBLISHED = ("PNG", "npy", "mask npy")
+"""Files of a view as they are published."""
+EXACT, COMPACT, VALID = ("PPM", "byte planes"), ("JPEG q95", "rounded planes"), "bool npy"
+"""The pairs that are shown view by view, and how either keeps the mask."""
+_PACKAGES = ("numpy", "pillow", "zstandard", "imagecodecs")
+
+
+@dataclass(frozen=True)
+class View:
+    """An image, depth and valid group that make a view."""
+
+    image: Group
+    depth: Group
+    valid: Group
+
+    def total(self, of: Callable[[Row], float], image: str, depth: str, valid: str = VALID) -> float:
+        """Bytes or time of a view, when its parts are encoded so."""
+        return of(self.image.rows[image]) + of(self.depth.rows[depth]) + of(self.valid.rows[valid])
+
+    def ratios(self, image: str, depth: str) -> dict[str, float]:
+        """What a pair of encodings costs against others, the valid mask included in all."""
+        kilobytes = self.total(_kilobytes, image, depth)
+        return {
+            "faster": self.total(_decode_ms, *PUBLISHED) / self.total(_decode_ms, image, depth),
+            "of_archive": kilobytes / (self.image.archive_kb + self.depth.archive_kb),
+            "of_exact": kilobytes / self.total(_kilobytes, *EXACT),
+        }
+
+
+def _kilobytes(row: Row) -> float:
+    return row.kilobytes
+
+
+def _decode_ms(row: Row) -> float:
+    return row.decode
+
+
+def views(groups: list[Group]) -> Iterator[View]:
+    """Images and depth of the toy world; photographs with the depth that was given, or without any with the toy's."""
+    by_part = {part: [one for one in groups if one.part == part] for part in ("image", "depth", "valid")}
+    given = any(not one.name.startswith("toy") for one in by_part["depth"])
+    for image, (depth, valid) in product(by_part["image"], zip(by_part["depth"], by_part["valid"], strict=True)):
+        toy = image.name.startswith("toy"), depth.name.startswith("toy")
+        if toy[0] == toy[1] or not (toy[0] or given):
+            yield View(image, depth, valid)
+
+
+def judge(groups: list[Group]) -> list[dict[str, Any]]:
+    """Hold each pair of encodings against the bounds of the preset it could be, over all views.
+
+    Returns:
+        Of each pair `preset`, `image`, `depth`; [least, largest] over the views of `faster` (decoding than PNG + npy),
+        `of_archive` and `of_exact` (bytes); `error` (relative, of depth); `holds`. Those that hold come first.
+    """
+    shown = list(views(groups))
+    pairs = [
+        one
+        for image, depth in product(IMAGE_CODECS, DEPTH_CODECS)
+        if not any(view.image.rows[image.name].missing or view.depth.rows[depth.name].missing for view in shown)
+        if (one := judge_pair(shown, image.name, depth.name))
+    ]
+    return sorted(pairs, key=lambda one: (one["preset"] != "exact", not one["holds"]))
+
+
+def judge_pair(shown: list[View], image: str, depth: str) -> dict[str, Any] | None:
+    """One line of `judge`; None if the pair can be neither preset."""
+    lossless = {
+        all(view.image.rows[image].exact for view in shown),
+        all(view.depth.rows[depth].exact for view in shown),
+    }
+    error = max(view.depth.rows[depth].error for view in shown)
+    if len(lossless) == 2 or error > COMPACT_ERROR:
+        return None
+    ratios = [view.ratios(image, depth) for view in shown]
+    spread = {name: [min(one[name] for one in ratios), max(one[name] for one in ratios)] for name in ratios[0]}
+    if lossless == {True}:
+        preset, holds = "exact", spread["faster"][0] >= FASTER and spread["of_archive"][1] <= LARGER
+    else:
+        preset, holds = "compact", spread["of_exact"][1] <= COMPACT_SHARE
+    return {"preset": preset, "image": image, "depth": depth, **spread, "error": error, "holds": holds}
+
+
+def judge_views(groups: list[Group]) -> list[dict[str, Any]]:
+    """The ratios of the two chosen pairs, view by view."""
+    return [
+        {"preset": preset, "images": view.image.name, "depth": view.depth.name, **view.ratios(*pair)}
+        for preset, pair in (("exact", EXACT), ("compact", COMPACT))
+        for view in views(groups)
+    ]
+
+
+def table(groups: list[Group], pairs: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> str:
+    """The figures as a person reads them."""
+    lines = []
+    for group in groups:
+        share = f"; in the archive {group.archive_kb:.0f} kB" if group.archive_kb else ""
+        lines.append(f"{group.part}: {group.name} ({group.items} measured{share})")
+        lines.append(
+            f"  {'':20}{'kB':>7}{'of first':>10}{'encode ms':>11}{'decode ms':>11}{'min - max':>16}  faster  error"
+        )
+        first = next(iter(group.rows.values()))
+        lines += [_line(name, row, first) for name, row in group.rows.items()] + [""]
+    lines.append("pairs, least - largest over the views (with the valid mask)")
+    lines.append(f"  {'':58}{'faster':>13}{'of archive':>15}{'of exact':>15}  holds")
+    for pair in pairs:
+        name = f"{pair['preset']:9}{pair['image']} + {pair['depth']}"
+        spread = [f"{pair[key][0]:.2f} - {pair[key][1]:.2f}" for key in ("faster", "of_archive", "of_exact")]
+        lines.append(f"  {name:58}{spread[0]:>13}{spread[1]:>15}{spread[2]:>15}  {'yes' if pair['holds'] else 'no'}")
+    lines += ["", f"exact: {' + '.join((*EXACT, VALID))}; compact: {' + '.join((*COMPACT, VALID))}"]
+    for one in chosen:
+        name = f"{one['preset']:9}{one['images']} with {one['depth']}"
+        lines.append(f"  {name:58}{one['faster']:13.2f}{one['of_archive']:15.2f}{one['of_exact']:15.2f}")
+    return "\n".join(lines)
+
+
+def _line(name: str, row: Row, first: Row) -> str:
+    if row.missing:
+        return f"  {name:20}{row.missing}"
+    spread = f"{min(row.decode_ms):.2f} - {max(row.decode_ms):.2f}"
+    error = "exact" if row.exact else f"{row.error:.3g}" + (f", {row.psnr_db:.1f} dB" if row.psnr_db else "")
+    encode = statistics.median(row.encode_ms)
+    return (
+        f"  {name:20}{row.kilobytes:7.0f}{row.kilobytes / first.kilobytes:10.2f}{encode:11.2f}{row.decode:11.2f}"
+        f"{spread:>16}{first.decode / row.decode:8.2f}  {error}"
+    )
+
+
+def run(config: CodecsConfig) -> Outcome:
+    """Measure all candidates.
+
+    Raises:
+        UsageError: Counts or sizes below 1, or a pattern without files.
+        DataError: A file is no image or no depth map.
+    """
+    if low := [name for name in ("samples", "repeats", "height", "width") if getattr(config, name) < 1]:
+        raise UsageError(f"{', '.join(low)}: expected 1 or more")
+    groups = list(measure_groups(config))
+    pairs, chosen = judge(groups), judge_views(groups)
+    data = {"options": asdict(config), "versions": {name: _version(name) for name in _PACKAGES}}
+    return Outcome(
+        data=data | {"groups": [plain(one) for one in groups], "pairs": pairs, "presets": chosen},
+        text=table(groups, pairs, chosen),
+    )
+
+
+def plain(group: Group) -> dict[str, Any]:
+    """A group as JSON has it: of what was not measured only why."""
+    rows = {name: {"missing": row.missing} if row.missing else asdict(row) for name, row in group.rows.items()}
+    return asdict(group) | {"rows": rows}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+COMMAND = Command(
+    name="scripts/profile_codecs.py",
+    config=CodecsConfig,
+    runner=f"{__name__}:run",
+    help="measure encodings of images and depth",
+    examples=(
+        "scripts/profile_codecs.py",
+        "scripts/profile_codecs.py --samples 1 --repeats 3 --json > codecs.json",
+        "scripts/profile_codecs.py --images 'photos/*.jpg' --depth 'laser*.npy' 'kitti*.png:256' 'nyu*.png:1000'",
+    ),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run with the options of `CodecsConfig` and return the exit status."""
+    return run_program("python", __doc__, [COMMAND], [COMMAND.name, *argv])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,112 @@
+"""Read-only bytes at any offset: a local file here, an object behind a URL in `download`."""
+
+import io
+import os
+from typing import Protocol
+
+from sharding.errors import DataError
+
+
+class ByteSource(Protocol):
+    """A read-only object of known size. `read_at` may be called from several threads.
+
+    Attributes:
+        name: What messages call it.
+        size: Bytes.
+    """
+
+    name: str
+    size: int
+
+    def read_at(self, offset: int, num_bytes: int) -> bytes:
+        """Return `num_bytes` bytes from `offset`, fewer only at the end of the object."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+class LocalFile:
+    """A file on this machine.
+
+    Raises:
+        DataError: It cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = str(path)
+        try:
+            self._file = open(path, "rb", buffering=0)
+        except OSError as error:
+            raise DataError(f"{path}: expected a readable archive: {error.strerror}") from error
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read_at(self, offset: int, num_bytes: int) -> bytes:
+        """Read with `pread`, until all is there or the file ends."""
+        pieces = []
+        try:
+            while num_bytes > 0 and (piece := os.pread(self._file.fileno(), num_bytes, offset)):
+                pieces.append(piece)
+                offset += len(piece)
+                num_bytes -= len(piece)
+        except OSError as error:
+            raise DataError(f"{self.name}: expected to read at byte {offset}: {error.strerror}") from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class ByteView(io.RawIOBase):
+    """A seekable file of `prefix` and then the source from byte `start`, with a position of its own.
+
+    A decoder in C++ calls it from threads of its own and reports a failed read in words of its own: the failure as it
+    was stays in `failure`.
+    """
+
+    def __init__(self, source: ByteSource, prefix: bytes = b"", start: int = 0) -> None:
+        self._source, self._prefix, self._start = source, prefix, start
+        self._size = len(prefix) + source.size - start
+        self._position = 0
+        self.failure: Exception | None = None
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Offset of the next read."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, as files do."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Read `size` bytes, or all that is left."""
+        wanted = max(0, self._size - self._position)
+        wanted = min(wanted, size) if size >= 0 else wanted
+        head = self._prefix[self._position : self._position + wanted]
+        rest = wanted - len(head)
+        try:
+            offset = self._start + self._position + len(head) - len(self._prefix)
+            data = head + self._source.read_at(offset, rest) if rest else head
+        except Exception as error:
+            self.failure = self.failure or error
+            raise
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read into a buffer."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,286 @@
+"""An object behind a URL as bytes at any offset, made for reading it once from front to back.
+
+`http(s)://` over one connection that streams and is taken up again at the byte where it broke; `s3://` and the like
+by ranged GETs. The object is pinned: one that changes while it is read is an error. Memory: `CACHED_BLOCKS` blocks.
+"""
+
+import http.client
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from sharding.bytesource import ByteSource, LocalFile
+from sharding.errors import DataError
+
+BLOCK_BYTES = 1 << 20
+CACHED_BLOCKS = 96
+"""A reader of many threads jumps ahead and back within this."""
+
+AHEAD_BLOCKS = 4
+"""Read before they are asked for, while the reading is in sequence."""
+
+MAX_JUMP_BLOCKS = 64
+"""A jump ahead is read through up to here, a farther one is a new request."""
+
+_PASSING = (408, 429, 500, 502, 503, 504)
+T = TypeVar("T")
+
+
+def open_source(address: str) -> ByteSource:
+    """Open a file or a URL as a byte source.
+
+    Raises:
+        DataError: It is not there or may not be read.
+    """
+    scheme = address.partition("://")[0] if "://" in address else "file"
+    if scheme in ("http", "https"):
+        return HttpObject(address)
+    return LocalFile(address.removeprefix("file://")) if scheme == "file" else StoredObject(address)
+
+
+class _Blocks:
+    """Blocks of an object, the last ones cached, a few read ahead. A lock makes it one reader at a time."""
+
+    name: str
+    size: int
+
+    def __init__(self) -> None:
+        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(1, "download")
+        self._ahead: Future[None] | None = None
+        self._last = -2
+        self._closed = False
+
+    def _fetch(self, index: int) -> bytes:
+        """Bytes of a block that is not cached; called under the lock."""
+        raise NotImplementedError
+
+    def read_at(self, offset: int, num_bytes: int) -> bytes:
+        """Return `num_bytes` bytes from `offset`, fewer only at the end.
+
+        Raises:
+            DataError: The object cannot be read any more, or is another one now.
+        """
+        end = min(offset + num_bytes, self.size)
+        if end <= offset:
+            return b""
+        first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        data = b"".join(self._block(index) for index in range(first, last + 1))
+        if first - self._last in (0, 1):  # not after a jump: the first read is often a look at the first bytes
+            self._read_ahead(last + 1)
+        self._last = last
+        return data[offset - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
+
+    def _block(self, index: int) -> bytes:
+        with self._lock:
+            if index not in self._cache:
+                self._keep(index, self._fetch(index))
+            self._cache.move_to_end(index)
+            return self._cache[index]
+
+    def _keep(self, index: int, data: bytes) -> None:
+        self._cache[index] = data
+        while len(self._cache) > CACHED_BLOCKS:
+            self._cache.popitem(last=False)
+
+    def _read_ahead(self, index: int) -> None:
+        if not self._closed and (self._ahead is None or self._ahead.done()):
+            self._ahead = self._pool.submit(self._fill, index)
+
+    def _fill(self, index: int) -> None:
+        """Read blocks before they are wanted; an error will come again when they are."""
+        for ahead in range(index, min(index + AHEAD_BLOCKS, -(-self.size // BLOCK_BYTES))):
+            if self._closed:
+                return
+            try:
+                self._block(ahead)
+            except DataError:
+                return
+
+    def close(self) -> None:
+        """End the reading ahead."""
+        self._closed = True
+        self._pool.shutdown(cancel_futures=True)
+
+
+class HttpObject(_Blocks):
+    """A file behind `http(s)://`.
+
+    A server without ranges is read once from the start; what breaks there cannot be taken up.
+
+    Args:
+        url: Of the file.
+        timeout_s: Without a byte, after which a connection counts as lost.
+        retries: Attempts without progress after the first.
+        delay_s: Before the first retry; it doubles, up to 30 s.
+
+    Attributes:
+        received_bytes: That came over the network.
+
+    Raises:
+        DataError: There is no such file, it may not be read, or the server does not tell its size.
+    """
+
+    def __init__(self, url: str, timeout_s: float = 60, retries: int = 8, delay_s: float = 0.5) -> None:
+        super().__init__()
+        self._url, self._timeout_s, self._retries, self._delay_s = url, timeout_s, retries, delay_s
+        parts = urlsplit(url)
+        self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.size, self.received_bytes = -1, 0
+        self._ranges, self._version = False, ("", "")
+        self._response: http.client.HTTPResponse | None = None
+        self._position = 0
+        try:
+            self._persist(lambda: self._connect(0))
+        except BaseException:
+            self.close()
+            raise
+
+    def _fetch(self, index: int) -> bytes:
+        block = self._position // BLOCK_BYTES
+        if not block <= index <= block + MAX_JUMP_BLOCKS:
+            block = index
+            self._drop()
+        for number in range(block, index):
+            if number not in self._cache or self._response is not None:
+                self._keep(number, self._stream(number))
+        return self._stream(index)
+
+    def _stream(self, index: int) -> bytes:
+        """The block at the connection's position; lost connections are taken up at the byte."""
+        start = index * BLOCK_BYTES
+        wanted = min(BLOCK_BYTES, self.size - start)
+        data = bytearray()
+
+        def read_on() -> None:
+            if self._response is None or self._position != start + len(data):
+                self._connect(start + len(data))
+            while len(data) < wanted:
+                data.extend(self._receive(wanted - len(data)))
+
+        self._persist(read_on, lambda: len(data))
+        return bytes(data)
+
+    def _receive(self, num_bytes: int) -> bytes:
+        if self._closed or self._response is None:
+            raise DataError(f"{self.name}: was closed while it was read")
+        piece = self._response.read1(min(num_bytes, 1 << 18))
+        if not piece:
+            raise ConnectionError(f"connection closed at byte {self._position} of {self.size}")
+        self._position += len(piece)
+        self.received_bytes += len(piece)
+        return piece
+
+    def _persist(self, action: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
+        """Try again while the reason may pass, with growing pauses that begin anew after progress."""
+        failures, reached = 0, progress()
+        while True:
+            try:
+                return action()
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code not in _PASSING:
+                    raise self._refused(error) from error
+                problem: Exception = error
+            except (OSError, http.client.HTTPException) as error:
+                problem = error
+            self._drop()
+            failures = 1 if progress() > reached else failures + 1
+            reached = progress()
+            if failures > self._retries:
+                raise DataError(
+                    f"{self.name}: expected to read on at byte {self._position}, but {failures} attempts failed, "
+                    f"the last with: {problem}; run again when the network or the server is back"
+                ) from problem
+            time.sleep(min(30.0, self._delay_s * 2 ** (failures - 1)))
+
+    def _connect(self, offset: int) -> None:
+        """Begin to stream at a byte."""
+        self._drop()
+        if offset and not self._ranges:
+            raise DataError(
+                f"{self.name}: the server does not send parts of a file, so reading cannot go on at byte {offset}; "
+                "download the file with another tool and give its path"
+            )
+        request = urllib.request.Request(
+            self._url, headers={"Range": f"bytes={offset}-", "Accept-Encoding": "identity", "User-Agent": "depthstream"}
+        )
+        response = urllib.request.urlopen(request, timeout=self._timeout_s)
+        try:
+            self._check(response, offset)
+        except BaseException:
+            response.close()
+            raise
+        self._response, self._position = response, offset
+
+    def _check(self, response: http.client.HTTPResponse, offset: int) -> None:
+        """Take or compare size and version; see whether the server honoured the range."""
+        ranged = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        partial = response.status == 206 and ranged is not None
+        size = int(ranged[2]) if partial and ranged else int(response.headers.get("Content-Length") or -1)
+        version = (response.headers.get("ETag") or "", response.headers.get("Last-Modified") or "")
+        if size < 0:
+            raise DataError(f"{self.name}: expected the server to tell the size, found no Content-Length")
+        if self.size < 0:
+            self.size, self._version, self._ranges = size, version, partial
+        found, expected = (size, *version), (self.size, *self._version)
+        if found != expected:
+            raise DataError(
+                f"{self.name}: the file changed while it was read: size, ETag and date were {expected}, are {found}; "
+                "begin again"
+            )
+        if offset and not (partial and ranged and int(ranged[1]) == offset):
+            raise DataError(f"{self.name}: asked for byte {offset}, found that the server sends other bytes")
+
+    def _refused(self, error: urllib.error.HTTPError) -> DataError:
+        advice = {
+            401: "it wants a login, which is not supported: download it by other means",
+            403: "it may not be read from here: check the address and your rights",
+            404: "there is no such file: check the address",
+        }.get(error.code, "check the address")
+        return DataError(f"{self.name}: expected a file, found status {error.code} ({error.reason}): {advice}")
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def close(self) -> None:
+        """End the reading ahead and the connection."""
+        super().close()
+        self._drop()
+
+
+class StoredObject(_Blocks):
+    """An object of a store: `s3://bucket/key`, `gs://`, `az://`. A process that used one must not fork.
+
+    Args:
+        url: Of the object.
+
+    Raises:
+        DataError: There is no such object, or it may not be read.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        from sharding.remote import RemoteStore
+
+        prefix, _, self._key = url.rpartition("/")
+        self.name = url
+        self._store = RemoteStore(prefix)
+        found = self._store.stat(self._key)
+        if found is None:
+            raise DataError(f"{url}: expected an object, found none")
+        self.size, self._etag = found
+
+    def _fetch(self, index: int) -> bytes:
+        start = index * BLOCK_BYTES
+        return self._store.read_pinned(self._key, (start, min(BLOCK_BYTES, self.size - start)), self._etag)

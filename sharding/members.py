@@ -1,0 +1,229 @@
+"""The members of a tar, one after the other, from a stream of plain bytes. Nothing is ever written by a member's name.
+
+What is no plain file with a plain name is skipped and counted. Memory: one wanted member, at most `MAX_MEMBER_BYTES`.
+"""
+
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from sharding.archive import Archive
+from sharding.errors import DataError
+from sharding.shard import BLOCK
+
+MAX_MEMBER_BYTES = 256 << 20
+"""A larger file is none of ours: it is read past, and counted."""
+
+MAX_EXTENSION_BYTES = 1 << 20
+"""A long name or pax header beyond this is an attack or damage."""
+
+MAX_PADDING_BYTES = 64 << 20
+"""Zeros that may follow the end of the archive."""
+
+_KINDS = {
+    tarfile.DIRTYPE: "folder",
+    tarfile.LNKTYPE: "hard link",
+    tarfile.SYMTYPE: "symbolic link",
+    tarfile.CHRTYPE: "device",
+    tarfile.BLKTYPE: "device",
+    tarfile.FIFOTYPE: "named pipe",
+    tarfile.GNUTYPE_SPARSE: "sparse file",
+}
+_SPARSE_GOES_ON, _SPARSE_GOES_ON_AGAIN = 482, 504  # bytes that say that another block of the map follows
+_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A file of the archive.
+
+    Attributes:
+        name: With `/`, without a leading `./`.
+        num_bytes: Its size.
+        offset: Where its header begins, long names included: a member boundary.
+        end: Where the next header begins: a member boundary, from which reading can go on.
+        data: Its bytes; None if it was not wanted.
+    """
+
+    name: str
+    num_bytes: int
+    offset: int
+    end: int
+    data: bytes | None
+
+
+@dataclass(slots=True)
+class _Extended:
+    """What headers said of the member that follows."""
+
+    name: str = ""
+    size: int | None = None
+    sparse: bool = False
+
+
+@dataclass
+class MemberReader:
+    """Iterates over the plain files of an archive, from its position to its end.
+
+    Args:
+        archive: At the start or at a member boundary.
+        wanted: Tells from name and size whether the bytes are needed.
+
+    Attributes:
+        skipped: Number of entries passed by this reader that are no member, by reason; folders are not counted.
+
+    Raises:
+        DataError: It is no tar, damaged, cut off, or followed by other data.
+    """
+
+    archive: Archive
+    wanted: Callable[[str, int], bool] = lambda name, num_bytes: True
+    skipped: Counter[str] = field(default_factory=Counter)
+    _block: bytes = field(default=b"", init=False, repr=False)
+
+    def __iter__(self) -> Iterator[Member]:
+        """Yield the members; ends only where the archive says it ends."""
+        offset, extended = self.archive.position, _Extended()
+        while (header := self._header()) is not None:
+            if header.type in _EXTENSIONS:
+                self._extend(header, extended)
+                continue
+            member = self._member(header, extended, offset)
+            if member is not None:
+                yield member
+            offset, extended = self.archive.position, _Extended()
+        self._expect_end()
+
+    def _header(self) -> tarfile.TarInfo | None:
+        """The next header, None at the two zero blocks."""
+        at = self.archive.position
+        self._block = block = self.archive.read(BLOCK)
+        if block == bytes(BLOCK):
+            return None
+        if len(block) < BLOCK:
+            raise self._error(f"expected a header or the end blocks at byte {at}, found that it ends: it is cut off")
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            what = "a tar archive" if at == 0 else f"a tar header at byte {at}"
+            raise self._error(f"expected {what}, found {block[:16]!r}: {error}") from error
+        if header.size < 0:
+            raise self._error(f"header at byte {at}: {_shown(header.name)} claims {header.size} bytes")
+        return header
+
+    def _extend(self, header: tarfile.TarInfo, extended: _Extended) -> None:
+        """Take in a long name or a pax header; global ones and long link names change nothing here."""
+        if header.size > MAX_EXTENSION_BYTES:
+            raise self._error(
+                f"header at byte {self.archive.position - BLOCK} claims a name or attributes of {header.size} bytes; "
+                f"at most {MAX_EXTENSION_BYTES} are read"
+            )
+        data = self._payload(header)
+        if header.type == tarfile.GNUTYPE_LONGNAME:
+            extended.name = data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+        elif header.type in (tarfile.XHDTYPE, b"X"):
+            self._take_pax(data, extended)
+
+    def _take_pax(self, data: bytes, extended: _Extended) -> None:
+        for key, value in self._pax_records(data):
+            if key == "path":
+                extended.name = value
+            elif key == "size":
+                if not value.isdecimal():
+                    raise self._error(f"pax header claims a size of {_shown(value)}")
+                extended.size = int(value)
+            elif key.startswith("GNU.sparse."):
+                extended.sparse = True
+
+    def _pax_records(self, data: bytes) -> Iterator[tuple[str, str]]:
+        """Records of the form `LENGTH KEY=VALUE`, each with a line end."""
+        while data.strip(b"\0"):
+            digits, _, _ = data[:20].partition(b" ")
+            length = int(digits) if digits.isdigit() else 0
+            record = data[len(digits) + 1 : length]
+            key, equals, value = record.partition(b"=")
+            if length > len(data) or not equals or not value.endswith(b"\n"):
+                raise self._error(f"expected pax records before byte {self.archive.position}, found {data[:16]!r}")
+            yield key.decode("utf-8", "replace"), value[:-1].decode("utf-8", "surrogateescape")
+            data = data[length:]
+
+    def _member(self, header: tarfile.TarInfo, extended: _Extended, offset: int) -> Member | None:
+        name = (extended.name or header.name).removeprefix("./")
+        header.size = header.size if extended.size is None else extended.size
+        header.name = name
+        reason = _reason_to_skip(header, extended, name)
+        if reason:
+            self.skipped.update([reason] if reason != "folder" else [])
+            self._skip(header)
+            return None
+        data = None
+        if self.wanted(name, header.size):
+            data = self._payload(header)
+        else:
+            self._skip(header)
+        return Member(name=name, num_bytes=header.size, offset=offset, end=self.archive.position, data=data)
+
+    def _payload(self, header: tarfile.TarInfo) -> bytes:
+        data = self.archive.read(header.size)
+        padding = -header.size % BLOCK
+        if len(data) < header.size or self.archive.skip(padding) < padding:
+            raise self._cut_off(header)
+        return data
+
+    def _skip(self, header: tarfile.TarInfo) -> None:
+        """Read past the payload. Links and devices have none, whatever their header says."""
+        if header.type in (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE):
+            return
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            self._skip_sparse_map()
+        stored = header.size + -header.size % BLOCK
+        if self.archive.skip(stored) < stored:
+            raise self._cut_off(header)
+
+    def _skip_sparse_map(self) -> None:
+        """Read past the blocks between the header of a sparse file of the old GNU form and its payload."""
+        more = self._block[_SPARSE_GOES_ON]
+        while more:
+            block = self.archive.read(BLOCK)
+            more = len(block) == BLOCK and block[_SPARSE_GOES_ON_AGAIN]
+
+    def _cut_off(self, header: tarfile.TarInfo) -> DataError:
+        return self._error(
+            f"{_shown(header.name)}: expected {header.size} bytes, found that the archive ends after "
+            f"{self.archive.position} plain bytes: it is cut off, or the header is false"
+        )
+
+    def _expect_end(self) -> None:
+        """Read to the very end, so that checksums are verified; only zeros may be left."""
+        zeros = 0
+        while piece := self.archive.read(1 << 16):
+            zeros += len(piece)
+            if piece.strip(b"\0") or zeros > MAX_PADDING_BYTES:
+                raise self._error(
+                    f"expected nothing but zeros after its end, found other data before byte {self.archive.position}; "
+                    "two archives joined into one are not read: give them one by one"
+                )
+
+    def _error(self, text: str) -> DataError:
+        return DataError(f"{self.archive.name}: {text}")
+
+
+def _reason_to_skip(header: tarfile.TarInfo, extended: _Extended, name: str) -> str:
+    if extended.sparse:
+        return "sparse file"
+    if header.type not in _FILES:
+        return _KINDS.get(header.type, f"entry of type {header.type!r}")
+    if name.endswith("/"):
+        return "folder"
+    if name.startswith("/") or ".." in name.split("/"):
+        return "name that leads out of the archive"
+    if not name or not name.isprintable():
+        return "name that is no readable text"
+    return f"file of more than {MAX_MEMBER_BYTES >> 20} MiB" if header.size > MAX_MEMBER_BYTES else ""
+
+
+def _shown(name: str) -> str:
+    """A name for a message: escaped and short."""
+    return repr(name if len(name) <= 200 else name[:200] + "...")

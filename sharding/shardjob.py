@@ -1,0 +1,209 @@
+"""Making one shard: encode its candidates, write it, and then its line of the ledger.
+
+Each shard is made whole by one process, so the bytes do not depend on how many there are.
+"""
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharding.candidate import Candidate, Refusal
+from sharding.encode import Encoded, Recipe, encode
+from sharding.errors import DataError
+from sharding.files import open_atomically
+from sharding.index import Row
+from sharding.ledger import Entry, Ledger
+from sharding.manifest import ShardFile
+from sharding.reader import member_name
+from sharding.shard import Compression, ShardWriter, Span
+from sharding.source import FolderSource
+
+_OF_THE_MACHINE = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.ENOTCONN,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+}
+"""Failures to read that say nothing about the file: no sample is refused because of them."""
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""Where an object lay in memory, as Python and Pillow like to say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """All that a process needs to make one shard.
+
+    Attributes:
+        root: Source folder.
+        target: Folder of the set.
+        name: File name of the shard.
+        compression: Of the shard.
+        recipe: How samples are encoded.
+        candidates: What goes into it, in this order.
+    """
+
+    root: str
+    target: str
+    name: str
+    compression: Compression
+    recipe: Recipe
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Source bytes."""
+        return sum(candidate.bytes for candidate in self.candidates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a finished shard means for the progress of its set: source bytes, stored bytes, refused samples."""
+
+    source_bytes: int
+    stored_bytes: int
+    refused: int
+
+
+def make_shard(job: ShardJob) -> Made:
+    """Encode the candidates of a shard and write it atomically; bad ones are refused, not written.
+
+    Raises:
+        DataError: The source as a whole cannot be read any more.
+        OSError: The shard cannot be written.
+    """
+    source, path = _open_source(job.root), Path(job.target, "shards", job.name)
+    rows: list[Row] = []
+    refused: list[Refusal] = []
+    worst = 0.0
+    with open_atomically(path) as file:
+        writer = ShardWriter(file, job.compression)
+        for candidate in job.candidates:
+            try:
+                encoded = encode(source, candidate, job.recipe)
+            except DataError as error:
+                _check_source(job.root, error)
+                refused.append(_refuse(candidate, error))
+                continue
+            worst = max(worst, encoded.depth_error)
+            rows.append(_add(writer, candidate, encoded, path.name))
+        writer.close()
+    file_names = [name for refusal in refused for name in refusal.files]
+    entry = Entry(
+        file=_describe(path, len(rows), job.compression),
+        rows=rows,
+        refused=refused,
+        refused_at=changed_at(job.root, file_names),
+        depth_error=worst,
+    )
+    Ledger(Path(job.target)).write(entry)
+    return progress(job, entry)
+
+
+def progress(job: ShardJob, entry: Entry) -> Made:
+    """What the finished shard `entry` of `job` means for the progress of the set."""
+    return Made(source_bytes=job.bytes, stored_bytes=entry.file.bytes, refused=len(entry.refused))
+
+
+def finished(job: ShardJob) -> Made | None:
+    """Look whether an earlier run finished the shard; None if it is to be made.
+
+    It counts as finished if the ledger has a line of it, the file has the hash that the line says, and the files of
+    refused samples were not touched since: a mended one deserves another look.
+    """
+    ledger = Ledger(Path(job.target))
+    entry = ledger.read(job.name)
+    if entry is None or not ledger.is_whole(entry) or changed_at(job.root, entry.refused_at) != entry.refused_at:
+        return None
+    return progress(job, entry)
+
+
+def changed_at(root: str, names: Sequence[str] | dict[str, int]) -> dict[str, int]:
+    """When each source file (or its permissions) last changed, in ns of its file system; 0 if there is none."""
+    parent = Path(root).resolve().parent
+    return {name: _ctime(parent / name) for name in names}
+
+
+def _ctime(path: Path) -> int:
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def _describe(path: Path, samples: int, compression: Compression) -> ShardFile:
+    with path.open("rb") as written:
+        digest = hashlib.file_digest(written, "sha256").hexdigest()
+    return ShardFile(
+        name=f"shards/{path.name}",
+        samples=samples,
+        bytes=path.stat().st_size,
+        sha256=digest,
+        compression=compression,
+    )
+
+
+def _refuse(candidate: Candidate, error: DataError) -> Refusal:
+    """A line of the quarantine, the same whenever it is written."""
+    reason = _ADDRESS.sub("", str(error))
+    return Refusal(key=candidate.key, files=tuple(file.name for file in candidate.files.values()), reason=reason)
+
+
+def _open_source(root: str) -> FolderSource:
+    try:
+        return FolderSource(root)
+    except DataError as error:
+        raise _lost(root, error) from error
+
+
+def _check_source(root: str, error: DataError) -> None:
+    """Stop if the source went away: a file that was listed and is gone, a lost mount, no more file handles.
+
+    Raises:
+        DataError: It did.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (cause.errno in _OF_THE_MACHINE or _vanished(cause)):
+            raise _lost(root, cause) from error
+        cause = cause.__cause__
+
+
+def _lost(root: str, reason: BaseException) -> DataError:
+    return DataError(
+        f"{root}: the source can no longer be read: {reason}; finished shards are kept: "
+        "bring it back as it was and run the same command again"
+    )
+
+
+def _vanished(error: OSError) -> bool:
+    """Whether a listed file is gone; a link that leads nowhere was so from the start."""
+    return error.errno == errno.ENOENT and error.filename is not None and not os.path.lexists(error.filename)
+
+
+def _add(writer: ShardWriter, candidate: Candidate, encoded: Encoded, shard: str) -> Row:
+    spans: dict[str, tuple[str, Span]] = {}
+    for part, (ext, payload) in encoded.parts.items():
+        spans[part] = ext, writer.add(member_name(candidate.key, part, ext), payload)
+    return Row(
+        key=candidate.key,
+        shard=shard,
+        split=candidate.split,
+        scene=candidate.scene,
+        scan=candidate.scan,
+        scene_type=candidate.scene_type,
+        height=encoded.height,
+        width=encoded.width,
+        depth=encoded.depth,
+        parts=spans,
+    )

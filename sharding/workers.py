@@ -1,0 +1,92 @@
+"""Processes that do jobs: results as they come, a prompt end, and nobody left behind.
+
+Each process watches a pipe that only this one can write to. It ends when the pipe does: because the work was called
+off, or because this process was killed.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from typing import TypeVar
+
+from sharding.ctrlc import deaf_to_ctrl_c
+from sharding.errors import DataError
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+def count_workers(asked: int, jobs: int) -> int:
+    """Processes to use: as many as asked for (0: one a core), never more than there are jobs, at least one."""
+    return max(1, min(asked or os.cpu_count() or 1, jobs))
+
+
+def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Generator[R, None, None]:
+    """Yield `function(job)` of each job, in the order in which they end.
+
+    What a job raises is raised here, and calls off all others at once; so does closing the iterator.
+
+    Args:
+        function: Of a module, for it goes to other processes.
+        jobs: Picklable.
+        workers: Processes; 1 does the work in this one.
+
+    Raises:
+        DataError: A process was killed.
+    """
+    if workers <= 1:
+        yield from map(function, jobs)
+        return
+    context = multiprocessing.get_context("forkserver")
+    _start_server(context, function.__module__)
+    ours, theirs = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow, initargs=(ours,))
+    try:
+        with deaf_to_ctrl_c():  # for a moment: a half started process would complain
+            futures = [pool.submit(function, job) for job in jobs]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a worker process was killed, and memory is the usual cause; what is finished is kept: "
+            "run the same command again, with fewer --workers if it was memory"
+        ) from error
+    finally:
+        theirs.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+        ours.close()
+
+
+def _start_server(context: ForkServerContext, module: str) -> None:
+    """Start the process that workers are forked from, and wait until it has imported `module`."""
+    context.set_forkserver_preload([module])
+    resource_tracker.ensure_running()  # not below: it would let Ctrl-C through again
+    with deaf_to_ctrl_c():
+        forkserver.ensure_running()
+    first = context.Process(target=_do_nothing)
+    first.start()
+    first.join()
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _follow(lifeline: Connection) -> None:
+    """Leave Ctrl-C to the process that asked for the work (the server may be older than it), and end when it goes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+
+
+def _end_with(lifeline: Connection) -> None:
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)

@@ -1,0 +1,286 @@
+import hashlib
+import http.server
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sharding.archive import open_archive
+from sharding.download import AHEAD_BLOCKS, BLOCK_BYTES, HttpObject, open_source
+from sharding.errors import DataError
+from sharding.members import MemberReader
+from tests.sharding.tarballs import payload, tarball, write
+
+DATA = payload(6_000_000, 5)
+
+
+class Behaviour:
+    """What the server does; tests change it while it runs."""
+
+    def __init__(self, data):
+        self.data, self.etag, self.ranges, self.length, self.statuses = data, '"1"', True, True, []
+        self.drop_after, self.stall_s, self.requests, self.sent = None, 0.0, [], 0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        does, asked = self.server.does, self.headers.get("Range")
+        does.requests.append(asked)
+        if self.path != "/x" or does.statuses:
+            return self.send_error(does.statuses.pop(0) if does.statuses else 404)
+        first = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if does.ranges and asked else 0
+        body = does.data[first:]
+        self.send_response(206 if does.ranges and asked else 200)
+        if does.ranges and asked:
+            self.send_header("Content-Range", f"bytes {first}-{len(does.data) - 1}/{len(does.data)}")
+        if does.length:
+            self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", does.etag)
+        self.end_headers()
+        try:
+            self.send_body(does, body)
+        except OSError:
+            pass
+
+    def send_body(self, does, body):
+        limit = len(body) if does.drop_after is None else does.drop_after
+        for start in range(0, min(limit, len(body)), 50_000):
+            piece = body[start : min(start + 50_000, limit)]
+            self.wfile.write(piece)
+            does.sent += len(piece)
+        if limit < len(body):
+            time.sleep(does.stall_s)
+            self.close_connection = True
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextmanager
+def serving(data=DATA):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.does = Behaviour(data)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/x", server.does
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+@contextmanager
+def opened(url, **options):
+    remote = HttpObject(url, **{"delay_s": 0.01, "timeout_s": 5} | options)
+    try:
+        yield remote
+    finally:
+        remote.close()
+
+
+def read_through(remote, step=70_000):
+    return b"".join(remote.read_at(offset, step) for offset in range(0, remote.size, step))
+
+
+def test_reading_through_is_one_request_and_no_byte_twice():
+    with serving() as (url, does), opened(url) as remote:
+        assert read_through(remote) == DATA
+        assert does.requests == ["bytes=0-"]
+        assert remote.received_bytes == len(DATA) == remote.size
+        assert remote.read_at(len(DATA) - 3, 100) == DATA[-3:]
+        assert remote.read_at(len(DATA) + 3, 100) == b""
+
+
+def test_any_part_can_be_read_in_any_order_from_several_threads():
+    with serving() as (url, _), opened(url) as remote:
+        places = [(random.Random(i).randrange(len(DATA)), random.Random(i).randrange(2_000_000)) for i in range(40)]
+        wrong = []
+
+        def check(some):
+            wrong.extend(place for place in some if remote.read_at(*place) != DATA[place[0] : sum(place)])
+
+        threads = [threading.Thread(target=check, args=(places[i::4],)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert wrong == []
+
+
+def test_a_lost_connection_is_taken_up_at_the_byte():
+    with serving() as (url, does):
+        does.drop_after = 1_234_567
+        with opened(url) as remote:
+            assert read_through(remote) == DATA
+            assert remote.received_bytes == len(DATA)
+        assert does.requests == [f"bytes={first}-" for first in range(0, len(DATA), 1_234_567)]
+
+
+def test_a_server_that_stalls_is_left_and_asked_again():
+    with serving() as (url, does):
+        does.drop_after, does.stall_s = 2_500_000, 3.0
+        with opened(url, timeout_s=0.3) as remote:
+            assert read_through(remote) == DATA
+            assert remote.received_bytes == len(DATA)
+
+
+def test_a_start_in_the_middle_leaves_what_is_before():
+    with serving() as (url, does), opened(url) as remote:
+        remote._drop()
+        before = remote.received_bytes
+        offset = 5 * BLOCK_BYTES
+        remote._position = 100 * BLOCK_BYTES
+        assert remote.read_at(offset, 1000) == DATA[offset : offset + 1000]
+        assert does.requests[-1] == f"bytes={offset}-"
+        assert remote.received_bytes - before <= len(DATA) - offset
+
+
+def test_reading_ahead_stays_within_its_bound():
+    with serving(payload(20_000_000, 1)) as (url, _), opened(url) as remote:
+        remote.read_at(0, 10)
+        time.sleep(0.2)
+        assert remote.received_bytes == BLOCK_BYTES
+        remote.read_at(10, 10)
+        time.sleep(0.5)
+        assert remote.received_bytes == (1 + AHEAD_BLOCKS) * BLOCK_BYTES
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"), [(404, "no such file"), (403, "may not be read"), (401, "login"), (410, "status 410")]
+)
+def test_a_refusal_is_an_error_at_once(status, problem):
+    with serving() as (url, does):
+        does.statuses = [status]
+        with pytest.raises(DataError, match=problem), opened(url):
+            pass
+        assert len(does.requests) == 1
+
+
+def test_a_busy_server_is_asked_again_and_a_dead_one_is_given_up():
+    with serving() as (url, does):
+        does.statuses = [503, 500, 429]
+        with opened(url) as remote:
+            assert read_through(remote) == DATA
+        does.statuses = [503] * 50
+        with pytest.raises(DataError, match="3 attempts failed"), opened(url, retries=2):
+            pass
+    with pytest.raises(DataError, match="run again when the network"), opened(url, retries=1):
+        pass
+
+
+@pytest.mark.parametrize("change", ["etag", "size"])
+def test_a_file_that_changes_while_it_is_read_is_an_error(change):
+    with serving() as (url, does):
+        does.drop_after = 1_500_000
+        with opened(url) as remote:
+            if change == "etag":
+                does.etag = '"2"'
+            else:
+                does.data = DATA + b"more"
+            with pytest.raises(DataError, match="changed while it was read"):
+                read_through(remote)
+
+
+def test_a_server_that_does_not_tell_the_size_is_an_error():
+    with serving() as (url, does):
+        does.ranges = does.length = False
+        with pytest.raises(DataError, match="tell the size"), opened(url):
+            pass
+
+
+def test_a_server_without_ranges_is_read_once_and_says_so_when_it_breaks():
+    with serving() as (url, does):
+        does.ranges = False
+        with opened(url) as remote:
+            assert read_through(remote) == DATA
+        does.drop_after = 2_000_000
+        with opened(url) as remote, pytest.raises(DataError, match="does not send parts of a file"):
+            read_through(remote)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.zst"])
+def test_an_archive_behind_a_url_gives_the_members_of_the_file(tmp_path, suffix):
+    path = write(tmp_path / f"x{suffix}", tarball([400_000] * 25))
+    with open_archive(open_source(str(path))) as archive:
+        expected = list(MemberReader(archive))
+    with serving(path.read_bytes()) as (url, does), opened(url) as remote:
+        does.drop_after = 3_000_000
+        with open_archive(remote, threads=2, digest=True) as archive:
+            assert list(MemberReader(archive)) == expected
+            assert archive.md5()
+        assert remote.received_bytes == remote.size
+
+
+def test_a_resume_from_a_url_downloads_only_what_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("sharding.download.MAX_JUMP_BLOCKS", 8)  # of 64, for a file so small
+    path = write(tmp_path / "x.tar.gz", tarball([500_000] * 40))
+    with serving(path.read_bytes()) as (url, _):
+        with opened(url) as remote, open_archive(remote, threads=2, stride_bytes=2 << 20) as archive:
+            members = iter(MemberReader(archive))
+            for _ in range(30):
+                end = next(members).end
+            state, position = archive.seek_point, archive.compressed_position
+        with opened(url) as remote, open_archive(remote, end, state, threads=2) as archive:
+            assert len(list(MemberReader(archive))) == 10
+            assert remote.received_bytes <= remote.size - position + (2 << 20) + 4 * BLOCK_BYTES
+
+
+S3_READER = """
+import hashlib, pathlib, sys
+from sharding.download import open_source
+source = open_source("s3://bucket/x.tar")
+data = b"".join(source.read_at(offset, 700_000) for offset in range(0, source.size, 700_000))
+print(hashlib.sha256(data).hexdigest(), flush=True)
+if len(sys.argv) > 1:
+    path = pathlib.Path(sys.argv[1])
+    path.write_bytes(b"new" + path.read_bytes()[3:])
+    source._cache.clear()
+    source.read_at(0, 10)
+source.close()
+"""
+
+
+@contextmanager
+def bucket(root):
+    """A real S3 server over `root`; gives the environment that leads to it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("localbucket")), "--port", str(port), str(root)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
+        yield os.environ | keys | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
+    finally:
+        server.kill()
+        server.wait(10)
+
+
+def test_an_object_of_a_bucket_is_read_whole_and_pinned(tmp_path):
+    path = tmp_path / "bucket" / "x.tar"
+    path.parent.mkdir()
+    path.write_bytes(DATA)
+    with bucket(tmp_path) as environment:
+        for change in (False, True):  # obstore has threads of its own, so it lives in a process of its own
+            command = [sys.executable, "-c", S3_READER, *([str(path)] if change else [])]
+            run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+            assert run.stdout.strip() == hashlib.sha256(DATA).hexdigest(), run.stderr
+            assert (run.returncode != 0) == change
+        assert "the object changed while it was read" in run.stderr
+        gone = S3_READER.replace("x.tar", "y.tar")
+        run = subprocess.run([sys.executable, "-c", gone], env=environment, capture_output=True, text=True, timeout=60)
+        assert "DataError: s3://bucket/y.tar: expected an object, found none" in run.stderr

@@ -1,0 +1,163 @@
+import gzip
+import random
+import subprocess
+import sys
+
+import pytest
+
+from sharding.bytesource import LocalFile
+from sharding.errors import DataError
+from sharding.inflate import GzipStream
+from tests.sharding.tarballs import payload, write
+
+PLAIN = payload(6_000_000, 0) + bytes(2_000_000) + payload(5_000_000, 1)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("gzip") / "x.gz", PLAIN)
+
+
+def drain(stream):
+    try:
+        return b"".join(iter(lambda: stream.read(777_777), b""))
+    finally:
+        stream.close()
+
+
+def points_of(path, stride):
+    points, stream = [], GzipStream(LocalFile(path), threads=2, stride_bytes=stride)
+    while stream.read(300_000):
+        points += [stream.point] if stream.point not in (None, *points[-1:]) else []
+    stream.close()
+    return points
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads_gives_the_same_bytes(path, threads):
+    assert drain(GzipStream(LocalFile(path), threads=threads)) == PLAIN
+
+
+def test_every_seek_point_leads_to_the_rest_and_the_checksum_still_holds(path):
+    points = points_of(path, stride=1)
+    assert len(points) >= 6
+    for point in points:
+        stream = GzipStream(LocalFile(path), point, threads=2)
+        assert stream.position == point.offset
+        assert drain(stream) == PLAIN[point.offset :]
+
+
+def test_points_taken_after_a_resume_are_those_of_an_uninterrupted_run(path):
+    points = points_of(path, stride=1)
+    stream = GzipStream(LocalFile(path), points[1], threads=2, stride_bytes=1)
+    later = set()
+    while stream.read(300_000):
+        later.add(stream.point)
+    stream.close()
+    assert later - {points[1]}
+    for point in later:
+        assert drain(GzipStream(LocalFile(path), point)) == PLAIN[point.offset :]
+
+
+def test_a_reader_that_is_renewed_gives_the_same_bytes_and_sound_points(path, monkeypatch):
+    monkeypatch.setattr("sharding.inflate.RENEWAL_BYTES", 2 << 20)
+    opened, renew = [], GzipStream._renew
+
+    def counted(self, point):
+        opened.append(point)
+        renew(self, point)
+
+    monkeypatch.setattr(GzipStream, "_renew", counted)
+    assert drain(GzipStream(LocalFile(path), threads=2, stride_bytes=1 << 20)) == PLAIN
+    assert len(opened) >= 3
+    for point in points_of(path, stride=1 << 20):
+        assert drain(GzipStream(LocalFile(path), point)) == PLAIN[point.offset :]
+
+
+def test_a_false_byte_before_the_end_is_found_after_a_resume_too(path, tmp_path):
+    point = points_of(path, stride=1)[2]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    damaged = tmp_path / "damaged.gz"
+    damaged.write_bytes(data)
+    for start in (None, point):
+        with pytest.raises(DataError, match=r"damaged\.gz: expected one sound gzip file"):
+            drain(GzipStream(LocalFile(damaged), start, threads=2))
+
+
+def test_a_file_cut_anywhere_is_an_error_and_never_an_end(path, tmp_path):
+    data, cut = path.read_bytes(), tmp_path / "cut.gz"
+    for size in [5, 12, 1000, len(data) - 1, len(data) - 8, *random.Random(0).sample(range(20, len(data)), 8)]:
+        cut.write_bytes(data[:size])
+        with pytest.raises(DataError, match="cut"):
+            drain(GzipStream(LocalFile(cut), threads=2))
+
+
+@pytest.mark.parametrize("junk", [b"\0" * 512, b"junk" * 300], ids=["zeros", "junk"])
+def test_bytes_after_the_stream_are_an_error(path, tmp_path, junk):
+    longer = tmp_path / "longer.gz"
+    longer.write_bytes(path.read_bytes() + junk)
+    with pytest.raises(DataError, match="followed by other bytes"):
+        drain(GzipStream(LocalFile(longer), threads=2))
+
+
+def test_gzip_streams_one_after_the_other_are_read_as_one(tmp_path):
+    path = tmp_path / "two.gz"
+    path.write_bytes(gzip.compress(PLAIN[:4_000_000], 1) + gzip.compress(PLAIN[4_000_000:], 1))
+    assert drain(GzipStream(LocalFile(path), threads=2)) == PLAIN
+
+
+def test_a_seek_point_of_another_file_is_an_error(path, tmp_path):
+    points = points_of(path, stride=1)
+    other = write(tmp_path / "other.gz", payload(9_000_000, 9))
+    shorter = write(tmp_path / "shorter.gz", b"short")
+    for file in (other, shorter):
+        with pytest.raises(DataError, match=r"seek point"):
+            drain(GzipStream(LocalFile(file), points[2], threads=2))
+
+
+def test_seek_points_beyond_the_first_of_several_gzip_streams_end_in_an_error_that_says_so(tmp_path):
+    path = tmp_path / "two.gz"
+    path.write_bytes(gzip.compress(PLAIN[:6_000_000], 1) + gzip.compress(PLAIN[6_000_000:], 1))
+    points = points_of(path, stride=1)
+    assert points[-1].offset > 6_000_000
+    with pytest.raises(DataError, match="of one gzip stream only"):
+        drain(GzipStream(LocalFile(path), points[-1], threads=2))
+    assert drain(GzipStream(LocalFile(path), points[0], threads=2)) == PLAIN[points[0].offset :]
+
+
+def test_what_the_source_says_of_a_failed_read_is_what_is_said():
+    class Failing:
+        name, size = "far", 5_000_000
+
+        def read_at(self, offset, num_bytes):
+            if offset > 1_000_000:
+                raise DataError("far: the server is gone")
+            return (gzip.compress(payload(3_000_000, 2), 1) + bytes(4_000_000))[offset : offset + num_bytes]
+
+    with pytest.raises(DataError, match="far: the server is gone"):
+        drain(GzipStream(Failing(), threads=2))
+
+
+BOMB = """
+import resource, sys
+from sharding.bytesource import LocalFile
+from sharding.inflate import GzipStream
+stream = GzipStream(LocalFile(sys.argv[1]), threads=2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+total = 0
+while piece := stream.read(1 << 20):
+    total += len(piece)
+stream.close()
+print(total, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_file_made_to_burst_is_read_within_a_bound_of_memory(tmp_path):
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(bytes(64 << 20), 9) * 24)
+    run = subprocess.run([sys.executable, "-c", BOMB, path], capture_output=True, text=True, timeout=100, check=True)
+    total, mebibytes = map(int, run.stdout.split())
+    assert total == 24 * 64 << 20
+    assert mebibytes < 1500

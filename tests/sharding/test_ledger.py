@@ -1,0 +1,117 @@
+import hashlib
+import math
+import os
+
+import pytest
+
+from sharding.candidate import Refusal
+from sharding.errors import UsageError
+from sharding.index import Row
+from sharding.ledger import Entry, Ledger
+from sharding.manifest import ShardFile
+from sharding.sample import DepthFacts
+from sharding.shard import Span
+
+NAME = "diode-train-000000.tar.zst"
+
+
+def entry_of(data=b"shard"):
+    digest = hashlib.sha256(data).hexdigest()
+    return Entry(
+        file=ShardFile(name=f"shards/{NAME}", samples=2, bytes=len(data), sha256=digest, compression="zstd"),
+        rows=[
+            Row(
+                key="a",
+                shard=NAME,
+                height=12,
+                width=16,
+                depth=DepthFacts(kind="metric", valid_fraction=1 / 3, depth_min=0.1, depth_median=1e-45, depth_max=7.0),
+                parts={"image": ("png", Span(0, 17, 4294967295)), "meta": ("json", Span(17, 3, 0))},
+            ),
+            Row(key="b", shard=NAME, scene="7"),
+        ],
+        refused=[Refusal(key="c", files=("d/1.png", "d/1.npy"), reason="müde")],
+        refused_at={"d/1.png": 1 << 62, "d/1.npy": 0},
+        depth_error=0.1 + 0.2,
+    )
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    made = Ledger(tmp_path)
+    made.open({"seed": 0})
+    made.write(entry_of())
+    (tmp_path / "shards" / NAME).write_bytes(b"shard")
+    return made
+
+
+def test_a_line_gives_back_every_bit_of_its_entry():
+    entry = entry_of()
+    assert repr(Entry.decode(entry.encode())) == repr(entry)  # repr: NaN equals itself
+    assert math.isnan(Entry.decode(entry.encode()).rows[1].depth.depth_min)
+    assert entry.encode().count(b"\n") == 1
+
+
+def test_a_line_is_found_by_the_shard_it_is_about(ledger):
+    assert repr(ledger.read(NAME)) == repr(entry_of())
+    assert ledger.read("diode-train-000001.tar.zst") is None
+    assert ledger.read("diode-train-000000.tar") is None
+    assert ledger.has_lines()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b'{"file": {}, "rows": 3}', b"\xff"])
+def test_a_damaged_line_is_no_line(ledger, tmp_path, content):
+    (tmp_path / ".making/diode-train-000000.json").write_bytes(content)
+    assert ledger.read(NAME) is None
+
+
+def test_every_cut_of_a_line_is_no_line(ledger, tmp_path):
+    line = tmp_path / ".making/diode-train-000000.json"
+    whole = line.read_bytes()
+    for length in range(len(whole) - 1):
+        line.write_bytes(whole[:length])
+        assert ledger.read(NAME) is None
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "longer", "flipped", "folder"])
+def test_a_shard_counts_only_with_the_hash_of_its_line(ledger, tmp_path, damage):
+    assert ledger.is_whole(entry_of())
+    path = tmp_path / "shards" / NAME
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "gone":
+        path.write_bytes({"cut": data[:-1], "longer": data + b"\0", "flipped": b"\0" + data[1:]}[damage])
+    assert not ledger.is_whole(entry_of())
+
+
+def test_other_terms_are_refused_with_both_values(ledger, tmp_path):
+    with pytest.raises(UsageError, match=r"unfinished.*seed is 0 there, 1 now"):
+        Ledger(tmp_path).open({"seed": 1})
+    assert ledger.read(NAME) is not None
+    Ledger(tmp_path).open({"seed": 0})
+    assert ledger.read(NAME) is not None
+
+
+@pytest.mark.parametrize("plan", [None, b"", b"{", b"[]"])
+def test_lines_without_a_plan_prove_nothing(ledger, tmp_path, plan):
+    path = tmp_path / ".making/plan.json"
+    path.unlink() if plan is None else path.write_bytes(plan)
+    again = Ledger(tmp_path)
+    again.open({"seed": 0})
+    assert again.read(NAME) is None
+    assert not again.has_lines()
+    assert (tmp_path / "shards" / NAME).exists()
+
+
+def test_what_was_half_written_is_removed_and_nothing_else(tmp_path):
+    folders = [tmp_path, tmp_path / "shards", tmp_path / ".making"]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        (folder / ".name.77.tmp").write_bytes(b"half")
+        (folder / "name.77.tmp").write_bytes(b"somebody's")
+    Ledger(tmp_path).open({"seed": 0})
+    assert not list(tmp_path.rglob(".name*"))
+    assert sorted(os.listdir(tmp_path / "shards")) == ["name.77.tmp"]
+    assert (tmp_path / "name.77.tmp").exists()

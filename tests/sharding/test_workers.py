@@ -1,0 +1,74 @@
+import os
+import signal
+import time
+
+import pytest
+
+from sharding.errors import DataError
+from sharding.workers import count_workers, run_jobs
+
+
+def double(number):
+    return 2 * number, os.getpid()
+
+
+def fail_at_three(number):
+    if number == 3:
+        raise OSError(28, "No space left on device")
+    time.sleep(30 if number > 3 else 0)
+    return number
+
+
+def kill_itself(number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tell_pid_and_wait(job):
+    number, folder = job
+    with open(f"{folder}/{number}", "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(60 if number else 0.5)
+    return number
+
+
+def gone(pid):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_workers_are_never_more_than_asked_for_or_than_there_are_jobs():
+    assert [count_workers(asked, jobs) for asked, jobs in ((1, 9), (3, 9), (9, 3), (2, 0), (0, 0))] == [1, 3, 3, 1, 1]
+    assert count_workers(0, 10**6) == os.cpu_count()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_job_is_done_once(workers):
+    results = list(run_jobs(double, range(20), workers))
+    assert sorted(value for value, _ in results) == list(range(0, 40, 2))
+    assert len({pid for _, pid in results}) <= workers
+    assert ({pid for _, pid in results} == {os.getpid()}) == (workers == 1)
+
+
+def test_a_failure_calls_off_the_others_at_once():
+    start = time.monotonic()
+    with pytest.raises(OSError, match="No space left"):
+        list(run_jobs(fail_at_three, range(3, 6), 2))
+    assert time.monotonic() - start < 20
+
+
+def test_closing_the_iterator_ends_the_processes(tmp_path):
+    results = run_jobs(tell_pid_and_wait, [(number, str(tmp_path)) for number in range(3)], 2)
+    assert next(results) == 0
+    results.close()
+    assert all(gone(int(path.read_text() or "0")) for path in tmp_path.iterdir())
+
+
+def test_a_killed_process_is_said_in_plain_words():
+    with pytest.raises(DataError, match=r"killed.*fewer --workers"):
+        list(run_jobs(kill_itself, range(2), 2))
