@@ -50,6 +50,9 @@ def repaint(samples: ShardSet, split: str, paint: Paint, root: Path) -> ShardSet
     return ShardSet(root / f"set-{split}")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def learn(
     diode_sets: tuple[ShardSet, ShardSet], tmp_path: Path

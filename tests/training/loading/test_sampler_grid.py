@@ -27,6 +27,7 @@ class Rows(Dataset[int]):
         return [int(order[place]) for _, place in positions]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", range(5))
 @pytest.mark.parametrize("size", range(1, 9))
 def test_the_global_batches_are_the_order_of_the_epoch(size, num_workers, monkeypatch):
