@@ -116,10 +116,14 @@ class Archive:
         return min(self._stream.compressed_position, self.size)
 
     @property
+    def point(self) -> SeekPoint | None:
+        """The last place that was passed where inflating can begin; None is the start, or any place of a `.tar`."""
+        return self._stream.point if isinstance(self._stream, GzipStream) else None
+
+    @property
     def seek_point(self) -> bytes:
         """What `open_archive` takes to begin at, or one stride before, the present position; b"" is the start."""
-        point = self._stream.point if isinstance(self._stream, GzipStream) else None
-        return point.encode() if point else b""
+        return self.point.encode() if self.point else b""
 
     def read(self, num_bytes: int) -> bytes:
         """Return `num_bytes` plain bytes, fewer only at the end.
@@ -143,7 +147,7 @@ class Archive:
         return num_bytes - left
 
     def md5(self) -> str:
-        """MD5 of the whole compressed file; "" if it was not asked for or not read from the start."""
+        """MD5 of the whole compressed file; "" if it was not asked for."""
         return self._digest.finish(self.size) if self._digest else ""
 
 
@@ -166,7 +170,8 @@ def open_archive(
         offset: Plain offset at which to begin.
         seek_point: What `Archive.seek_point` gave at or before `offset`.
         threads: That inflate gzip; 0 for all cores.
-        digest: Whether `md5` will be asked for. It costs a core some 2 s a GB.
+        digest: Whether `md5` will be asked for: of the whole source, wherever reading begins. It costs a core some 2 s
+            a GB.
         stride_bytes: Compressed bytes between seek points.
 
     Raises:
@@ -178,7 +183,7 @@ def open_archive(
         stream: PlainStream = GzipStream(source, point, threads, stride_bytes)
     else:
         stream = _Zstd(source) if magic == ZSTD_MAGIC else _Stored(source, min(offset, source.size))
-    following = _Digest(source) if digest and offset == 0 else None
+    following = _Digest(source, patient=offset == 0) if digest else None
     try:
         archive = Archive(source, stream, following)
         missing = offset - archive.position
@@ -194,17 +199,24 @@ def open_archive(
 
 
 class _Digest:
-    """MD5 of a source, in a thread of its own that follows the reading at a short distance."""
+    """MD5 of a source, in a thread of its own that follows the reading.
 
-    def __init__(self, source: ByteSource) -> None:
-        self._source, self._done = source, 0
+    Args:
+        source: Hashed from its start.
+        patient: Whether the reading waits when the hashing falls behind, so that both use what was just read. Not if
+            the reading begins far ahead.
+    """
+
+    def __init__(self, source: ByteSource, patient: bool) -> None:
+        self._source, self._patient, self._done = source, patient, 0
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._pool = ThreadPoolExecutor(1, "md5")
         self._running: Future[None] | None = None
 
     def follow(self, position: int) -> None:
         """Hash up to `position`, soon; waits only when far behind."""
-        if self._running and (self._running.done() or position - self._done > _HASH_LAG_BYTES):
+        late = self._patient and position - self._done > _HASH_LAG_BYTES
+        if self._running and (self._running.done() or late):
             self._running.result()
             self._running = None
         if self._running is None and position - self._done >= PIECE_BYTES:

@@ -26,7 +26,7 @@ class ToyworldConfig:
 class ShardConfig:
     """Options that all data sets share; those that change the bytes of the set enter its manifest."""
 
-    source: str = argument("folder of the unpacked data set", metavar="SRC")
+    source: str = argument("the data set: a folder, .tar, .tar.gz, .tar.zst, or URL of an archive", metavar="SRC")
     set: str = argument("folder to write the shard set into", metavar="SET")
     preset: Preset = option("exact", "exact: bit-exact pixels and depth; compact: JPEG image, depth within 0.01 %%")
     compression: Compression = option("zstd", "zstd: .tar.zst, a frame each member; none: .tar")

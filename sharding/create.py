@@ -1,10 +1,11 @@
-"""The commands `shard megadepth` and `shard diode`: from options and a source folder to a plan, then to a set.
+"""The commands `shard megadepth` and `shard diode`: from options and a source to a plan, then to a set.
 
 What encodes is imported only when there is something to do, so that a finished set is recognised at once.
 """
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,75 +16,114 @@ from sharding.command import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.ctrlc import deaf_to_ctrl_c
 from sharding.errors import UsageError
+from sharding.layout import Layout
 from sharding.manifest import MANIFEST_NAME, Manifest
 from sharding.progress import say
-from sharding.source import FolderSource, SourceFile, fingerprint
+from sharding.source import FolderSource, fingerprint
 from sharding.target import LEDGER_NAME, QUARANTINE_NAME, alone, writing
 from sharding.terms import differences, package_version, terms
 
 
 def shard_megadepth(config: ShardMegadepthConfig) -> Outcome:
     """Run `depthstream shard megadepth`."""
-    files = FolderSource(config.source).list()
     options = {"with_depth": config.with_depth, "max_side": config.max_side}
-    return _create(config, "megadepth", files, lambda: megadepth.pair(files, config.with_depth), options)
+    return _create(config, "megadepth", megadepth.layout(config.with_depth), options)
 
 
 def shard_diode(config: ShardDiodeConfig) -> Outcome:
     """Run `depthstream shard diode`."""
-    files = FolderSource(config.source).list()
     options = {"split": config.split, "scene_type": config.scene_type}
-    return _create(config, "diode", files, lambda: diode.pair(files, config.split, config.scene_type), options)
+    return _create(config, "diode", diode.layout(config.split, config.scene_type), options)
 
 
-def _create(
-    config: ShardConfig, dataset: str, files: list[SourceFile], pair: Callable[[], Pairing], options: dict[str, Any]
-) -> Outcome:
+def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str, Any]) -> Outcome:
     """Make the set, or go on with it, or see that it is finished; `options` are those of its data set alone."""
     if is_remote(config.set):
         raise UsageError(f"{config.set}: sets are written to a folder; copy the finished folder to the store")
-    made = options | {
-        "preset": config.preset,
-        "compression": config.compression,
-        "shard_bytes": config.shard_size,
-        "seed": config.seed,
-        "order": "shuffled over the whole set",
-    }
+    made = options | {"preset": config.preset, "compression": config.compression, "shard_bytes": config.shard_size}
+    create = _from_archive if is_archive(config.source) else _from_folder
+    return _outcome(config, create(config, dataset, layout, made))
+
+
+def is_archive(source: str) -> bool:
+    """Whether a source is a file or a URL, and not a folder."""
+    return is_remote(source) or Path(source.removeprefix("file://")).is_file()
+
+
+def _from_folder(config: ShardConfig, dataset: str, layout: Layout, made: dict[str, Any]) -> Manifest:
+    files = FolderSource(config.source).list()
+    made |= {"seed": config.seed, "order": "shuffled over the whole set"}
     source = {"files": len(files), "bytes": sum(file.bytes for file in files), "fingerprint": fingerprint(files)}
+    pairing = None if (Path(config.set) / MANIFEST_NAME).exists() else layout.pair(files)  # before the folder is made
+
+    def make() -> Manifest:
+        return _build_from_folder(config, dataset, pairing or layout.pair(files), made, source)
+
+    return _make_once(config, terms(dataset, made, source), make)
+
+
+def _build_from_folder(
+    config: ShardConfig, dataset: str, pairing: Pairing, made: dict[str, Any], source: dict[str, Any]
+) -> Manifest:
+    with deaf_to_ctrl_c():  # libraries that are half imported may crash when the process ends
+        from sharding.build import build_from_folder
+        from sharding.plan import FolderPlan, plan_shards
+
+    plan = FolderPlan(
+        root=config.source,
+        shards=plan_shards(pairing.candidates, config.shard_size, config.seed),
+        refused=pairing.refused,
+        source=source | {"skipped": dict(pairing.skipped)},
+        **_plan(config, dataset, made),
+    )
+    return build_from_folder(plan, config.workers, config.allow_bad)
+
+
+def _from_archive(config: ShardConfig, dataset: str, layout: Layout, made: dict[str, Any]) -> Manifest:
+    from sharding.download import open_source
+    from sharding.fingerprint import take_fingerprint
+
+    made |= {"order": "as in the archive"}
+    with closing(open_source(config.source)) as source:
+        found = take_fingerprint(source, config.source)
+
+        def make() -> Manifest:
+            with deaf_to_ctrl_c():
+                from sharding.archivebuild import build_from_archive
+                from sharding.plan import ArchivePlan
+
+            plan = ArchivePlan(layout=layout, shard_bytes=config.shard_size, **_plan(config, dataset, made))
+            return build_from_archive(plan, source, found, config.workers, config.allow_bad)
+
+        return _make_once(config, terms(dataset, made, {"bytes": found.bytes, "fingerprint": found.whole}), make)
+
+
+def _plan(config: ShardConfig, dataset: str, made: dict[str, Any]) -> dict[str, Any]:
+    """What plans have in common."""
+    from sharding.encode import Recipe
+
+    return {
+        "target": Path(config.set),
+        "name": "-".join(filter(None, (dataset, str(made.get("split", ""))))),
+        "recipe": Recipe(dataset=dataset, preset=config.preset, max_side=made.get("max_side")),
+        "compression": config.compression,
+        "made": made,
+        "tool": tool_version(),
+    }
+
+
+def _make_once(config: ShardConfig, wanted: dict[str, Any], make: Callable[[], Manifest]) -> Manifest:
+    """Make the set unless it is finished; one run at a time."""
     target = Path(config.set)
-    pairing = None if (target / MANIFEST_NAME).exists() else pair()
     with writing(target), alone(target):
-        manifest = _existing(target, terms(dataset, made, source))
+        manifest = _existing(target, wanted)
         if manifest is None:
-            pairing = pairing or pair()
-            manifest = _make(config, dataset, pairing, made, source)
+            manifest = make()
         else:
             say(f"{config.set}: is finished and up to date; nothing to do")
         if (target / LEDGER_NAME).exists():  # also if a run was killed after its manifest
             shutil.rmtree(target / LEDGER_NAME)
-    return _outcome(config, pairing, manifest)
-
-
-def _make(
-    config: ShardConfig, dataset: str, pairing: Pairing, made: dict[str, Any], source: dict[str, Any]
-) -> Manifest:
-    with deaf_to_ctrl_c():  # libraries that are half imported may crash when the process ends
-        from sharding.build import build_set
-        from sharding.encode import Recipe
-        from sharding.plan import SetPlan, plan_shards
-
-    split = str(made.get("split", ""))
-    plan = SetPlan(
-        root=config.source,
-        target=Path(config.set),
-        name="-".join(filter(None, (dataset, split))),
-        recipe=Recipe(dataset=dataset, preset=config.preset, max_side=made.get("max_side")),
-        compression=config.compression,
-        shards=plan_shards(pairing.candidates, config.shard_size, config.seed),
-        refused=pairing.refused,
-        header={"split": split, "made": made, "source": source, "tool": tool_version()},
-    )
-    return build_set(plan, config.workers, config.allow_bad)
+    return manifest
 
 
 def tool_version() -> str:
@@ -108,8 +148,7 @@ def _existing(target: Path, wanted: dict[str, Any]) -> Manifest | None:
     return manifest
 
 
-def _outcome(config: ShardConfig, pairing: Pairing | None, manifest: Manifest) -> Outcome:
-    """What to tell; a set that was finished already is not paired again."""
+def _outcome(config: ShardConfig, manifest: Manifest) -> Outcome:
     data = {
         "set": config.set,
         "name": manifest.name,
@@ -117,16 +156,18 @@ def _outcome(config: ShardConfig, pairing: Pairing | None, manifest: Manifest) -
         "shards": len(manifest.shards),
         "bytes": manifest.num_bytes,
         "quarantined": manifest.quarantined,
+        "skipped": manifest.source.get("skipped", {}),
         "codecs": manifest.codecs,
+        "source": manifest.source,
         "identity": manifest.identity,
     }
-    skipped = {} if pairing is None else {"skipped": dict(pairing.skipped)}
     lines = [
         f"{config.set}: {manifest.samples} samples in {len(manifest.shards)} shards, "
         f"{manifest.num_bytes / 1e6:.1f} MB, identity {manifest.identity[:12]}"
     ]
     if manifest.quarantined:
         lines.append(f"  {manifest.quarantined} in quarantine, see {Path(config.set) / QUARANTINE_NAME}")
-    for counts in skipped.values():
-        lines += [f"  skipped {count} files: {reason}" for reason, count in sorted(counts.items())]
-    return Outcome(data=data | skipped, text="\n".join(lines))
+    lines += [f"  skipped {count} files: {reason}" for reason, count in sorted(data["skipped"].items())]
+    if published := manifest.source.get("published"):
+        lines.append(f"  {published}")
+    return Outcome(data=data, text="\n".join(lines))

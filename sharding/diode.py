@@ -9,15 +9,16 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from sharding.candidate import Aside, Pairing, Part, sort_out
-from sharding.errors import DataError
+from sharding.candidate import Aside, Pairing, Part
 from sharding.keys import make_key
+from sharding.layout import Layout
 from sharding.source import SourceFile
 
 _PATH = re.compile(
     r"(?:^|/)(?P<split>train|val)/(?P<type>indoors|outdoor)/scene_(?P<scene>\d{5})/scan_(?P<scan>\d{5})/(?P<name>[^/]+)$"
 )
 _ROLES = (("_depth_mask.npy", "mask"), ("_depth.npy", "depth"), ("_normal.npy", "normals"), (".png", "image"))
+_FOREIGN = "not of DIODE's layout"
 NEEDED = ("image", "depth", "mask")
 
 
@@ -32,15 +33,19 @@ def pair(files: Sequence[SourceFile], split: str, scene_type: str = "all") -> Pa
     Raises:
         DataError: No file belongs to the split and scene type.
     """
-    pairing = sort_out(files, partial(parse, split=split, scene_type=scene_type), NEEDED)
-    if not any(refusal.key for refusal in pairing.refused) and not pairing.candidates:
-        found = ", ".join(f"{count} {reason}" for reason, count in pairing.skipped.most_common(4)) or "no file"
-        wanted = "{indoors,outdoor}" if scene_type == "all" else scene_type
-        raise DataError(
-            f"expected DIODE's {split}/{wanted}/scene_NNNNN/scan_NNNNN/*.png, found {found}; "
-            f"is it the right archive and split?"
-        )
-    return pairing
+    return layout(split, scene_type).pair(files)
+
+
+def layout(split: str, scene_type: str = "all") -> Layout:
+    """DIODE's layout; see `pair`."""
+    wanted = "{indoors,outdoor}" if scene_type == "all" else scene_type
+    other = "val" if split == "train" else "train"
+    return Layout(
+        parse=partial(parse, split=split, scene_type=scene_type),
+        needed=NEEDED,
+        expected=f"DIODE's {split}/{wanted}/scene_NNNNN/scan_NNNNN/*.png",
+        foreign=(_FOREIGN, f"of {other}/indoors", f"of {other}/outdoor"),
+    )
 
 
 def parse(name: str, split: str, scene_type: str = "all") -> Part | Aside:
@@ -67,7 +72,7 @@ def parse(name: str, split: str, scene_type: str = "all") -> Part | Aside:
 def _role(match: re.Match[str] | None) -> tuple[str, str]:
     """Stem and role of a file; the role says why it is skipped if it is none of `NEEDED`."""
     if match is None:
-        return "", "not of DIODE's layout"
+        return "", _FOREIGN
     name = match["name"]
     if name.startswith("._"):
         return "", "AppleDouble file"

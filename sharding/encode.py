@@ -5,6 +5,7 @@ What is refused here raises a DataError that says why, and goes to quarantine.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,7 @@ from sharding.config import Preset
 from sharding.errors import DataError
 from sharding.h5depth import read_depth
 from sharding.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
-from sharding.source import FolderSource
+from sharding.source import Readable
 
 STORED_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 """Image formats that are kept as they are, and the extension they get."""
@@ -49,6 +50,10 @@ class Recipe:
     preset: Preset = "exact"
     max_side: int | None = None
 
+    def is_light(self, roles: Sequence[str]) -> bool:
+        """Whether samples of these files are mostly stored as they are."""
+        return tuple(roles) == ("image",) and self.max_side is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
@@ -68,7 +73,7 @@ class Encoded:
     depth_error: float = 0.0
 
 
-def encode(source: FolderSource, candidate: Candidate, recipe: Recipe) -> Encoded:
+def encode(source: Readable, candidate: Candidate, recipe: Recipe) -> Encoded:
     """Read the candidate's files and encode them.
 
     Raises:
@@ -117,7 +122,7 @@ def image_ext(data: bytes) -> str:
         return STORED_FORMATS[image.format]
 
 
-def _read_depth(source: FolderSource, candidate: Candidate) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _read_depth(source: Readable, candidate: Candidate) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Depth as it is stored in the source, and the mask if the data set has one."""
     name = candidate.files["depth"].name
     try:

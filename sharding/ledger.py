@@ -3,6 +3,8 @@
 ```
 SET/.making/plan.json           source, options, encoders; a run that differs is refused
 SET/.making/NAME-000000.json    written atomically, after its shard
+SET/.making/position.json       of an archive: where the next shard begins, written after the line
+SET/.making/waiting/            of an archive: files that wait long for the others of their sample
 ```
 
 A shard counts as finished if its line is there and the file has the hash that the line says; nothing else does. The
@@ -14,6 +16,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from sharding.errors import UsageError
 from sharding.files import write_atomically
 from sharding.index import Row
 from sharding.manifest import ShardFile
+from sharding.position import Position
 from sharding.sample import DepthFacts
 from sharding.shard import Span
 from sharding.target import LEDGER_NAME
@@ -48,6 +52,11 @@ class Entry:
     refused: list[Refusal] = field(default_factory=list)
     refused_at: dict[str, int] = field(default_factory=dict)
     depth_error: float = 0.0
+
+    @property
+    def keys(self) -> set[str]:
+        """Of all planned samples."""
+        return {row.key for row in self.rows} | {refusal.key for refusal in self.refused}
 
     def encode(self) -> bytes:
         """Write it as a line of JSON; numbers keep every bit."""
@@ -85,6 +94,7 @@ class Ledger:
         self._target = target
         self._folder = target / LEDGER_NAME
         self._plan = self._folder / "plan.json"
+        self._position = self._folder / "position.json"
 
     def open(self, terms: dict[str, Any]) -> None:
         """Go on with an unfinished set, or begin it, and remove what was half written.
@@ -95,7 +105,7 @@ class Ledger:
         Raises:
             UsageError: An unfinished set is there that follows from other terms.
         """
-        old = self._read_plan()
+        old = self._read_plan() if self.has_lines() else None
         if old is not None and (differing := differences(old, terms)):
             raise UsageError(
                 f"{self._target} holds an unfinished set that was begun otherwise: {'; '.join(differing)}; run it as "
@@ -105,7 +115,7 @@ class Ledger:
             folder.mkdir(parents=True, exist_ok=True)
             remove_partial(folder)
         if old is None:
-            shutil.rmtree(self._folder)  # lines without a plan prove nothing
+            shutil.rmtree(self._folder)  # lines without a plan prove nothing, and a plan without lines binds nobody
             write_atomically(self._plan, (json.dumps(terms, indent=1, sort_keys=True) + "\n").encode())
 
     def _read_plan(self) -> dict[str, Any] | None:
@@ -127,9 +137,31 @@ class Ledger:
             return None
         return entry if entry.file.name == f"shards/{shard}" else None
 
+    def read_all(self, shard_name: Callable[[int], str]) -> dict[int, Entry]:
+        """All lines that can be read, by the number of their shard."""
+        numbers = sorted(int(path.stem[-6:]) for path in self._folder.glob("*-" + 6 * "[0-9]" + ".json"))
+        found = {number: self.read(shard_name(number)) for number in numbers}
+        return {number: entry for number, entry in found.items() if entry is not None}
+
     def has_lines(self) -> bool:
         """Whether any shard may be finished."""
-        return any(path != self._plan for path in self._folder.glob("*.json"))
+        return any(path not in (self._plan, self._position) for path in self._folder.glob("*.json"))
+
+    def write_position(self, position: Position) -> None:
+        """Write where the next shard begins in the archive."""
+        write_atomically(self._position, position.encode())
+
+    def read_position(self) -> Position:
+        """Where an earlier run stood; the start if it says nothing that can be read."""
+        try:
+            return Position.decode(self._position.read_bytes())
+        except (OSError, ValueError):
+            return Position()
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where files of an archive may wait for others."""
+        return self._folder / "waiting"
 
     def is_whole(self, entry: Entry) -> bool:
         """Whether the shard is there with the size and hash that its line says; reads all of it."""

@@ -8,14 +8,15 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from sharding.candidate import Aside, Pairing, Part, sort_out
-from sharding.errors import DataError
+from sharding.candidate import Aside, Pairing, Part
 from sharding.keys import make_key
+from sharding.layout import Layout
 from sharding.source import SourceFile
 
 _PATH = re.compile(
     r"(?:^|/)(?P<scene>\d{4})/(?P<dense>dense\d+)/(?P<folder>imgs|depths)/(?P<stem>[^/]+)\.(?P<ext>[^./]+)$"
 )
+_FOREIGN = "not of MegaDepth's layout"
 _ROLES = {("imgs", "jpg"): "image", ("imgs", "jpeg"): "image", ("imgs", "png"): "image", ("depths", "h5"): "depth"}
 
 
@@ -29,11 +30,17 @@ def pair(files: Sequence[SourceFile], with_depth: bool) -> Pairing:
     Raises:
         DataError: No file lies where MegaDepth has images.
     """
-    pairing = sort_out(files, partial(parse, with_depth=with_depth), needed(with_depth))
-    if not pairing.candidates and not pairing.refused:
-        example = f", such as {files[0].name}" if files else ""
-        raise DataError(f"expected MegaDepth's SCENE/denseN/imgs/*.jpg, found none among {len(files)} files{example}")
-    return pairing
+    return layout(with_depth).pair(files)
+
+
+def layout(with_depth: bool) -> Layout:
+    """MegaDepth's layout; see `pair`."""
+    return Layout(
+        parse=partial(parse, with_depth=with_depth),
+        needed=needed(with_depth),
+        expected="MegaDepth's SCENE/denseN/imgs/*.jpg",
+        foreign=(_FOREIGN,),
+    )
 
 
 def needed(with_depth: bool) -> tuple[str, ...]:
@@ -62,7 +69,7 @@ def parse(name: str, with_depth: bool) -> Part | Aside:
 def _role(match: re.Match[str] | None, with_depth: bool) -> str:
     """The role of a file, or why it is skipped."""
     if match is None:
-        return "not of MegaDepth's layout"
+        return _FOREIGN
     if match["stem"].startswith("._"):
         return "AppleDouble file"
     role = _ROLES.get((match["folder"], match["ext"].lower()), f"unexpected .{match['ext']} in {match['folder']}")

@@ -70,6 +70,7 @@ class MemberReader:
     Args:
         archive: At the start or at a member boundary.
         wanted: Tells from name and size whether the bytes are needed.
+        count_from: Entries that begin before this offset are not counted: an earlier reader did.
 
     Attributes:
         skipped: Number of entries passed by this reader that are no member, by reason; folders are not counted.
@@ -80,6 +81,7 @@ class MemberReader:
 
     archive: Archive
     wanted: Callable[[str, int], bool] = lambda name, num_bytes: True
+    count_from: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     _block: bytes = field(default=b"", init=False, repr=False)
 
@@ -155,7 +157,7 @@ class MemberReader:
         header.name = name
         reason = _reason_to_skip(header, extended, name)
         if reason:
-            self.skipped.update([reason] if reason != "folder" else [])
+            self.skipped.update([reason] if reason != "folder" and offset >= self.count_from else [])
             self._skip(header)
             return None
         data = None

@@ -9,6 +9,7 @@ import numpy as np
 
 from sharding.candidate import Candidate, Refusal
 from sharding.encode import Recipe
+from sharding.layout import Layout
 from sharding.shard import SUFFIX, Compression
 from sharding.shardjob import ShardJob
 from sharding.terms import encoder_versions, terms
@@ -42,24 +43,45 @@ class SetPlan:
     """A set that is to be made.
 
     Attributes:
-        root: Source folder.
         target: Folder of the set.
-        name: Of the set.
+        name: Of the set; shard files begin with it.
         recipe: How samples are encoded.
         compression: Of the shards.
-        shards: Planned candidates of each shard.
-        refused: What pairing already refused.
-        header: Manifest fields that are known before: split, made, source.
+        made: All options that change bytes.
+        tool: Version of the program.
     """
 
-    root: str
     target: Path
     name: str
     recipe: Recipe
     compression: Compression
+    made: dict[str, Any]
+    tool: str
+
+    def terms(self, source: dict[str, Any]) -> dict[str, Any]:
+        """What decides its bytes, if it is made from this source."""
+        return terms(self.recipe.dataset, self.made, source) | encoder_versions()
+
+    def shard_name(self, number: int) -> str:
+        """File name of a shard."""
+        return f"{self.name}-{number:06d}{SUFFIX[self.compression]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderPlan(SetPlan):
+    """A set that is to be made from a folder: all is known before.
+
+    Attributes:
+        root: Source folder.
+        shards: Planned candidates of each shard.
+        refused: What pairing already refused.
+        source: Number of files, their bytes, and the fingerprint.
+    """
+
+    root: str
     shards: list[list[Candidate]]
     refused: list[Refusal]
-    header: dict[str, Any]
+    source: dict[str, Any]
 
     @property
     def samples(self) -> int:
@@ -71,21 +93,29 @@ class SetPlan:
         """Source bytes."""
         return sum(candidate.bytes for shard in self.shards for candidate in shard)
 
-    @property
-    def terms(self) -> dict[str, Any]:
-        """What decides its bytes."""
-        return terms(self.recipe.dataset, self.header["made"], self.header["source"]) | encoder_versions()
-
     def jobs(self) -> list[ShardJob]:
         """A job for each shard."""
         return [
             ShardJob(
                 root=self.root,
                 target=str(self.target),
-                name=f"{self.name}-{number:06d}{SUFFIX[self.compression]}",
+                name=self.shard_name(number),
                 compression=self.compression,
                 recipe=self.recipe,
                 candidates=tuple(shard),
             )
             for number, shard in enumerate(self.shards)
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchivePlan(SetPlan):
+    """A set that is to be made from an archive: what is in it shows as it is read.
+
+    Attributes:
+        layout: Of its content.
+        shard_bytes: Source bytes of a shard.
+    """
+
+    layout: Layout
+    shard_bytes: int

@@ -7,7 +7,7 @@ what a ranged read returned and gives the payload back, checked. docs/format.md 
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import google_crc32c
 import zstandard
@@ -39,6 +39,58 @@ class Span:
     crc32c: int
 
 
+class SupportsWrite(Protocol):
+    """Anything with `write(bytes)`."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Write all of `data`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A member as it will stand in a shard.
+
+    Attributes:
+        stored: A frame in a `.tar.zst`, the payload in a `.tar`.
+        crc32c: CRC-32C of `stored`.
+        head: What comes before it: the header in a `.tar`.
+        tail: What comes after it: the padding in a `.tar`.
+    """
+
+    stored: bytes
+    crc32c: int
+    head: bytes = b""
+    tail: bytes = b""
+
+
+class Packer:
+    """Makes members; for one thread at a time.
+
+    Args:
+        compression: "zstd" or "none".
+        level: zstd level.
+    """
+
+    def __init__(self, compression: Compression = "zstd", level: int = 3) -> None:
+        self._compressor = None
+        if compression == "zstd":
+            self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+
+    def pack(self, name: str, payload: bytes) -> Packed:
+        """Make the member `name`."""
+        header, padding = tar_header(name, len(payload)), bytes(-len(payload) % BLOCK)
+        if self._compressor is None:
+            return Packed(payload, google_crc32c.value(payload), header, padding)
+        frame = self._compressor.compress(b"".join((header, payload, padding)))
+        return Packed(frame, google_crc32c.value(frame))
+
+    def end(self) -> bytes:
+        """The two zero blocks that end a tar (in a `.tar.zst`: the last frame)."""
+        end = bytes(2 * BLOCK)
+        return end if self._compressor is None else self._compressor.compress(end)
+
+
 class ShardWriter:
     """Writes members to an open file, one after the other; `close` ends the tar.
 
@@ -48,37 +100,31 @@ class ShardWriter:
         level: zstd level.
     """
 
-    def __init__(self, file: BinaryIO, compression: Compression = "zstd", level: int = 3) -> None:
+    def __init__(self, file: SupportsWrite, compression: Compression = "zstd", level: int = 3) -> None:
         self._file = file
         self._offset = 0
-        self._compressor = None
-        if compression == "zstd":
-            self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+        self._packer = Packer(compression, level)
 
     def add(self, name: str, payload: bytes) -> Span:
         """Append a member and return where its stored bytes are."""
-        header, padding = tar_header(name, len(payload)), bytes(-len(payload) % BLOCK)
-        if self._compressor is None:
-            self._write(header)
-            span = self._span(payload)
-            self._write(payload + padding)
-            return span
-        frame = self._compressor.compress(header + payload + padding)
-        span = self._span(frame)
-        self._write(frame)
+        return self.append(self._packer.pack(name, payload))
+
+    def append(self, member: Packed) -> Span:
+        """Append a member that was made before, with the same compression."""
+        self._write(member.head)
+        span = Span(self._offset, len(member.stored), member.crc32c)
+        self._write(member.stored)
+        self._write(member.tail)
         return span
 
     def close(self) -> None:
-        """Write the two zero blocks that end a tar (in a `.tar.zst`: the last frame)."""
-        end = bytes(2 * BLOCK)
-        self._write(end if self._compressor is None else self._compressor.compress(end))
-
-    def _span(self, stored: bytes) -> Span:
-        return Span(self._offset, len(stored), google_crc32c.value(stored))
+        """End the tar."""
+        self._write(self._packer.end())
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._offset += len(data)
+        if data:
+            self._file.write(data)
+            self._offset += len(data)
 
 
 def tar_header(name: str, size: int) -> bytes:

@@ -4,22 +4,18 @@ Each shard is made whole by one process, so the bytes do not depend on how many 
 """
 
 import errno
-import hashlib
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharding.candidate import Candidate, Refusal
-from sharding.encode import Encoded, Recipe, encode
+from sharding.candidate import Candidate
+from sharding.encode import Recipe
 from sharding.errors import DataError
-from sharding.files import open_atomically
-from sharding.index import Row
 from sharding.ledger import Entry, Ledger
-from sharding.manifest import ShardFile
-from sharding.reader import member_name
-from sharding.shard import Compression, ShardWriter, Span
+from sharding.openshard import open_shard
+from sharding.packing import pack, refuse
+from sharding.shard import Compression, Packer
 from sharding.source import FolderSource
 
 _OF_THE_MACHINE = {
@@ -35,9 +31,6 @@ _OF_THE_MACHINE = {
     errno.EHOSTUNREACH,
 }
 """Failures to read that say nothing about the file: no sample is refused because of them."""
-
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-"""Where an object lay in memory, as Python and Pillow like to say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,30 +75,15 @@ def make_shard(job: ShardJob) -> Made:
         DataError: The source as a whole cannot be read any more.
         OSError: The shard cannot be written.
     """
-    source, path = _open_source(job.root), Path(job.target, "shards", job.name)
-    rows: list[Row] = []
-    refused: list[Refusal] = []
-    worst = 0.0
-    with open_atomically(path) as file:
-        writer = ShardWriter(file, job.compression)
+    source, path, packer = _open_source(job.root), Path(job.target, "shards", job.name), Packer(job.compression)
+    with open_shard(path, job.compression) as shard:
         for candidate in job.candidates:
             try:
-                encoded = encode(source, candidate, job.recipe)
+                shard.add(pack(source, candidate, job.recipe, packer))
             except DataError as error:
                 _check_source(job.root, error)
-                refused.append(_refuse(candidate, error))
-                continue
-            worst = max(worst, encoded.depth_error)
-            rows.append(_add(writer, candidate, encoded, path.name))
-        writer.close()
-    file_names = [name for refusal in refused for name in refusal.files]
-    entry = Entry(
-        file=_describe(path, len(rows), job.compression),
-        rows=rows,
-        refused=refused,
-        refused_at=changed_at(job.root, file_names),
-        depth_error=worst,
-    )
+                shard.refused.append(refuse(candidate, error))
+    entry = shard.entry(changed_at(job.root, [name for refusal in shard.refused for name in refusal.files]))
     Ledger(Path(job.target)).write(entry)
     return progress(job, entry)
 
@@ -141,24 +119,6 @@ def _ctime(path: Path) -> int:
         return 0
 
 
-def _describe(path: Path, samples: int, compression: Compression) -> ShardFile:
-    with path.open("rb") as written:
-        digest = hashlib.file_digest(written, "sha256").hexdigest()
-    return ShardFile(
-        name=f"shards/{path.name}",
-        samples=samples,
-        bytes=path.stat().st_size,
-        sha256=digest,
-        compression=compression,
-    )
-
-
-def _refuse(candidate: Candidate, error: DataError) -> Refusal:
-    """A line of the quarantine, the same whenever it is written."""
-    reason = _ADDRESS.sub("", str(error))
-    return Refusal(key=candidate.key, files=tuple(file.name for file in candidate.files.values()), reason=reason)
-
-
 def _open_source(root: str) -> FolderSource:
     try:
         return FolderSource(root)
@@ -189,21 +149,3 @@ def _lost(root: str, reason: BaseException) -> DataError:
 def _vanished(error: OSError) -> bool:
     """Whether a listed file is gone; a link that leads nowhere was so from the start."""
     return error.errno == errno.ENOENT and error.filename is not None and not os.path.lexists(error.filename)
-
-
-def _add(writer: ShardWriter, candidate: Candidate, encoded: Encoded, shard: str) -> Row:
-    spans: dict[str, tuple[str, Span]] = {}
-    for part, (ext, payload) in encoded.parts.items():
-        spans[part] = ext, writer.add(member_name(candidate.key, part, ext), payload)
-    return Row(
-        key=candidate.key,
-        shard=shard,
-        split=candidate.split,
-        scene=candidate.scene,
-        scan=candidate.scan,
-        scene_type=candidate.scene_type,
-        height=encoded.height,
-        width=encoded.width,
-        depth=encoded.depth,
-        parts=spans,
-    )

@@ -1,22 +1,36 @@
-"""Payloads that wait in memory, and on disk what does not fit there."""
+"""Payloads that wait in memory, and on disk what does not fit there or has waited long."""
 
+import os
 import tempfile
+import zlib
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from sharding.errors import DataError
 
 SEGMENT_BYTES = 64 << 20
 """A file of the spool; it goes when all that is in it was taken."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a payload lies on disk: file, offset in it, size, and CRC-32."""
+
+    segment: str
+    offset: int
+    bytes: int
+    crc32: int
+
+
 class Spool:
     """Holds byte strings under numbers: at most `memory_bytes` in memory, the oldest beyond that on disk.
 
-    The files have no name, so nothing is left behind however the process ends.
-
     Args:
         memory_bytes: Bound for what is held in memory; one string that is larger goes to disk at once.
-        folder: An existing folder for the files; None for the system's.
+        folder: For files that a later run can go on with (`place`, `adopt`, `tidy`). None: files without a name in the
+            system's folder, so that nothing is left behind however the process ends.
 
     Attributes:
         held_bytes: Of the strings in memory now.
@@ -26,93 +40,161 @@ class Spool:
 
     def __init__(self, memory_bytes: int, folder: Path | None = None) -> None:
         self._limit, self._folder = memory_bytes, folder
-        self._held: OrderedDict[int, bytes] = OrderedDict()
-        self._spilled: dict[int, tuple[_Segment, int, int]] = {}
-        self._segment: _Segment | None = None
-        self._next = 0
+        self._held: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
+        self._spilled: dict[int, tuple[_Segment, Place]] = {}
+        self._segments: dict[str, _Segment] = {}
+        self._open: _Segment | None = None
+        self._next = self._next_segment = 0
         self.held_bytes = self.peak_bytes = self.spilled_bytes = 0
 
-    def put(self, data: bytes) -> int:
+    def put(self, data: bytes, age: int = 0) -> int:
         """Keep bytes; returns the number to take them by.
+
+        Args:
+            data: The bytes.
+            age: When they came, in any unit that never falls: see `spill_older`.
 
         Raises:
             OSError: The disk is full.
         """
         number, self._next = self._next, self._next + 1
         while self._held and self.held_bytes + len(data) > self._limit:
-            oldest, old = self._held.popitem(last=False)
-            self.held_bytes -= len(old)
-            self._spill(oldest, old)
+            self._spill_oldest()
         if len(data) > self._limit:
             self._spill(number, data)
         else:
-            self._held[number] = data
+            self._held[number] = age, data
             self.held_bytes += len(data)
             self.peak_bytes = max(self.peak_bytes, self.held_bytes)
         return number
 
+    def spill_older(self, age: int) -> None:
+        """Write to disk what came before `age`.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        while self._held and next(iter(self._held.values()))[0] < age:
+            self._spill_oldest()
+
     def take(self, number: int) -> bytes:
-        """Give bytes back, once."""
+        """Give bytes back, once.
+
+        Raises:
+            DataError: They are damaged on disk.
+        """
         if number in self._held:
-            data = self._held.pop(number)
+            data = self._held.pop(number)[1]
             self.held_bytes -= len(data)
             return data
-        segment, offset, size = self._spilled.pop(number)
-        data = segment.read(offset, size)
+        segment, place = self._spilled.pop(number)
+        data = segment.read(place.offset, place.bytes)
         self._leave(segment)
+        if zlib.crc32(data) != place.crc32:
+            raise DataError(f"{segment.name}: {place.bytes} bytes that waited on disk came back damaged; run it again")
         return data
 
     def drop(self, number: int) -> None:
         """Forget bytes."""
         if number in self._held:
-            self.held_bytes -= len(self._held.pop(number))
+            self.held_bytes -= len(self._held.pop(number)[1])
         else:
             self._leave(self._spilled.pop(number)[0])
+
+    def place(self, number: int) -> Place | None:
+        """Where bytes lie on disk, None if they are in memory."""
+        return self._spilled[number][1] if number in self._spilled else None
+
+    def adopt(self, place: Place) -> int | None:
+        """Take over bytes that an earlier run wrote to the folder; None if they are not whole."""
+        try:
+            segment = self._segments.get(place.segment) or self._reopen(place.segment)
+            whole = zlib.crc32(segment.read(place.offset, place.bytes)) == place.crc32
+        except OSError:
+            return None
+        if not whole:
+            return None
+        number, self._next = self._next, self._next + 1
+        self._spilled[number] = segment, place
+        segment.live += 1
+        return number
+
+    def tidy(self, kept: set[str]) -> None:
+        """Remove the files of the folder that hold nothing and are not in `kept`."""
+        for path in self._folder.iterdir() if self._folder and self._folder.exists() else ():
+            if path.name not in kept and path.name not in self._segments:
+                path.unlink()
 
     @property
     def disk_bytes(self) -> int:
         """Size of the files now."""
-        segments = {id(segment): segment for segment, _, _ in self._spilled.values()}
-        return sum(segment.size for segment in segments.values())
+        return sum(segment.size for segment in self._segments.values() if segment.live)
+
+    def _spill_oldest(self) -> None:
+        number, (_, data) = self._held.popitem(last=False)
+        self.held_bytes -= len(data)
+        self._spill(number, data)
 
     def _spill(self, number: int, data: bytes) -> None:
-        if self._segment is None or self._segment.size >= SEGMENT_BYTES:
-            self._segment = _Segment(self._folder)
-        self._spilled[number] = self._segment, self._segment.append(data), len(data)
+        if self._open is None or self._open.size >= SEGMENT_BYTES:
+            full, self._open = self._open, self._create()
+            self._close_if_done(full)
+        offset = self._open.append(data)
+        place = Place(segment=self._open.name, offset=offset, bytes=len(data), crc32=zlib.crc32(data))
+        self._spilled[number] = self._open, place
         self.spilled_bytes += len(data)
+
+    def _create(self) -> "_Segment":
+        if self._folder is None:
+            name, file = str(self._next_segment), tempfile.TemporaryFile(buffering=0)
+        else:
+            self._folder.mkdir(exist_ok=True)
+            while (path := self._folder / f"{self._next_segment:06d}.bin").exists():
+                self._next_segment += 1
+            name, file = path.name, path.open("x+b", buffering=0)
+        self._next_segment += 1
+        segment = self._segments[name] = _Segment(name, file, 0)
+        return segment
+
+    def _reopen(self, name: str) -> "_Segment":
+        path = (self._folder or Path()) / name
+        segment = self._segments[name] = _Segment(name, path.open("rb", buffering=0), path.stat().st_size)
+        return segment
 
     def _leave(self, segment: "_Segment") -> None:
         segment.live -= 1
-        if segment.live == 0:
+        self._close_if_done(segment)
+
+    def _close_if_done(self, segment: "_Segment | None") -> None:
+        if segment is not None and segment.live == 0 and segment is not self._open:
             segment.file.close()
-            if segment is self._segment:
-                self._segment = None
+            del self._segments[segment.name]
 
     def close(self) -> None:
-        """Give memory and disk back."""
-        for segment, _, _ in self._spilled.values():
+        """Give memory back, and disk; files of the folder stay for a later run."""
+        for segment in self._segments.values():
             segment.file.close()
         self._held.clear()
         self._spilled.clear()
-        self._segment, self.held_bytes = None, 0
+        self._segments.clear()
+        self._open, self.held_bytes = None, 0
 
 
 class _Segment:
-    """A file without a name. `live` counts the strings in it that are still wanted."""
+    """A file of payloads. `live` counts those in it that are still wanted."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self.file: BinaryIO = tempfile.TemporaryFile(dir=folder)
-        self.size = self.live = 0
+    def __init__(self, name: str, file: BinaryIO, size: int) -> None:
+        self.name, self.file, self.size, self.live = name, file, size, 0
 
     def append(self, data: bytes) -> int:
-        self.file.seek(self.size)
-        self.file.write(data)
-        offset, self.size = self.size, self.size + len(data)
+        view = memoryview(data)
+        at = self.size
+        while view:
+            written = os.pwrite(self.file.fileno(), view, at)
+            at, view = at + written, view[written:]
+        offset, self.size = self.size, at
         self.live += 1
         return offset
 
     def read(self, offset: int, size: int) -> bytes:
-        self.file.seek(offset)
-        data = self.file.read(size)
-        assert len(data) == size
-        return data
+        return os.pread(self.file.fileno(), size, offset)

@@ -8,9 +8,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -44,15 +45,30 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Gen
     if workers <= 1:
         yield from map(function, jobs)
         return
-    context = multiprocessing.get_context("forkserver")
-    _start_server(context, function.__module__)
-    ours, theirs = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow, initargs=(ours,))
-    try:
+    with open_pool(workers, function.__module__) as pool:
         with deaf_to_ctrl_c():  # for a moment: a half started process would complain
             futures = [pool.submit(function, job) for job in jobs]
         for future in as_completed(futures):
             yield future.result()
+
+
+@contextmanager
+def open_pool(workers: int, module: str) -> Iterator[Executor]:
+    """Start processes; at the end of the block what they have not begun is called off.
+
+    Args:
+        workers: Processes.
+        module: Imported once for all of them.
+
+    Raises:
+        DataError: A process was killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    _start_server(context, module)
+    ours, theirs = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow, initargs=(ours,))
+    try:
+        yield pool
     except BrokenProcessPool as error:
         raise DataError(
             "a worker process was killed, and memory is the usual cause; what is finished is kept: "

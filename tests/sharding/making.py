@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import sharding.files
-import sharding.shardjob
+import sharding.packing
 from sharding.config import ShardDiodeConfig
 from sharding.create import shard_diode
 
@@ -38,13 +38,13 @@ def make_whole(source, target):
 
 def count_encoding(monkeypatch):
     """Keys of the samples that were encoded, in order."""
-    keys, encode = [], sharding.shardjob.encode
+    keys, encode = [], sharding.packing.encode
 
     def counting(source, candidate, recipe):
         keys.append(candidate.key)
         return encode(source, candidate, recipe)
 
-    monkeypatch.setattr(sharding.shardjob, "encode", counting)
+    monkeypatch.setattr(sharding.packing, "encode", counting)
     return keys
 
 

@@ -6,7 +6,6 @@ from sharding.archive import open_archive
 from sharding.bytesource import LocalFile
 from sharding.errors import DataError
 from sharding.members import MemberReader
-from sharding.published import DIODE, by_md5
 from tests.sharding.tarballs import as_tarfile_reads, read_members, tarball, write
 
 SIZES = [380_000 + 10_000 * number for number in range(30)]
@@ -69,10 +68,14 @@ def test_the_md5_of_the_compressed_file_is_had_on_the_way(tmp_path, name):
         assert archive.md5() == ""
 
 
-def test_a_published_archive_is_known_by_its_md5():
-    assert by_md5("5c895d09201b88973c8fe4552a67dd85") == DIODE[1]
-    assert by_md5("") is None
-    assert all(len(bytes.fromhex(archive.md5)) == 16 for archive in DIODE)
+@pytest.mark.parametrize("name", FORMS)
+def test_the_md5_is_of_the_whole_file_wherever_reading_begins(tmp_path, name):
+    path = write(tmp_path / name, tarball(SIZES))
+    with open_archive(LocalFile(path)) as archive:
+        member = list(MemberReader(archive))[3]
+    with open_archive(LocalFile(path), member.end, digest=True) as archive:
+        assert len(list(MemberReader(archive))) == len(SIZES) - 4
+        assert archive.md5() == hashlib.md5(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sharding import diode, megadepth
 from sharding.joining import Joiner
 from sharding.source import FolderSource, SourceFile
+from sharding.spool import Spool
 
 JUNK = ["top/._x.png", "README", "top/val/outdoor/scene_00001/scan_00001/x", "a/0001/dense0/imgs/._1.jpg", "a/b.sfm"]
 SUFFIXES = (".png", "_depth.npy", "_depth_mask.npy", "_normal.npy")
@@ -34,7 +35,7 @@ def content(name):
 
 def join(names, parse, needed, memory_bytes=150):
     """All that a joiner makes of names in this order."""
-    joiner, joined = Joiner(parse, needed, memory_bytes), []
+    joiner, joined = Joiner(parse, needed, Spool(memory_bytes)), []
     for name in names:
         data = content(name) if joiner.wants(name, 0) else None
         found = joiner.add(name, len(content(name)), data)

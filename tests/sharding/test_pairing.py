@@ -120,7 +120,7 @@ def test_two_images_under_one_key_are_refused_together():
 
 def test_a_folder_without_the_data_set_is_an_error_that_names_what_was_expected(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
-    with pytest.raises(DataError, match=r"SCENE/denseN/imgs/\*\.jpg, found none among 1 files"):
+    with pytest.raises(DataError, match=r"SCENE/denseN/imgs/\*\.jpg, found 1 not of MegaDepth.s layout"):
         megadepth.pair(FolderSource(tmp_path).list(), with_depth=False)
     with pytest.raises(DataError, match="found nothing"):
         FolderSource(tmp_path / "nowhere")

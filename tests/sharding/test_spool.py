@@ -1,9 +1,12 @@
 import os
+import tempfile
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sharding.errors import DataError
 from sharding.spool import Spool
 
 
@@ -34,14 +37,55 @@ def test_the_oldest_go_to_disk_and_files_go_when_they_are_empty(tmp_path, monkey
     spool = Spool(50, tmp_path)
     tokens = [spool.put(bytes([i]) * 20) for i in range(12)]
     assert (spool.held_bytes, spool.spilled_bytes) == (40, 200)
-    assert os.listdir(tmp_path) == []
+    assert sorted(os.listdir(tmp_path)) == ["000000.bin", "000001.bin"]
     for token in tokens[:5]:
         spool.take(token)
     assert spool.disk_bytes == 100
+    spool.tidy({"000000.bin"})
+    assert sorted(os.listdir(tmp_path)) == ["000000.bin", "000001.bin"]
+    spool.tidy(set())
+    assert os.listdir(tmp_path) == ["000001.bin"]
     spool.close()
     assert spool.held_bytes == spool.disk_bytes == 0
 
 
-def test_a_folder_that_is_not_there_is_the_systems_own_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        Spool(0, tmp_path / "none").put(b"x")
+def test_without_a_folder_no_file_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    spool = Spool(0)
+    token = spool.put(b"x" * 100)
+    assert spool.disk_bytes == 100
+    assert os.listdir(tmp_path) == []
+    assert spool.take(token) == b"x" * 100
+
+
+def test_what_is_older_goes_to_disk_and_the_rest_stays():
+    spool = Spool(100)
+    tokens = [spool.put(bytes([age]), age) for age in range(5)]
+    spool.spill_older(3)
+    assert [spool.place(token) is None for token in tokens] == [False, False, False, True, True]
+    assert [spool.take(token) for token in tokens] == [bytes([age]) for age in range(5)]
+
+
+def test_a_later_spool_takes_over_what_is_whole(tmp_path):
+    spool = Spool(0, tmp_path)
+    places = [spool.place(spool.put(bytes([i]) * 50)) for i in range(3)]
+    path = tmp_path / places[0].segment
+    content = bytearray(path.read_bytes())
+    content[60] ^= 1
+    path.write_bytes(content)
+    later = Spool(0, tmp_path)
+    first, damaged, last = map(later.adopt, places)
+    assert damaged is None
+    assert (later.take(first), later.take(last)) == (bytes(50), bytes([2]) * 50)
+    assert later.adopt(replace(places[0], segment="gone.bin")) is None
+    assert later.adopt(replace(places[0], offset=149)) is None
+    later.put(b"new")
+    assert len(os.listdir(tmp_path)) == 2  # never into a file of another run
+
+
+def test_damage_on_disk_is_noticed_when_it_is_taken(tmp_path):
+    spool = Spool(0, tmp_path)
+    token = spool.put(b"payload")
+    (tmp_path / "000000.bin").write_bytes(b"PAYLOAD")
+    with pytest.raises(DataError, match="came back damaged"):
+        spool.take(token)

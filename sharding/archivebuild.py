@@ -1,0 +1,310 @@
+"""Making a set from an archive: read once, on all cores; nothing is written but the set, and what waits long.
+
+May be killed at any moment and run again: the ledger says which shards are finished, and where the next one begins.
+"""
+
+import shutil
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharding.archive import Archive, open_archive
+from sharding.arrivals import HELD_BYTES, Arrivals, Boundary, same_place
+from sharding.bytesource import ByteSource, LocalFile
+from sharding.candidate import Refusal
+from sharding.errors import DataError, UsageError
+from sharding.fingerprint import Fingerprint
+from sharding.finish import finish
+from sharding.joining import Joined, Joiner
+from sharding.ledger import Entry, Ledger
+from sharding.manifest import Manifest
+from sharding.meter import Meter, spoken
+from sharding.openshard import open_shard
+from sharding.packing import PackedSample, pack_all
+from sharding.plan import ArchivePlan
+from sharding.position import Position
+from sharding.progress import say, track
+from sharding.published import by_size, publishes_md5, recognise
+from sharding.spool import Spool
+from sharding.workers import count_workers, open_pool
+
+BATCH_BYTES = 4 << 20
+"""Source bytes that one worker gets at a time."""
+
+AHEAD_BYTES = 128 << 20
+"""Source bytes that are read ahead of what is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    samples: tuple[Joined, ...]
+    boundary: Boundary | None
+
+    @property
+    def bytes(self) -> int:
+        return sum(joined.candidate.bytes for joined in self.samples)
+
+
+def build_from_archive(
+    plan: ArchivePlan, source: ByteSource, fingerprint: Fingerprint, workers: int, allow_bad: int
+) -> Manifest:
+    """Make the shards that are not finished yet, the index and, last, the manifest.
+
+    Raises:
+        DataError: The archive is damaged, cut off, lost, or the wrong one; or more samples are bad than `allow_bad`.
+            No manifest is written then. Finished shards and the ledger are kept.
+        UsageError: The folder holds an unfinished set of another archive, or begun with other options.
+        OSError: The set cannot be written.
+    """
+    ledger = Ledger(plan.target)
+    ledger.open(plan.terms({"fingerprint": fingerprint.head}))
+    digest = publishes_md5(plan.recipe.dataset)
+    position, entries = ArchiveBuild(plan, source, fingerprint, ledger, digest, workers).make_shards()
+    facts = {
+        "archive": fingerprint.name,
+        "bytes": fingerprint.bytes,
+        "fingerprint": fingerprint.whole,
+        "members": position.members,
+        "skipped": position.skipped,
+        "md5": position.md5 or None,
+        "published": recognise(plan.recipe.dataset, fingerprint.name, fingerprint.bytes, position.md5),
+    }
+    return finish(plan, entries, position.refused, allow_bad, facts)
+
+
+class ArchiveBuild:
+    """Makes the shards of a set that are not finished yet.
+
+    Args:
+        plan: Of the set.
+        source: The archive.
+        fingerprint: Of it.
+        ledger: Of the set, opened.
+        digest: Whether the MD5 of the archive is wanted.
+        workers: Processes or threads that encode; 0 for one a core.
+    """
+
+    def __init__(
+        self,
+        plan: ArchivePlan,
+        source: ByteSource,
+        fingerprint: Fingerprint,
+        ledger: Ledger,
+        digest: bool,
+        workers: int,
+    ) -> None:
+        self._plan, self._source, self._fingerprint, self._ledger = plan, source, fingerprint, ledger
+        self._digest = digest
+        self._workers = count_workers(workers, 1 << 30)
+        self._kept: dict[int, Entry] = {}
+
+    def make_shards(self) -> tuple[Position, list[Entry]]:
+        """Read the archive from where an earlier run stood to its end.
+
+        Returns:
+            Where it ended, and the lines of all shards.
+
+        Raises:
+            DataError: The archive is damaged, cut off, lost, or another one than it was.
+            OSError: The set cannot be written.
+        """
+        position = self._ledger.read_position()
+        check_unchanged(position, self._fingerprint, self._plan.target)
+        self._kept = self._find_finished()
+        if not all(number in self._kept for number in range(position.shard)):
+            position = Position()  # a finished shard was lost: what comes before the gap is read, but not made again
+        if not position.ended:
+            position = self._read_on(position)
+        return position, [self._kept[number] for number in range(position.shard)]
+
+    def _find_finished(self) -> dict[int, Entry]:
+        """Lines of the shards that an earlier run finished, by number; reads these shards."""
+        lines = self._ledger.read_all(self._plan.shard_name)
+        if not lines:
+            return {}
+        with ThreadPoolExecutor(self._workers) as pool:
+            checks = pool.map(self._ledger.is_whole, lines.values())
+            whole = list(track(checks, total=len(lines), unit="shards", label="check what is finished"))
+        return {number: entry for (number, entry), kept in zip(lines.items(), whole, strict=True) if kept}
+
+    def _read_on(self, position: Position) -> Position:
+        with ExitStack() as stack:
+            joiner, position = self._restore(position)
+            stack.callback(joiner.close)
+            self._announce(position)
+            pool = stack.enter_context(self._open_pool())
+            archive = stack.enter_context(
+                open_archive(
+                    self._source, position.enter, position.seek_point, self._workers, self._wants_md5(position)
+                )
+            )
+            meter = stack.enter_context(
+                Meter(self._source.size, archive.compressed_position, f"shard {self._plan.name}")
+            )
+            arrivals = Arrivals(archive, joiner, self._plan.layout, position)
+            events = self._batches(arrivals, archive, position, meter)
+            results = stack.enter_context(closing(_pack_ahead(pool, events, self._plan)))
+            return self._write(results, position, joiner, meter)
+
+    def _restore(self, position: Position) -> tuple[Joiner, Position]:
+        """A joiner with all that waited at the position, and that position."""
+        for start in (position, Position()):  # the start if what waited on disk is lost
+            joiner = Joiner(
+                self._plan.layout.parse, self._plan.layout.needed, Spool(2 * HELD_BYTES, self._ledger.spool_folder)
+            )
+            finished = (key for number in range(start.shard) for key in self._kept[number].keys)
+            if joiner.restore(start.waiting, finished):
+                break
+            joiner.close()
+        return joiner, start
+
+    def _wants_md5(self, position: Position) -> bool:
+        """Whether to hash: what was downloaded by an earlier run is not downloaded again for it."""
+        return self._digest and (position.enter == 0 or isinstance(self._source, LocalFile))
+
+    def _open_pool(self) -> AbstractContextManager[Executor]:
+        """Threads where there is little to do but to compress, which needs no interpreter; else processes."""
+        if self._workers == 1 or self._plan.recipe.is_light(self._plan.layout.needed):
+            return _open_threads(self._workers)
+        return open_pool(self._workers, pack_all.__module__)
+
+    def _batches(self, arrivals: Arrivals, archive: Archive, position: Position, meter: Meter) -> Iterator[_Batch]:
+        """Samples in batches that end where shards end; without those whose shard is finished."""
+        number, samples, room, at = position.shard, list[Joined](), BATCH_BYTES, archive.compressed_position
+        for event in arrivals.cut(self._plan.shard_bytes, self._fingerprint):
+            boundary = event if isinstance(event, Boundary) else None
+            if isinstance(event, Joined):
+                samples.append(event)
+                room -= event.candidate.bytes
+            if room <= 0 or boundary:
+                yield _Batch(samples=self._missing(number, samples), boundary=boundary)
+                number = boundary.position.shard if boundary else number
+                samples, room = [], BATCH_BYTES
+                meter.advance(archive.compressed_position - at)
+                at = archive.compressed_position
+
+    def _missing(self, number: int, samples: list[Joined]) -> tuple[Joined, ...]:
+        """The samples, unless their shard is finished.
+
+        Raises:
+            DataError: It is finished, and others are in it.
+        """
+        if number not in self._kept:
+            return tuple(samples)
+        known = self._kept[number].keys
+        if strange := [joined.candidate.key for joined in samples if joined.candidate.key not in known]:
+            raise DataError(
+                f"{self._fingerprint.name}: {strange[0]} should be in the finished {self._plan.shard_name(number)}, "
+                "and is not: the archive is another one than it was; make the set anew in another folder"
+            )
+        return ()
+
+    def _write(
+        self, results: Iterator[PackedSample | Refusal | Boundary], position: Position, joiner: Joiner, meter: Meter
+    ) -> Position:
+        """Write shard after shard, each with its line and the position after it."""
+        told = False
+        while not position.ended:
+            position = self._write_shard(position.shard, results)
+            self._ledger.write_position(position)
+            joiner.spool.tidy(position.segments)
+            if not told and position.shard > 1 and not position.ended:
+                told = True
+                self._expect(meter)
+        return position
+
+    def _write_shard(self, number: int, results: Iterator[PackedSample | Refusal | Boundary]) -> Position:
+        """Write up to the next boundary, if anything comes before it; return where the next shard begins."""
+        first = next(results)
+        if isinstance(first, Boundary):
+            return first.position
+        result: PackedSample | Refusal | Boundary = first
+        with open_shard(self._plan.target / "shards" / self._plan.shard_name(number), self._plan.compression) as shard:
+            while not isinstance(result, Boundary):
+                if isinstance(result, Refusal):
+                    shard.refused.append(result)
+                else:
+                    shard.add(result)
+                result = next(results)
+        self._kept[number] = shard.entry()
+        self._ledger.write(self._kept[number])
+        return result.position
+
+    def _announce(self, position: Position) -> None:
+        """Say what is to be done, and how much room there is."""
+        free = shutil.disk_usage(self._plan.target).free
+        already = f" ({position.shard} shards of it are finished)" if position.shard else ""
+        say(
+            f"{self._plan.name}: {self._fingerprint.name}, {self._source.size / 1e9:.2f} GB{self._hoped_for()}, into "
+            f"shards of {self._plan.shard_bytes / 1e6:.0f} MB of source files{already}; {free / 1e9:.1f} GB free"
+        )
+
+    def _hoped_for(self) -> str:
+        """How many samples the published archive of this size holds."""
+        published = by_size(self._plan.recipe.dataset, self._source.size)
+        return f", some {published.samples} samples if it is the published {published.name}" if published else ""
+
+    def _expect(self, meter: Meter) -> None:
+        """Say what the first shards let expect of the others: time and room."""
+        stored = sum(entry.file.bytes for entry in self._kept.values())
+        done = self._source.size - meter.bytes_left
+        needed, free = meter.bytes_left * stored / max(done, 1), shutil.disk_usage(self._plan.target).free
+        say(
+            f"{self._plan.name}: about {spoken(meter.seconds_left)} to go at {meter.rate / 1e6:.1f} MB/s of archive, "
+            f"{needed / 1e9:.2f} GB to be written, {free / 1e9:.1f} GB free"
+            + ("; THAT IS NOT ENOUGH: make room meanwhile" if needed > free else "")
+        )
+
+
+def check_unchanged(position: Position, fingerprint: Fingerprint, target: Path) -> None:
+    """Compare the archive with what it was when a position was saved. One that was cut off may have grown.
+
+    Raises:
+        UsageError: It is another one.
+    """
+    if not position.archive or position.archive == fingerprint.described:
+        return
+    if not position.ended and position.probe and same_place(position, fingerprint):
+        say(f"{fingerprint.name}: was {position.archive}, is {fingerprint.described}: it has grown; going on")
+        return
+    raise UsageError(
+        f"{target} holds an unfinished set that was begun otherwise: {fingerprint.name} was {position.archive}, is "
+        f"{fingerprint.described} now; bring it back as it was to finish the set, choose another folder, or delete "
+        "that one"
+    )
+
+
+def _pack_ahead(
+    pool: Executor, batches: Iterator[_Batch], plan: ArchivePlan
+) -> Generator[PackedSample | Refusal | Boundary, None, None]:
+    """Yield what becomes of each sample, and boundaries, in their order; reads at most `AHEAD_BYTES` ahead."""
+    waiting: deque[tuple[_Batch, Future[list[PackedSample | Refusal]]]] = deque()
+    held = 0
+    for batch in batches:
+        waiting.append((batch, pool.submit(pack_all, batch.samples, plan.recipe, plan.compression)))
+        held += batch.bytes
+        while waiting and (held > AHEAD_BYTES or waiting[0][1].done()):
+            held -= waiting[0][0].bytes
+            yield from _results(*waiting.popleft())
+    while waiting:
+        yield from _results(*waiting.popleft())
+
+
+def _results(
+    batch: _Batch, packed: "Future[list[PackedSample | Refusal]]"
+) -> Iterator[PackedSample | Refusal | Boundary]:
+    yield from packed.result()
+    if batch.boundary:
+        yield batch.boundary
+
+
+@contextmanager
+def _open_threads(workers: int) -> Iterator[Executor]:
+    pool = ThreadPoolExecutor(workers, "pack")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

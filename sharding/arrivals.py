@@ -1,0 +1,152 @@
+"""Samples out of an archive, in the order in which their last file arrives, cut into shards as they come."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sharding.archive import Archive
+from sharding.fingerprint import Fingerprint
+from sharding.joining import Joined, Joiner
+from sharding.layout import Layout
+from sharding.members import Member, MemberReader
+from sharding.position import Position
+from sharding.seekpoint import SeekPoint
+
+SPAN_BYTES = 512 << 20
+"""A shard ends at the latest when so much of the plain archive was read for it: no more is ever read again."""
+
+HELD_BYTES = 192 << 20
+"""What waits for others while more of the plain archive than this goes by, waits on disk."""
+
+LOOKED_AT = 1000
+"""Members after which an archive in which nothing is wanted is taken for the wrong one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary:
+    """The end of a shard, or of a stretch of the archive in which no sample was complete.
+
+    Attributes:
+        position: Where the next shard begins; saved once all before it is written.
+    """
+
+    position: Position
+
+
+class Arrivals:
+    """Reads an archive from a position to its end.
+
+    Args:
+        archive: Open at `position.enter`.
+        joiner: With what waited at the position.
+        layout: Of the data set.
+        position: Where an earlier run stood; the default is the start.
+    """
+
+    def __init__(self, archive: Archive, joiner: Joiner, layout: Layout, position: Position | None = None) -> None:
+        self._archive, self._joiner, self._layout = archive, joiner, layout
+        self._start = position or Position()
+        self._members = self._start.members
+        self._points = [SeekPoint.decode(self._start.seek_point)] if self._start.seek_point else []
+        self._reader = MemberReader(archive, self._wants, self._start.offset)
+
+    def _wants(self, name: str, num_bytes: int) -> bool:
+        if self._archive.position <= self._start.offset:
+            return name in self._start.held
+        return self._joiner.wants(name, num_bytes)
+
+    def read(self) -> Iterator[tuple[Member, Joined | None]]:
+        """Yield each member with the sample that it completes.
+
+        Raises:
+            DataError: The archive is damaged, cut off, or another one than the layout says.
+        """
+        for member in self._reader:
+            again = member.offset < self._start.offset
+            if again and member.name not in self._start.held:
+                continue
+            self._members += not again
+            yield member, self._joiner.add(member.name, member.num_bytes, member.data, member.offset)
+            self._joiner.spool.spill_older(member.end - HELD_BYTES)
+            self._note_point(member.end)
+            if self._members == LOOKED_AT:
+                self._check_kind()
+        if not self._joiner.matched and not self._start.offset:
+            raise self._layout.misfit(self.skipped)
+
+    def _note_point(self, position: int) -> None:
+        """Remember where inflating can begin, as far back as files wait in memory."""
+        point = self._archive.point
+        if point is not None and (not self._points or point is not self._points[-1]):
+            self._points.append(point)
+            past = sum(known.offset <= position - 2 * HELD_BYTES for known in self._points)
+            self._points = self._points[max(0, past - 1) :]
+
+    def _check_kind(self) -> None:
+        if not self._joiner.matched and all(reason in self._layout.foreign for reason in self._joiner.skipped):
+            raise self._layout.misfit(self.skipped)
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Number of entries so far that belong to no sample, by reason."""
+        return Counter(self._start.skipped) + self._joiner.skipped + self._reader.skipped
+
+    def cut(self, shard_bytes: int, fingerprint: Fingerprint) -> Iterator[Joined | Boundary]:
+        """Yield samples, and a boundary wherever a shard ends; the last thing is a boundary with `ended`.
+
+        Boundaries follow from names, sizes and places alone, so a bad sample never moves one. A shard ends with the
+        sample that fills it, or with the member at which `SPAN_BYTES` of the archive went by.
+
+        Args:
+            shard_bytes: Source bytes that fill a shard.
+            fingerprint: Of the archive.
+        """
+        number, begin, room = self._start.shard, self._start.offset, shard_bytes
+        for member, joined in self.read():
+            if joined is not None:
+                yield joined
+                room -= joined.candidate.bytes
+            if room <= 0 or member.end - begin >= SPAN_BYTES:
+                number += room < shard_bytes
+                yield self._boundary(number, member.end, fingerprint)
+                begin, room = member.end, shard_bytes
+        yield self._last_boundary(number + (room < shard_bytes), fingerprint)
+
+    def _boundary(self, number: int, offset: int, fingerprint: Fingerprint) -> Boundary:
+        held = self._joiner.oldest_held()
+        enter = offset if held is None else min(offset, held)
+        point = next((known for known in reversed(self._points) if known.offset <= enter), None)
+        return Boundary(
+            position=Position(
+                shard=number,
+                offset=offset,
+                enter=enter,
+                seek_point=point.encode() if point else b"",
+                archive=fingerprint.described,
+                probe=fingerprint.probe(enter, point),
+                waiting=tuple(self._joiner.waiting()),
+                skipped=dict(self.skipped),
+                refused=(*self._start.refused, *self._joiner.refused),
+                members=self._members,
+            )
+        )
+
+    def _last_boundary(self, number: int, fingerprint: Fingerprint) -> Boundary:
+        return Boundary(
+            position=Position(
+                shard=number,
+                offset=self._archive.position,
+                archive=fingerprint.described,
+                skipped=dict(self.skipped),
+                refused=(*self._start.refused, *self._joiner.refused, *self._joiner.leftovers()),
+                members=self._members,
+                ended=True,
+                md5=self._archive.md5(),
+            )
+        )
+
+
+def same_place(position: Position, fingerprint: Fingerprint) -> bool:
+    """Whether what stands before a saved position is what stood there."""
+    point = SeekPoint.decode(position.seek_point) if position.seek_point else None
+    return fingerprint.probe(position.enter, point) == position.probe

@@ -1,0 +1,58 @@
+"""Telling one archive from another without reading it whole."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sharding.bytesource import ByteSource, LocalFile
+from sharding.seekpoint import SeekPoint
+
+SAMPLE_BYTES = 1 << 20
+PROBE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What an archive is, by its ends.
+
+    Attributes:
+        name: File name.
+        bytes: Compressed size.
+        head: Hash of its first MiB.
+        whole: Hash of size, first and last MiB: of a gzip file these hold the checksum of all its content.
+        probe: Hashes what stands before a place, so that a later run can see whether it is still so; "" for what is
+            not on this machine, which is pinned by its server.
+    """
+
+    name: str
+    bytes: int
+    head: str
+    whole: str
+    probe: Callable[[int, SeekPoint | None], str]
+
+    @property
+    def described(self) -> str:
+        """For people, and to compare with."""
+        return f"{self.bytes} bytes, fingerprint {self.whole[:16]}"
+
+
+def take_fingerprint(source: ByteSource, address: str) -> Fingerprint:
+    """Look at both ends of the archive that `address` names."""
+    head = source.read_at(0, SAMPLE_BYTES)
+    tail = source.read_at(max(0, source.size - SAMPLE_BYTES), SAMPLE_BYTES)
+
+    def probe(enter: int, point: SeekPoint | None) -> str:
+        if not isinstance(source, LocalFile):
+            return ""
+        end = point.bit // 8 if point else min(enter, source.size)
+        begin = max(0, end - PROBE_BYTES)
+        return hashlib.sha256(source.read_at(begin, end - begin)).hexdigest()
+
+    return Fingerprint(
+        name=urlsplit(address).path.rpartition("/")[2],
+        bytes=source.size,
+        head=hashlib.sha256(head).hexdigest(),
+        whole=hashlib.sha256(b"%d\0" % source.size + head + tail).hexdigest(),
+        probe=probe,
+    )

@@ -1,0 +1,106 @@
+"""The end of making a set: quarantine, index and, last, the manifest, out of the lines of the ledger."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sharding.candidate import Refusal
+from sharding.errors import DataError
+from sharding.files import write_atomically
+from sharding.index import INDEX_NAME, Row, build_index, encode_index
+from sharding.ledger import Entry, remove_partial
+from sharding.manifest import MANIFEST_NAME, Manifest
+from sharding.plan import SetPlan
+from sharding.target import QUARANTINE_NAME
+
+
+def finish(
+    plan: SetPlan, entries: Sequence[Entry], refused: Sequence[Refusal], allow_bad: int, source: dict[str, Any]
+) -> Manifest:
+    """Write what is left of a set whose shards are all there.
+
+    Args:
+        plan: Of the set.
+        entries: A line for each shard, in order.
+        refused: What was refused before shards were made.
+        allow_bad: Refusals to tolerate.
+        source: What the set was made from, for the manifest.
+
+    Raises:
+        DataError: More samples are bad than `allow_bad`: the quarantine says which, no manifest is written.
+        OSError: The set cannot be written.
+    """
+    refused = [*refused, *(refusal for entry in entries for refusal in entry.refused)]
+    _write_quarantine(plan.target / QUARANTINE_NAME, refused)
+    _check_refused(plan, refused, allow_bad)
+    rows = [row for entry in entries for row in entry.rows]
+    if not rows:
+        raise DataError(f"none of {len(refused)} samples could be used; see {plan.target / QUARANTINE_NAME}")
+    index = encode_index(build_index(rows))
+    write_atomically(plan.target / INDEX_NAME, index)
+    manifest = Manifest(
+        name=plan.name,
+        dataset=plan.recipe.dataset,
+        split=str(plan.made.get("split", "")),
+        tool=plan.tool,
+        made=plan.made,
+        source=source,
+        samples=len(rows),
+        quarantined=len(refused),
+        codecs=_codecs(rows, max(entry.depth_error for entry in entries)),
+        index_sha256=hashlib.sha256(index).hexdigest(),
+        shards=tuple(entry.file for entry in entries),
+    )
+    _remove_strays(plan, manifest)
+    write_atomically(plan.target / MANIFEST_NAME, manifest.encode())
+    return manifest
+
+
+def _check_refused(plan: SetPlan, refused: Sequence[Refusal], allow_bad: int) -> None:
+    if len(refused) <= allow_bad:
+        return
+    reasons = "; ".join(
+        f"{count} x {reason}" for reason, count in Counter(refusal.reason for refusal in refused).most_common(3)
+    )
+    raise DataError(
+        f"{len(refused)} samples are bad, --allow-bad is {allow_bad}: {reasons}; "
+        f"see {plan.target / QUARANTINE_NAME}; no manifest was written, finished shards are kept: run again with a "
+        "larger --allow-bad to leave these out, or mend the source and make the set in a new folder"
+    )
+
+
+def _write_quarantine(path: Path, refused: Sequence[Refusal]) -> None:
+    if refused:
+        lines = (
+            json.dumps(dataclasses.asdict(refusal), sort_keys=True)
+            for refusal in sorted(refused, key=lambda r: (r.key, r.files))
+        )
+        write_atomically(path, ("\n".join(lines) + "\n").encode())
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_strays(plan: SetPlan, manifest: Manifest) -> None:
+    """Remove shards and temporary files of this set that an interrupted run left."""
+    known = {Path(shard.name).name for shard in manifest.shards}
+    ours = re.compile(rf"{re.escape(plan.name)}-\d{{6}}\.tar(\.zst)?")
+    remove_partial(plan.target / "shards")
+    for path in (plan.target / "shards").iterdir():
+        if ours.fullmatch(path.name) and path.name not in known:
+            path.unlink()
+
+
+def _codecs(rows: Sequence[Row], depth_error: float) -> dict[str, Any]:
+    """How each part is encoded, with counts, and the depth error that was measured."""
+    counts = Counter((part, ext) for row in rows for part, (ext, _) in row.parts.items())
+    codecs: dict[str, Any] = {}
+    for (part, ext), count in sorted(counts.items()):
+        codecs.setdefault(part, {"samples": {}})["samples"][ext] = count
+    if "depth" in codecs:
+        codecs["depth"]["max_relative_error"] = depth_error
+    return codecs

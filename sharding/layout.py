@@ -1,0 +1,48 @@
+"""The layout of a published data set: what the names of its files say."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sharding.candidate import Aside, Pairing, Part, sort_out
+from sharding.errors import DataError
+from sharding.source import SourceFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A data set with the options that say which part of it is wanted.
+
+    Attributes:
+        parse: From the name of a file to what it says.
+        needed: Roles that a complete sample has.
+        expected: Names that were hoped for, for an error.
+        foreign: Reasons to pass over a file that say it is of another data set or split.
+    """
+
+    parse: Callable[[str], Part | Aside]
+    needed: tuple[str, ...]
+    expected: str
+    foreign: tuple[str, ...]
+
+    def pair(self, files: Sequence[SourceFile]) -> Pairing:
+        """Find the samples among `files`, in any order.
+
+        Raises:
+            DataError: No file belongs to any.
+        """
+        pairing = sort_out(files, self.parse, self.needed)
+        if not pairing.candidates and not pairing.refused:
+            raise self.misfit(pairing.skipped, files[0].name if files else "")
+        return pairing
+
+    def misfit(self, skipped: Mapping[str, int], example: str = "") -> DataError:
+        """The error of a source in which nothing is wanted.
+
+        Args:
+            skipped: Number of files, by reason.
+            example: Name of one of them.
+        """
+        found = ", ".join(f"{count} {reason}" for reason, count in Counter(skipped).most_common(4)) or "no file"
+        such = f" (such as {example})" if example else ""
+        return DataError(f"expected {self.expected}, found {found}{such}; is it the right archive and split?")

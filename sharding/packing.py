@@ -1,0 +1,91 @@
+"""From a candidate to members that only have to be written: what workers do."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sharding.candidate import Candidate, Refusal
+from sharding.encode import Recipe, encode
+from sharding.errors import DataError
+from sharding.joining import Joined
+from sharding.reader import member_name
+from sharding.sample import DepthFacts
+from sharding.shard import Compression, Packed, Packer
+from sharding.source import Readable
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""Where an object lay in memory, as Python and Pillow like to say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedSample:
+    """An encoded sample.
+
+    Attributes:
+        candidate: What it was made from.
+        height, width: Of its image in pixels.
+        depth: Facts of its depth map.
+        depth_error: Largest relative error of its depth.
+        members: Part -> extension and member, in the order of the members.
+    """
+
+    candidate: Candidate
+    height: int
+    width: int
+    depth: DepthFacts
+    depth_error: float
+    members: dict[str, tuple[str, Packed]] = field(default_factory=dict)
+
+
+class Payloads:
+    """Files in memory as a source.
+
+    Args:
+        joined: A sample with the bytes of its files.
+    """
+
+    def __init__(self, joined: Joined) -> None:
+        self._bytes = {file.name: joined.payloads[role] for role, file in joined.candidate.files.items()}
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file."""
+        return self._bytes[name]
+
+
+def pack(source: Readable, candidate: Candidate, recipe: Recipe, packer: Packer) -> PackedSample:
+    """Read, encode and pack a candidate.
+
+    Raises:
+        DataError: It is bad.
+    """
+    encoded = encode(source, candidate, recipe)
+    return PackedSample(
+        candidate=candidate,
+        height=encoded.height,
+        width=encoded.width,
+        depth=encoded.depth,
+        depth_error=encoded.depth_error,
+        members={
+            part: (ext, packer.pack(member_name(candidate.key, part, ext), payload))
+            for part, (ext, payload) in encoded.parts.items()
+        },
+    )
+
+
+def pack_all(samples: Sequence[Joined], recipe: Recipe, compression: Compression) -> list[PackedSample | Refusal]:
+    """Pack samples whose files are in memory; bad ones become refusals."""
+    packer = Packer(compression)
+    return [_pack_one(joined, recipe, packer) for joined in samples]
+
+
+def _pack_one(joined: Joined, recipe: Recipe, packer: Packer) -> PackedSample | Refusal:
+    try:
+        return pack(Payloads(joined), joined.candidate, recipe, packer)
+    except DataError as error:
+        return refuse(joined.candidate, error)
+
+
+def refuse(candidate: Candidate, error: DataError) -> Refusal:
+    """A line of the quarantine, the same whenever it is written."""
+    reason = _ADDRESS.sub("", str(error))
+    return Refusal(key=candidate.key, files=tuple(file.name for file in candidate.files.values()), reason=reason)

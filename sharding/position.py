@@ -1,0 +1,83 @@
+"""Where the reading of an archive stood when a shard was finished: what a later run needs to go on there."""
+
+import base64
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from sharding.candidate import Refusal
+from sharding.joining import Waiting
+from sharding.source import SourceFile
+from sharding.spool import Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """A place between two members of an archive.
+
+    Attributes:
+        shard: Number of the shard that comes next.
+        offset: Plain offset of the next member: those before it are dealt with, but for the files that wait.
+        enter: Plain offset at which reading must begin, so that files that waited in memory are had again.
+        seek_point: For `open_archive`.
+        archive: Size and fingerprint of the archive, as `Fingerprint.described`.
+        probe: What `Fingerprint.probe` gave there.
+        waiting: Files that wait for others of their sample.
+        skipped: Number of entries that belong to no sample, by reason.
+        refused: Files that were refused by name.
+        members: Files that were met.
+        ended: Whether the archive was read to its end.
+        md5: Of the whole compressed file, if it ended and was hashed.
+    """
+
+    shard: int = 0
+    offset: int = 0
+    enter: int = 0
+    seek_point: bytes = b""
+    archive: str = ""
+    probe: str = ""
+    waiting: tuple[Waiting, ...] = ()
+    skipped: dict[str, int] = field(default_factory=dict)
+    refused: tuple[Refusal, ...] = ()
+    members: int = 0
+    ended: bool = False
+    md5: str = ""
+
+    @property
+    def segments(self) -> set[str]:
+        """Files of the spool that it needs."""
+        return {place.segment for waiting in self.waiting for _, place in waiting.kept}
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Names of the files that must be read again."""
+        return frozenset(name for waiting in self.waiting for name in waiting.held)
+
+    def encode(self) -> bytes:
+        """Write it as JSON."""
+        content = dataclasses.asdict(self) | {"seek_point": base64.b85encode(self.seek_point).decode()}
+        return (json.dumps(content) + "\n").encode()
+
+    @staticmethod
+    def decode(data: bytes) -> "Position":
+        """Read what `encode` wrote.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            content = json.loads(data)
+            changed = {
+                "seek_point": base64.b85decode(content["seek_point"]),
+                "waiting": tuple(_waiting(one) for one in content["waiting"]),
+                "refused": tuple(Refusal(**one | {"files": tuple(one["files"])}) for one in content["refused"]),
+            }
+            return Position(**content | changed)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"expected a position in an archive: {error!r}") from error
+
+
+def _waiting(content: dict[str, Any]) -> Waiting:
+    kept = tuple((SourceFile(**file), Place(**place)) for file, place in content["kept"])
+    return Waiting(kept=kept, held=tuple(content["held"]), contradicted=tuple(content["contradicted"]))
