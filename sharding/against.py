@@ -1,58 +1,164 @@
-"""A set against its source: every source sample is in the set as it would be encoded now, or it is bad."""
+"""A set against its source: every source sample is in the set, bit for bit or within its bound, or in quarantine."""
+
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
 
 from sharding import diode, megadepth
 from sharding.candidate import Candidate
-from sharding.encode import Recipe, encode
+from sharding.codecs import decode_image
+from sharding.create import is_archive
+from sharding.encode import Encoded, Recipe, encode
 from sharding.errors import DataError, UsageError
 from sharding.fault import Fault
-from sharding.progress import track
+from sharding.layout import Layout
+from sharding.manifest import Manifest
 from sharding.sample import PARTS
 from sharding.shardset import ShardSet
-from sharding.source import FolderSource, fingerprint
+from sharding.source import Readable
+from sharding.sourcesamples import ArchiveSamples, FolderSamples
+from sharding.target import QUARANTINE_NAME
+from sharding.workers import map_ahead
+
+AHEAD_BYTES = 128 << 20
+"""Source bytes that are read ahead of what is compared."""
+
+LOSSY_LEVELS = 2.0
+"""Root mean square, of 255, by which two JPEG encodings of one picture may differ: versions of an encoder do."""
 
 
-def compare_with_source(opened: ShardSet, root: str) -> list[Fault]:
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What comparing a set with its source found.
+
+    Attributes:
+        samples: Source samples that are in the set.
+        quarantined: Keys of the source that are in quarantine, and not in the set.
+        faults: What is not as it should be.
+    """
+
+    samples: int
+    quarantined: int
+    faults: list[Fault]
+
+
+def compare_with_source(opened: ShardSet, root: str) -> Comparison:
     """Encode each source sample again and compare it with the set.
 
+    Args:
+        opened: The set.
+        root: The source, a folder or an archive, on this machine or behind a URL.
+
     Raises:
-        UsageError: The set was made from tars, not from a source folder.
-        DataError: The folder holds no such data set.
+        UsageError: The set was made from tars, not from a source.
+        DataError: The source cannot be read, or is of another data set.
     """
     manifest = opened.manifest
-    if manifest.dataset not in ("megadepth", "diode"):
-        raise UsageError(f"--against compares sets of megadepth and diode, this one is {manifest.dataset}")
-    source = FolderSource(root)
-    files = source.list()
+    layout = layout_of(manifest)
+    samples = ArchiveSamples(root, layout, manifest.dataset) if is_archive(root) else FolderSamples(root, layout)
+    accounted = _Accounted.of(opened)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        judged = map_ahead(pool, accounted.judge, iter(samples), lambda one: one[0].bytes, AHEAD_BYTES)
+        with closing(judged) as judgements:
+            found = dict(judgements)
+    for refusal in samples.refused:  # a second file that came too late has the key of a sample that is whole
+        found.setdefault(refusal.key, accounted.judge_bad(refusal.key, refusal.reason))
+    faults = _compare_archives(manifest, samples, root)
+    faults += [Fault(shard="", key=key, problem=problem) for key, problem in found.items() if problem]
+    faults += [Fault(shard="", key=key, problem=f"in the set, not in {root}") for key in accounted.rows.keys() - found]
+    return Comparison(
+        samples=len(found.keys() & accounted.rows.keys()),
+        quarantined=len((found.keys() & accounted.quarantined) - accounted.rows.keys()),
+        faults=faults,
+    )
+
+
+def layout_of(manifest: Manifest) -> Layout:
+    """The layout of what a set was made from.
+
+    Raises:
+        UsageError: It was made from tars.
+    """
     made = manifest.made
-    pairing = (
-        megadepth.pair(files, made["with_depth"])
-        if manifest.dataset == "megadepth"
-        else diode.pair(files, made["split"], made["scene_type"])
-    )
-    faults = (
-        []
-        if fingerprint(files) == manifest.source["fingerprint"]
-        else [
-            Fault(
-                shard="", key="", problem=f"{root} is not the source this set was made from: its names or sizes differ"
-            )
-        ]
-    )
-    recipe = Recipe(dataset=manifest.dataset, preset=made["preset"], max_side=made.get("max_side"))
-    rows = {key: row for row, key in enumerate(opened.index["key"])}
-    for candidate in track(pairing.candidates, total=len(pairing.candidates), unit="samples", label="compare"):
-        problem = _difference(opened, source, candidate, recipe, rows.pop(candidate.key, None))
-        faults += [Fault(shard="", key=candidate.key, problem=problem)] if problem else []
-    return faults + [Fault(shard="", key=key, problem=f"in the set, not in {root}") for key in rows]
+    if manifest.dataset == "megadepth":
+        return megadepth.layout(made["with_depth"])
+    if manifest.dataset == "diode":
+        return diode.layout(made["split"], made["scene_type"])
+    raise UsageError(f"--against compares sets of megadepth and diode, this one is {manifest.dataset}")
 
 
-def _difference(opened: ShardSet, source: FolderSource, candidate: Candidate, recipe: Recipe, row: int | None) -> str:
-    try:
-        encoded = encode(source, candidate, recipe)
-    except DataError as error:
-        return "" if row is None else f"in the set, but its source is bad: {error}"
-    if row is None:
-        return "in the source, not in the set"
-    stored = opened.reader.read_encoded([row], PARTS)[0]
-    differing = [part for part, (_, payload) in encoded.parts.items() if part != "meta" and stored.get(part) != payload]
-    return f"{' and '.join(differing)} differ from the source" if differing else ""
+def _compare_archives(manifest: Manifest, samples: FolderSamples | ArchiveSamples, root: str) -> list[Fault]:
+    """Whether it is the very source the set was made from; a folder and an archive of the same data cannot be told."""
+    known = manifest.source
+    if ("archive" in known) != isinstance(samples, ArchiveSamples):
+        return []
+    if samples.fingerprint != known["fingerprint"]:
+        problem = f"{root} is not the source this set was made from: its names, sizes or ends differ"
+    elif samples.md5 and known["md5"] and samples.md5 != known["md5"]:
+        problem = f"{root}: expected md5 {known['md5']}, found {samples.md5}"
+    else:
+        return []
+    return [Fault(shard="", key="", problem=problem)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Accounted:
+    """What a set says it holds: a row of the index or a line of the quarantine for each key."""
+
+    opened: ShardSet
+    recipe: Recipe
+    rows: Mapping[str, int]
+    quarantined: frozenset[str]
+
+    @staticmethod
+    def of(opened: ShardSet) -> "_Accounted":
+        manifest, store = opened.manifest, opened.reader.store
+        lines = store.read_all(QUARANTINE_NAME).splitlines() if store.size(QUARANTINE_NAME) is not None else []
+        return _Accounted(
+            opened=opened,
+            recipe=Recipe(
+                dataset=manifest.dataset, preset=manifest.made["preset"], max_side=manifest.made.get("max_side")
+            ),
+            rows={key: row for row, key in enumerate(opened.index["key"])},
+            quarantined=frozenset(json.loads(line)["key"] for line in lines),
+        )
+
+    def judge(self, sample: tuple[Candidate, Readable]) -> tuple[str, str]:
+        """The key of a source sample, and what is wrong with it in the set, "" if nothing is."""
+        candidate, source = sample
+        try:
+            encoded = encode(source, candidate, self.recipe)
+        except DataError as error:
+            return candidate.key, self.judge_bad(candidate.key, str(error))
+        if candidate.key in self.rows:
+            return candidate.key, self._compare(self.rows[candidate.key], encoded)
+        return candidate.key, "" if candidate.key in self.quarantined else "in the source, not in the set"
+
+    def judge_bad(self, key: str, reason: str) -> str:
+        """What is wrong with the set about a sample that cannot be used."""
+        if key in self.rows:
+            return f"in the set, but its source is bad: {reason}"
+        return "" if key in self.quarantined else f"bad in the source, and not in quarantine: {reason}"
+
+    def _compare(self, row: int, encoded: Encoded) -> str:
+        try:
+            stored = self.opened.reader.read_encoded([row], PARTS)[0]
+        except DataError as error:
+            return str(error)
+        differing = [part for part in PARTS if part != "meta" and not self._is_same(row, part, stored, encoded)]
+        return f"{' and '.join(differing)} differ from the source" if differing else ""
+
+    def _is_same(self, row: int, part: str, stored: Mapping[str, bytes], encoded: Encoded) -> bool:
+        """Whether a part is what it would be now, but for what versions of a lossy encoder do otherwise."""
+        ext, payload = encoded.parts.get(part, ("", None))
+        if stored.get(part) == payload and self.opened.reader.ext(row, part) == ext:
+            return True
+        if part != "image" or self.opened.reader.ext(row, part) != ext or payload is None or ext != "jpg":
+            return False
+        here, now = (decode_image(data).astype(np.float32) for data in (stored["image"], payload))
+        return here.shape == now.shape and float(np.sqrt(np.mean((here - now) ** 2))) <= LOSSY_LEVELS

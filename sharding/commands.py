@@ -28,7 +28,7 @@ COMMANDS = (
         help="make a shard set from MegaDepth v1",
         examples=(
             "shard megadepth MegaDepth_v1 sets/megadepth",
-            "shard megadepth MegaDepth_v1 sets/megadepth --with-depth --max-side 1024",
+            "shard megadepth MegaDepth_v1.tar.gz sets/megadepth --with-depth --max-side 1024",
         ),
     ),
     Command(
@@ -37,7 +37,8 @@ COMMANDS = (
         runner="sharding.create:shard_diode",
         help="make a shard set from a split of DIODE",
         examples=(
-            "shard diode diode sets/diode-train --split train --scene-type outdoor",
+            "shard diode train.tar.gz sets/diode-train --split train --scene-type outdoor",
+            "shard diode http://diode-dataset.s3.amazonaws.com/val.tar.gz sets/diode-val --split val",
             "shard diode diode sets/diode-val --split val --preset compact",
         ),
     ),
@@ -53,7 +54,7 @@ COMMANDS = (
         config=VerifyConfig,
         runner="sharding.verify:run",
         help="prove that a set is whole: every byte, every sample",
-        examples=("verify sets/diode-val", "verify sets/diode-val --against diode --json"),
+        examples=("verify sets/diode-val", "verify sets/diode-val --against val.tar.gz --json"),
     ),
     Command(
         name="inspect",

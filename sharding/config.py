@@ -66,7 +66,7 @@ class VerifyConfig:
     """Options of `depthstream verify`."""
 
     set: str = argument("folder or URL of a shard set", metavar="SET")
-    against: str | None = option(None, "source folder to compare with, sample by sample", metavar="SRC")
+    against: str | None = option(None, "source to compare with, sample by sample: folder or archive", metavar="SRC")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from sharding.command import Outcome
 from sharding.config import InspectConfig
 from sharding.files import write_atomically
 from sharding.pictures import contact_sheet, encode_png
+from sharding.published import expected_views
 from sharding.sample import DepthKind
 from sharding.shardset import ShardSet
 
@@ -55,7 +56,20 @@ def describe(opened: ShardSet) -> dict[str, Any]:
         else None,
         "codecs": opened.manifest.codecs,
         "quarantined": opened.manifest.quarantined,
+        "published": None if opened.where else compare_with_published(opened),
     }
+
+
+def compare_with_published(opened: ShardSet) -> dict[str, Any] | None:
+    """The samples by scene type of a whole set and of the published split; None if nothing is published of it."""
+    manifest = opened.manifest
+    published = expected_views(manifest.dataset, manifest.split)
+    if published is None:
+        return None
+    wanted = manifest.made.get("scene_type", "all")
+    views = {kind: count for kind, count in published.views.items() if wanted in ("all", kind)}
+    found = {kind: int((opened.index["scene_type"] == kind).sum()) for kind in views}
+    return {"archive": published.name, "views": views, "found": found, "whole": found == views, "note": published.note}
 
 
 def _counts(index: pd.DataFrame, column: str) -> dict[str, int]:
@@ -81,9 +95,22 @@ def _text(opened: ShardSet, data: dict[str, Any]) -> list[str]:
             f"  depth: {depth['min']:.3g} to {depth['max']:.3g}, median {depth['median_of_medians']:.3g}; "
             f"valid pixels {100 * data['valid_fraction']:.1f} %"
         )
+    if data["published"]:
+        lines.append(_published_text(data["published"]))
     if data["quarantined"]:
         lines.append(f"  {data['quarantined']} samples were refused at creation: quarantine.jsonl says why")
     return lines
+
+
+def _published_text(published: dict[str, Any]) -> str:
+    counts = ", ".join(
+        f"{published['found'][kind]} of {count} {kind}" for kind, count in sorted(published["views"].items())
+    )
+    if published["whole"]:
+        return f"  all views of the published {published['archive']}: {counts}" + (
+            f" ({published['note']})" if published["note"] else ""
+        )
+    return f"  not the whole of the published {published['archive']}: {counts} views"
 
 
 def grid(opened: ShardSet, num_samples: int, seed: int) -> bytes:

@@ -35,8 +35,8 @@ def run(config: VerifyConfig) -> Outcome:
         for fault in check_shard(opened, shard)
     ]
     faults += stray_files(opened)
-    if config.against:
-        faults += compare_with_source(opened, config.against)
+    compared = compare_with_source(opened, config.against) if config.against else None
+    faults += compared.faults if compared else []
     data = {
         "set": config.set,
         "samples": len(opened),
@@ -45,14 +45,15 @@ def run(config: VerifyConfig) -> Outcome:
         "identity": opened.manifest.identity,
         "faults": [fault.__dict__ for fault in faults],
     }
+    if compared:
+        data["against"] = {"samples": compared.samples, "quarantined": compared.quarantined}
     size = f"{len(opened)} samples in {len(opened.manifest.shards)} shards, {opened.manifest.num_bytes / 1e6:.1f} MB"
-    summary = f"{config.set}: {size}: "
-    verdict = (
-        f"{len(faults)} faults"
-        if faults
-        else "whole and unchanged" + (f", and equal to {config.against}" if config.against else "")
-    )
-    return Outcome(data=data, text="\n".join([summary + verdict, *(f"  {fault}" for fault in faults)]), ok=not faults)
+    verdict = f"{len(faults)} faults" if faults else "whole and unchanged"
+    if compared and not faults:
+        verdict += f", and equal to {config.against}: {compared.samples} samples are in it"
+        verdict += f", {compared.quarantined} in quarantine" if compared.quarantined else ""
+    summary = f"{config.set}: {size}: {verdict}"
+    return Outcome(data=data, text="\n".join([summary, *(f"  {fault}" for fault in faults)]), ok=not faults)
 
 
 def check_index(opened: ShardSet) -> list[Fault]:

@@ -8,8 +8,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
@@ -50,6 +51,27 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Gen
             futures = [pool.submit(function, job) for job in jobs]
         for future in as_completed(futures):
             yield future.result()
+
+
+def map_ahead(
+    pool: Executor, function: Callable[[J], R], jobs: Iterable[J], weigh: Callable[[J], int], most: int
+) -> Generator[R, None, None]:
+    """Yield `function(job)` of each job, in the order of the jobs.
+
+    Args:
+        pool: Does the work.
+        function: Of a module, if the pool is of processes.
+        jobs: Taken as room allows.
+        weigh: What a job weighs, bytes say.
+        most: Weight of the jobs that are taken and not yielded, but for one.
+    """
+    waiting: deque[tuple[int, Future[R]]] = deque()
+    for job in jobs:
+        waiting.append((weigh(job), pool.submit(function, job)))
+        while waiting and (sum(weight for weight, _ in waiting) > most or waiting[0][1].done()):
+            yield waiting.popleft()[1].result()
+    while waiting:
+        yield waiting.popleft()[1].result()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ def test_an_archive_is_known_by_its_md5_whatever_it_is_called(num_bytes, md5):
 
 @pytest.mark.parametrize(("name", "num_bytes"), [("val.tar.gz", VAL), ("train.tar.gz", TRAIN)])
 def test_name_and_size_of_a_published_archive_with_another_md5_is_a_damaged_download(name, num_bytes):
-    with pytest.raises(DataError, match="expected the published md5 .*, found 00ff .*download it again"):
+    with pytest.raises(DataError, match=r"expected the published md5 .*, found 00ff .*download it again"):
         recognise("diode", name, num_bytes, "00ff")
     assert recognise("diode", "repacked.tar.gz", num_bytes, "00ff") is None
 

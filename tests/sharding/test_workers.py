@@ -1,11 +1,12 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sharding.errors import DataError
-from sharding.workers import count_workers, run_jobs
+from sharding.workers import count_workers, map_ahead, run_jobs
 
 
 def double(number):
@@ -66,9 +67,45 @@ def test_closing_the_iterator_ends_the_processes(tmp_path):
     results = run_jobs(tell_pid_and_wait, [(number, str(tmp_path)) for number in range(3)], 2)
     assert next(results) == 0
     results.close()
-    assert all(gone(int(path.read_text() or "0")) for path in tmp_path.iterdir())
+    told = [path.read_text() for path in tmp_path.iterdir()]
+    assert told
+    assert all(gone(int(pid)) for pid in told if pid)  # "": ended before it could say
 
 
 def test_a_killed_process_is_said_in_plain_words():
     with pytest.raises(DataError, match=r"killed.*fewer --workers"):
         list(run_jobs(kill_itself, range(2), 2))
+
+
+def wait_the_shorter_the_later(number):
+    time.sleep(0.02 / (number + 1))
+    return number
+
+
+def test_results_come_in_the_order_of_the_jobs_and_no_more_is_taken_than_weighs_so_much():
+    taken, given = [], []
+
+    def jobs():
+        for number in range(40):
+            taken.append(number)
+            assert len(taken) - len(given) <= 7  # 5 that weigh 50, the one just taken, the one being given
+            yield number
+
+    with ThreadPoolExecutor(3) as pool:
+        for result in map_ahead(pool, wait_the_shorter_the_later, jobs(), lambda number: 10, 50):
+            given.append(result)
+    assert given == list(range(40))
+
+
+def raise_at_three(number):
+    if number == 3:
+        raise OSError(28, "No space left on device")
+    return number
+
+
+def test_what_a_job_raises_comes_at_its_place():
+    with ThreadPoolExecutor(2) as pool:
+        results = map_ahead(pool, raise_at_three, range(6), lambda number: 1, 100)
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(OSError, match="No space left"):
+            next(results)

@@ -1,0 +1,100 @@
+"""All samples of a source, be it a folder or an archive, with the bytes of their files."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from sharding.archive import open_archive
+from sharding.arrivals import HELD_BYTES, Arrivals
+from sharding.candidate import Candidate, Refusal
+from sharding.download import open_source
+from sharding.fingerprint import take_fingerprint
+from sharding.joining import Joiner
+from sharding.layout import Layout
+from sharding.meter import Meter
+from sharding.packing import Payloads
+from sharding.published import publishes_md5
+from sharding.source import FolderSource, Readable, fingerprint
+from sharding.spool import Spool
+
+
+class FolderSamples:
+    """The samples of a folder, sorted by key.
+
+    Args:
+        root: The folder.
+        layout: Of the data set.
+
+    Attributes:
+        fingerprint: Of names and sizes.
+        refused: Files that make no sample; whole once all samples were had.
+        md5: "": a folder has none.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+
+    def __init__(self, root: str, layout: Layout) -> None:
+        self._source, self._layout = FolderSource(root), layout
+        self._files = self._source.list()
+        self.fingerprint, self.md5 = fingerprint(self._files), ""
+        self.refused: list[Refusal] = []
+
+    def __iter__(self) -> Iterator[tuple[Candidate, Readable]]:
+        """Yield each sample with what reads its files.
+
+        Raises:
+            DataError: There is none.
+        """
+        pairing = self._layout.pair(self._files)
+        self.refused = pairing.refused
+        with Meter(sum(one.bytes for one in pairing.candidates), 0, "compare") as meter:
+            for candidate in pairing.candidates:
+                yield candidate, self._source
+                meter.advance(candidate.bytes)
+
+
+class ArchiveSamples:
+    """The samples of an archive, in the order in which they are complete.
+
+    Args:
+        address: File or URL.
+        layout: Of the data set.
+        dataset: Its name.
+
+    Attributes:
+        fingerprint: Of size and ends.
+        refused: Files that make no sample; whole once all samples were had.
+        md5: Of the compressed file, once all samples were had; "" if the data set publishes none.
+
+    Raises:
+        DataError: There is no such archive.
+    """
+
+    def __init__(self, address: str, layout: Layout, dataset: str) -> None:
+        self._address, self._layout, self._digest = address, layout, publishes_md5(dataset)
+        with closing(open_source(address)) as source:
+            self.fingerprint = take_fingerprint(source, address).whole
+        self.refused: list[Refusal] = []
+        self.md5 = ""
+
+    def __iter__(self) -> Iterator[tuple[Candidate, Readable]]:
+        """Yield each sample with its files in memory.
+
+        Raises:
+            DataError: The archive is damaged, cut off, or holds no sample.
+        """
+        joiner = Joiner(self._layout.parse, self._layout.needed, Spool(2 * HELD_BYTES))
+        with (
+            closing(open_source(self._address)) as source,
+            closing(joiner),
+            open_archive(source, digest=self._digest) as archive,
+            Meter(source.size, 0, "compare") as meter,
+        ):
+            at = 0
+            for _, joined in Arrivals(archive, joiner, self._layout).read():
+                if joined is not None:
+                    yield joined.candidate, Payloads(joined)
+                meter.advance(archive.compressed_position - at)
+                at = archive.compressed_position
+            self.refused = joiner.refused + joiner.leftovers()
+            self.md5 = archive.md5()
