@@ -49,14 +49,18 @@ class FolderSource:
             raise DataError(f"{root}: expected a folder with the unpacked data set, found {found}")
 
     def list(self) -> list[SourceFile]:
-        """All files, sorted by name."""
-        found = []
-        for folder, _, names in os.walk(self._root):
-            for name in names:
-                path = Path(folder, name)
-                found.append(
-                    SourceFile(f"{self._root.name}/{path.relative_to(self._root).as_posix()}", path.lstat().st_size)
-                )
+        """All files, sorted by name; links to folders are not followed."""
+        found: list[SourceFile] = []
+        folders = [(str(self._root), self._root.name)]
+        while folders:
+            folder, name = folders.pop()
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    inner = f"{name}/{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append((entry.path, inner))
+                    elif not entry.is_symlink() or not entry.is_dir():
+                        found.append(SourceFile(inner, entry.stat(follow_symlinks=False).st_size))
         return sorted(found)
 
     def read(self, name: str) -> bytes:

@@ -13,6 +13,12 @@ from tests.sharding.tarballs import payload, write
 PLAIN = payload(6_000_000, 0) + bytes(2_000_000) + payload(5_000_000, 1)
 
 
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    """Several chunks, and so several places to go on at, in a small file."""
+    monkeypatch.setattr("sharding.inflate.CHUNK_BYTES", 1 << 20)
+
+
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return write(tmp_path_factory.mktemp("gzip") / "x.gz", PLAIN)
