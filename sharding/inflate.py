@@ -11,7 +11,7 @@ from sharding.errors import DataError
 from sharding.seekpoint import WINDOW_BYTES, SeekPoint, entry
 
 CHUNK_BYTES = 2 << 20
-"""Compressed bytes that one thread inflates at a time; half as many cost a third more CPU, twice as many more memory."""
+"""Compressed bytes that one thread inflates at a time; half as many cost a third more CPU, twice as many more room."""
 
 POINT_STRIDE_BYTES = 64 << 20
 """Compressed bytes between seek points."""
