@@ -38,7 +38,12 @@ def compare_with_source(opened: ShardSet, root: str) -> list[Fault]:
             )
         ]
     )
-    recipe = Recipe(dataset=manifest.dataset, preset=made["preset"], max_side=made.get("max_side"))
+    recipe = Recipe(
+        dataset=manifest.dataset,
+        preset=made["preset"],
+        check=made.get("check", "header"),
+        max_side=made.get("max_side"),
+    )
     rows = {key: row for row, key in enumerate(opened.index["key"])}
     for candidate in track(pairing.candidates, total=len(pairing.candidates), unit="samples", label="compare"):
         problem = _difference(opened, source, candidate, recipe, rows.pop(candidate.key, None))

@@ -44,6 +44,7 @@ def _create(
         raise UsageError(f"{config.set}: sets are written to a folder; copy the finished folder to the store")
     made = options | {
         "preset": config.preset,
+        "check": config.check,  # decides which samples are refused
         "compression": config.compression,
         "shard_bytes": config.shard_size,
         "seed": config.seed,
@@ -77,7 +78,7 @@ def _make(
         root=config.source,
         target=Path(config.set),
         name="-".join(filter(None, (dataset, split))),
-        recipe=Recipe(dataset=dataset, preset=config.preset, max_side=made.get("max_side")),
+        recipe=Recipe(dataset=dataset, preset=config.preset, check=config.check, max_side=made.get("max_side")),
         compression=config.compression,
         shards=plan_shards(pairing.candidates, config.shard_size, config.seed),
         refused=pairing.refused,

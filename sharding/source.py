@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from sharding.errors import DataError
 
@@ -21,6 +22,18 @@ class SourceFile:
 
     name: str
     bytes: int
+
+
+class Readable(Protocol):
+    """What encoding needs of a source."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        ...
 
 
 class FolderSource:
