@@ -14,18 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sharding.codec_npy import decode_npy, encode_npy
 from sharding.codec_planes import MAX_ROUNDING, decode_planes, encode_planes, round_depth
-from sharding.codec_ppm import decode_ppm, encode_ppm
-from sharding.codecs import (
-    decode_image,
-    decode_log16,
-    decode_npy,
-    decode_valid,
-    encode_log16,
-    encode_npy,
-    encode_valid,
-    load_npy,
-)
+from sharding.codec_ppm import encode_ppm
+from sharding.codecs import decode_image, decode_log16, decode_valid, encode_log16
 
 Depth: TypeAlias = NDArray[np.float32]
 Valid: TypeAlias = NDArray[np.bool_]
@@ -67,7 +59,7 @@ def encode_rows(image: NDArray[np.uint8]) -> bytes:
     planes = image[:, :, [1, 0, 2]].transpose(0, 2, 1).copy()
     planes[:, 1:] -= planes[:, :1]
     planes[1:] -= planes[:-1].copy()
-    return save_npy(planes)
+    return encode_npy(planes)
 
 
 def decode_rows(data: bytes) -> NDArray[np.uint8]:
@@ -80,13 +72,6 @@ def decode_rows(data: bytes) -> NDArray[np.uint8]:
     np.add(planes[:, 1], planes[:, 0], out=image[..., 0])
     np.add(planes[:, 2], planes[:, 0], out=image[..., 2])
     return image
-
-
-def save_npy(array: NDArray[Any]) -> bytes:
-    """A `.npy` file of any array."""
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
 
 
 def encode_differences(depth: Depth, valid: Valid) -> bytes:
@@ -120,7 +105,7 @@ IMAGE_CODECS = (
     Codec("PNG", pillow("PNG"), decode_image),
     Codec("PNG, stored", pillow("PNG", compress_level=0), decode_image),
     Codec("QOI", foreign("qoi_encode"), foreign("qoi_decode")),
-    Codec("PPM", encode_ppm, decode_ppm),
+    Codec("PPM", encode_ppm, decode_image),
     Codec("row differences", encode_rows, decode_rows),
     Codec("WebP lossless", pillow("WEBP", lossless=True, quality=0, method=0), decode_image),
     Codec("JXL lossless e1", foreign("jpegxl_encode", lossless=True, effort=1), foreign("jpegxl_decode")),
@@ -138,10 +123,10 @@ DEPTH_CODECS = (
     Codec("rounded differences", encode_differences, decode_differences),
     Codec("log16 PNG", encode_log16, decode_log16),
     Codec("LERC of log", encode_lerc_log, lambda data: np.exp(foreign("lerc_decode")(data))),
-    Codec("float16", of_depth(lambda depth: save_npy(depth.astype(np.float16))), decode_npy),
+    Codec("float16", of_depth(lambda depth: encode_npy(depth.astype(np.float16))), decode_npy),
 )
 VALID_CODECS = (
     Codec("mask npy", lambda depth, valid: encode_npy(valid.astype(np.float32)), lambda data: decode_npy(data) > 0.5),
-    Codec("1-bit PNG", lambda depth, valid: encode_valid(valid), decode_valid),
-    Codec("bool npy", lambda depth, valid: save_npy(valid), lambda data: load_npy(data).astype(np.bool_, copy=False)),
+    Codec("1-bit PNG", lambda depth, valid: pillow("PNG")(valid), decode_valid),
+    Codec("bool npy", lambda depth, valid: encode_npy(valid), decode_valid),
 )

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sharding.codecs import decode_image, encode_npy, load_npy, open_image
+from sharding.codec_npy import encode_npy, load_npy
+from sharding.codecs import decode_image, open_image
 from sharding.errors import DataError, UsageError
 from sharding.options import option
 from sharding.pictures import encode_png

@@ -122,7 +122,10 @@ class _Accounted:
         return _Accounted(
             opened=opened,
             recipe=Recipe(
-                dataset=manifest.dataset, preset=manifest.made["preset"], max_side=manifest.made.get("max_side")
+                dataset=manifest.dataset,
+                preset=manifest.made["preset"],
+                check=manifest.made.get("check", "header"),
+                max_side=manifest.made.get("max_side"),
             ),
             rows={key: row for row, key in enumerate(opened.index["key"])},
             quarantined=frozenset(json.loads(line)["key"] for line in lines),

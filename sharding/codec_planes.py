@@ -5,16 +5,16 @@ zstd finds sign and exponent in the last plane, and leaves the noise of the firs
 bits on purpose is `round_depth`, before.
 """
 
-import io
-
 import numpy as np
 from numpy.typing import NDArray
 
+from sharding.codec_npy import encode_npy, view_npy
 from sharding.errors import DataError
 
 MAX_ROUNDING = 1e-4
 """Bound of the relative error of `round_depth`. What it reaches is 2**-13 / 1.25, 9.77e-5."""
 
+_EXPECTED = "a .npy file of byte planes, uint8 (4, H, W)"
 _MANTISSA, _QUARTER = np.uint32(0x007FFFFF), np.uint32(0x00200000)
 _LEAST_NORMAL, _INFINITY = np.uint32(0x00800000), np.uint32(0x7F800000)
 
@@ -22,9 +22,7 @@ _LEAST_NORMAL, _INFINITY = np.uint32(0x00800000), np.uint32(0x7F800000)
 def encode_planes(depth: NDArray[np.float32]) -> bytes:
     """Encode float32 (H, W) as byte planes: bit-exact, NaN payloads and signs of zeros included."""
     lowest_first = np.ascontiguousarray(depth, dtype="<f4").view(np.uint8).reshape(*depth.shape, 4)
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(lowest_first.transpose(2, 0, 1)), allow_pickle=False)
-    return buffer.getvalue()
+    return encode_npy(lowest_first.transpose(2, 0, 1))
 
 
 def decode_planes(data: bytes) -> NDArray[np.float32]:
@@ -33,25 +31,11 @@ def decode_planes(data: bytes) -> NDArray[np.float32]:
     Raises:
         DataError: It is no such file.
     """
-    planes = _view_planes(data)
+    planes = view_npy(data, _EXPECTED)
+    if planes.ndim != 3 or planes.shape[0] != 4 or planes.dtype != np.uint8:
+        raise DataError(f"expected {_EXPECTED}, found {planes.dtype} {planes.shape}")
     joined: NDArray[np.float32] = np.stack(list(planes), axis=-1).view("<f4")[..., 0]
     return joined.astype(np.float32, copy=False)
-
-
-def _view_planes(data: bytes) -> NDArray[np.uint8]:
-    """The array of the `.npy` file, uint8 (4, H, W): not a copy, which would take as long as joining the planes."""
-    stream = io.BytesIO(data)
-    try:
-        if (version := np.lib.format.read_magic(stream)) != (1, 0):
-            raise ValueError(f"version {version}")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        if len(shape) != 3 or shape[0] != 4 or dtype != np.uint8 or fortran:
-            raise ValueError(f"{dtype} {shape}")
-        return np.frombuffer(data, np.uint8, offset=stream.tell()).reshape(shape)
-    except ValueError as error:
-        raise DataError(
-            f"expected a .npy file of byte planes, uint8 (4, H, W), found {len(data)} bytes of something else: {error}"
-        ) from error
 
 
 def round_depth(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -9,8 +9,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from sharding.codecs import MAX_PIXELS, decode_image
 from sharding.errors import DataError
+from sharding.limits import check_pixels
 
 _HEADER = re.compile(rb"P6\n([1-9]\d{0,9}) ([1-9]\d{0,9})\n255\n")
 
@@ -18,24 +18,27 @@ _HEADER = re.compile(rb"P6\n([1-9]\d{0,9}) ([1-9]\d{0,9})\n255\n")
 def encode_ppm(image: NDArray[np.uint8]) -> bytes:
     """Encode uint8 (H, W, 3) RGB as a PPM file: bit-exact."""
     height, width, _ = image.shape
-    return b"P6\n%d %d\n255\n" % (width, height) + np.ascontiguousarray(image).tobytes()
+    return b"".join((b"P6\n%d %d\n255\n" % (width, height), np.ascontiguousarray(image).data))
 
 
-def decode_ppm(data: bytes) -> NDArray[np.uint8]:
-    """Decode a PPM file to uint8 (H, W, 3) RGB, read-only: the pixels are those of `data`, not a copy.
+def view_ppm(data: bytes) -> NDArray[np.uint8] | None:
+    """The pixels of a PPM file, uint8 (H, W, 3) RGB, read-only: they are those of `data`, not a copy.
 
-    A header of another form than `encode_ppm` writes (comments, other white space, 16 bits) goes the long way, through
-    `decode_image`.
+    Returns:
+        None if the header has another form than `encode_ppm` writes (comments, other white space, 16 bits), or it is no
+        PPM file at all: `sharding.codecs.decode_image` then goes the long way.
 
     Raises:
-        DataError: It is no image, truncated, larger than `MAX_PIXELS`, or goes on after its pixels.
+        DataError: It is truncated, goes on after its pixels, or is larger than `MAX_PIXELS`.
     """
     header = _HEADER.match(data)
     if header is None:
-        return decode_image(data)
+        return None
     width, height = int(header[1]), int(header[2])
-    if width * height > MAX_PIXELS:
-        raise DataError(f"expected a readable image, found {width} x {height} pixels; at most {MAX_PIXELS} are decoded")
+    try:
+        check_pixels((width, height))
+    except ValueError as error:
+        raise DataError(f"expected a readable image, found {error}") from error
     expected, found = 3 * width * height, len(data) - header.end()
     if found != expected:
         raise DataError(f"expected {expected} bytes of {width} x {height} pixels in a PPM file, found {found}")

@@ -6,6 +6,7 @@ from typing import Literal
 from sharding.options import argument, option, parse_bytes, required
 
 Preset = Literal["exact", "compact"]
+Check = Literal["header", "decode"]
 Compression = Literal["zstd", "none"]
 
 
@@ -29,6 +30,7 @@ class ShardConfig:
     source: str = argument("the data set: a folder, .tar, .tar.gz, .tar.zst, or URL of an archive", metavar="SRC")
     set: str = argument("folder to write the shard set into", metavar="SET")
     preset: Preset = option("exact", "exact: bit-exact pixels and depth; compact: JPEG image, depth within 0.01 %%")
+    check: Check = option("header", "of JPEG files that are kept: header: size and end marker; decode: every pixel")
     compression: Compression = option("zstd", "zstd: .tar.zst, a frame each member; none: .tar")
     shard_size: int = option(256_000_000, "source bytes of a shard", metavar="SIZE", parse=parse_bytes, shown="256MB")
     workers: int = option(0, "encoding processes; 0: one a core", metavar="N")

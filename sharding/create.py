@@ -40,7 +40,12 @@ def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str
     """Make the set, or go on with it, or see that it is finished; `options` are those of its data set alone."""
     if is_remote(config.set):
         raise UsageError(f"{config.set}: sets are written to a folder; copy the finished folder to the store")
-    made = options | {"preset": config.preset, "compression": config.compression, "shard_bytes": config.shard_size}
+    made = options | {
+        "preset": config.preset,
+        "check": config.check,  # decides which samples are refused
+        "compression": config.compression,
+        "shard_bytes": config.shard_size,
+    }
     create = _from_archive if is_archive(config.source) else _from_folder
     return _outcome(config, create(config, dataset, layout, made))
 
@@ -105,7 +110,7 @@ def _plan(config: ShardConfig, dataset: str, made: dict[str, Any]) -> dict[str, 
     return {
         "target": Path(config.set),
         "name": "-".join(filter(None, (dataset, str(made.get("split", ""))))),
-        "recipe": Recipe(dataset=dataset, preset=config.preset, max_side=made.get("max_side")),
+        "recipe": Recipe(dataset=dataset, preset=config.preset, check=config.check, max_side=made.get("max_side")),
         "compression": config.compression,
         "made": made,
         "tool": tool_version(),

@@ -14,25 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sharding.candidate import Candidate
-from sharding.codecs import (
-    decode_depth,
-    decode_image,
-    decode_valid,
-    encode_jpeg,
-    encode_log16,
-    encode_npy,
-    encode_valid,
-    load_npy,
-    open_image,
-)
-from sharding.config import Preset
+from sharding.codec_npy import encode_npy, load_npy
+from sharding.codec_planes import encode_planes, round_depth
+from sharding.codec_ppm import encode_ppm
+from sharding.codecs import decode_depth, decode_image, decode_valid, encode_jpeg
+from sharding.config import Check, Preset
 from sharding.errors import DataError
 from sharding.h5depth import read_depth
+from sharding.imagefile import read_header
 from sharding.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
 from sharding.source import Readable
 
-STORED_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
-"""Image formats that are kept as they are, and the extension they get."""
+DEPTH_EXT, VALID_EXT = "planes.npy", "npy"
+"""Extensions of the depth and valid parts that are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +35,17 @@ class Recipe:
 
     Attributes:
         dataset: "megadepth" or "diode".
-        preset: "exact" keeps image files and depth bit for bit; "compact" makes PNG into JPEG, and depth into 16-bit
-            log codes.
+        preset: Both keep JPEG files as they are. "exact" keeps the pixels of a PNG and depth bit for bit; "compact"
+            makes a PNG a JPEG, and rounds depth within `sharding.codec_planes.MAX_ROUNDING`.
+        check: How far a JPEG file that is kept is looked at: "header" reads its header and finds its end; "decode"
+            decodes every pixel as well, as far as a JPEG decoder complains: it fills what is missing before the end
+            marker with grey. All else is decoded anyway.
         max_side: Longest side in pixels an image may have; None for any.
     """
 
     dataset: str
     preset: Preset = "exact"
+    check: Check = "header"
     max_side: int | None = None
 
     def is_light(self, roles: Sequence[str]) -> bool:
@@ -98,28 +96,20 @@ def encode(source: Readable, candidate: Candidate, recipe: Recipe) -> Encoded:
 
 def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, int]]:
     """Extension and payload to store, and the (height, width) of the source image."""
+    header = read_header(data)
+    size = header.height, header.width
+    target = _target_size(size, recipe.max_side)
+    if header.ext == "jpg" and target == size:
+        if recipe.check == "decode":
+            decode_image(data)
+        return "jpg", data, size
     pixels = decode_image(data)
-    height, width = pixels.shape[:2]
-    size = _target_size((height, width), recipe.max_side)
-    if size != (height, width):
-        shrunk = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.LANCZOS)
-        return "jpg", encode_jpeg(np.asarray(shrunk)), (height, width)
-    ext = image_ext(data)
-    if recipe.preset == "compact" and ext != "jpg":
-        return "jpg", encode_jpeg(pixels), (height, width)
-    return ext, data, (height, width)
-
-
-def image_ext(data: bytes) -> str:
-    """The extension an image file is stored under, from its content and not its name.
-
-    Raises:
-        DataError: It is neither JPEG nor PNG.
-    """
-    with open_image(data) as image:
-        if image.format not in STORED_FORMATS:
-            raise DataError(f"expected a JPEG or PNG, found {image.format}")
-        return STORED_FORMATS[image.format]
+    if target != size:
+        shrunk = Image.fromarray(pixels).resize((target[1], target[0]), Image.Resampling.LANCZOS)
+        return "jpg", encode_jpeg(np.asarray(shrunk)), size
+    if recipe.preset == "compact":
+        return "jpg", encode_jpeg(pixels), size
+    return ("ppm", encode_ppm(pixels), size) if header.plain else ("png", data, size)
 
 
 def _read_depth(source: Readable, candidate: Candidate) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -174,18 +164,19 @@ def _encode_depth(
     raw: NDArray[Any], mask: NDArray[Any] | None, recipe: Recipe
 ) -> tuple[dict[str, tuple[str, bytes]], DepthFacts, float]:
     """Parts, facts and measured error of a depth map."""
-    depth = raw.astype(np.float32)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is not valid
+        depth = raw.astype(np.float32)
     valid = valid_pixels(depth, mask)
     kind = classify(depth, valid, recipe.dataset)
     if kind == "ordinal":
         valid = np.zeros_like(valid)  # labels, not distances
-    coded = recipe.preset == "compact" and kind in ("metric", "up_to_scale")
-    ext, payload = ("log16.png", encode_log16(depth, valid)) if coded else ("npy", encode_npy(depth))
-    mask_payload = encode_valid(valid)
+    rounded = recipe.preset == "compact" and kind in ("metric", "up_to_scale")
+    payload, mask_payload = encode_planes(round_depth(depth, valid) if rounded else depth), encode_npy(valid)
     if not np.array_equal(decode_valid(mask_payload), valid):
         raise DataError("the valid mask does not survive its encoding")
-    error = _measured_error(raw, decode_depth(payload, ext), valid)
-    return {"depth": (ext, payload), "valid": ("png", mask_payload)}, depth_facts(depth, valid, kind), error
+    error = _measured_error(raw, decode_depth(payload, DEPTH_EXT), valid)
+    parts = {"depth": (DEPTH_EXT, payload), "valid": (VALID_EXT, mask_payload)}
+    return parts, depth_facts(depth, valid, kind), error
 
 
 def _measured_error(truth: NDArray[Any], decoded: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:

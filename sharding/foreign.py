@@ -9,7 +9,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from sharding.codecs import DEPTH_DECODERS, decode_depth, decode_image, decode_valid
+from sharding.codecs import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
 from sharding.command import Outcome
 from sharding.config import IndexConfig
 from sharding.create import tool_version
@@ -22,9 +22,11 @@ from sharding.sample import DepthFacts, depth_facts, valid_pixels
 from sharding.shard import Member, Span, detect_compression, iter_members
 from sharding.wds import IMAGE_EXTS
 
-_PARTS = {"json": ("meta", "json"), "valid.png": ("valid", "png")} | {
-    f"depth.{ext}": ("depth", ext) for ext in DEPTH_DECODERS
-}
+_PARTS = (
+    {"json": ("meta", "json")}
+    | {f"depth.{ext}": ("depth", ext) for ext in DEPTH_DECODERS}
+    | {f"valid.{ext}": ("valid", ext) for ext in VALID_EXTS}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,14 @@
-"""MegaDepth's HDF5 depth files: one dataset `/depth`, (H, W). The only file that knows HDF5."""
+"""MegaDepth's HDF5 depth files: one dataset `/depth`, (H, W). The only file that knows HDF5.
+
+The files come from elsewhere, so nothing is read before it is known to lie in the file and to fit into memory: HDF5 can
+point into other files of the machine (external storage is read, a virtual dataset ends the process), claim any size
+without storing it, and inflate a chunk to whatever it holds.
+"""
 
 import io
 import os
+import zlib
+from math import prod
 from typing import Any
 
 import h5py
@@ -9,8 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharding.errors import DataError
+from sharding.limits import check_pixels
 
 DATASET = "/depth"
+
+_FAILURES = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, zlib.error)
+"""How a damaged file shows itself, at once or deep in the library."""
+
+_HARMLESS_BYTES, _DEFLATE_RATIO = 2**28, 1032
+"""A chunk that cannot inflate to more than this is not looked at first: deflate is at most so many times smaller."""
+
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
+"""Filters whose memory is known: of these only deflate makes much of little."""
+
+_INFLATING = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
+"""One of them is enough: the ratios of two multiply."""
 
 
 def read_depth(source: bytes | str | os.PathLike[str]) -> NDArray[np.float32]:
@@ -23,14 +43,14 @@ def read_depth(source: bytes | str | os.PathLike[str]) -> NDArray[np.float32]:
         float32 (H, W) as stored: up-to-scale depth with 0 for no depth, or ordinal labels.
 
     Raises:
-        DataError: The file is missing, damaged or no HDF5 file, or `/depth` is missing or not of two dimensions.
+        DataError: The file is missing, damaged or no HDF5 file, or `/depth` is missing, not of two dimensions, not of
+            numbers, larger than `MAX_PIXELS`, or not stored in this file itself.
     """
     where = f"HDF5 file of {len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
     try:
         with h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r") as file:
             return _read_dataset(file, where)
-    # A damaged file shows itself as OSError, or deep in the library as RuntimeError, KeyError or ValueError.
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except _FAILURES as error:
         raise DataError(f"{where}: cannot be read as HDF5 ({error}); it may be truncated, fetch it again") from error
 
 
@@ -46,11 +66,57 @@ def write_depth(path: str | os.PathLike[str], depth: NDArray[np.float32]) -> Non
 
 
 def _read_dataset(file: Any, where: str) -> NDArray[np.float32]:
-    found = file.get(DATASET)
+    links, name = file.id.links, DATASET.strip("/").encode()
+    inside = links.exists(name) and links.get_info(name).type == h5py.h5l.TYPE_HARD  # no link to another file
+    found = file[DATASET] if inside else None
     if not isinstance(found, h5py.Dataset):
-        raise DataError(f"{where}: expected a dataset {DATASET!r}, found {sorted(file)}; is it a MegaDepth depth file?")
-    if len(found.shape) != 2:
+        names = sorted(file)[:5]
+        raise DataError(f"{where}: expected a dataset {DATASET!r}, found {names}; is it a MegaDepth depth file?")
+    if found.shape is None or len(found.shape) != 2 or found.dtype.kind not in "fiub":
         raise DataError(
-            f"{where}: expected {DATASET!r} of shape (H, W), found {found.shape}; is it a MegaDepth depth file?"
+            f"{where}: expected {DATASET!r} of numbers, of shape (H, W), found {found.dtype} {found.shape}; "
+            "is it a MegaDepth depth file?"
         )
+    check_pixels(found.shape)
+    _check_layout(found)
     return np.asarray(found[()], np.float32)
+
+
+def _check_layout(dataset: Any) -> None:
+    """Refuse a dataset whose values lie in other files, or whose chunks take more memory than they say.
+
+    Raises:
+        ValueError: It is one.
+    """
+    properties = dataset.id.get_create_plist()
+    if dataset.is_virtual or properties.get_external_count() > 0:
+        raise ValueError("its values lie in other files")
+    if dataset.chunks is None:
+        return
+    check_pixels(dataset.chunks)
+    filters = [properties.get_filter(at)[0] for at in range(properties.get_nfilters())]
+    if not _FILTERS.issuperset(filters) or sum(one in _INFLATING for one in filters) > 1:
+        raise ValueError(f"filters {filters}")
+    if h5py.h5z.FILTER_DEFLATE in filters:
+        _check_deflated(dataset, filters.index(h5py.h5z.FILTER_DEFLATE))
+
+
+def _check_deflated(dataset: Any, place: int) -> None:
+    """Inflate each chunk as far as its size allows; HDF5 would inflate it to its end.
+
+    Args:
+        dataset: It has chunks.
+        place: Of the deflate filter among its filters: this bit of a chunk's mask says that it was left out.
+
+    Raises:
+        ValueError: A chunk is larger than it should be.
+    """
+    limit = prod(dataset.chunks) * dataset.dtype.itemsize + 4  # a checksum may come before
+    stored: list[Any] = []
+    dataset.id.chunk_iter(stored.append)
+    for chunk in stored:
+        if chunk.filter_mask >> place & 1 or chunk.size * _DEFLATE_RATIO <= _HARMLESS_BYTES:
+            continue
+        _, data = dataset.id.read_direct_chunk(chunk.chunk_offset)
+        if len(zlib.decompressobj().decompress(data, limit + 1)) > limit:
+            raise ValueError(f"a chunk of {limit} bytes inflates to more")

@@ -1,6 +1,5 @@
 """From a candidate to members that only have to be written: what workers do."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,9 +11,6 @@ from sharding.reader import member_name
 from sharding.sample import DepthFacts
 from sharding.shard import Compression, Packed, Packer
 from sharding.source import Readable
-
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-"""Where an object lay in memory, as Python and Pillow like to say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +82,5 @@ def _pack_one(joined: Joined, recipe: Recipe, packer: Packer) -> PackedSample | 
 
 
 def refuse(candidate: Candidate, error: DataError) -> Refusal:
-    """A line of the quarantine, the same whenever it is written."""
-    reason = _ADDRESS.sub("", str(error))
-    return Refusal(key=candidate.key, files=tuple(file.name for file in candidate.files.values()), reason=reason)
+    """A line of the quarantine."""
+    return Refusal(key=candidate.key, files=tuple(file.name for file in candidate.files.values()), reason=str(error))

@@ -25,10 +25,14 @@ class SourceFile:
 
 
 class Readable(Protocol):
-    """Files by name."""
+    """What encoding needs of a source."""
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file, or a DataError."""
+        """The bytes of a file.
+
+        Raises:
+            DataError: It cannot be read.
+        """
         ...
 
 

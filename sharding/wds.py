@@ -6,17 +6,18 @@ Needs no webdataset: its decoders are plain functions of (extension, bytes).
 import json
 from typing import Any
 
-from sharding.codecs import DEPTH_DECODERS, decode_depth, decode_image, decode_valid
-from sharding.encode import STORED_FORMATS
+from sharding.codecs import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
+from sharding.imagefile import STORED_FORMATS
 
 IMAGE_EXTS = (*sorted(set(STORED_FORMATS.values())), "jpeg", "ppm", "webp", "bmp")
 """Extensions of members that are read as the image of a sample."""
 
 _DEPTH_EXTS = {f"depth.{ext}": ext for ext in DEPTH_DECODERS}
+_VALID_EXTS = {f"valid.{ext}" for ext in VALID_EXTS}
 
 
 def webdataset_decoder(ext: str, data: bytes) -> Any:
-    """Decode a member by the extension that WebDataset gives it (".jpg", ".depth.npy", ".valid.png", ".json").
+    """Decode a member by the extension that WebDataset gives it (".ppm", ".depth.planes.npy", ".json", ...).
 
     Returns:
         uint8 (H, W, 3) for an image, float32 (H, W) for depth, bool (H, W) for valid, a dict for JSON; None for any
@@ -29,7 +30,7 @@ def webdataset_decoder(ext: str, data: bytes) -> Any:
     ext = ext.lstrip(".")
     if ext in _DEPTH_EXTS:
         return decode_depth(data, _DEPTH_EXTS[ext])
-    if ext == "valid.png":
+    if ext in _VALID_EXTS:
         return decode_valid(data)
     if ext == "json":
         return json.loads(data)

@@ -98,10 +98,38 @@ def test_the_manifest_states_how_the_set_was_made_and_what_was_measured(diode_so
     make(diode_source, tmp_path / "set", preset="compact", scene_type="outdoor")
     manifest = ShardSet(tmp_path / "set").manifest
     assert manifest.made["preset"] == "compact"
+    assert manifest.made["check"] == "header"
     assert manifest.made["order"] == "shuffled over the whole set"
-    assert manifest.codecs["depth"]["samples"] == {"log16.png": 6}
+    assert manifest.codecs["depth"]["samples"] == {"planes.npy": 6}
     assert 0 < manifest.codecs["depth"]["max_relative_error"] < 1e-4
     assert str(tmp_path) not in manifest.encode().decode()
+
+
+def test_exact_states_that_depth_has_no_error(diode_source, tmp_path):
+    make(diode_source, tmp_path / "set")
+    codecs = ShardSet(tmp_path / "set").manifest.codecs
+    assert codecs["depth"] == {"samples": {"planes.npy": 9}, "max_relative_error": 0.0}
+    assert codecs["image"] == {"samples": {"ppm": 9}}
+
+
+def test_another_check_is_another_set_for_it_decides_what_is_refused(diode_source, tmp_path):
+    make(diode_source, tmp_path / "set")
+    with pytest.raises(UsageError, match="check is 'header' there, 'decode' now"):
+        make(diode_source, tmp_path / "set", check="decode")
+
+
+def test_check_decode_refuses_what_check_header_lets_through(megadepth_source, tmp_path):
+    bad = next(megadepth_source.rglob("0001/dense0/imgs/1_a_o.jpg"))
+    data = bad.read_bytes()
+    at = data.index(b"\xff\xc4") + 5
+    bad.write_bytes(data[:at] + b"\xff" * 16 + data[at + 16 :])  # lengths of Huffman codes
+    refused = {}
+    for check in ("header", "decode"):
+        target = tmp_path / check
+        options = {"source": str(megadepth_source), "set": str(target), "workers": 1, "allow_bad": 1}
+        shard_megadepth(ShardMegadepthConfig(check=check, **options))
+        refused[check] = ShardSet(target).manifest.quarantined
+    assert refused == {"header": 0, "decode": 1}
 
 
 def test_megadepth_without_depth_has_images_alone(megadepth_source, tmp_path):

@@ -1,12 +1,17 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import sharding.encode
 from sharding import diode, megadepth
+from sharding.candidate import Candidate
+from sharding.codec_npy import encode_npy
 from sharding.codecs import decode_depth, decode_image, decode_valid
 from sharding.encode import Recipe, encode
 from sharding.errors import DataError
-from sharding.source import FolderSource
+from sharding.source import FolderSource, SourceFile
 
 EXACT, COMPACT = Recipe(dataset="megadepth"), Recipe(dataset="megadepth", preset="compact")
 
@@ -61,11 +66,170 @@ def test_diode_is_valid_where_the_mask_says_so_and_depth_is_a_number(diode_sourc
         assert encoded.depth_error == 0.0
 
 
-def test_exact_keeps_image_files_bit_for_bit_and_names_them_by_content(megadepth_source):
-    encoded = encode_all(megadepth_source, EXACT)
+def test_jpeg_files_are_kept_by_both_presets_and_named_by_content(megadepth_source):
     folder = megadepth_source / "MegaDepth_v1/0001/dense0/imgs"
-    for key, name, ext in [("5_grey_o", "5_grey_o.JPG", "jpg"), ("6_rgba_o", "6_rgba_o.png", "png")]:
-        assert encoded[f"0001_dense0_{key}"].parts["image"] == (ext, (folder / name).read_bytes())
+    for recipe in (EXACT, COMPACT):
+        encoded = encode_all(megadepth_source, recipe)
+        for key, name in [("5_grey_o", "5_grey_o.JPG"), ("2_ordinal_o", "2_ordinal_o.jpg")]:
+            assert encoded[f"0001_dense0_{key}"].parts["image"] == ("jpg", (folder / name).read_bytes())
+
+
+def test_exact_makes_a_png_a_ppm_of_the_same_pixels(diode_source):
+    for key, encoded in encode_all(diode_source, Recipe(dataset="diode")).items():
+        ext, payload = encoded.parts["image"]
+        assert ext == "ppm"
+        with Image.open(next(diode_source.rglob(f"{key}.png"))) as image:
+            np.testing.assert_array_equal(decode_image(payload), image)
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 4), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [Image.fromarray(PIXELS[..., :3]).convert(mode) for mode in ("L", "P", "1", "LA")]
+    + [Image.fromarray(PIXELS), Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257)],
+    ids=lambda image: image.mode,
+)
+def test_exact_keeps_the_file_of_a_png_that_is_more_or_less_than_rgb(image):
+    data = image_bytes(image, "PNG")
+    assert encode_alone(data, EXACT).parts["image"] == ("png", data)
+    assert encode_alone(data, COMPACT).parts["image"][0] == "jpg"
+
+
+def image_bytes(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+class Memory:
+    """Files in memory: all that encoding needs of a source."""
+
+    def __init__(self, **files):
+        self._files = files
+
+    def read(self, name):
+        return self._files[name]
+
+
+def encode_alone(image, recipe, **files):
+    source = Memory(image=image, **files)
+    named = {"image": "image"} | {name.partition("_")[0]: name for name in files}
+    candidate = Candidate(key="k", files={role: SourceFile(name, 0) for role, name in named.items()})
+    return encode(source, candidate, recipe)
+
+
+def encode_depth(depth, recipe, mask=None):
+    image = image_bytes(Image.new("RGB", depth.shape[1::-1]), "PNG")
+    return (
+        encode_alone(image, recipe, depth_npy=encode_npy(depth))
+        if mask is None
+        else encode_alone(image, recipe, depth_npy=encode_npy(depth), mask_npy=encode_npy(mask))
+    )
+
+
+def test_a_png_too_long_for_a_jpeg_is_refused_by_compact_alone():
+    for length, exts in [(65500, ["ppm", "jpg"]), (65501, ["ppm", None])]:
+        png = image_bytes(Image.new("RGB", (length, 1)), "PNG")
+        assert encode_alone(png, EXACT).parts["image"][0] == exts[0]
+        if exts[1]:
+            assert encode_alone(png, COMPACT).parts["image"][0] == exts[1]
+        else:
+            with pytest.raises(DataError, match="found 1 x 65501"):
+                encode_alone(png, COMPACT)
+
+
+JPEG = image_bytes(Image.fromarray(PIXELS[..., :3]).resize((400, 300)), "JPEG", quality=95)
+
+
+@pytest.mark.parametrize("check", ["header", "decode"])
+@pytest.mark.parametrize("kept", [0.5, 0.9, -2])
+def test_a_truncated_jpeg_is_refused_by_both_checks(check, kept):
+    cut = JPEG[: int(kept * len(JPEG)) if kept > 0 else kept]
+    with pytest.raises(DataError, match="truncated"):
+        encode_alone(cut, Recipe(dataset="megadepth", check=check))
+
+
+def test_the_header_check_decodes_no_pixel_of_a_jpeg(monkeypatch):
+    monkeypatch.setattr(sharding.encode, "decode_image", lambda data: pytest.fail("pixels were decoded"))
+    encoded = encode_alone(JPEG, EXACT)
+    assert (encoded.height, encoded.width) == (300, 400)
+    assert encoded.parts["image"] == ("jpg", JPEG)
+
+
+def test_damage_between_header_and_end_of_a_jpeg_is_left_to_the_check_that_decodes():
+    at = JPEG.index(b"\xff\xc4") + 5
+    damaged = JPEG[:at] + b"\xff" * 16 + JPEG[at + 16 :]  # lengths of Huffman codes
+    assert encode_alone(damaged, EXACT).parts["image"] == ("jpg", damaged)
+    with pytest.raises(DataError, match="readable image"):
+        encode_alone(damaged, Recipe(dataset="megadepth", check="decode"))
+
+
+def test_the_header_of_a_jpeg_says_which_size_depth_must_have():
+    with pytest.raises(DataError, match="image is 300 x 400, depth is 299 x 400"):
+        encode_alone(JPEG, EXACT, depth_npy=encode_npy(np.ones((299, 400), np.float32)))
+
+
+TRAPS = [0.3, 1.0, 65.5, 65.536, 131.072, 256.5, 262.144, 299.98865, 299.99, 300.0, 327.68, 350.0]
+TRAPS += [65.535 * k for k in range(1, 6)] + [655.35, 6553.6]
+
+
+@pytest.mark.parametrize("preset", ["exact", "compact"])
+@pytest.mark.parametrize("dataset", ["diode", "megadepth"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_far_depth_does_not_wrap(preset, dataset, dtype):
+    truth = np.array([TRAPS], dtype)
+    encoded = encode_depth(truth, Recipe(dataset=dataset, preset=preset))
+    depth, valid = depth_of(encoded)
+    assert valid.all()
+    if preset == "exact":
+        np.testing.assert_array_equal(depth, truth.astype(np.float32))
+    error = np.abs(depth / truth.astype(np.float64) - 1).max()
+    assert error <= 1e-4
+    assert encoded.depth_error == pytest.approx(error)
+    assert encoded.depth.depth_max == np.float32(6553.6)
+
+
+def test_compact_keeps_its_bound_for_every_distance_from_0_3_to_350_m():
+    truth = np.geomspace(0.3, 350, 256 * 256).reshape(256, 256).astype(np.float32)
+    encoded = encode_depth(truth, Recipe(dataset="diode", preset="compact"), np.ones((256, 256)))
+    depth, valid = depth_of(encoded)
+    assert valid.all()
+    assert encoded.depth_error == pytest.approx(np.abs(depth / truth.astype(np.float64) - 1).max())
+    assert 9e-5 < encoded.depth_error <= 1e-4
+
+
+@pytest.mark.parametrize("preset", ["exact", "compact"])
+def test_the_valid_mask_is_exact_and_exact_keeps_what_lies_under_it(preset):
+    random = np.random.default_rng(0)
+    depth = random.integers(0, 2**32, (40, 30), dtype=np.uint32).view(np.float32)
+    mask = (random.random((40, 30)) < 0.5).astype(np.float64)
+    encoded = encode_depth(depth, Recipe(dataset="diode", preset=preset), mask)
+    found, valid = depth_of(encoded)
+    np.testing.assert_array_equal(valid, (mask == 1) & np.isfinite(depth) & (depth > 0))
+    assert 0 < valid.mean() < 1
+    if preset == "exact":
+        assert found.tobytes() == depth.tobytes()
+    else:
+        assert not found[~valid].any()
+
+
+@pytest.mark.parametrize("depth", [np.zeros((5, 4), np.float32), np.full((5, 4), np.nan, np.float32)])
+@pytest.mark.parametrize("preset", ["exact", "compact"])
+def test_empty_depth_is_kept_bit_for_bit(preset, depth):
+    encoded = encode_depth(depth, Recipe(dataset="megadepth", preset=preset))
+    found, valid = depth_of(encoded)
+    assert encoded.depth.kind == "none"
+    assert found.tobytes() == depth.tobytes()
+    assert not valid.any()
+    assert encoded.depth_error == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_float64_beyond_float32_is_not_valid():
+    _, valid = depth_of(encode_depth(np.array([[1e300, 2.0]]), EXACT))
+    assert valid.tolist() == [[False, True]]
 
 
 def test_compact_is_within_its_bound_and_says_what_was_measured(diode_source):

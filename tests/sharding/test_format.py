@@ -1,27 +1,49 @@
 """What docs/format.md promises, by its own reference reader, by webdataset and by the tools people have."""
 
+import io
 import re
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from sharding.config import ShardDiodeConfig
-from sharding.create import shard_diode
+from sharding.codec_npy import encode_npy
+from sharding.codecs import encode_log16
+from sharding.config import IndexConfig, ShardDiodeConfig, ShardMegadepthConfig
+from sharding.create import shard_diode, shard_megadepth
+from sharding.foreign import run as index_tars
 from sharding.shardset import ShardSet
 from sharding.wds import webdataset_decoder
 
 DOC = Path(__file__).parents[2] / "docs/format.md"
+PRESETS = [("exact", "zstd"), ("exact", "none"), ("compact", "zstd"), ("compact", "none")]
 
 
-@pytest.fixture(params=[("exact", "zstd"), ("exact", "none"), ("compact", "zstd"), ("compact", "none")], ids="-".join)
-def opened(request, diode_source, tmp_path):
+@pytest.fixture(params=["diode", "megadepth"])
+def source(request, diode_source, megadepth_source):
+    return request.param, diode_source if request.param == "diode" else megadepth_source
+
+
+@pytest.fixture(params=PRESETS, ids="-".join)
+def opened(request, source, tmp_path):
     preset, compression = request.param
-    options = {"split": "train", "preset": preset, "compression": compression, "shard_size": 9000, "workers": 1}
-    shard_diode(ShardDiodeConfig(source=str(diode_source), set=str(tmp_path / "set"), **options))
+    dataset, root = source
+    options = {"preset": preset, "compression": compression, "shard_size": 9000, "workers": 1}
+    options |= {"source": str(root), "set": str(tmp_path / "set")}
+    if dataset == "diode":
+        shard_diode(ShardDiodeConfig(split="train", **options))
+    else:
+        shard_megadepth(ShardMegadepthConfig(with_depth=True, **options))
     return ShardSet(tmp_path / "set")
+
+
+def encode_png(image):
+    image.save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
 
 
 def paths(opened):
@@ -39,12 +61,54 @@ def assert_same(found, opened):
             np.testing.assert_array_equal(found[key][part], ours)
 
 
-def test_the_reference_reader_of_the_document_gives_the_same_arrays(opened):
+def reference_reader():
+    """The function `read_shard` of the document."""
     code = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)[0]
     assert len(code.splitlines()) <= 70
     names = {}
     exec(code, names)
-    assert_same(dict(sample for path in paths(opened) for sample in names["read_shard"](path)), opened)
+    return names["read_shard"]
+
+
+def test_the_reference_reader_of_the_document_gives_the_same_arrays(opened):
+    read_shard = reference_reader()
+    assert_same(dict(sample for path in paths(opened) for sample in read_shard(path)), opened)
+
+
+def test_the_document_tells_which_encodings_a_preset_has(opened):
+    table = DOC.read_text().partition("### Presets")[2]
+    assert set(opened.index["depth_ext"]) == {"planes.npy"}
+    assert set(opened.index["valid_ext"]) == {"npy"}
+    images = {"diode": {"exact": {"ppm"}, "compact": {"jpg"}}}
+    images["megadepth"] = {"exact": {"jpg", "ppm", "png"}, "compact": {"jpg"}}
+    assert set(opened.index["image_ext"]) == images[opened.manifest.dataset][opened.manifest.made["preset"]]
+    for ext in ("ppm", "planes.npy", "valid.npy"):
+        assert f"`{ext}`" in table
+
+
+def test_sets_made_earlier_are_read_alike_by_all(tmp_path):
+    """Depth as plain .npy and as log16.png, valid as PNG, image as PNG: no preset has them any more."""
+    depth = np.linspace(0, 300, 12, dtype=np.float32).reshape(3, 4)
+    pictures = {"png": np.full((3, 4, 3), 7, np.uint8), "valid.png": depth > 0}
+    members = {name: encode_png(Image.fromarray(array)) for name, array in pictures.items()}
+    encoded = {"a": {"depth.npy": encode_npy(depth)}, "b": {"depth.log16.png": encode_log16(depth, depth > 0)}}
+    (tmp_path / "tars").mkdir()
+    with tarfile.open(tmp_path / "tars/old.tar", "w") as tar:
+        for key, parts in encoded.items():
+            for name, data in (members | parts).items():
+                info = tarfile.TarInfo(f"{key}.{name}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    index_tars(IndexConfig(tars=str(tmp_path / "tars"), set=str(tmp_path / "set")))
+    opened = ShardSet(tmp_path / "set")
+    np.testing.assert_array_equal(opened[0].depth, depth)
+    np.testing.assert_allclose(opened[1].depth, depth, rtol=1e-4)
+    assert_same(dict(reference_reader()(paths(opened)[0])), opened)
+    for key, parts in encoded.items():
+        row = list(opened.index["key"]).index(key)
+        for name, data in (members | parts).items():
+            ours = getattr(opened[row], name.partition(".")[0] if "." in name else "image")
+            np.testing.assert_array_equal(webdataset_decoder(f".{name}", data), ours)
 
 
 def test_webdataset_gives_the_same_arrays(opened):
@@ -55,10 +119,21 @@ def test_webdataset_gives_the_same_arrays(opened):
     urls = [prefix + str(path) for path in paths(opened)]
     found = {}
     for sample in webdataset.WebDataset(urls, shardshuffle=False).decode(webdataset_decoder):
-        image = sample.get("jpg", sample.get("png"))
-        depth = sample.get("depth.npy", sample.get("depth.log16.png"))
-        found[sample["__key__"]] = {"image": image, "depth": depth, "valid": sample["valid.png"]}
+        (image,) = (sample[ext] for ext in ("jpg", "png", "ppm") if ext in sample)
+        found[sample["__key__"]] = {"image": image, "depth": sample["depth.planes.npy"], "valid": sample["valid.npy"]}
     assert_same(found, opened)
+
+
+def test_our_decoder_alone_decodes_every_member_and_no_other(opened):
+    parts = ("image", "depth", "valid", "meta")
+    for row in range(len(opened)):
+        members = opened.reader.read_encoded([row], parts)[0]
+        for part, data in members.items():
+            ext = opened.reader.ext(row, part)
+            found = webdataset_decoder(f".{part}.{ext}" if part in ("depth", "valid") else f".{ext}", data)
+            ours = opened.meta(row) if part == "meta" else getattr(opened[row], part)
+            np.testing.assert_array_equal(found, ours)
+    assert webdataset_decoder(".cls", b"1") is None
 
 
 @pytest.mark.skipif(shutil.which("zstd") is None, reason="the zstd program is not installed")

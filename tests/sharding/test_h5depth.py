@@ -1,5 +1,7 @@
 """HDF5 depth files: what is written is read, and damage is named."""
 
+import zlib
+
 import h5py
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_group_in_place_of_the_dataset_is_refused(tmp_path, depth):
 
 def test_third_dimension_is_refused(tmp_path, depth):
     write_depth(tmp_path / "a.h5", depth[..., None])
-    with pytest.raises(DataError, match=r"of shape \(H, W\), found \(5, 7, 1\)"):
+    with pytest.raises(DataError, match=r"of shape \(H, W\), found float32 \(5, 7, 1\)"):
         read_depth((tmp_path / "a.h5").read_bytes())
 
 
@@ -70,8 +72,122 @@ def test_missing_file_is_named(tmp_path):
         read_depth(tmp_path / "none.h5")
 
 
-def test_text_in_place_of_numbers_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        np.array([[b"far", b"near"]]),
+        np.array([["far", "near"]], h5py.string_dtype()),
+        np.zeros((2, 3), [("depth", "<f4")]),
+        np.zeros((2, 3), complex),
+        h5py.Empty("f4"),
+        np.float32(1),
+    ],
+    ids=["bytes", "text", "records", "complex", "nothing", "scalar"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_no_map_of_numbers_is_refused(tmp_path, content):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["depth"] = np.array([[b"far", b"near"]])
-    with pytest.raises(DataError, match=r"a\.h5"):
+        file["depth"] = content
+    with pytest.raises(DataError, match=r"a\.h5: expected '/depth' of numbers, of shape \(H, W\), found"):
         read_depth(tmp_path / "a.h5")
+
+
+@pytest.fixture
+def elsewhere(tmp_path, depth):
+    """Another file of the machine, as HDF5 and as bare numbers."""
+    write_depth(tmp_path / "other.h5", depth)
+    (tmp_path / "numbers.bin").write_bytes(depth.tobytes())
+    return tmp_path
+
+
+def link_externally(file, folder, depth):
+    file["depth"] = h5py.ExternalLink(str(folder / "other.h5"), "/depth")
+
+
+def link_through_a_link(file, folder, depth):
+    file["folder"] = h5py.ExternalLink(str(folder / "other.h5"), "/")
+    file["depth"] = h5py.SoftLink("/folder/depth")
+
+
+def store_externally(file, folder, depth):
+    file.create_dataset("depth", depth.shape, np.float32, external=[(str(folder / "numbers.bin"), 0, depth.nbytes)])
+
+
+def make_virtual(file, folder, depth):
+    layout = h5py.VirtualLayout(depth.shape, np.float32)
+    layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "depth", depth.shape)
+    file.create_virtual_dataset("depth", layout)
+
+
+@pytest.mark.parametrize("point", [link_externally, link_through_a_link, store_externally, make_virtual])
+def test_no_other_file_of_the_machine_is_read(elsewhere, depth, point):
+    path = elsewhere / "a.h5"
+    with h5py.File(path, "w") as file:
+        point(file, elsewhere, depth)
+    with h5py.File(path) as file:  # HDF5 itself follows
+        np.testing.assert_array_equal(file["depth"][()], depth)
+    for source in (path, path.read_bytes()):
+        with pytest.raises(DataError, match=r"lie in other files|expected a dataset '/depth', found"):
+            read_depth(source)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shape": (10**6, 10**6), "chunks": (1000, 1000), "compression": "gzip"},
+        {"shape": (10**6, 10**6)},
+        {"shape": (10, 10), "maxshape": (None, None), "chunks": (30_000, 30_000)},
+    ],
+    ids=["chunks", "contiguous", "one chunk"],
+)
+def test_a_size_that_nobody_has_is_refused_before_memory_is_taken(tmp_path, options):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("depth", dtype=np.float32, **options)
+    with pytest.raises(DataError, match=r"(1000000 x 1000000|30000 x 30000) pixels"):
+        read_depth((tmp_path / "a.h5").read_bytes())
+
+
+def test_a_chunk_that_inflates_to_more_than_it_should_is_refused(tmp_path):
+    compressor = zlib.compressobj(1)
+    bomb = b"".join([compressor.compress(bytes(1 << 20)) for _ in range(100)] + [compressor.flush()])
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("depth", (10, 10), np.float32, chunks=(10, 10), compression="gzip")
+        dataset.id.write_direct_chunk((0, 0), bomb)
+    with pytest.raises(DataError, match="a chunk of 404 bytes inflates to more"):
+        read_depth((tmp_path / "a.h5").read_bytes())
+
+
+def test_a_filter_that_is_not_known_is_refused(tmp_path, depth):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("depth", data=depth, chunks=depth.shape, scaleoffset=3)
+    with pytest.raises(DataError, match="filters"):
+        read_depth((tmp_path / "a.h5").read_bytes())
+
+
+def test_compression_of_what_is_compressed_is_refused(tmp_path, depth):
+    twice = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    twice.set_chunk(depth.shape)
+    twice.set_filter(h5py.h5z.FILTER_LZF)
+    twice.set_deflate(4)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        space = h5py.h5s.create_simple(depth.shape)
+        h5py.h5d.create(file.id, b"depth", h5py.h5t.NATIVE_FLOAT, space, twice)
+    with pytest.raises(DataError, match="filters"):
+        read_depth((tmp_path / "a.h5").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "gzip"},
+        {"compression": "gzip", "shuffle": True, "fletcher32": True},
+        {"compression": "lzf"},
+        {"chunks": (128, 64)},
+    ],
+    ids=["gzip", "all filters", "lzf", "chunks alone"],
+)
+def test_compressed_depth_is_read(tmp_path, options):
+    large = np.random.default_rng(0).random((512, 512), np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("depth", data=large, **{"chunks": large.shape} | options)
+    np.testing.assert_array_equal(read_depth((tmp_path / "a.h5").read_bytes()), large)

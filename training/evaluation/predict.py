@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from sharding.codecs import encode_log16, encode_npy, log16_error, open_image, to_rgb
+from sharding.codec_npy import encode_npy
+from sharding.codecs import encode_log16, log16_error, open_image, to_rgb
 from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.files import write_atomically

@@ -156,15 +156,14 @@ def _helps(stage: str, extensions: Collection[str]) -> list[str]:
         return ["a faster disk", "a copy of the set on this machine"]
     if stage in ("warp", "to_tensors", "collate"):
         return ["more workers on free cores", "a smaller crop (--height, --width)"]
-    jpeg = "the compact preset (JPEG, but slower depth)" if "npy" in extensions else "the compact preset (JPEG)"
     other = {
-        "inflate": ("npy", ["--compression none (more bytes to read)"]),
-        "decode_image": ("png", [jpeg]),
-        "decode_depth": ("log16.png", ["the exact preset (more bytes to read)"]),
+        "inflate": ({"ppm", "planes.npy", "npy"}, ["--compression none (more bytes to read)"]),
+        "decode_image": ({"png"}, ["the compact preset (JPEG)"]),
+        "decode_depth": ({"log16.png"}, ["a set made anew (byte planes are decoded faster)"]),
     }
-    encoded, preset = other.get(stage, ("", []))
+    encoded, preset = other.get(stage, (set[str](), list[str]()))
     smaller = ["smaller images (shard megadepth --max-side)"] if stage == "decode_image" else []
-    return ["more workers on free cores", *(preset if encoded in extensions else []), *smaller]
+    return ["more workers on free cores", *([] if encoded.isdisjoint(extensions) else preset), *smaller]
 
 
 def _extensions(work: Work) -> set[str]:

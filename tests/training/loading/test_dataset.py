@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from sharding.errors import UsageError
+from sharding.sample import Sample
 from sharding.shardset import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order
 from training.loading.sampler import EvalSampler, TrainSampler
+from training.profiling.stages import to_tensors
 
 AUGMENT = PairedAugment(height=48, width=64)
 
@@ -39,6 +41,33 @@ def test_an_item_has_the_stated_shapes_and_types(diode_sets):
         "weight": (torch.float32, ()),
     }
     assert item["key"] == diode_sets[0].index["key"].iloc[3]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("augment", [None, PairedAugment(height=48, width=64), PairedAugment(height=64, width=96)])
+def test_pixels_that_cannot_be_written_are_copied_without_a_warning(diode_sets, augment):
+    samples = diode_sets[0]
+    assert samples.index["image_ext"].iloc[0] == "ppm"
+    assert not samples[0].image.flags.writeable
+    dataset = DiodeDepthDataset(samples, augment=augment)
+    before = dataset[0]
+    for tensor in (before[part] for part in ("image", "depth", "valid")):
+        kept = tensor.clone()
+        tensor.zero_()
+        tensor.copy_(kept)
+    assert_equal([before], [dataset[0]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_images_of_plain_pixels_go_into_views_without_a_warning(diode_sets):
+    draw = ImageDataset([diode_sets[0]])[0, 0]
+    pixels = draw.image.copy()
+    off = {"max_rotation_deg": 0, "zoom": (1, 1), "flip_prob": 0, "brightness": 0, "contrast": 0, "saturation": 0}
+    still = PairedAugment(height=pixels.shape[0], width=pixels.shape[1], **off)  # hands the image on as it is
+    for view in (still, PairedAugment(height=48, width=64)):
+        image = to_tensors(view(Sample(key=draw.key, image=draw.image), np.random.default_rng(0)))["image"]
+        image.zero_()
+    np.testing.assert_array_equal(draw.image, pixels)
 
 
 def test_depth_is_zero_where_it_is_not_valid_and_the_set_says_so(diode_sets):

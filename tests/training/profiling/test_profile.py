@@ -11,7 +11,8 @@ from training.profiling.profile import figures, judge, run, speed_up
 from training.profiling.stages import STAGES
 from training.profiling.stopwatch import Timing
 
-PNG, LOG16 = {"png", "npy"}, {"jpg", "log16.png"}
+EXACT, COMPACT = {"ppm", "planes.npy"}, {"jpg", "planes.npy"}
+PNG, LOG16 = {"png", "npy"}, {"jpg", "log16.png"}  # as sets made earlier have them
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,15 @@ def test_the_verdict_names_the_stage_with_the_largest_share(stage):
 
 @pytest.mark.parametrize(
     ("stage", "extensions", "preset"),
-    [("decode_image", PNG, "compact"), ("decode_depth", LOG16, "exact"), ("inflate", PNG, "--compression none")],
+    [
+        ("decode_image", [PNG], "compact"),
+        ("decode_depth", [LOG16], "byte planes"),
+        ("inflate", [PNG, EXACT, COMPACT], "--compression none"),
+    ],
 )
 def test_another_encoding_is_advised_only_if_the_set_has_it_not_yet(stage, extensions, preset):
-    other = LOG16 if extensions is PNG else PNG
-    assert preset in judge({stage: 0.5}, extensions)["text"]
-    assert preset not in judge({stage: 0.5}, other)["text"]
+    for found in (PNG, LOG16, EXACT, COMPACT):
+        assert (preset in judge({stage: 0.5}, found)["text"]) == (found in extensions)
 
 
 def test_the_json_holds_every_documented_key(outcome, diode_sets):

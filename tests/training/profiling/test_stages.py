@@ -106,7 +106,7 @@ def make_foreign(diode_sets, tmp_path):
         with tarfile.open(tmp_path / "tars.tar", "w") as tar:
             for row in rows:
                 files = diode_sets[1].reader.read_encoded([row], ("image", "depth"))[0]
-                members = {"png": files["image"]} | ({"depth.npy": files["depth"]} if row in deep else {})
+                members = {"ppm": files["image"]} | ({"depth.planes.npy": files["depth"]} if row in deep else {})
                 for ext, data in members.items():
                     info = tarfile.TarInfo(f"view{row}.{ext}")
                     info.size = len(data)

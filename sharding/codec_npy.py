@@ -1,0 +1,84 @@
+"""`.npy` files that nobody vouches for: a header is held against the bytes that are there before it is believed.
+
+The format is https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, versions 1.0 and 2.0.
+"""
+
+import io
+import math
+import tokenize
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharding.errors import DataError
+
+NPY_MAGIC = b"\x93NUMPY"
+_READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_FAILURES = (
+    *(ValueError, SyntaxError, TypeError, LookupError, ArithmeticError),
+    *(EOFError, RecursionError, MemoryError, tokenize.TokenError),
+)
+"""What numpy's header reader, which evaluates a Python literal, may raise on bytes that are none."""
+
+
+def encode_npy(array: NDArray[Any]) -> bytes:
+    """Encode an array as a `.npy` file: bit-exact."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def view_npy(data: bytes, expected: str = "a .npy file of numbers") -> NDArray[Any]:
+    """The array of a `.npy` file, read-only: its bytes are those of `data`, not a copy.
+
+    Args:
+        data: The file.
+        expected: What the message of an error says was expected.
+
+    Raises:
+        DataError: It is no such file, holds other things than numbers, or has fewer or more bytes than its header says.
+    """
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version not in _READ_HEADER:
+            raise ValueError(f"version {version}")
+        shape, fortran, dtype = _READ_HEADER[version](stream)
+        _check_header(shape, dtype, len(data) - stream.tell())
+        flat = np.frombuffer(data, dtype, math.prod(shape), stream.tell())
+        return flat.reshape(shape, order="F" if fortran else "C")
+    except _FAILURES as error:
+        reason = str(error)[:200]  # it may hold the whole header
+        raise DataError(f"expected {expected}, found {len(data)} bytes of something else: {reason}") from error
+
+
+def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
+    if dtype.kind not in "fiub" or not 1 <= len(shape) <= 3 or min(shape) < 1:
+        raise ValueError(f"{dtype} {shape}")
+    expected = math.prod(shape) * dtype.itemsize
+    if expected != found:
+        raise ValueError(f"{dtype} {shape} takes {expected} bytes, {found} are there")
+
+
+def load_npy(data: bytes) -> NDArray[Any]:
+    """Load a `.npy` file of a map as it is stored: (H, W), read-only. A trailing axis of one, as DIODE has, is dropped.
+
+    Raises:
+        DataError: It is no such file.
+    """
+    array = view_npy(data)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim != 2:
+        raise DataError(f"expected a map of numbers (H, W) or (H, W, 1), found {array.dtype} {array.shape}")
+    return array
+
+
+def decode_npy(data: bytes) -> NDArray[np.float32]:
+    """Decode a `.npy` depth part: float32 (H, W).
+
+    Raises:
+        DataError: It is no such file.
+    """
+    return np.array(load_npy(data), np.float32)  # a copy, for the header may have left the view unaligned
