@@ -1,0 +1,193 @@
+"""Measure `depthstream shard` on generated archives in the layout of MegaDepth and DIODE, against `tar xzf`.
+
+Programs that are compared take turns; what they wrote is deleted and the disk synchronised between turns, outside the
+timing. The archives are in the page cache. The last part reads an archive over HTTP that is made while it is read, and
+fits how the memory of the program grows with the bytes that were read.
+
+Memory is that of all processes of a program. MB and GB are powers of 1000, of the compressed archive.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench_parts import GIGABYTE, IMAGES, MEASURE, ONE_WORKER, STREAMED, TAR, TWO_WORKERS, BenchConfig
+from bench_turns import Turns
+from process_tree import Sample
+
+from sharding.command import Command, Outcome
+from sharding.command import main as run_program
+from sharding.errors import UsageError
+from sharding.terms import package_version
+
+BOUNDS = {
+    "images_only_over_tar_xzf": ("at most", 0.7),
+    "workers2_over_1": ("at least", 1.7),
+    "peak_rss_mib": ("below", 2048),
+    "rss_slope_mib_per_gb": ("at most", 6),
+}
+BINS = 64
+"""Pieces of equal bytes in which the median of memory is taken before the fit."""
+_TOOLS = ("tar", "gzip")
+_PACKAGES = ("depthstream", "rapidgzip", "zstandard", "numpy", "pillow", "h5py")
+
+
+def fit_slope(points: Sequence[tuple[float, float]]) -> float:
+    """Slope of a line through points: the median over all pairs (Theil 1950, Sen 1968), which outliers do not move."""
+    return statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(points, 2) if a[0] != b[0])
+
+
+def memory_by_gigabyte(samples: Sequence[Sample], num_bytes: int, settled_gigabytes: float) -> list[list[float]]:
+    """GB read and the median of memory in MiB there, while the archive is read, without its first GB."""
+    bins: defaultdict[int, list[Sample]] = defaultdict(list)
+    for one in samples:
+        if settled_gigabytes * GIGABYTE <= one.progress < num_bytes:
+            bins[one.progress * BINS // num_bytes].append(one)
+    return [
+        [
+            statistics.median(one.progress for one in held) / GIGABYTE,
+            statistics.median(one.memory_bytes for one in held) / 2**20,
+        ]
+        for _, held in sorted(bins.items())
+    ]
+
+
+def results(turns: Turns, config: BenchConfig) -> dict[str, Any]:
+    """The figures that have bounds, as far as their parts were measured, and what lies behind them."""
+    found: dict[str, Any] = {}
+    if TAR in turns.used:
+        spread = turns.ratio(IMAGES, TAR)
+        found |= {"images_only_over_tar_xzf": spread["median"], "images_only_over_tar_xzf_spread": spread}
+    if ONE_WORKER in turns.used:
+        spread = turns.ratio(ONE_WORKER, TWO_WORKERS)  # the same samples: speeds are as times the other way round
+        found |= {"workers2_over_1": spread["median"], "workers2_over_1_spread": spread}
+    found["peak_rss_mib"] = max(one.peak_mib for name, used in turns.used.items() if name != TAR for one in used)
+    if STREAMED in turns.used:
+        size, samples = turns.programs[STREAMED].num_bytes, turns.used[STREAMED][0].samples
+        points = memory_by_gigabyte(samples, size, config.settled_gigabytes)
+        slope = fit_slope([(one[0], one[1]) for one in points]) if len(points) > 1 else None
+        found |= {"rss_slope_mib_per_gb": slope, "rss_mib_by_gb": points}
+    return found
+
+
+def holds(name: str, value: float | None) -> bool | None:
+    """Whether a figure is within its bound; None if it was not measured."""
+    word, bound = BOUNDS[name]
+    if value is None:
+        return None
+    return value >= bound if word == "at least" else value <= bound if word == "at most" else value < bound
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores this process may use, and memory."""
+    models = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = next(line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
+    return {
+        "cpu": models[0] if models else "unknown",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(int(memory) / 2**20, 1),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of packages that read and write, of tar and gzip."""
+    programs = {name: subprocess.check_output([name, "--version"], text=True).splitlines()[0] for name in _TOOLS}
+    return {"python": sys.version.split()[0], **{name: package_version(name) for name in _PACKAGES}, **programs}
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def table(data: dict[str, Any]) -> str:
+    """The figures as a person reads them."""
+    lines = [f"{'':29}{'s':>8}{'min - max':>16}{'MB/s':>8}{'samples/s':>11}{'cores':>7}{'MiB':>7}"]
+    for name, row in data["runs"].items():
+        spread = f"{row['wall_s_min']:.2f} - {row['wall_s_max']:.2f}"
+        speeds = f"{_or_dash(row['mb_per_s']):>8}{_or_dash(row['samples_per_s']):>11}"
+        lines.append(f"{name:29}{row['wall_s']:8.2f}{spread:>16}{speeds}{row['cores']:7.2f}{row['peak_mib']:7.0f}")
+    lines.append("")
+    for name, (word, bound) in BOUNDS.items():
+        if (value := data.get(name)) is not None:
+            verdict = "holds" if holds(name, value) else "does not hold"
+            lines.append(f"{name:29}{value:8.2f}  {word} {bound}: {verdict}")
+    return "\n".join(lines)
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def check(config: BenchConfig) -> None:
+    """Refuse what cannot be measured.
+
+    Raises:
+        UsageError: Counts or sizes that make no sense, or a folder that is not there.
+    """
+    if low := [name for name in ("views", "distinct", "repeats") if getattr(config, name) < 1]:
+        raise UsageError(f"{', '.join(low)}: expected 1 or more")
+    if low := [name for name in ("gigabytes", "diode_gigabytes", "slope_gigabytes") if getattr(config, name) <= 0]:
+        raise UsageError(f"{', '.join(low)}: expected more than 0")
+    if config.settled_gigabytes >= config.slope_gigabytes:
+        raise UsageError("settled_gigabytes: expected fewer than slope_gigabytes, for nothing would be left to fit")
+    if unknown := sorted(set(config.parts) - set(MEASURE)):
+        raise UsageError(f"parts: expected some of {', '.join(MEASURE)}, found {', '.join(unknown)}")
+    if config.scratch is not None and not Path(config.scratch).is_dir():
+        raise UsageError(f"{config.scratch}: expected a folder to write into, found none")
+
+
+def run(config: BenchConfig) -> Outcome:
+    """Measure all parts.
+
+    Raises:
+        UsageError: As `check`.
+        DataError: A program failed, or made a set of another number of samples.
+    """
+    check(config)
+    turns, began = Turns(), datetime.now(UTC)
+    for part in config.parts:
+        with TemporaryDirectory(prefix="bench-shard-", dir=config.scratch) as scratch:
+            MEASURE[part](turns, config, Path(scratch))
+    found = results(turns, config)
+    data = found | {
+        "holds": {name: holds(name, found.get(name)) for name in BOUNDS},
+        "runs": {name: turns.row(name) for name in turns.used},
+        "options": asdict(config),
+        "command": " ".join(sys.argv),
+        "date": began.isoformat(timespec="seconds"),
+        "took_s": round((datetime.now(UTC) - began).total_seconds(), 1),
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+    return Outcome(data=data, text=table(data))
+
+
+COMMAND = Command(
+    name="scripts/bench_shard.py",
+    config=BenchConfig,
+    runner=f"{__name__}:run",
+    help="measure the making of shard sets against tar xzf",
+    examples=(
+        "scripts/bench_shard.py --json > shard.json",
+        "scripts/bench_shard.py --parts archive --gigabytes 4 --repeats 5",
+        "scripts/bench_shard.py --parts folder slope --scratch /mnt/fast",
+    ),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run with the options of `BenchConfig` and return the exit status."""
+    return run_program("python", __doc__ or "", [COMMAND], [COMMAND.name, *argv])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

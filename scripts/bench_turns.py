@@ -1,0 +1,100 @@
+"""Programs that take turns, and what each turn took."""
+
+import json
+import os
+import shutil
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from process_tree import Usage, run_watched
+
+import sharding
+from sharding.errors import DataError
+from sharding.progress import say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """Something to run.
+
+    Attributes:
+        argv: What to run; it writes below `output` alone.
+        output: Folder that is deleted after each turn.
+        num_bytes: Of the archive that it reads; 0 for a folder.
+        views: Samples that its set must have; 0 if it makes no set.
+        into_empty: Whether it needs `output` to be there.
+    """
+
+    argv: tuple[str, ...]
+    output: Path
+    num_bytes: int = 0
+    views: int = 0
+    into_empty: bool = False
+
+
+@dataclass
+class Turns:
+    """What each program took, turn by turn; ratios are of programs that took turns with each other."""
+
+    programs: dict[str, Program] = field(default_factory=dict)
+    used: dict[str, list[Usage]] = field(default_factory=dict)
+
+    def take(self, programs: Mapping[str, Program], repeats: int, progress: Callable[[], int] = lambda: 0) -> None:
+        """Run the programs one after the other, `repeats` times.
+
+        Raises:
+            DataError: One failed, or made a set of another number of samples.
+        """
+        self.programs |= programs
+        for turn in range(repeats):
+            for name, program in programs.items():
+                usage = run_once(program, progress)
+                self.used.setdefault(name, []).append(usage)
+                say(f"{name}: turn {turn + 1}, {usage.wall_s:.2f} s, {usage.cores:.2f} cores, {usage.peak_mib:.0f} MiB")
+
+    def row(self, name: str) -> dict[str, Any]:
+        """Figures of a program: medians over its turns; None for what it has not."""
+        program, used = self.programs[name], self.used[name]
+        times = [one.wall_s for one in used]
+        wall_s = statistics.median(times)
+        return {
+            "wall_s": wall_s,
+            "wall_s_min": min(times),
+            "wall_s_max": max(times),
+            "archive_bytes": program.num_bytes or None,
+            "mb_per_s": program.num_bytes / wall_s / 1e6 or None,
+            "samples": program.views or None,
+            "samples_per_s": program.views / wall_s or None,
+            "cores": statistics.median(one.cores for one in used),
+            "peak_mib": max(one.peak_mib for one in used),
+            "memory_is": used[0].memory_is,
+        }
+
+    def ratio(self, above: str, below: str) -> dict[str, float]:
+        """Median time of a program over that of another; and the least and largest ratio of a turn."""
+        first, second = ([one.wall_s for one in self.used[name]] for name in (above, below))
+        each = [one / other for one, other in zip(first, second, strict=True)]
+        return {"median": statistics.median(first) / statistics.median(second), "min": min(each), "max": max(each)}
+
+
+def run_once(program: Program, progress: Callable[[], int]) -> Usage:
+    """Run a program, and leave nothing of it.
+
+    Raises:
+        DataError: It failed, or made a set of another number of samples.
+    """
+    # The command of this very tree, wherever another one may be installed.
+    path = os.pathsep.join(filter(None, [str(Path(sharding.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    if program.into_empty:
+        program.output.mkdir()
+    os.sync()
+    try:
+        usage = run_watched(program.argv, progress=progress, environment=os.environ | {"PYTHONPATH": path})
+    finally:
+        shutil.rmtree(program.output, ignore_errors=True)
+    if program.views and (found := json.loads(usage.output)["samples"]) != program.views:
+        raise DataError(f"{' '.join(program.argv)}: expected a set of {program.views} samples, found {found}")
+    return usage
