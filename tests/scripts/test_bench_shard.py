@@ -43,7 +43,6 @@ def test_a_folder_is_measured_and_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=False, reason="`depthstream shard` takes folders only")
 def test_archives_are_measured(tmp_path):
     done = call(*SMALL, "--parts", "archive", "slope", "--json", scratch=tmp_path)
     assert done.returncode == 0, done.stderr
