@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from virtual_archive import Entry, tar_pieces
 
-from sharding.codecs import encode_npy
+from sharding.codec_npy import encode_npy
 from sharding.errors import DataError
 from sharding.h5depth import write_depth
 from sharding.pictures import encode_png

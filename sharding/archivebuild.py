@@ -17,7 +17,6 @@ from sharding.bytesource import ByteSource, LocalFile
 from sharding.candidate import Refusal
 from sharding.errors import DataError, UsageError
 from sharding.fingerprint import Fingerprint
-from sharding.finish import finish
 from sharding.joining import Joined, Joiner
 from sharding.ledger import Entry, Ledger
 from sharding.manifest import Manifest
@@ -63,6 +62,8 @@ def build_from_archive(
     ledger.open(plan.terms({"fingerprint": fingerprint.head}))
     digest = publishes_md5(plan.recipe.dataset)
     position, entries = ArchiveBuild(plan, source, fingerprint, ledger, digest, workers).make_shards()
+    from sharding.finish import finish  # pandas is for the end
+
     facts = {
         "archive": fingerprint.name,
         "bytes": fingerprint.bytes,

@@ -6,13 +6,14 @@ Knows the columns and how they are written and read; docs/format.md lists them.
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from sharding.errors import DataError, UsageError
 from sharding.sample import PARTS, DepthFacts
 from sharding.shard import Span
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second: only where a table is made
 
 INDEX_NAME = "index.parquet"
 
@@ -72,26 +73,28 @@ COLUMNS: dict[str, str] = _types()
 """Columns of the index and their types."""
 
 
-def build_index(rows: Sequence[Row]) -> pd.DataFrame:
+def build_index(rows: Sequence[Row]) -> "pd.DataFrame":
     """Make the table from rows that are in shard order.
 
     Raises:
         DataError: A key occurs twice.
     """
+    import pandas as pd
+
     frame = pd.DataFrame([row.columns() for row in rows], columns=list(COLUMNS)).astype(COLUMNS)
     if (twice := frame["key"][frame["key"].duplicated()]).size:
         raise DataError(f"keys must be unique in a set; {twice.size} are not, the first is {twice.iloc[0]!r}")
     return frame
 
 
-def encode_index(frame: pd.DataFrame) -> bytes:
+def encode_index(frame: "pd.DataFrame") -> bytes:
     """Write the table as Parquet."""
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()
 
 
-def decode_index(data: bytes, where: str) -> pd.DataFrame:
+def decode_index(data: bytes, where: str) -> "pd.DataFrame":
     """Read what `encode_index` wrote.
 
     Args:
@@ -101,6 +104,8 @@ def decode_index(data: bytes, where: str) -> pd.DataFrame:
     Raises:
         DataError: It is no index.
     """
+    import pandas as pd
+
     try:
         frame = pd.read_parquet(io.BytesIO(data))
     except (OSError, ValueError) as error:
@@ -110,7 +115,7 @@ def decode_index(data: bytes, where: str) -> pd.DataFrame:
     return frame
 
 
-def select(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
+def select(frame: "pd.DataFrame", where: str | None) -> "pd.DataFrame":
     """Return the rows for which the pandas query `where` holds; row labels stay those of the whole index.
 
     Raises:

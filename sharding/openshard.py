@@ -1,9 +1,12 @@
 """A shard that is being written: samples go in one by one, and its line of the ledger comes out."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO
 
 from sharding.candidate import Refusal
@@ -13,6 +16,9 @@ from sharding.ledger import Entry
 from sharding.manifest import ShardFile
 from sharding.packing import PackedSample
 from sharding.shard import Compression, ShardWriter
+
+BEHIND_BYTES = 16 << 20
+"""So much may wait to be written."""
 
 
 class OpenShard:
@@ -27,8 +33,8 @@ class OpenShard:
         refused: Planned samples that are not in it.
     """
 
-    def __init__(self, name: str, file: BinaryIO, compression: Compression) -> None:
-        self._name, self._file, self._compression = name, _Hashed(file), compression
+    def __init__(self, name: str, file: "_Hashed", compression: Compression) -> None:
+        self._name, self._file, self._compression = name, file, compression
         self._writer = ShardWriter(self._file, compression)
         self._rows: list[Row] = []
         self._depth_error = 0.0
@@ -55,8 +61,9 @@ class OpenShard:
         )
 
     def end(self) -> None:
-        """Write the end of the tar."""
+        """Write the end of the tar, and wait until all is written."""
         self._writer.close()
+        self._file.settle()
 
     def entry(self, refused_at: dict[str, int] | None = None) -> Entry:
         """Its line of the ledger, once it is ended.
@@ -83,19 +90,45 @@ class OpenShard:
 @contextmanager
 def open_shard(path: Path, compression: Compression) -> Iterator[OpenShard]:
     """Open a shard that is there, whole, when the block has ended well, and not at all if it has not."""
-    with open_atomically(path) as file:
-        shard = OpenShard(path.name, file, compression)
+    with open_atomically(path) as file, _Hashed(file) as hashed:
+        shard = OpenShard(path.name, hashed, compression)
         yield shard
         shard.end()
 
 
 class _Hashed:
-    """A file that is hashed as it is written."""
+    """A file that is written and hashed by a thread of its own, which is never far behind."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.sha256, self.bytes = file, hashlib.sha256(), 0
+        self._pool = ThreadPoolExecutor(1, "write")
+        self._behind: deque[tuple[int, Future[None]]] = deque()
+        self._bytes_behind = 0
 
     def write(self, data: bytes) -> None:
+        """Write soon; what failed before is raised here, or by `settle`."""
+        while self._bytes_behind > BEHIND_BYTES or (self._behind and self._behind[0][1].done()):
+            self._settle_one()
+        self._behind.append((len(data), self._pool.submit(self._write, data)))
+        self._bytes_behind += len(data)
+        self.bytes += len(data)
+
+    def _write(self, data: bytes) -> None:
         self._file.write(data)
         self.sha256.update(data)
-        self.bytes += len(data)
+
+    def settle(self) -> None:
+        """Wait until all is written."""
+        while self._behind:
+            self._settle_one()
+
+    def _settle_one(self) -> None:
+        num_bytes, written = self._behind.popleft()
+        self._bytes_behind -= num_bytes
+        written.result()
+
+    def __enter__(self) -> "_Hashed":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=True)

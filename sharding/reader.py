@@ -7,10 +7,9 @@ that a worker process gets no table of its own.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from sharding.address import open_store
 from sharding.codecs import decode_depth, decode_image, decode_valid
@@ -18,6 +17,9 @@ from sharding.errors import DataError
 from sharding.sample import PARTS, Sample, valid_pixels
 from sharding.shard import BLOCK, Compression, check_member, unpack_member
 from sharding.store import Range, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 StoredParts = dict[str, memoryview]
 """Part -> its bytes as they are stored."""
@@ -176,7 +178,7 @@ def member_name(key: str, part: str, ext: str) -> str:
     return f"{key}.{ext}" if part in ("image", "meta") else f"{key}.{part}.{ext}"
 
 
-def flatten(index: pd.DataFrame, shards: Sequence[str]) -> tuple[dict[str, Column], tuple[str, ...]]:
+def flatten(index: "pd.DataFrame", shards: Sequence[str]) -> tuple[dict[str, Column], tuple[str, ...]]:
     """The columns that reading needs, as flat numpy arrays, and the extensions that `PART_ext` counts through.
 
     `key` is uint8 (N, longest key), zero-padded; all others are int64 (N,).
