@@ -3,13 +3,11 @@
 May be killed at any moment and run again: the ledger says which shards are finished, and where the next one begins.
 """
 
-import shutil
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from sharding.archive import Archive, open_archive
 from sharding.arrivals import HELD_BYTES, Arrivals, Boundary, same_place
@@ -28,6 +26,7 @@ from sharding.position import Position
 from sharding.progress import say, track
 from sharding.published import by_size, publishes_md5, recognise
 from sharding.spool import Spool
+from sharding.target import tell_room
 from sharding.workers import count_workers, open_pool
 
 BATCH_BYTES = 4 << 20
@@ -113,7 +112,7 @@ class ArchiveBuild:
             OSError: The set cannot be written.
         """
         position = self._ledger.read_position()
-        check_unchanged(position, self._fingerprint, self._plan.target)
+        check_unchanged(position, self._fingerprint, self._plan.target.address)
         self._kept = self._find_finished()
         if not all(number in self._kept for number in range(position.shard)):
             position = Position()  # a finished shard was lost: what comes before the gap is read, but not made again
@@ -153,9 +152,8 @@ class ArchiveBuild:
     def _restore(self, position: Position) -> tuple[Joiner, Position]:
         """A joiner with all that waited at the position, and that position."""
         for start in (position, Position()):  # the start if what waited on disk is lost
-            joiner = Joiner(
-                self._plan.layout.parse, self._plan.layout.needed, Spool(2 * HELD_BYTES, self._ledger.spool_folder)
-            )
+            spool = Spool(2 * HELD_BYTES, self._plan.target.bring_waiting(start.segments))
+            joiner = Joiner(self._plan.layout.parse, self._plan.layout.needed, spool)
             finished = (key for number in range(start.shard) for key in self._kept[number].keys)
             if joiner.restore(start.waiting, finished):
                 break
@@ -210,6 +208,7 @@ class ArchiveBuild:
         told = False
         while not position.ended:
             position = self._write_shard(position.shard, results)
+            self._plan.target.keep_waiting(position.segments)
             self._ledger.write_position(position)
             joiner.spool.tidy(position.segments)
             if not told and position.shard > 1 and not position.ended:
@@ -223,24 +222,25 @@ class ArchiveBuild:
         if isinstance(first, Boundary):
             return first.position
         result: PackedSample | Refusal | Boundary = first
-        with open_shard(self._plan.target / "shards" / self._plan.shard_name(number), self._plan.compression) as shard:
+        name = self._plan.shard_name(number)
+        with open_shard(self._plan.target, name, self._plan.compression) as shard:
             while not isinstance(result, Boundary):
                 if isinstance(result, Refusal):
                     shard.refused.append(result)
                 else:
                     shard.add(result)
                 result = next(results)
-        self._kept[number] = shard.entry()
+        self._kept[number] = shard.entry(self._plan.target.tag(f"shards/{name}"))
         self._ledger.write(self._kept[number])
         return result.position
 
     def _announce(self, position: Position) -> None:
         """Say what is to be done, and how much room there is."""
-        free = shutil.disk_usage(self._plan.target).free
         already = f" ({position.shard} shards of it are finished)" if position.shard else ""
         say(
             f"{self._plan.name}: {self._fingerprint.name}, {self._source.size / 1e9:.2f} GB{self._hoped_for()}, into "
-            f"shards of {self._plan.shard_bytes / 1e6:.0f} MB of source files{already}; {free / 1e9:.1f} GB free"
+            f"shards of {self._plan.shard_bytes / 1e6:.0f} MB of source files{already}; "
+            f"{tell_room(self._plan.target)}"
         )
 
     def _hoped_for(self) -> str:
@@ -252,15 +252,14 @@ class ArchiveBuild:
         """Say what the first shards let expect of the others: time and room."""
         stored = sum(entry.file.bytes for entry in self._kept.values())
         done = self._source.size - meter.bytes_left
-        needed, free = meter.bytes_left * stored / max(done, 1), shutil.disk_usage(self._plan.target).free
+        needed = round(meter.bytes_left * stored / max(done, 1))
         say(
             f"{self._plan.name}: about {spoken(meter.seconds_left)} to go at {meter.rate / 1e6:.1f} MB/s of archive, "
-            f"{needed / 1e9:.2f} GB to be written, {free / 1e9:.1f} GB free"
-            + ("; THAT IS NOT ENOUGH: make room meanwhile" if needed > free else "")
+            f"{needed / 1e9:.2f} GB to be written, {tell_room(self._plan.target, needed)}"
         )
 
 
-def check_unchanged(position: Position, fingerprint: Fingerprint, target: Path) -> None:
+def check_unchanged(position: Position, fingerprint: Fingerprint, target: str) -> None:
     """Compare the archive with what it was when a position was saved. One that was cut off may have grown.
 
     Raises:

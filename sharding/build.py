@@ -3,11 +3,9 @@
 May be killed at any moment and run again: the ledger says which shards are finished.
 """
 
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 from sharding.errors import DataError
 from sharding.finish import finish
@@ -17,6 +15,7 @@ from sharding.meter import Meter, spoken
 from sharding.plan import FolderPlan
 from sharding.progress import say, track
 from sharding.shardjob import Made, ShardJob, finished, make_shard
+from sharding.target import open_target, tell_room
 from sharding.workers import count_workers, run_jobs
 
 
@@ -62,7 +61,7 @@ def _make_all(plan: FolderPlan, jobs: Sequence[ShardJob], workers: int, allow_ba
 
 def _find_finished(jobs: Sequence[ShardJob], workers: int) -> dict[str, Made]:
     """Shards that an earlier run finished, by file name; hashing them needs no processes."""
-    if not jobs or not Ledger(Path(jobs[0].target)).has_lines():
+    if not jobs or not Ledger(open_target(jobs[0].target)).has_lines():
         return {}
     with ThreadPoolExecutor(count_workers(workers, len(jobs))) as pool:
         try:
@@ -77,22 +76,20 @@ def _find_finished(jobs: Sequence[ShardJob], workers: int) -> dict[str, Made]:
 
 def _announce(plan: FolderPlan, kept: dict[str, Made], num_left: int) -> None:
     """Say what is to be done, and how much room there is."""
-    free = shutil.disk_usage(plan.target).free
     already = f" ({len(kept)} of them are finished, {num_left} left)" if kept else ""
     say(
         f"{plan.name}: {plan.samples} samples, {plan.bytes / 1e9:.2f} GB of source files "
-        f"into {len(plan.shards)} shards{already}; {free / 1e9:.1f} GB free"
+        f"into {len(plan.shards)} shards{already}; {tell_room(plan.target)}"
     )
 
 
 def _expect(plan: FolderPlan, meter: Meter, results: Sequence[Made]) -> None:
     """Say what the first shards let expect of the others: time and room."""
     read, stored = sum(made.source_bytes for made in results), sum(made.stored_bytes for made in results)
-    needed, free = meter.bytes_left * stored / max(read, 1), shutil.disk_usage(plan.target).free
+    needed = round(meter.bytes_left * stored / max(read, 1))
     say(
         f"{plan.name}: about {spoken(meter.seconds_left)} to go at {meter.rate / 1e6:.1f} MB/s of source files, "
-        f"{needed / 1e9:.2f} GB to be written, {free / 1e9:.1f} GB free"
-        + ("; THAT IS NOT ENOUGH: make room meanwhile" if needed > free else "")
+        f"{needed / 1e9:.2f} GB to be written, {tell_room(plan.target, needed)}"
     )
 
 

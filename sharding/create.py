@@ -3,7 +3,6 @@
 What encodes is imported only when there is something to do, so that a finished set is recognised at once.
 """
 
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +19,7 @@ from sharding.layout import Layout
 from sharding.manifest import MANIFEST_NAME, Manifest
 from sharding.progress import say
 from sharding.source import FolderSource, fingerprint
-from sharding.target import LEDGER_NAME, QUARANTINE_NAME, alone, writing
+from sharding.target import LEDGER_NAME, QUARANTINE_NAME, SetTarget, open_target, writing
 from sharding.terms import differences, package_version, terms
 
 
@@ -38,8 +37,6 @@ def shard_diode(config: ShardDiodeConfig) -> Outcome:
 
 def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str, Any]) -> Outcome:
     """Make the set, or go on with it, or see that it is finished; `options` are those of its data set alone."""
-    if is_remote(config.set):
-        raise UsageError(f"{config.set}: sets are written to a folder; copy the finished folder to the store")
     made = options | {
         "preset": config.preset,
         "check": config.check,  # decides which samples are refused
@@ -47,7 +44,7 @@ def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str
         "shard_bytes": config.shard_size,
     }
     create = _from_archive if is_archive(config.source) else _from_folder
-    return _outcome(config, create(config, dataset, layout, made))
+    return _outcome(config, create(config, dataset, layout, made, open_target(config.set)))
 
 
 def is_archive(source: str) -> bool:
@@ -55,20 +52,23 @@ def is_archive(source: str) -> bool:
     return is_remote(source) or Path(source.removeprefix("file://")).is_file()
 
 
-def _from_folder(config: ShardConfig, dataset: str, layout: Layout, made: dict[str, Any]) -> Manifest:
+def _from_folder(
+    config: ShardConfig, dataset: str, layout: Layout, made: dict[str, Any], target: SetTarget
+) -> Manifest:
     files = FolderSource(config.source).list()
     made |= {"seed": config.seed, "order": "shuffled over the whole set"}
     source = {"files": len(files), "bytes": sum(file.bytes for file in files), "fingerprint": fingerprint(files)}
-    pairing = None if (Path(config.set) / MANIFEST_NAME).exists() else layout.pair(files)  # before the folder is made
+    finished = target.read(MANIFEST_NAME) is not None
+    pairing = None if finished else layout.pair(files)  # before the folder is made
 
     def make() -> Manifest:
-        return _build_from_folder(config, dataset, pairing or layout.pair(files), made, source)
+        return _build_from_folder(config, pairing or layout.pair(files), source, _plan(config, dataset, made, target))
 
-    return _make_once(config, terms(dataset, made, source), make)
+    return _make_once(target, terms(dataset, made, source), make)
 
 
 def _build_from_folder(
-    config: ShardConfig, dataset: str, pairing: Pairing, made: dict[str, Any], source: dict[str, Any]
+    config: ShardConfig, pairing: Pairing, source: dict[str, Any], common: dict[str, Any]
 ) -> Manifest:
     with deaf_to_ctrl_c():  # libraries that are half imported may crash when the process ends
         from sharding.build import build_from_folder
@@ -79,12 +79,14 @@ def _build_from_folder(
         shards=plan_shards(pairing.candidates, config.shard_size, config.seed),
         refused=pairing.refused,
         source=source | {"skipped": dict(pairing.skipped)},
-        **_plan(config, dataset, made),
+        **common,
     )
     return build_from_folder(plan, config.workers, config.allow_bad)
 
 
-def _from_archive(config: ShardConfig, dataset: str, layout: Layout, made: dict[str, Any]) -> Manifest:
+def _from_archive(
+    config: ShardConfig, dataset: str, layout: Layout, made: dict[str, Any], target: SetTarget
+) -> Manifest:
     from sharding.download import open_source
     from sharding.fingerprint import take_fingerprint
 
@@ -97,18 +99,19 @@ def _from_archive(config: ShardConfig, dataset: str, layout: Layout, made: dict[
                 from sharding.archivebuild import build_from_archive
                 from sharding.plan import ArchivePlan
 
-            plan = ArchivePlan(layout=layout, shard_bytes=config.shard_size, **_plan(config, dataset, made))
+            common = _plan(config, dataset, made, target)
+            plan = ArchivePlan(layout=layout, shard_bytes=config.shard_size, **common)
             return build_from_archive(plan, source, found, config.workers, config.allow_bad)
 
-        return _make_once(config, terms(dataset, made, {"bytes": found.bytes, "fingerprint": found.whole}), make)
+        return _make_once(target, terms(dataset, made, {"bytes": found.bytes, "fingerprint": found.whole}), make)
 
 
-def _plan(config: ShardConfig, dataset: str, made: dict[str, Any]) -> dict[str, Any]:
+def _plan(config: ShardConfig, dataset: str, made: dict[str, Any], target: SetTarget) -> dict[str, Any]:
     """What plans have in common."""
     from sharding.encode import Recipe
 
     return {
-        "target": Path(config.set),
+        "target": target,
         "name": "-".join(filter(None, (dataset, str(made.get("split", ""))))),
         "recipe": Recipe(dataset=dataset, preset=config.preset, check=config.check, max_side=made.get("max_side")),
         "compression": config.compression,
@@ -117,17 +120,15 @@ def _plan(config: ShardConfig, dataset: str, made: dict[str, Any]) -> dict[str, 
     }
 
 
-def _make_once(config: ShardConfig, wanted: dict[str, Any], make: Callable[[], Manifest]) -> Manifest:
+def _make_once(target: SetTarget, wanted: dict[str, Any], make: Callable[[], Manifest]) -> Manifest:
     """Make the set unless it is finished; one run at a time."""
-    target = Path(config.set)
-    with writing(target), alone(target):
+    with writing(target.address), target.alone():
         manifest = _existing(target, wanted)
         if manifest is None:
             manifest = make()
         else:
-            say(f"{config.set}: is finished and up to date; nothing to do")
-        if (target / LEDGER_NAME).exists():  # also if a run was killed after its manifest
-            shutil.rmtree(target / LEDGER_NAME)
+            say(f"{target.address}: is finished and up to date; nothing to do")
+        target.clean(LEDGER_NAME)  # also if a run was killed after its manifest
     return manifest
 
 
@@ -136,19 +137,19 @@ def tool_version() -> str:
     return f"depthstream {package_version('depthstream')}"
 
 
-def _existing(target: Path, wanted: dict[str, Any]) -> Manifest | None:
+def _existing(target: SetTarget, wanted: dict[str, Any]) -> Manifest | None:
     """The manifest of the same set, if it is finished.
 
     Raises:
         UsageError: There is a finished set of another source or made with other options.
     """
-    path = target / MANIFEST_NAME
-    if not path.exists():
+    content = target.read(MANIFEST_NAME)
+    if content is None:
         return None
-    manifest = Manifest.decode(path.read_bytes(), str(path))
+    manifest = Manifest.decode(content, f"{target.address}/{MANIFEST_NAME}")
     if differing := differences(terms(manifest.dataset, manifest.made, manifest.source), wanted):
         raise UsageError(
-            f"{target} holds another set: {'; '.join(differing)}; choose another folder, or delete that one"
+            f"{target.address} holds another set: {'; '.join(differing)}; choose another folder, or delete that one"
         )
     return manifest
 
@@ -171,7 +172,7 @@ def _outcome(config: ShardConfig, manifest: Manifest) -> Outcome:
         f"{manifest.num_bytes / 1e6:.1f} MB, identity {manifest.identity[:12]}"
     ]
     if manifest.quarantined:
-        lines.append(f"  {manifest.quarantined} in quarantine, see {Path(config.set) / QUARANTINE_NAME}")
+        lines.append(f"  {manifest.quarantined} in quarantine, see {config.set}/{QUARANTINE_NAME}")
     lines += [f"  skipped {count} files: {reason}" for reason, count in sorted(data["skipped"].items())]
     if published := manifest.source.get("published"):
         lines.append(f"  {published}")

@@ -11,12 +11,11 @@ from typing import Any
 
 from sharding.candidate import Refusal
 from sharding.errors import DataError
-from sharding.files import write_atomically
 from sharding.index import INDEX_NAME, Row, build_index, encode_index
-from sharding.ledger import Entry, remove_partial
+from sharding.ledger import Entry
 from sharding.manifest import MANIFEST_NAME, Manifest
 from sharding.plan import SetPlan
-from sharding.target import QUARANTINE_NAME
+from sharding.target import QUARANTINE_NAME, SetTarget
 
 
 def finish(
@@ -36,13 +35,13 @@ def finish(
         OSError: The set cannot be written.
     """
     refused = [*refused, *(refusal for entry in entries for refusal in entry.refused)]
-    _write_quarantine(plan.target / QUARANTINE_NAME, refused)
+    _write_quarantine(plan.target, refused)
     _check_refused(plan, refused, allow_bad)
     rows = [row for entry in entries for row in entry.rows]
     if not rows:
-        raise DataError(f"none of {len(refused)} samples could be used; see {plan.target / QUARANTINE_NAME}")
+        raise DataError(f"none of {len(refused)} samples could be used; see {plan.target.address}/{QUARANTINE_NAME}")
     index = encode_index(build_index(rows))
-    write_atomically(plan.target / INDEX_NAME, index)
+    plan.target.write(INDEX_NAME, index)
     manifest = Manifest(
         name=plan.name,
         dataset=plan.recipe.dataset,
@@ -57,7 +56,7 @@ def finish(
         shards=tuple(entry.file for entry in entries),
     )
     _remove_strays(plan, manifest)
-    write_atomically(plan.target / MANIFEST_NAME, manifest.encode())
+    plan.target.write(MANIFEST_NAME, manifest.encode())
     return manifest
 
 
@@ -69,30 +68,30 @@ def _check_refused(plan: SetPlan, refused: Sequence[Refusal], allow_bad: int) ->
     )
     raise DataError(
         f"{len(refused)} samples are bad, --allow-bad is {allow_bad}: {reasons}; "
-        f"see {plan.target / QUARANTINE_NAME}; no manifest was written, finished shards are kept: run again with a "
-        "larger --allow-bad to leave these out, or mend the source and make the set in a new folder"
+        f"see {plan.target.address}/{QUARANTINE_NAME}; no manifest was written, finished shards are kept: run again "
+        "with a larger --allow-bad to leave these out, or mend the source and make the set in a new folder"
     )
 
 
-def _write_quarantine(path: Path, refused: Sequence[Refusal]) -> None:
+def _write_quarantine(target: SetTarget, refused: Sequence[Refusal]) -> None:
     if refused:
         lines = (
             json.dumps(dataclasses.asdict(refusal), sort_keys=True)
             for refusal in sorted(refused, key=lambda r: (r.key, r.files))
         )
-        write_atomically(path, ("\n".join(lines) + "\n").encode())
+        target.write(QUARANTINE_NAME, ("\n".join(lines) + "\n").encode())
     else:
-        path.unlink(missing_ok=True)
+        target.remove(QUARANTINE_NAME)
 
 
 def _remove_strays(plan: SetPlan, manifest: Manifest) -> None:
     """Remove shards and temporary files of this set that an interrupted run left."""
     known = {Path(shard.name).name for shard in manifest.shards}
     ours = re.compile(rf"{re.escape(plan.name)}-\d{{6}}\.tar(\.zst)?")
-    remove_partial(plan.target / "shards")
-    for path in (plan.target / "shards").iterdir():
-        if ours.fullmatch(path.name) and path.name not in known:
-            path.unlink()
+    plan.target.begin()
+    for name in plan.target.names("shards"):
+        if ours.fullmatch(name) and name not in known:
+            plan.target.remove(f"shards/{name}")
 
 
 def _codecs(rows: Sequence[Row], depth_error: float) -> dict[str, Any]:

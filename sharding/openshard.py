@@ -5,17 +5,16 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from sharding.candidate import Refusal
-from sharding.files import open_atomically
 from sharding.index import Row
 from sharding.ledger import Entry
 from sharding.manifest import ShardFile
 from sharding.packing import PackedSample
 from sharding.shard import Compression, ShardWriter
+from sharding.target import SetTarget
 
 BEHIND_BYTES = 16 << 20
 """So much may wait to be written."""
@@ -65,10 +64,11 @@ class OpenShard:
         self._writer.close()
         self._file.settle()
 
-    def entry(self, refused_at: dict[str, int] | None = None) -> Entry:
+    def entry(self, tag: str, refused_at: dict[str, int] | None = None) -> Entry:
         """Its line of the ledger, once it is ended.
 
         Args:
+            tag: What the target says of it.
             refused_at: When the source files of refused samples last changed.
         """
         file = ShardFile(
@@ -84,14 +84,15 @@ class OpenShard:
             refused=self.refused,
             refused_at=refused_at or {},
             depth_error=self._depth_error,
+            tag=tag,
         )
 
 
 @contextmanager
-def open_shard(path: Path, compression: Compression) -> Iterator[OpenShard]:
-    """Open a shard that is there, whole, when the block has ended well, and not at all if it has not."""
-    with open_atomically(path) as file, _Hashed(file) as hashed:
-        shard = OpenShard(path.name, hashed, compression)
+def open_shard(target: SetTarget, name: str, compression: Compression) -> Iterator[OpenShard]:
+    """Open the shard of this file name; it is there, whole, if the block ends well, and not at all if it does not."""
+    with target.create(f"shards/{name}") as file, _Hashed(file) as hashed:
+        shard = OpenShard(name, hashed, compression)
         yield shard
         shard.end()
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from sharding.encode import Recipe
 from sharding.layout import Layout
 from sharding.shard import SUFFIX, Compression
 from sharding.shardjob import ShardJob
+from sharding.target import SetTarget
 from sharding.terms import encoder_versions, terms
 
 
@@ -43,7 +43,7 @@ class SetPlan:
     """A set that is to be made.
 
     Attributes:
-        target: Folder of the set.
+        target: Where it is written.
         name: Of the set; shard files begin with it.
         recipe: How samples are encoded.
         compression: Of the shards.
@@ -51,7 +51,7 @@ class SetPlan:
         tool: Version of the program.
     """
 
-    target: Path
+    target: SetTarget
     name: str
     recipe: Recipe
     compression: Compression
@@ -98,7 +98,7 @@ class FolderPlan(SetPlan):
         return [
             ShardJob(
                 root=self.root,
-                target=str(self.target),
+                target=self.target.address,
                 name=self.shard_name(number),
                 compression=self.compression,
                 recipe=self.recipe,

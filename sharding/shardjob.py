@@ -17,6 +17,7 @@ from sharding.openshard import open_shard
 from sharding.packing import pack, refuse
 from sharding.shard import Compression, Packer
 from sharding.source import FolderSource
+from sharding.target import open_target
 
 _OF_THE_MACHINE = {
     errno.EMFILE,
@@ -39,7 +40,7 @@ class ShardJob:
 
     Attributes:
         root: Source folder.
-        target: Folder of the set.
+        target: Folder or URL of the set.
         name: File name of the shard.
         compression: Of the shard.
         recipe: How samples are encoded.
@@ -75,16 +76,17 @@ def make_shard(job: ShardJob) -> Made:
         DataError: The source as a whole cannot be read any more.
         OSError: The shard cannot be written.
     """
-    source, path, packer = _open_source(job.root), Path(job.target, "shards", job.name), Packer(job.compression)
-    with open_shard(path, job.compression) as shard:
+    source, target, packer = _open_source(job.root), open_target(job.target), Packer(job.compression)
+    with open_shard(target, job.name, job.compression) as shard:
         for candidate in job.candidates:
             try:
                 shard.add(pack(source, candidate, job.recipe, packer))
             except DataError as error:
                 _check_source(job.root, error)
                 shard.refused.append(refuse(candidate, error))
-    entry = shard.entry(changed_at(job.root, [name for refusal in shard.refused for name in refusal.files]))
-    Ledger(Path(job.target)).write(entry)
+    refused_at = changed_at(job.root, [name for refusal in shard.refused for name in refusal.files])
+    entry = shard.entry(target.tag(f"shards/{job.name}"), refused_at)
+    Ledger(target).write(entry)
     return progress(job, entry)
 
 
@@ -99,7 +101,7 @@ def finished(job: ShardJob) -> Made | None:
     It counts as finished if the ledger has a line of it, the file has the hash that the line says, and the files of
     refused samples were not touched since: a mended one deserves another look.
     """
-    ledger = Ledger(Path(job.target))
+    ledger = Ledger(open_target(job.target))
     entry = ledger.read(job.name)
     if entry is None or not ledger.is_whole(entry) or changed_at(job.root, entry.refused_at) != entry.refused_at:
         return None

@@ -11,6 +11,7 @@ from sharding.ledger import Entry, Ledger
 from sharding.manifest import ShardFile
 from sharding.sample import DepthFacts
 from sharding.shard import Span
+from sharding.target import LocalTarget
 
 NAME = "diode-train-000000.tar.zst"
 
@@ -38,7 +39,7 @@ def entry_of(data=b"shard"):
 
 @pytest.fixture
 def ledger(tmp_path):
-    made = Ledger(tmp_path)
+    made = Ledger(LocalTarget(tmp_path))
     made.open({"seed": 0})
     made.write(entry_of())
     (tmp_path / "shards" / NAME).write_bytes(b"shard")
@@ -88,9 +89,9 @@ def test_a_shard_counts_only_with_the_hash_of_its_line(ledger, tmp_path, damage)
 
 def test_other_terms_are_refused_with_both_values(ledger, tmp_path):
     with pytest.raises(UsageError, match=r"unfinished.*seed is 0 there, 1 now"):
-        Ledger(tmp_path).open({"seed": 1})
+        Ledger(LocalTarget(tmp_path)).open({"seed": 1})
     assert ledger.read(NAME) is not None
-    Ledger(tmp_path).open({"seed": 0})
+    Ledger(LocalTarget(tmp_path)).open({"seed": 0})
     assert ledger.read(NAME) is not None
 
 
@@ -98,7 +99,7 @@ def test_other_terms_are_refused_with_both_values(ledger, tmp_path):
 def test_lines_without_a_plan_prove_nothing(ledger, tmp_path, plan):
     path = tmp_path / ".making/plan.json"
     path.unlink() if plan is None else path.write_bytes(plan)
-    again = Ledger(tmp_path)
+    again = Ledger(LocalTarget(tmp_path))
     again.open({"seed": 0})
     assert again.read(NAME) is None
     assert not again.has_lines()
@@ -111,7 +112,7 @@ def test_what_was_half_written_is_removed_and_nothing_else(tmp_path):
         folder.mkdir(exist_ok=True)
         (folder / ".name.77.tmp").write_bytes(b"half")
         (folder / "name.77.tmp").write_bytes(b"somebody's")
-    Ledger(tmp_path).open({"seed": 0})
+    Ledger(LocalTarget(tmp_path)).open({"seed": 0})
     assert not list(tmp_path.rglob(".name*"))
     assert sorted(os.listdir(tmp_path / "shards")) == ["name.77.tmp"]
     assert (tmp_path / "name.77.tmp").exists()
