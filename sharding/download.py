@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from sharding.address import open_store
 from sharding.bytesource import ByteSource, LocalFile
 from sharding.errors import DataError
 
@@ -271,16 +272,14 @@ class StoredObject(_Blocks):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        from sharding.remote import RemoteStore
-
         prefix, _, self._key = url.rpartition("/")
         self.name = url
-        self._store = RemoteStore(prefix)
-        found = self._store.stat(self._key)
-        if found is None:
+        self._store = open_store(prefix)
+        size = self._store.size(self._key)
+        if size is None:
             raise DataError(f"{url}: expected an object, found none")
-        self.size, self._etag = found
+        self.size = size
 
     def _fetch(self, index: int) -> bytes:
         start = index * BLOCK_BYTES
-        return self._store.read_pinned(self._key, (start, min(BLOCK_BYTES, self.size - start)), self._etag)
+        return self._store.read(self._key, [(start, min(BLOCK_BYTES, self.size - start))])[0]

@@ -3,105 +3,292 @@
 obstore runs threads of its own: a process that used it must not fork (the child would hang).
 """
 
-from collections.abc import Sequence
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import obstore
-import obstore.exceptions
-from obstore.store import from_url
+from obstore.store import HTTPStore, from_url
 
-from sharding.errors import DataError
+from sharding.credentials import conceal, find_login, http_headers, without_login
+from sharding.errors import DataError, UsageError
+from sharding.refusal import Refusal, read_refusal
+from sharding.retry import ReadFailed
+from sharding.retryafter import ask_retry_after
 from sharding.store import Range
+
+PARALLEL_REQUESTS = 16
+"""At most, of all the reads of one store."""
+
+MAX_MERGED_BYTES = 8 << 20
+"""Ranges that touch become one request up to this size; larger ones go side by side."""
+
+PROFILE_TTL = timedelta(minutes=5)
+"""How long a profile's credentials are used before boto3 is asked again; it renews them ten minutes before they end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeLimits:
+    """Of one request.
+
+    Attributes:
+        connect_s: For the connection.
+        stall_s: Without a byte.
+        request_s: For all of it; a server that trickles is cut off here.
+    """
+
+    connect_s: float = 5.0
+    stall_s: float = 15.0
+    request_s: float = 120.0
 
 
 class RemoteStore:
-    """A prefix of an object store or web server that answers ranged GETs.
+    """A prefix of an object store or web server that answers ranged GETs. Every request is made once.
+
+    Objects are pinned: one whose size is not the expected one, or whose size or ETag differ from what this store saw
+    first, is an error. Threads may share a store.
 
     Args:
-        url: Where the set lives. S3 takes the standard AWS variables.
+        url: Where the set lives. S3 takes the standard AWS variables and profiles; see docs/object-stores.md.
+        expected_bytes: Size of an object, by name, where it is known.
+        limits: Of each request.
+
+    Raises:
+        UsageError: There are no credentials, or the address is wrong.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = _without_secrets(url)
-        options: dict[str, Any] = {"allow_http": True, "timeout": "60s", "connect_timeout": "10s"}
-        self._store = from_url(url.rstrip("/"), client_options=options)  # type: ignore[call-overload]
+    def __init__(
+        self, url: str, expected_bytes: Mapping[str, int] | None = None, limits: TimeLimits | None = None
+    ) -> None:
+        self._url, self._expected = without_login(url), dict(expected_bytes or {})
+        self._store, self._headers = _open_client(url, limits or TimeLimits())
+        self._endpoint = _endpoint(url)
+        self._seen: dict[str, tuple[int, str]] = {}
+        self._pool = ThreadPoolExecutor(PARALLEL_REQUESTS, "read")
+        self._asking, self._tells_when, self._quiet_until = threading.Lock(), True, 0.0
 
     def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
-        """Read the ranges; those that touch become one request, for what lies between others is not ours to fetch."""
-        if not ranges:
-            return []
-        offsets, lengths = zip(*ranges, strict=True)
-        try:
-            found = [
-                bytes(data)
-                for data in obstore.get_ranges(self._store, name, starts=offsets, lengths=lengths, coalesce=0)
-            ]
-        except Exception as error:
-            raise self._failure(name, error) from error
-        for data, (offset, length) in zip(found, ranges, strict=True):
-            if len(data) != length:
-                raise DataError(
-                    f"{self._url}/{name}: expected {length} bytes at {offset}, found {len(data)}; "
-                    "the object is truncated"
-                )
-        return found
+        """Read the ranges, side by side; those that touch become one request. No other byte is asked for.
+
+        Raises:
+            ReadFailed: Some did not come, for a reason that may pass; it carries those that did.
+            DataError: They are not to be had, or the object is another one now.
+        """
+        spans = merge_touching(ranges)
+        attempt = partial(self._attempt, name)
+        came = [attempt(span) for span in spans] if len(spans) < 2 else list(self._pool.map(attempt, spans))
+        pieces = {span: data for span, data in zip(spans, came, strict=True) if isinstance(data, bytes)}
+        found = [_cut(spans, pieces, span) for span in ranges]
+        failures = [error for error in came if isinstance(error, ReadFailed)]
+        if failures:
+            wait_s = max((error.wait_s for error in failures if error.wait_s), default=None)
+            error = failures[0]
+            raise ReadFailed(error.where, error.reason, found=found, wait_s=wait_s)
+        return [data for data in found if data is not None]
 
     def read_all(self, name: str) -> bytes:
         """Read an object."""
         try:
-            return bytes(obstore.get(self._store, name).bytes())
+            found = obstore.get(self._store, name)
+            data = bytes(found.bytes())
         except Exception as error:
-            raise self._failure(name, error) from error
+            raise self._failure(name, None, error) from None
+        self._pin(name, found.meta["size"], found.meta["e_tag"])
+        return data
 
     def size(self, name: str) -> int | None:
         """Ask for the object's head."""
-        try:
-            return int(obstore.head(self._store, name)["size"])
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            raise self._failure(name, error) from error
-
-    def stat(self, name: str) -> tuple[int, str] | None:
-        """Size and ETag of an object, None if there is none."""
         try:
             found = obstore.head(self._store, name)
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise self._failure(name, error) from error
-        return int(found["size"]), found["e_tag"] or ""
-
-    def read_pinned(self, name: str, span: Range, etag: str) -> bytes:
-        """Read a range of an object, provided that it still has the ETag that `stat` gave."""
-        start, length = span
-        options: dict[str, Any] = {"range": (start, start + length)} | ({"if_match": etag} if etag else {})
-        try:
-            found = obstore.get(self._store, name, options=options)  # type: ignore[arg-type]
-            data = bytes(found.bytes())
-        except obstore.exceptions.PreconditionError as error:
-            raise self._changed(name) from error
-        except Exception as error:
-            raise self._failure(name, error) from error
-        if (found.meta["e_tag"] or "") != etag:  # not every server honours the condition
-            raise self._changed(name)
-        if len(data) != length:
-            raise DataError(f"{self._url}/{name}: expected {length} bytes at {start}, found {len(data)}")
-        return data
-
-    def _changed(self, name: str) -> DataError:
-        return DataError(f"{self._url}/{name}: the object changed while it was read; begin again")
+            raise self._failure(name, None, error) from None
+        self._pin(name, found["size"], found["e_tag"])
+        return int(found["size"])
 
     def local_path(self, name: str) -> Path | None:
         """Nothing of a remote store is on this machine."""
         return None
 
-    def _failure(self, name: str, error: Exception) -> DataError:
-        return DataError(f"{self._url}/{name}: expected to read it, but: {str(error).splitlines()[0]}")
+    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
+        """Damage may have come on the way."""
+        return True
+
+    def _attempt(self, name: str, span: Range) -> bytes | ReadFailed:
+        """Ask for a range once; a failure that may pass is returned, so that the others are not lost."""
+        try:
+            return self._fetch(name, span)
+        except ReadFailed as error:
+            return error
+
+    def _fetch(self, name: str, span: Range) -> bytes:
+        start, length = span
+        options: dict[str, Any] = {"range": (start, start + length)}
+        etag = self._seen.get(name, (0, ""))[1]
+        if etag and not etag.startswith("W/"):  # a weak ETag never matches (RFC 9110, 13.1.1)
+            options["if_match"] = etag
+        try:
+            found = obstore.get(self._store, name, options=options)  # type: ignore[arg-type]
+            data = bytes(found.bytes())
+        except Exception as error:
+            raise self._failure(name, span, error) from None
+        self._pin(name, found.meta["size"], found.meta["e_tag"])
+        if start + length > found.meta["size"]:
+            size = found.meta["size"]
+            raise DataError(
+                f"{self._where(name, span)}: the object ends after {size} bytes; get a whole copy of the set"
+            )
+        if len(data) != length:
+            raise ReadFailed(self._where(name, span), f"{len(data)} bytes came")
+        return data
+
+    def _pin(self, name: str, size: int, etag: str | None) -> None:
+        """Take, or compare, what identifies an object."""
+        expected = self._expected.get(name)
+        if expected is not None and size != expected:
+            raise DataError(
+                f"{self._url}/{name}: expected {expected} bytes, as the manifest says, found {size}: the object was "
+                "replaced or is truncated; get a whole copy of the set, or begin again if the set was made anew"
+            )
+        first = self._seen.setdefault(name, (size, etag or ""))
+        if first != (size, etag or ""):
+            raise self._changed(name, f"expected {_version(*first)}, found {_version(size, etag or '')}")
+
+    def _changed(self, name: str, difference: str) -> DataError:
+        return DataError(
+            f"{self._url}/{name}: the object changed while it was read: {difference}; begin again, and leave a set "
+            "alone while it is read"
+        )
+
+    def _where(self, name: str, span: Range | None) -> str:
+        return f"{self._url}/{name}" + (f", bytes {span[0]}-{sum(span) - 1}" if span else "")
+
+    def _failure(self, name: str, span: Range | None, error: Exception) -> DataError:
+        """The error to raise for one of obstore's, whose own text is not shown: it may hold credentials."""
+        refusal = read_refusal(conceal(str(error), os.environ))
+        if name in self._seen and refusal.status == 412:
+            return self._changed(name, f"it no longer has the ETag {self._seen[name][1]}")
+        if name in self._seen and refusal.status == 404:
+            return self._changed(name, "it is gone")
+        where, reason = self._where(name, span), f"{refusal}{self._endpoint if refusal.lost else ''}"
+        if refusal.passing:
+            return ReadFailed(where, reason, wait_s=self._wait_s(name, refusal))
+        if refusal.out_of_range and span:
+            self.size(name)  # which tells a replaced object from a wrong range
+        return DataError(f"{where}: expected to read it, but: {reason}; {refusal.advice}")
+
+    def _wait_s(self, name: str, refusal: Refusal) -> float | None:
+        """How long a server that throttles asks to be left alone; one thread asks for all, and not if it never says."""
+        if not refusal.throttled:
+            return None
+        with self._asking:
+            if (left := self._quiet_until - time.monotonic()) > 0:
+                return left
+            wait_s = self._ask_retry_after(name) if self._tells_when else None
+            self._tells_when = self._tells_when and wait_s != 0.0
+            self._quiet_until = time.monotonic() + (wait_s or 0.0)
+            return wait_s or None
+
+    def _ask_retry_after(self, name: str) -> float | None:
+        try:
+            return ask_retry_after(self._plain_url(name), self._headers)
+        except Exception:  # no such URL can be made with these credentials
+            return 0.0
+
+    def _plain_url(self, name: str) -> str:
+        """An address for one GET that needs no obstore."""
+        if isinstance(self._store, HTTPStore):
+            return f"{self._url}/{name}"
+        return obstore.sign(self._store, "GET", name, timedelta(minutes=1))
 
 
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url.rstrip("/"))
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+def merge_touching(ranges: Sequence[Range], limit_bytes: int = MAX_MERGED_BYTES) -> list[Range]:
+    """Join ranges that touch or overlap, as long as the whole stays within the limit; in order, empty ones left out."""
+    merged: list[Range] = []
+    for start, length in sorted({span for span in ranges if span[1] > 0}):
+        end = start + length
+        if merged and end <= sum(merged[-1]):
+            continue
+        if merged and start <= sum(merged[-1]) and end - merged[-1][0] <= limit_bytes:
+            merged[-1] = merged[-1][0], end - merged[-1][0]
+        else:
+            merged.append((start, length))
+    return merged
+
+
+def _cut(spans: Sequence[Range], pieces: Mapping[Range, bytes], wanted: Range) -> bytes | None:
+    """The bytes of `wanted` out of what was read of `spans`; None if they did not come."""
+    start, length = wanted
+    if not length:
+        return b""
+    first = bisect_right(spans, start, key=lambda span: span[0]) - 1
+    holder = next(span for span in reversed(spans[: first + 1]) if sum(span) >= start + length)
+    data = pieces.get(holder)
+    return None if data is None else data[start - holder[0] : start - holder[0] + length]
+
+
+def _version(size: int, etag: str) -> str:
+    return f"{size} bytes" + (f" with ETag {etag}" if etag else "")
+
+
+def _endpoint(url: str) -> str:
+    """The server behind a bucket, in words, where the address does not name it and a variable does."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT") if url.startswith("s3") else ()
+    found = next(filter(None, map(os.environ.get, names)), "")
+    return f" (server {without_login(found)})" if found else ""
+
+
+def _open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
+    """The client for a URL, and the headers that a request without it needs."""
+    if urlsplit(url).query or urlsplit(url).fragment:
+        raise UsageError(f"{without_login(url)}: expected the address of a set, found one with a query; leave it out")
+    client: dict[str, Any] = {
+        "allow_http": True,
+        "connect_timeout": timedelta(seconds=limits.connect_s),
+        "read_timeout": timedelta(seconds=limits.stall_s),
+        "timeout": timedelta(seconds=limits.request_s),
+    }
+    once: Any = {"max_retries": 0}  # RetryingStore counts, and bounds, them all
+    plain = without_login(url)
+    try:
+        if urlsplit(url).scheme in ("http", "https"):
+            headers = http_headers(url, os.environ)
+            options: Any = client | ({"default_headers": headers} if headers else {})
+            return HTTPStore(plain, client_options=options, retry_config=once), headers
+        more = _profile() if find_login(url, os.environ, Path.home()) == "profile" else {}
+        return from_url(plain, client_options=client, retry_config=once, **more), {}  # type: ignore[call-overload]
+    except UsageError:
+        raise
+    except Exception as error:
+        found = conceal(str(error).splitlines()[0], os.environ)
+        raise UsageError(f"{plain}: expected to open it, but: {found}; see docs/object-stores.md") from None
+
+
+def _profile() -> dict[str, Any]:
+    """The options that take credentials from the user's AWS profile, SSO included."""
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise UsageError(
+            "the credentials are in an AWS profile, which needs boto3: `pip install boto3`, or export "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket"
+        ) from error
+    try:
+        provider = Boto3CredentialProvider(ttl=PROFILE_TTL)
+        provider()
+    except Exception as error:
+        found = conceal(str(error).splitlines()[0], os.environ)
+        raise UsageError(
+            f"the AWS profile gives no credentials: {found}; check AWS_PROFILE, or run `aws sso login`"
+        ) from None
+    return {"credential_provider": provider}

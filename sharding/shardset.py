@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sharding.address import open_store
 from sharding.errors import DataError
 from sharding.index import INDEX_NAME, decode_index, select
 from sharding.manifest import MANIFEST_NAME, Manifest
+from sharding.nodecache import CacheSettings
 from sharding.reader import SampleReader, flatten
 from sharding.sample import Sample
 from sharding.store import Store
@@ -28,11 +30,13 @@ class ShardSet:
     Args:
         url: Folder or URL of the set.
         where: A pandas query on the index; None for all samples.
+        cache: Where what is fetched of a remote set is kept; a local set needs none.
         check_index: Whether the index must have the hash the manifest says; only a proof looks at one that has not.
 
     Attributes:
         url: As given.
         where: As given.
+        cache: As given.
         manifest: What the set is.
         index_sha256: Of the index as it was found.
         index: pandas table, a row a sample; columns in docs/format.md.
@@ -50,8 +54,15 @@ class ShardSet:
         ((768, 1024, 3), dtype('float32'))
     """
 
-    def __init__(self, url: str | os.PathLike[str], where: str | None = None, *, check_index: bool = True) -> None:
-        self.url, self.where = os.fspath(url), where
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        where: str | None = None,
+        cache: CacheSettings | None = None,
+        *,
+        check_index: bool = True,
+    ) -> None:
+        self.url, self.where, self.cache = os.fspath(url), where, cache
         store = open_store(self.url)
         self.manifest = read_manifest(store, self.url)
         data = store.read_all(INDEX_NAME)
@@ -69,7 +80,18 @@ class ShardSet:
         columns, exts = flatten(self.index, names)
         self.shard_sizes: NDArray[np.int64] = np.bincount(np.asarray(columns["shard"]), minlength=len(names))
         self.reader = SampleReader(
-            self.url, names, [shard.compression for shard in self.manifest.shards], columns, exts
+            self.url,
+            partial(
+                open_store,
+                self.url,
+                expected_bytes={shard.name: shard.bytes for shard in self.manifest.shards},
+                cache=cache,
+                identity=self.manifest.identity,
+            ),
+            names,
+            [shard.compression for shard in self.manifest.shards],
+            columns,
+            exts,
         )
 
     def __len__(self) -> int:

@@ -33,6 +33,14 @@ class Store(Protocol):
         """Return the file behind an object, None if it is not on this machine."""
         ...
 
+    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
+        """Be told that what was read of these ranges was damaged: drop it, where it is kept.
+
+        Returns:
+            Whether reading again may give something else.
+        """
+        ...
+
 
 class LocalStore:
     """A folder."""
@@ -74,3 +82,7 @@ class LocalStore:
     def local_path(self, name: str) -> Path | None:
         """The file itself."""
         return self._root / name
+
+    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
+        """A file gives the same bytes again."""
+        return False

@@ -1,0 +1,353 @@
+"""A proxy that makes a server slow, narrow and unreliable, to try a client against.
+
+    python scripts/unreliable_link.py --to 127.0.0.1:9000 --latency-ms 50
+    python scripts/unreliable_link.py --to 127.0.0.1:9000 --bandwidth 50MB
+    python scripts/unreliable_link.py --to 127.0.0.1:9000 --fault-rate 0.05 --faults 500,reset,truncate --seed 1
+    python scripts/unreliable_link.py --to 127.0.0.1:9000 --fault-rate 1 --faults 503 --first 3 --only /shards/
+
+The first line it prints is its own address; `curl ADDRESS/_link` shows what it counted, as JSON. Requests pass as they
+are, the Host header too, so that signatures hold.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import re
+import socket
+import struct
+import sys
+from dataclasses import asdict, dataclass, field
+
+FAULTS = {
+    "500": "status 500, S3's InternalError",
+    "503": "status 503, S3's SlowDown, with Retry-After",
+    "429": "status 429 with Retry-After",
+    "403": "status 403, S3's ExpiredToken",
+    "refuse": "the connection is reset before an answer",
+    "reset": "the connection is reset in the middle of the body",
+    "truncate": "the connection is closed in the middle of the body",
+    "shorten": "body and Content-Length are cut to half",
+    "stall": "the body stops in the middle for --stall-s, then the connection closes",
+    "corrupt": "one byte in the middle of the body is changed",
+}
+STATUS_FAULTS = {
+    "500": ("500 Internal Server Error", "InternalError"),
+    "503": ("503 Slow Down", "SlowDown"),
+    "429": ("429 Too Many Requests", "TooManyRequests"),
+    "403": ("403 Forbidden", "ExpiredToken"),
+}
+BUFFER_BYTES = 1 << 20
+MAX_HEAD_BYTES = 1 << 16
+CONTROL_PATH = "/_link"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """What the link does.
+
+    Attributes:
+        to: Host and port of the server.
+        latency_s: Before each request is passed on.
+        bandwidth: Bytes a second of all bodies together; 0 for no limit.
+        fault_rate: Probability of a fault, for each request.
+        faults: Which, equally likely.
+        first: Only so many requests are harmed, 0 for any number.
+        only: Only requests whose path holds this are harmed.
+        seed: Of the draws.
+        stall_s: Length of a stall.
+        retry_after: Value of the header.
+    """
+
+    to: tuple[str, int]
+    latency_s: float = 0.0
+    bandwidth: float = 0.0
+    fault_rate: float = 0.0
+    faults: tuple[str, ...] = ("500",)
+    first: int = 0
+    only: str = ""
+    seed: int = 0
+    stall_s: float = 60.0
+    retry_after: str = "1"
+
+
+@dataclass
+class Counts:
+    """What went through."""
+
+    requests: int = 0
+    body_bytes: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+
+
+class Peer:
+    """One connection, read by lines and by blocks."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock, self.rest = sock, b""
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+
+    async def some(self, limit: int) -> memoryview:
+        """Up to `limit` bytes, valid until the next call; none at the end."""
+        if self.rest:
+            piece, self.rest = self.rest[:limit], self.rest[limit:]
+            return memoryview(piece)
+        room = self._buffer[: min(limit, BUFFER_BYTES)]
+        return room[: await asyncio.get_running_loop().sock_recv_into(self.sock, room)]
+
+    async def until(self, mark: bytes) -> bytes:
+        """Everything up to and with `mark`; "" if the peer closed."""
+        data = b""
+        while mark not in data:
+            piece = bytes(await self.some(MAX_HEAD_BYTES))
+            data += piece
+            if not piece or len(data) > MAX_HEAD_BYTES:
+                return b""
+        end = data.index(mark) + len(mark)
+        data, self.rest = data[:end], data[end:] + self.rest
+        return data
+
+    async def send(self, data: bytes | memoryview) -> None:
+        """All of it."""
+        await asyncio.get_running_loop().sock_sendall(self.sock, data)
+
+    def reset(self) -> None:
+        """Close with a reset in place of an orderly end."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+class Broken(Exception):
+    """The connection ends here, by an accident or on purpose."""
+
+
+class Proxy:
+    """Passes requests of many connections on, and harms some of them."""
+
+    def __init__(self, link: Link) -> None:
+        self._link, self.counts = link, Counts()
+        self._random, self._harmed, self._free_at = random.Random(link.seed), 0, 0.0
+
+    async def serve(self, client_sock: socket.socket) -> None:
+        """One connection of a client, and one to the server for it."""
+        client, server = Peer(client_sock), None
+        try:
+            while head := await client.until(b"\r\n\r\n"):
+                if head.split(b" ", 2)[1].decode().startswith(CONTROL_PATH):
+                    await self._tell(client)
+                    continue
+                server = server or Peer(await self._connect())
+                await self._exchange(client, server, head)
+        except (Broken, OSError):
+            pass
+        finally:
+            client.sock.close()
+            if server:
+                server.sock.close()
+
+    async def _connect(self) -> socket.socket:
+        sock = socket.socket()
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, self._link.to)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    async def _tell(self, client: Peer) -> None:
+        body = json.dumps(asdict(self.counts)).encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        await client.send(head.encode() + body)
+
+    async def _exchange(self, client: Peer, server: Peer, head: bytes) -> None:
+        """One request and its answer."""
+        self.counts.requests += 1
+        fault = self._draw(head)
+        await asyncio.sleep(self._link.latency_s)
+        if fault in STATUS_FAULTS:
+            await self._skip(client, _length(head))
+            self._count(fault)
+            return await self._refuse(client, fault, head.startswith(b"HEAD"))
+        if fault == "refuse":
+            self._count(fault)
+            client.reset()
+            raise Broken
+        await server.send(head)
+        await self._relay(client, server, _length(head))
+        answer = await server.until(b"\r\n\r\n")
+        if not answer:
+            raise Broken
+        await self._answer(client, server, answer, fault, bodiless=head.startswith(b"HEAD"))
+
+    def _draw(self, head: bytes) -> str:
+        """The fault of this request, "" for none."""
+        link = self._link
+        drawn = self._random.random() < link.fault_rate and self._random.choice(link.faults)
+        wanted = link.only.encode() in head.split(b"\r\n", 1)[0] and not (link.first and self._harmed >= link.first)
+        if not (drawn and wanted):
+            return ""
+        self._harmed += 1
+        return drawn
+
+    def _count(self, fault: str) -> None:
+        self.counts.faults[fault] = self.counts.faults.get(fault, 0) + 1
+
+    async def _refuse(self, client: Peer, fault: str, bodiless: bool) -> None:
+        status, code = STATUS_FAULTS[fault]
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>by unreliable_link</Message></Error>".encode()
+        wait = f"Retry-After: {self._link.retry_after}\r\n" if fault in ("503", "429") else ""
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\n{wait}Content-Length: {len(body)}\r\n\r\n"
+        await client.send(head.encode() + (b"" if bodiless else body))
+
+    async def _answer(self, client: Peer, server: Peer, answer: bytes, fault: str, bodiless: bool) -> None:
+        """Pass an answer on, harmed in its body if there is one."""
+        bodiless = bodiless or answer.split(b" ", 2)[1] in (b"204", b"304")
+        length, chunked = _length(answer), re.search(rb"\r\ntransfer-encoding: *chunked", answer, re.IGNORECASE)
+        if bodiless:
+            return await client.send(answer)
+        if chunked:
+            return await client.send(answer + await _read_chunked(server))
+        if not fault or not length:
+            await client.send(answer)
+            return await self._relay(server, client, length)
+        self._count(fault)
+        if fault == "shorten":
+            answer = re.sub(rb"(?i)(\r\ncontent-length: *)\d+", rb"\g<1>%d" % (length // 2), answer)
+        await client.send(answer)
+        await self._relay(server, client, length // 2)
+        await self._harm(client, server, fault, length - length // 2)
+
+    async def _harm(self, client: Peer, server: Peer, fault: str, left: int) -> None:
+        """Do what the fault is, in the middle of a body of which `left` bytes are to come."""
+        if fault == "corrupt":
+            byte = bytes(await server.some(1))
+            await client.send(bytes([byte[0] ^ 0x55]) if byte else b"")
+            return await self._relay(server, client, left - 1)
+        if fault == "shorten":
+            return await self._skip(server, left)
+        if fault == "stall":
+            await asyncio.sleep(self._link.stall_s)
+        if fault == "reset":
+            await asyncio.sleep(0.01)  # what was sent arrives first
+            client.reset()
+        raise Broken
+
+    async def _relay(self, source: Peer, target: Peer, length: int) -> None:
+        """Pass `length` bytes of a body on."""
+        while length > 0:
+            piece = await source.some(min(length, self._piece_bytes()))
+            if not piece:
+                raise Broken
+            await self._pace(len(piece))
+            await target.send(piece)
+            length -= len(piece)
+            self.counts.body_bytes += len(piece)
+
+    def _piece_bytes(self) -> int:
+        """Small enough that a narrow link flows rather than jumps."""
+        return max(4096, min(BUFFER_BYTES, int(self._link.bandwidth / 50))) if self._link.bandwidth else BUFFER_BYTES
+
+    async def _pace(self, num_bytes: int) -> None:
+        """Wait for this piece's turn on the link, which all connections share."""
+        if self._link.bandwidth:
+            now = asyncio.get_running_loop().time()
+            self._free_at = max(now, self._free_at) + num_bytes / self._link.bandwidth
+            await asyncio.sleep(self._free_at - now)
+
+    async def _skip(self, peer: Peer, length: int) -> None:
+        while length > 0:
+            piece = await peer.some(length)
+            if not piece:
+                raise Broken
+            length -= len(piece)
+
+
+def _length(head: bytes) -> int:
+    found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return int(found[1]) if found else 0
+
+
+async def _read_chunked(server: Peer) -> bytes:
+    """A whole body that is sent in chunks; such are lists and error documents, no shards."""
+    data = b""
+    while True:
+        line = await server.until(b"\r\n")
+        if not line:
+            raise Broken
+        data += line
+        left = int(line.split(b";")[0], 16) + 2
+        last = left == 2
+        while left:
+            piece = bytes(await server.some(left))
+            if not piece:
+                raise Broken
+            data, left = data + piece, left - len(piece)
+        if last:
+            return data
+
+
+async def run(link: Link, port: int) -> None:
+    """Serve until the process ends."""
+    proxy, running = Proxy(link), set()
+    with socket.create_server(("127.0.0.1", port), backlog=256) as listener:
+        listener.setblocking(False)
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        while True:
+            client, _ = await asyncio.get_running_loop().sock_accept(listener)
+            task = asyncio.create_task(proxy.serve(client))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+
+def _bytes(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(k|M|G)?B?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected bytes a second such as 50MB, found {text!r}")
+    return float(found[1]) * {"k": 1e3, "M": 1e6, "G": 1e9, None: 1.0}[found[2]]
+
+
+def _faults(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in FAULTS]:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(FAULTS)}, found {unknown[0]!r}")
+    return names
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.removeprefix("http://").rstrip("/").rpartition(":")
+    if not (host and port.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, found {text!r}")
+    return host, int(port)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the options and serve."""
+    listed = "faults:\n" + "\n".join(f"  {name:9} {text}" for name, text in FAULTS.items())
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=listed, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--to", type=_address, required=True, metavar="HOST:PORT", help="the server")
+    parser.add_argument("--port", type=int, default=0, help="to listen on, on loopback (default: a free one)")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="added to each request")
+    parser.add_argument("--bandwidth", type=_bytes, default=0.0, help="of all bodies together, such as 50MB a second")
+    parser.add_argument("--fault-rate", type=float, default=0.0, help="probability of a fault, for each request")
+    parser.add_argument("--faults", type=_faults, default=("500",), help="which, separated by commas (default 500)")
+    parser.add_argument("--first", type=int, default=0, help="harm only so many requests (default: any number)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="harm only requests whose line holds this")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default 0)")
+    parser.add_argument("--stall-s", type=float, default=60.0, help="length of a stall (default 60)")
+    parser.add_argument("--retry-after", default="1", help="value of the header (default 1)")
+    options = vars(parser.parse_args(arguments))
+    port, latency_ms = options.pop("port"), options.pop("latency_ms")
+    try:
+        asyncio.run(run(Link(latency_s=latency_ms / 1000, **options), port))
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
