@@ -1,4 +1,4 @@
-"""Stores behind a URL, through obstore: `s3://`, `gs://`, `az://`, `http(s)://`. The only file that imports it.
+"""Stores behind a URL, through obstore: `s3://`, `gs://`, `az://`, `http(s)://`. Only `remotetarget` uses it as well.
 
 obstore runs threads of its own: a process that used it must not fork (the child would hang).
 """
@@ -70,7 +70,7 @@ class RemoteStore:
         self, url: str, expected_bytes: Mapping[str, int] | None = None, limits: TimeLimits | None = None
     ) -> None:
         self._url, self._expected = without_login(url), dict(expected_bytes or {})
-        self._store, self._headers = _open_client(url, limits or TimeLimits())
+        self._store, self._headers = open_client(url, limits or TimeLimits())
         self._endpoint = _endpoint(url)
         self._seen: dict[str, tuple[int, str]] = {}
         self._pool = ThreadPoolExecutor(PARALLEL_REQUESTS, "read")
@@ -248,8 +248,12 @@ def _endpoint(url: str) -> str:
     return f" (server {without_login(found)})" if found else ""
 
 
-def _open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
-    """The client for a URL, and the headers that a request without it needs."""
+def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
+    """The client for a URL, and the headers that a request without it needs.
+
+    Raises:
+        UsageError: There are no credentials, or the address is wrong.
+    """
     if urlsplit(url).query or urlsplit(url).fragment:
         raise UsageError(f"{without_login(url)}: expected the address of a set, found one with a query; leave it out")
     client: dict[str, Any] = {

@@ -21,15 +21,22 @@ class ReadFailed(DataError):
         reason: What the server said, or what happened to the connection.
         found: What came all the same, None for the ranges that did not; empty if the read was not of ranges.
         wait_s: How long the server asks to be left alone; None if it does not say.
+        verb: What was tried.
     """
 
     def __init__(
-        self, where: str, reason: str, *, found: Sequence[bytes | None] = (), wait_s: float | None = None
+        self,
+        where: str,
+        reason: str,
+        *,
+        found: Sequence[bytes | None] = (),
+        wait_s: float | None = None,
+        verb: str = "read",
     ) -> None:
         super().__init__(
-            f"{where}: expected to read it, but: {reason}; run again when the network or the server is back"
+            f"{where}: expected to {verb} it, but: {reason}; run again when the network or the server is back"
         )
-        self.where, self.reason, self.found, self.wait_s = where, reason, list(found), wait_s
+        self.where, self.reason, self.found, self.wait_s, self.verb = where, reason, list(found), wait_s, verb
 
     def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
         """Cross process borders as the text alone."""
@@ -111,7 +118,7 @@ class _Trial:
         asked = f"; the server asks to wait {error.wait_s:.0f} s" if error.wait_s else ""
         times = "1 attempt" if self.failures == 1 else f"{self.failures} attempts"
         return DataError(
-            f"{error.where}: expected to read it, but {times} in {elapsed:.1f} s failed, the last with: "
+            f"{error.where}: expected to {error.verb} it, but {times} in {elapsed:.1f} s failed, the last with: "
             f"{error.reason}{asked}; run again when the network or the server is back"
         )
 
@@ -148,11 +155,11 @@ class RetryingStore:
 
     def read_all(self, name: str) -> bytes:
         """Read an object."""
-        return self._persist(lambda: self._store.read_all(name))
+        return persist(lambda: self._store.read_all(name), self._policy, self._clock)
 
     def size(self, name: str) -> int | None:
         """Ask for an object's size."""
-        return self._persist(lambda: self._store.size(name))
+        return persist(lambda: self._store.size(name), self._policy, self._clock)
 
     def local_path(self, name: str) -> Path | None:
         """As the store has it."""
@@ -162,10 +169,16 @@ class RetryingStore:
         """As the store has it."""
         return self._store.forget(name, ranges)
 
-    def _persist(self, action: Callable[[], T]) -> T:
-        trial = _Trial(self._policy, self._clock)
-        while True:
-            try:
-                return action()
-            except ReadFailed as error:
-                trial.wait(error)
+
+def persist(action: Callable[[], T], policy: RetryPolicy | None = None, clock: Clock | None = None) -> T:
+    """Do something until it does not raise `ReadFailed`.
+
+    Raises:
+        DataError: It was not to be had within the policy's limits.
+    """
+    trial = _Trial(policy or RetryPolicy(), clock or SystemClock())
+    while True:
+        try:
+            return action()
+        except ReadFailed as error:
+            trial.wait(error)

@@ -8,9 +8,11 @@ import re
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sharding.address import is_remote
 from sharding.errors import DataError, UsageError
 from sharding.files import open_atomically, write_atomically
 
@@ -168,11 +170,17 @@ def open_target(address: str) -> SetTarget:
     Raises:
         UsageError: Nothing can be written there.
     """
-    if "://" in address and not address.startswith("file://"):
-        from sharding.remotetarget import RemoteTarget
-
-        return RemoteTarget(address)
+    if is_remote(address):
+        return _open_remote(address, os.getpid())
     return LocalTarget(address.removeprefix("file://"))
+
+
+@lru_cache(maxsize=2)
+def _open_remote(address: str, pid: int) -> SetTarget:
+    """One client for a process: there may be a thousand shards to ask about."""
+    from sharding.remotetarget import RemoteTarget
+
+    return RemoteTarget(address)
 
 
 def tell_room(target: SetTarget, needed: int = 0) -> str:

@@ -118,7 +118,7 @@ def test_before_and_while_it_works_it_says_how_much_and_how_long(diode_source, t
 
 
 def test_a_disk_too_small_for_the_rest_is_said_early(diode_source, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sharding.build.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    monkeypatch.setattr("sharding.target.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     make(diode_source, tmp_path / "set")
     assert "THAT IS NOT ENOUGH" in capsys.readouterr().err
 

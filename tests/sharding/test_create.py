@@ -138,8 +138,3 @@ def test_megadepth_without_depth_has_images_alone(megadepth_source, tmp_path):
     assert opened[0].depth is None
     assert (opened.index["depth_offset"] == -1).all()
     assert opened[0].image.shape == (12, 16, 3)
-
-
-def test_a_set_on_an_object_store_is_refused_with_advice(diode_source):
-    with pytest.raises(UsageError, match="copy the finished folder"):
-        make(diode_source, "s3://bucket/set")

@@ -1,0 +1,166 @@
+"""Writing a set to an object store: a file at a time, whole or not at all, large ones in parts.
+
+What the store says of an object's content (its ETag) stands in the ledger, so that a later run need not download a
+shard to know it again. There are no locks: two runs on one set at a time are not kept apart.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+from urllib.parse import urlsplit
+
+import obstore
+
+from sharding.credentials import conceal, without_login
+from sharding.errors import DataError, UsageError
+from sharding.refusal import read_refusal
+from sharding.remote import TimeLimits, open_client
+from sharding.retry import ReadFailed, persist
+from sharding.target import LEDGER_NAME
+
+PART_BYTES = 8 << 20
+"""A larger file is sent in such parts, several at a time."""
+
+PARALLEL_PARTS = 4
+WAITING = f"{LEDGER_NAME}/waiting"
+
+T = TypeVar("T")
+
+
+class RemoteTarget:
+    """A prefix of an object store.
+
+    A shard is written to a temporary file of this machine first (`TMPDIR` says where), and goes when it is sent.
+
+    Args:
+        address: `s3://`, `gs://` or `az://`.
+
+    Raises:
+        UsageError: Nothing can be written there, or there are no credentials.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = without_login(address).rstrip("/")
+        if urlsplit(address).scheme in ("http", "https"):
+            raise UsageError(f"{self.address}: a web server takes no files; make the set in a folder, or in s3://")
+        self._client, _ = open_client(address, TimeLimits())
+        self._scratch = tempfile.TemporaryDirectory(prefix="depthstream-")
+        self._sent: dict[str, int] = {}
+
+    def read(self, name: str) -> bytes | None:
+        """Get an object."""
+        return self._ask("read", name, lambda: bytes(obstore.get(self._client, name).bytes()))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put an object."""
+        self._ask("write", name, lambda: obstore.put(self._client, name, content))
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """Write to a temporary file, then send it."""
+        with tempfile.NamedTemporaryFile(dir=self._scratch.name) as file:
+            yield file  # type: ignore[misc]
+            file.flush()
+            self._send(name, Path(file.name))
+
+    def _send(self, name: str, path: Path) -> None:
+        def put() -> None:
+            obstore.put(self._client, name, path, chunk_size=PART_BYTES, max_concurrency=PARALLEL_PARTS)
+
+        self._ask("write", name, put)
+
+    def names(self, folder: str) -> list[str]:
+        """List a prefix."""
+        found = self._ask("list", folder, lambda: obstore.list_with_delimiter(self._client, f"{folder}/"))
+        return sorted(one["path"].rpartition("/")[2] for one in found["objects"]) if found else []
+
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        self._ask("remove", name, lambda: obstore.delete(self._client, name))
+
+    def tag(self, name: str) -> str:
+        """The object's ETag."""
+        found = self._ask("read", name, lambda: obstore.head(self._client, name))
+        return (found["e_tag"] or "") if found else ""
+
+    def is_whole(self, name: str, num_bytes: int, sha256: str, tag: str) -> bool:
+        """Compare size and ETag; a store without ETags is not believed."""
+        found = self._ask("read", name, lambda: obstore.head(self._client, name))
+        return bool(found and tag and found["size"] == num_bytes and found["e_tag"] == tag)
+
+    def begin(self) -> None:
+        """An object is there whole, or not at all: nothing is to be made or removed."""
+
+    def clean(self, folder: str) -> None:
+        """Delete all objects below a prefix."""
+
+        def names() -> list[str]:
+            return [one["path"] for page in obstore.list(self._client, f"{folder}/") for one in page]
+
+        for name in self._ask("list", folder, names) or []:
+            self.remove(name)
+
+    def free_bytes(self) -> int | None:
+        """Nobody knows."""
+        return None
+
+    def bring_waiting(self, names: Collection[str]) -> Path:
+        """Get the files that an earlier run put."""
+        folder = Path(self._scratch.name, "waiting")
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            if (content := self.read(f"{WAITING}/{name}")) is not None:
+                (folder / name).write_bytes(content)
+                self._sent[name] = len(content)
+        return folder
+
+    def keep_waiting(self, names: Collection[str]) -> None:
+        """Put the files that are new or have grown; delete those that are done with."""
+        folder = Path(self._scratch.name, "waiting")
+        for name in names:
+            size = (folder / name).stat().st_size
+            if self._sent.get(name) != size:
+                self._send(f"{WAITING}/{name}", folder / name)
+                self._sent[name] = size
+        for name in self._sent.keys() - set(names):
+            self.remove(f"{WAITING}/{name}")
+            del self._sent[name]
+
+    def alone(self) -> AbstractContextManager[None]:
+        """There are no locks."""
+        return nullcontext()
+
+    def _ask(self, verb: str, name: str, action: Callable[[], T]) -> T | None:
+        """Do something, again if it may help; None if there is no such object.
+
+        Raises:
+            DataError: It is not to be had, or not within the limits of retrying.
+        """
+
+        def attempt() -> T | None:
+            try:
+                return action()
+            except FileNotFoundError as error:
+                if verb == "write":
+                    raise self._failure(verb, name, error) from None  # there is no such bucket
+                return None
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                raise self._failure(verb, name, error) from None
+            except Exception as error:
+                raise self._failure(verb, name, error) from None
+
+        return persist(attempt)
+
+    def _failure(self, verb: str, name: str, error: Exception) -> DataError:
+        refusal, where = read_refusal(conceal(str(error), os.environ)), f"{self.address}/{name}"
+        if refusal.passing:
+            return ReadFailed(where, str(refusal), verb=verb)
+        return DataError(
+            f"{where}: expected to {verb} it, but: {refusal}; {refusal.advice}; finished shards are kept: run the same "
+            "command again when it is mended"
+        )

@@ -1,0 +1,204 @@
+"""Sets that are written to a real S3 server are the sets that are written to a folder, also after kills."""
+
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from sharding.config import ShardMegadepthConfig
+from sharding.create import shard_megadepth
+from sharding.errors import DataError, UsageError
+from sharding.remotetarget import RemoteTarget
+from sharding.shardset import ShardSet
+from sharding.verify import VerifyConfig, run
+from tests.servers import link, localbucket, s3_variables
+from tests.sharding.making import SHARDS, content, environment, make, make_whole
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """The folder behind an S3 bucket, and a link to its server that counts."""
+    (tmp_path / "s3/bucket").mkdir(parents=True)
+    with localbucket(tmp_path / "s3") as server, link(server.port) as counted:
+        for name, value in s3_variables(counted.url).items():
+            monkeypatch.setenv(name, value)
+        counted.server = server
+        counted.folder = tmp_path / "s3/bucket"
+        yield counted
+
+
+def stored(bucket, prefix="set"):
+    """Objects below a prefix, by name; what the server keeps for itself is hidden."""
+    return {
+        name: data
+        for name, data in content(bucket.folder / prefix).items()
+        if not name.rpartition("/")[2].startswith(".")
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_set_in_a_store_is_the_set_in_a_folder(diode_source, bucket, tmp_path, workers):
+    whole = make_whole(diode_source, tmp_path / "whole")
+    outcome = make(diode_source, "s3://bucket/set", workers=workers)
+    assert outcome.data["samples"] == 9
+    assert stored(bucket) == whole
+    assert run(VerifyConfig(set="s3://bucket/set")).ok
+
+
+def test_a_rerun_has_nothing_to_do_and_another_source_is_refused(diode_source, bucket, tmp_path, capsys):
+    make(diode_source, "s3://bucket/set")
+    before = stored(bucket)
+    make(diode_source, "s3://bucket/set")
+    assert "nothing to do" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="s3://bucket/set holds another set: preset is 'exact' there, 'compact' now"):
+        make(diode_source, "s3://bucket/set", preset="compact")
+    assert stored(bucket) == before
+
+
+def test_a_run_that_fails_midway_is_finished_and_keeps_its_shards(diode_source, bucket, tmp_path, monkeypatch):
+    whole = make_whole(diode_source, tmp_path / "whole")
+    write = RemoteTarget.write
+
+    def fail_at_third_line(self, name, data):
+        if name.endswith("-000002.json"):
+            raise KeyboardInterrupt
+        write(self, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteTarget, "write", fail_at_third_line)
+        with pytest.raises(KeyboardInterrupt):
+            make(diode_source, "s3://bucket/set")
+    half = stored(bucket)
+    assert "manifest.json" not in half
+    assert len([name for name in half if name.startswith("shards/")]) == 3
+    sent = []
+    send = RemoteTarget._send
+    monkeypatch.setattr(RemoteTarget, "_send", lambda self, name, path: (sent.append(name), send(self, name, path)))
+    make(diode_source, "s3://bucket/set")
+    assert stored(bucket) == whole
+    assert sorted(sent) == [f"shards/diode-train-{number:06d}.tar.zst" for number in range(2, SHARDS)]
+
+
+def test_a_shard_that_was_replaced_in_the_store_is_made_again(diode_source, bucket, tmp_path, monkeypatch):
+    whole = make_whole(diode_source, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("sharding.build.finish", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make(diode_source, "s3://bucket/set")
+    target = RemoteTarget("s3://bucket/set")
+    name = "shards/diode-train-000001.tar.zst"
+    size = len(target.read(name))
+    target.write(name, bytes(size))
+    make(diode_source, "s3://bucket/set")
+    assert stored(bucket) == whole
+
+
+@pytest.fixture
+def far_apart(megadepth_source, tmp_path):
+    """An archive in which all images come before all depth maps."""
+    names = sorted(path.relative_to(megadepth_source) for path in megadepth_source.rglob("*") if path.is_file())
+    names.sort(key=lambda name: name.suffix == ".h5")
+    with tarfile.open(tmp_path / "MegaDepth_v1.tar.gz", "w:gz") as tar:
+        for name in names:
+            tar.add(megadepth_source / name, name)
+    return str(tmp_path / "MegaDepth_v1.tar.gz")
+
+
+def test_files_that_wait_are_in_the_store_for_a_run_on_another_machine(far_apart, bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr("sharding.arrivals.HELD_BYTES", 100)
+    options = {"source": far_apart, "with_depth": True, "workers": 1, "shard_size": 1500}
+    shard_megadepth(ShardMegadepthConfig(set=str(tmp_path / "whole"), **options))
+    written = []
+
+    def interrupt_after_two(self, position):
+        written.append(position)
+        self._target.write(".making/position.json", position.encode())
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sharding.ledger.Ledger.write_position", interrupt_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            shard_megadepth(ShardMegadepthConfig(set="s3://bucket/set", **options))
+    waiting = [name for name in stored(bucket) if "/waiting/" in name or name.startswith(".making/waiting")]
+    assert waiting
+    assert written[-1].segments == {name.rpartition("/")[2] for name in waiting}
+    from sharding.target import _open_remote
+
+    _open_remote.cache_clear()  # another process would have no scratch folder either
+    shard_megadepth(ShardMegadepthConfig(set="s3://bucket/set", **options))
+    assert stored(bucket) == content(tmp_path / "whole")
+
+
+def test_a_killed_command_is_finished_by_the_next(diode_source, bucket, tmp_path):
+    whole = make_whole(diode_source, tmp_path / "whole")
+    command = [sys.executable, "-m", "sharding", "shard", "diode", str(diode_source), "s3://bucket/set"]
+    command += ["--split", "train", "--shard-size", "4000", "--workers", "1"]
+    first = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, start_new_session=True)
+    while not (bucket.folder / "set/.making/diode-train-000001.json").exists():
+        assert first.poll() is None, first.stderr.read()
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert stored(bucket) == whole
+
+
+def test_a_large_shard_is_sent_in_parts(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr("sharding.remotetarget.PART_BYTES", 5 << 20)
+    target = RemoteTarget("s3://bucket/set")
+    data = os.urandom(12 << 20)
+    with target.create("shards/x") as file:
+        file.write(data)
+    assert target.read("shards/x") == data
+    assert target.is_whole("shards/x", len(data), "", target.tag("shards/x"))
+    assert not target.is_whole("shards/x", len(data) - 1, "", target.tag("shards/x"))
+    assert not target.is_whole("shards/x", len(data), "", "")
+
+
+def test_a_file_that_is_given_up_is_not_there(bucket):
+    target = RemoteTarget("s3://bucket/set")
+    with pytest.raises(KeyboardInterrupt), target.create("shards/x") as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert target.read("shards/x") is None
+    assert target.names("shards") == []
+
+
+def test_names_are_of_files_right_below(bucket):
+    target = RemoteTarget("s3://bucket/set")
+    for name in ("a/1.json", "a/2.json", "a/b/3.json", "ab/4.json", "5.json"):
+        target.write(name, b"{}")
+    assert target.names("a") == ["1.json", "2.json"]
+    assert target.names("nothing") == []
+    target.clean("a")
+    assert (target.read("a/b/3.json"), target.read("ab/4.json")) == (None, b"{}")
+    target.remove("never/there")
+
+
+def test_faults_on_the_way_are_survived(diode_source, tmp_path, monkeypatch):
+    whole = make_whole(diode_source, tmp_path / "whole")
+    (tmp_path / "s3/bucket").mkdir(parents=True)
+    with localbucket(tmp_path / "s3") as server, link(server.port, "--fault-rate", 0.2, "--faults", "500,reset") as bad:
+        for name, value in s3_variables(bad.url).items():
+            monkeypatch.setenv(name, value)
+        make(diode_source, "s3://bucket/set")
+        assert bad.counts["faults"]
+    assert content(tmp_path / "s3/bucket/set").keys() >= whole.keys()
+
+
+def test_a_web_server_and_a_missing_bucket_are_errors_that_say_what_to_do(diode_source, bucket):
+    with pytest.raises(UsageError, match="a web server takes no files"):
+        make(diode_source, "http://127.0.0.1:1/set")
+    with pytest.raises(DataError, match="s3://nobody/set"):
+        make(diode_source, "s3://nobody/set")
+
+
+def test_the_set_is_read_where_it_was_written(diode_source, bucket):
+    make(diode_source, "s3://bucket/deep/er/set")
+    opened = ShardSet("s3://bucket/deep/er/set")
+    assert len(opened) == 9
+    assert opened[3].depth is not None
