@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass
 
 from sharding.archive import Archive, open_archive
-from sharding.arrivals import HELD_BYTES, Arrivals, Boundary, same_place
+from sharding.arrivals import HELD_BYTES, Arrivals, Boundary
 from sharding.bytesource import ByteSource, LocalFile
 from sharding.candidate import Refusal
-from sharding.errors import DataError, UsageError
+from sharding.errors import DataError
 from sharding.fingerprint import Fingerprint
 from sharding.joining import Joined, Joiner
 from sharding.ledger import Entry, Ledger
@@ -22,7 +22,7 @@ from sharding.meter import Meter, spoken
 from sharding.openshard import open_shard
 from sharding.packing import PackedSample, pack_all
 from sharding.plan import ArchivePlan
-from sharding.position import Position
+from sharding.position import Position, check_unchanged
 from sharding.progress import say, track
 from sharding.published import by_size, publishes_md5, recognise
 from sharding.spool import Spool
@@ -30,20 +30,17 @@ from sharding.target import tell_room
 from sharding.workers import count_workers, open_pool
 
 BATCH_BYTES = 4 << 20
-"""Source bytes that one worker gets at a time."""
+"""What one worker gets at a time: bytes of samples, or of the archive that went by, whichever are more."""
 
 AHEAD_BYTES = 128 << 20
-"""Source bytes that are read ahead of what is written."""
+"""What is read ahead of what is written, counted in the same way."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
     samples: tuple[Joined, ...]
     boundary: Boundary | None
-
-    @property
-    def bytes(self) -> int:
-        return sum(joined.candidate.bytes for joined in self.samples)
+    bytes: int
 
 
 def build_from_archive(
@@ -100,6 +97,7 @@ class ArchiveBuild:
         self._digest = digest
         self._workers = count_workers(workers, 1 << 30)
         self._kept: dict[int, Entry] = {}
+        self._ahead: deque[Position] = deque()  # of the boundaries that were read and are not saved yet
 
     def make_shards(self) -> tuple[Position, list[Entry]]:
         """Read the archive from where an earlier run stood to its end.
@@ -172,18 +170,21 @@ class ArchiveBuild:
 
     def _batches(self, arrivals: Arrivals, archive: Archive, position: Position, meter: Meter) -> Iterator[_Batch]:
         """Samples in batches that end where shards end; without those whose shard is finished."""
-        number, samples, room, at = position.shard, list[Joined](), BATCH_BYTES, archive.compressed_position
+        number, samples, wanted = position.shard, list[Joined](), 0
+        begin, used = archive.position, archive.compressed_position
         for event in arrivals.cut(self._plan.shard_bytes, self._fingerprint):
             boundary = event if isinstance(event, Boundary) else None
             if isinstance(event, Joined):
                 samples.append(event)
-                room -= event.candidate.bytes
-            if room <= 0 or boundary:
-                yield _Batch(samples=self._missing(number, samples), boundary=boundary)
+                wanted += event.candidate.bytes
+            size = max(wanted, archive.position - begin)
+            if size >= BATCH_BYTES or boundary:
+                if boundary:
+                    self._ahead.append(boundary.position)
+                yield _Batch(samples=self._missing(number, samples), boundary=boundary, bytes=size)
                 number = boundary.position.shard if boundary else number
-                samples, room = [], BATCH_BYTES
-                meter.advance(archive.compressed_position - at)
-                at = archive.compressed_position
+                meter.advance(archive.compressed_position - used)
+                samples, wanted, begin, used = [], 0, archive.position, archive.compressed_position
 
     def _missing(self, number: int, samples: list[Joined]) -> tuple[Joined, ...]:
         """The samples, unless their shard is finished.
@@ -210,8 +211,9 @@ class ArchiveBuild:
             position = self._write_shard(position.shard, results)
             self._plan.target.keep_waiting(position.segments)
             self._ledger.write_position(position)
-            joiner.spool.tidy(position.segments)
-            if not told and position.shard > 1 and not position.ended:
+            joiner.spool.tidy(set().union(*(coming.segments for coming in self._ahead)))
+            self._ahead.popleft()
+            if not told and position.shard > 1 and meter.rate > 0 and not position.ended:
                 told = True
                 self._expect(meter)
         return position
@@ -257,24 +259,6 @@ class ArchiveBuild:
             f"{self._plan.name}: about {spoken(meter.seconds_left)} to go at {meter.rate / 1e6:.1f} MB/s of archive, "
             f"{needed / 1e9:.2f} GB to be written, {tell_room(self._plan.target, needed)}"
         )
-
-
-def check_unchanged(position: Position, fingerprint: Fingerprint, target: str) -> None:
-    """Compare the archive with what it was when a position was saved. One that was cut off may have grown.
-
-    Raises:
-        UsageError: It is another one.
-    """
-    if not position.archive or position.archive == fingerprint.described:
-        return
-    if not position.ended and position.probe and same_place(position, fingerprint):
-        say(f"{fingerprint.name}: was {position.archive}, is {fingerprint.described}: it has grown; going on")
-        return
-    raise UsageError(
-        f"{target} holds an unfinished set that was begun otherwise: {fingerprint.name} was {position.archive}, is "
-        f"{fingerprint.described} now; bring it back as it was to finish the set, choose another folder, or delete "
-        "that one"
-    )
 
 
 def _pack_ahead(

@@ -66,12 +66,13 @@ class Arrivals:
             if again and member.name not in self._start.held:
                 continue
             self._members += not again
-            yield member, self._joiner.add(member.name, member.num_bytes, member.data, member.offset)
+            joined = self._joiner.add(member.name, member.num_bytes, member.data, member.offset)
             self._joiner.spool.spill_older(member.end - HELD_BYTES)
             self._note_point(member.end)
-            if self._members == LOOKED_AT:
-                self._check_kind()
-        if not self._joiner.matched and not self._start.offset:
+            if self._members == LOOKED_AT and self._seems_foreign():
+                raise self._layout.misfit(self.skipped)
+            yield member, joined
+        if not self._joiner.matched and not self._joiner.refused and not self._start.offset:
             raise self._layout.misfit(self.skipped)
 
     def _note_point(self, position: int) -> None:
@@ -82,20 +83,26 @@ class Arrivals:
             past = sum(known.offset <= position - 2 * HELD_BYTES for known in self._points)
             self._points = self._points[max(0, past - 1) :]
 
-    def _check_kind(self) -> None:
-        if not self._joiner.matched and all(reason in self._layout.foreign for reason in self._joiner.skipped):
-            raise self._layout.misfit(self.skipped)
+    def _seems_foreign(self) -> bool:
+        """Whether nothing was met so far that tells the data set and split that are wanted."""
+        return (
+            not self._start.offset
+            and not self._joiner.matched
+            and not self._joiner.refused
+            and all(reason in self._layout.foreign for reason in self._joiner.skipped)
+        )
 
     @property
     def skipped(self) -> Counter[str]:
         """Number of entries so far that belong to no sample, by reason."""
         return Counter(self._start.skipped) + self._joiner.skipped + self._reader.skipped
 
-    def cut(self, shard_bytes: int, fingerprint: Fingerprint) -> Iterator[Joined | Boundary]:
-        """Yield samples, and a boundary wherever a shard ends; the last thing is a boundary with `ended`.
+    def cut(self, shard_bytes: int, fingerprint: Fingerprint) -> Iterator[Joined | Boundary | None]:
+        """Yield samples, None for any other member, and a boundary wherever a shard ends; the last has `ended`.
 
         Boundaries follow from names, sizes and places alone, so a bad sample never moves one. A shard ends with the
-        sample that fills it, or with the member at which `SPAN_BYTES` of the archive went by.
+        sample that fills it, or with the member at which `SPAN_BYTES` of the archive went by. There is none as long as
+        it may be the wrong archive: a saved position binds the folder to it.
 
         Args:
             shard_bytes: Source bytes that fill a shard.
@@ -103,19 +110,21 @@ class Arrivals:
         """
         number, begin, room = self._start.shard, self._start.offset, shard_bytes
         for member, joined in self.read():
+            yield joined
             if joined is not None:
-                yield joined
                 room -= joined.candidate.bytes
-            if room <= 0 or member.end - begin >= SPAN_BYTES:
+            if room <= 0 or (member.end - begin >= SPAN_BYTES and not self._seems_foreign()):
                 number += room < shard_bytes
                 yield self._boundary(number, member.end, fingerprint)
                 begin, room = member.end, shard_bytes
         yield self._last_boundary(number + (room < shard_bytes), fingerprint)
 
     def _boundary(self, number: int, offset: int, fingerprint: Fingerprint) -> Boundary:
+        self._joiner.spool.sync()
         held = self._joiner.oldest_held()
         enter = offset if held is None else min(offset, held)
         point = next((known for known in reversed(self._points) if known.offset <= enter), None)
+        used = self._archive.compressed_position
         return Boundary(
             position=Position(
                 shard=number,
@@ -123,7 +132,8 @@ class Arrivals:
                 enter=enter,
                 seek_point=point.encode() if point else b"",
                 archive=fingerprint.described,
-                probe=fingerprint.probe(enter, point),
+                used=used,
+                probe=fingerprint.probe(used),
                 waiting=tuple(self._joiner.waiting()),
                 skipped=dict(self.skipped),
                 refused=(*self._start.refused, *self._joiner.refused),
@@ -144,9 +154,3 @@ class Arrivals:
                 md5=self._archive.md5(),
             )
         )
-
-
-def same_place(position: Position, fingerprint: Fingerprint) -> bool:
-    """Whether what stands before a saved position is what stood there."""
-    point = SeekPoint.decode(position.seek_point) if position.seek_point else None
-    return fingerprint.probe(position.enter, point) == position.probe

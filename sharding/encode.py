@@ -90,7 +90,7 @@ def encode(source: Readable, candidate: Candidate, recipe: Recipe) -> Encoded:
             )
         encoded, facts, error = _encode_depth(_shrink(depth, size), _shrink(mask, size), recipe)
         parts |= encoded
-    parts["meta"] = ("json", _meta(candidate, recipe, size, facts))
+    parts["meta"] = ("json", _meta(source, candidate, recipe, size, facts))
     return Encoded(height=size[0], width=size[1], parts=parts, depth=facts, depth_error=error)
 
 
@@ -186,7 +186,7 @@ def _measured_error(truth: NDArray[Any], decoded: NDArray[np.float32], valid: ND
     return float((np.abs(decoded[valid] - exact) / exact).max())
 
 
-def _meta(candidate: Candidate, recipe: Recipe, size: tuple[int, int], facts: DepthFacts) -> bytes:
+def _meta(source: Readable, candidate: Candidate, recipe: Recipe, size: tuple[int, int], facts: DepthFacts) -> bytes:
     """The sample's JSON: where it comes from and what its depth means."""
     numbers = {name: getattr(facts, name) for name in ("valid_fraction", "depth_min", "depth_median", "depth_max")}
     content = {
@@ -199,6 +199,6 @@ def _meta(candidate: Candidate, recipe: Recipe, size: tuple[int, int], facts: De
         "width": size[1],
         "depth_kind": facts.kind,
         "depth_unit": {"metric": "m", "up_to_scale": "scene"}.get(facts.kind),
-        "source": {role: file.name.partition("/")[2] for role, file in candidate.files.items()},
+        "source": {role: source.path_of(file.name) for role, file in candidate.files.items()},
     } | {name: None if math.isnan(number) else number for name, number in numbers.items()}
     return json.dumps(content, sort_keys=True).encode()

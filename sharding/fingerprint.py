@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from sharding.address import is_remote
 from sharding.bytesource import ByteSource, LocalFile
-from sharding.seekpoint import SeekPoint
 
 SAMPLE_BYTES = 1 << 20
 PROBE_BYTES = 1 << 16
@@ -21,15 +22,15 @@ class Fingerprint:
         bytes: Compressed size.
         head: Hash of its first MiB.
         whole: Hash of size, first and last MiB: of a gzip file these hold the checksum of all its content.
-        probe: Hashes what stands before a place, so that a later run can see whether it is still so; "" for what is
-            not on this machine, which is pinned by its server.
+        probe: Hashes what stands before a compressed byte, so that a later run can see whether it is still so; "" for
+            what is not on this machine.
     """
 
     name: str
     bytes: int
     head: str
     whole: str
-    probe: Callable[[int, SeekPoint | None], str]
+    probe: Callable[[int], str]
 
     @property
     def described(self) -> str:
@@ -42,15 +43,14 @@ def take_fingerprint(source: ByteSource, address: str) -> Fingerprint:
     head = source.read_at(0, SAMPLE_BYTES)
     tail = source.read_at(max(0, source.size - SAMPLE_BYTES), SAMPLE_BYTES)
 
-    def probe(enter: int, point: SeekPoint | None) -> str:
+    def probe(end: int) -> str:
         if not isinstance(source, LocalFile):
             return ""
-        end = point.bit // 8 if point else min(enter, source.size)
         begin = max(0, end - PROBE_BYTES)
         return hashlib.sha256(source.read_at(begin, end - begin)).hexdigest()
 
     return Fingerprint(
-        name=urlsplit(address).path.rpartition("/")[2],
+        name=Path(urlsplit(address).path if is_remote(address) else address).name,
         bytes=source.size,
         head=hashlib.sha256(head).hexdigest(),
         whole=hashlib.sha256(b"%d\0" % source.size + head + tail).hexdigest(),

@@ -103,7 +103,7 @@ class Ledger:
         Raises:
             UsageError: An unfinished set is there that follows from other terms.
         """
-        old = self._read_plan() if self.has_lines() else None
+        old = self._read_plan() if self.has_lines() or self._target.read(_POSITION) is not None else None
         if old is not None and (differing := differences(old, terms)):
             raise UsageError(
                 f"{self._target.address} holds an unfinished set that was begun otherwise: {'; '.join(differing)}; run "

@@ -47,6 +47,10 @@ class Payloads:
         """The bytes of a file."""
         return self._bytes[name]
 
+    def path_of(self, name: str) -> str:
+        """In the archive."""
+        return name
+
 
 def pack(source: Readable, candidate: Candidate, recipe: Recipe, packer: Packer) -> PackedSample:
     """Read, encode and pack a candidate.

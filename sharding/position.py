@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharding.candidate import Refusal
+from sharding.errors import UsageError
+from sharding.fingerprint import Fingerprint
 from sharding.joining import Waiting
+from sharding.progress import say
 from sharding.source import SourceFile
 from sharding.spool import Place
 
@@ -22,6 +25,7 @@ class Position:
         enter: Plain offset at which reading must begin, so that files that waited in memory are had again.
         seek_point: For `open_archive`.
         archive: Size and fingerprint of the archive, as `Fingerprint.described`.
+        used: Bytes of the compressed file that were used.
         probe: What `Fingerprint.probe` gave there.
         waiting: Files that wait for others of their sample.
         skipped: Number of entries that belong to no sample, by reason.
@@ -36,6 +40,7 @@ class Position:
     enter: int = 0
     seek_point: bytes = b""
     archive: str = ""
+    used: int = 0
     probe: str = ""
     waiting: tuple[Waiting, ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
@@ -81,3 +86,29 @@ class Position:
 def _waiting(content: dict[str, Any]) -> Waiting:
     kept = tuple((SourceFile(**file), Place(**place)) for file, place in content["kept"])
     return Waiting(kept=kept, held=tuple(content["held"]), contradicted=tuple(content["contradicted"]))
+
+
+def check_unchanged(position: Position, fingerprint: Fingerprint, target: str) -> None:
+    """Compare the archive with what it was when a position was saved. Beyond what was read it may have grown.
+
+    Raises:
+        UsageError: It is another one.
+    """
+    if not position.archive or position.archive == fingerprint.described:
+        return
+    if not position.ended and position.probe and same_place(position, fingerprint):
+        say(
+            f"{fingerprint.name}: was {position.archive}, is {fingerprint.described}, but as it was where reading "
+            "ended: going on"
+        )
+        return
+    raise UsageError(
+        f"{target} holds an unfinished set that was begun otherwise: {fingerprint.name} was {position.archive}, is "
+        f"{fingerprint.described} now; bring it back as it was to finish the set, choose another folder, or delete "
+        "that one"
+    )
+
+
+def same_place(position: Position, fingerprint: Fingerprint) -> bool:
+    """Whether what stands before a saved position is what stood there."""
+    return position.used <= fingerprint.bytes and fingerprint.probe(position.used) == position.probe

@@ -270,6 +270,8 @@ def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
             options: Any = client | ({"default_headers": headers} if headers else {})
             return HTTPStore(plain, client_options=options, retry_config=once), headers
         more = _profile() if find_login(url, os.environ, Path.home()) == "profile" else {}
+        if urlsplit(url).scheme == "s3":
+            more["disable_bulk_delete"] = True  # not every server that speaks S3 has it
         return from_url(plain, client_options=client, retry_config=once, **more), {}  # type: ignore[call-overload]
     except UsageError:
         raise

@@ -35,6 +35,10 @@ class Readable(Protocol):
         """
         ...
 
+    def path_of(self, name: str) -> str:
+        """Where the file stands in the source."""
+        ...
+
 
 class FolderSource:
     """The files below a folder.
@@ -77,6 +81,10 @@ class FolderSource:
             return (self._root.parent / name).read_bytes()
         except OSError as error:
             raise DataError(f"expected a readable file: {error.strerror}") from error
+
+    def path_of(self, name: str) -> str:
+        """Below the root, whatever that is called."""
+        return name.partition("/")[2]
 
 
 def fingerprint(files: Sequence[SourceFile]) -> str:

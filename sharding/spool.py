@@ -119,6 +119,15 @@ class Spool:
         segment.live += 1
         return number
 
+    def sync(self) -> None:
+        """See to it that what waits in the folder is there also after a power cut.
+
+        Raises:
+            OSError: The disk is full, or fails.
+        """
+        for segment in self._segments.values() if self._folder else ():
+            segment.sync()
+
     def tidy(self, kept: set[str]) -> None:
         """Remove the files of the folder that hold nothing and are not in `kept`."""
         for path in self._folder.iterdir() if self._folder and self._folder.exists() else ():
@@ -185,6 +194,7 @@ class _Segment:
 
     def __init__(self, name: str, file: BinaryIO, size: int) -> None:
         self.name, self.file, self.size, self.live = name, file, size, 0
+        self._synced = size
 
     def append(self, data: bytes) -> int:
         view = memoryview(data)
@@ -195,6 +205,11 @@ class _Segment:
         offset, self.size = self.size, at
         self.live += 1
         return offset
+
+    def sync(self) -> None:
+        if self._synced < self.size:
+            os.fsync(self.file.fileno())
+            self._synced = self.size
 
     def read(self, offset: int, size: int) -> bytes:
         return os.pread(self.file.fileno(), size, offset)

@@ -112,6 +112,9 @@ class Memory:
     def read(self, name):
         return self._files[name]
 
+    def path_of(self, name):
+        return f"top/{name}"
+
 
 def encode_alone(image, recipe, **files):
     source = Memory(image=image, **files)

@@ -13,9 +13,16 @@ from sharding.create import shard_megadepth
 from sharding.errors import DataError, UsageError
 from sharding.remotetarget import RemoteTarget
 from sharding.shardset import ShardSet
+from sharding.target import _open_remote
 from sharding.verify import VerifyConfig, run
 from tests.servers import link, localbucket, s3_variables
 from tests.sharding.making import SHARDS, content, environment, make, make_whole
+
+
+@pytest.fixture(autouse=True)
+def _new_clients():
+    """The same address leads to another server in each test."""
+    _open_remote.cache_clear()
 
 
 @pytest.fixture
@@ -126,8 +133,6 @@ def test_files_that_wait_are_in_the_store_for_a_run_on_another_machine(far_apart
     waiting = [name for name in stored(bucket) if "/waiting/" in name or name.startswith(".making/waiting")]
     assert waiting
     assert written[-1].segments == {name.rpartition("/")[2] for name in waiting}
-    from sharding.target import _open_remote
-
     _open_remote.cache_clear()  # another process would have no scratch folder either
     shard_megadepth(ShardMegadepthConfig(set="s3://bucket/set", **options))
     assert stored(bucket) == content(tmp_path / "whole")
@@ -161,7 +166,7 @@ def test_a_large_shard_is_sent_in_parts(bucket, tmp_path, monkeypatch):
 
 def test_a_file_that_is_given_up_is_not_there(bucket):
     target = RemoteTarget("s3://bucket/set")
-    with pytest.raises(KeyboardInterrupt), target.create("shards/x") as file:
+    with pytest.raises(KeyboardInterrupt), target.create("shards/x") as file:  # noqa: PT012
         file.write(b"half")
         raise KeyboardInterrupt
     assert target.read("shards/x") is None
