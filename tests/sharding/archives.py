@@ -18,6 +18,7 @@ from sharding.create import shard_diode, shard_megadepth
 from sharding.joining import Joiner
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
+from sharding.target import LocalTarget
 from tests.sharding.making import content
 from tests.sharding.tarballs import END, entry, write
 
@@ -155,7 +156,7 @@ def identities(target):
 
 def finish(config, path, target, whole):
     """Run again to the end: finished shards stay the files they are, positions never go back, all bytes are right."""
-    kept, saved, patch = identities(target), [Ledger(target).read_position()], pytest.MonkeyPatch()
+    kept, saved, patch = identities(target), [Ledger(LocalTarget(target)).read_position()], pytest.MonkeyPatch()
     write = Ledger.write_position
 
     def watching(self, position):

@@ -12,6 +12,7 @@ from PIL import Image
 from sharding.h5depth import write_depth
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
+from sharding.target import LocalTarget
 from tests.sharding.archives import MEGADEPTH, killed_at, make
 from tests.sharding.tarballs import END, entry
 from tests.sharding.test_download import serving
@@ -66,7 +67,7 @@ def test_a_kill_at_the_worst_moment_costs_at_most_a_gigabyte_of_download(tmp_pat
     assert size > 1_400_000_000
     with serving(np.memmap(path, np.uint8, "r").data) as (url, does):
         assert killed_at(7, CONFIG, url, tmp_path / "set")  # the second shard is whole, its position not saved
-        position = Ledger(tmp_path / "set").read_position()
+        position = Ledger(LocalTarget(tmp_path / "set")).read_position()
         assert position.shard == 1
         assert position.waiting
         left = size - does.sent

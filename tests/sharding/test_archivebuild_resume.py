@@ -56,7 +56,7 @@ def test_killed_at_any_replacement_of_a_file_it_goes_on(archive, tmp_path, monke
     step, on_disk, in_memory = 2, 0, 0
     while killed_at(step, MEGADEPTH, path, tmp_path / f"{step}") and killed_at(-step, MEGADEPTH, path, tmp_path / "b"):
         for target in (tmp_path / f"{step}", tmp_path / "b"):
-            position = Ledger(target).read_position()
+            position = Ledger(LocalTarget(target)).read_position()
             kept = {file.name for waiting in position.waiting for file, _ in waiting.kept}
             names.clear()
             finish(MEGADEPTH, path, target, whole)
@@ -87,7 +87,7 @@ def test_what_waited_on_disk_and_is_damaged_or_lost_is_read_again(archive, tmp_p
     step = 3
     while killed_at(step, MEGADEPTH, path, tmp_path / f"{step}"):
         target, step = tmp_path / f"{step}", step + 4
-        position, kept = Ledger(target).read_position(), identities(target)
+        position, kept = Ledger(LocalTarget(target)).read_position(), identities(target)
         for segment in position.segments:
             waiting = target / ".making/waiting" / segment
             data = bytearray(waiting.read_bytes())
@@ -106,7 +106,7 @@ def test_only_a_lost_or_damaged_shard_is_made_again(archive, tmp_path, monkeypat
     path, whole = archive
     target = tmp_path / "set"
     with monkeypatch.context() as patch:
-        patch.setattr("sharding.archivebuild.finish", stop)
+        patch.setattr("sharding.finish.finish", stop)
         with pytest.raises(KeyboardInterrupt):
             make(MEGADEPTH, path, target)
     before = identities(target)

@@ -14,6 +14,7 @@ from sharding.download import HttpObject
 from sharding.errors import DataError
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
+from sharding.target import LocalTarget
 from tests.sharding.archives import DIODE, IMAGES, MEGADEPTH, files, killed_at, make, pack, plain, shrink, shuffled
 from tests.sharding.making import content
 from tests.sharding.tarballs import END, entry, write
@@ -170,7 +171,7 @@ def test_a_local_archive_has_its_md5_also_after_an_interruption(as_published, tm
     make(DIODE, path, tmp_path / "plain")
     for step in (7, 9, 12):
         assert killed_at(step, DIODE, path, tmp_path / str(step))
-        assert Ledger(tmp_path / str(step)).read_position().shard > 0
+        assert Ledger(LocalTarget(tmp_path / str(step))).read_position().shard > 0
         make(DIODE, path, tmp_path / str(step))
         assert content(tmp_path / str(step)) == content(tmp_path / "plain")
 
