@@ -29,7 +29,7 @@ from urllib.parse import quote
 from sharding.errors import UsageError
 from sharding.locks import open_while, tried_alone, try_lock
 from sharding.store import Range, Store
-from sharding.usage import WAIT_SECONDS, Account, Usage, bytes_below, cost, remove_file, size_of
+from sharding.usage import BLOCK, WAIT_SECONDS, Account, Usage, bytes_below, cost, remove_file, size_of
 
 TOUCH_SECONDS = 60.0
 """A set in use is marked as used no more often than this."""
@@ -50,6 +50,14 @@ class CacheSettings:
     def open(self) -> "NodeCache":
         """Open it in this process."""
         return NodeCache(Path(self.folder), self.limit_bytes)
+
+    def check(self) -> None:
+        """Try it before a run begins, and give it up again.
+
+        Raises:
+            UsageError: It cannot be written, has no locks, or there is no room on its disk.
+        """
+        self.open().try_write()
 
 
 class NodeCache:
@@ -87,6 +95,19 @@ class NodeCache:
                 account.bytes, account.stopped = bytes_below(self._sets), False
             try_lock(users, shared=True)
             self._make_room(account, 0)
+
+    def try_write(self) -> None:
+        """Write a block, and remove it.
+
+        Raises:
+            UsageError: It cannot be written.
+        """
+        block = self._unfinished / uuid.uuid4().hex
+        with _usable(self.folder):
+            try:
+                block.write_bytes(bytes(BLOCK))
+            finally:
+                block.unlink(missing_ok=True)
 
     @property
     def kept_bytes(self) -> int:

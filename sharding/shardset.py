@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharding.address import open_store
+from sharding.address import is_remote, open_store
 from sharding.errors import DataError
 from sharding.index import INDEX_NAME, decode_index, select
 from sharding.manifest import MANIFEST_NAME, Manifest
@@ -46,7 +46,7 @@ class ShardSet:
 
     Raises:
         DataError: There is no finished set, or manifest and index contradict each other.
-        UsageError: `where` is wrong or selects nothing.
+        UsageError: `where` is wrong or selects nothing; or the cache cannot be written.
 
     Example:
         >>> view = ShardSet("sets/diode-val", where="scene_type == 'outdoor'")[0]   # doctest: +SKIP
@@ -63,6 +63,8 @@ class ShardSet:
         check_index: bool = True,
     ) -> None:
         self.url, self.where, self.cache = os.fspath(url), where, cache
+        if cache is not None and is_remote(self.url):
+            cache.check()  # here, and not first in the workers
         store = open_store(self.url)
         self.manifest = read_manifest(store, self.url)
         data = store.read_all(INDEX_NAME)

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from training.loading.augment import PairedAugment
     from training.loading.dataset import DiodeDepthDataset
     from training.pretraining.lightly import get_transform_args, stream_arguments
+    from training.profiling.monitor import ThroughputMonitor
 
 __all__ = [
     "DepthUnet",
     "DiodeDepthDataset",
     "PairedAugment",
+    "ThroughputMonitor",
     "finetune_unet",
     "get_transform_args",
     "init_model",
@@ -28,6 +30,7 @@ _HOMES = {
     "DepthUnet": "training.finetuning.depth_unet",
     "DiodeDepthDataset": "training.loading.dataset",
     "PairedAugment": "training.loading.augment",
+    "ThroughputMonitor": "training.profiling.monitor",
     "finetune_unet": "training.finetuning.finetune",
     "get_transform_args": "training.pretraining.lightly",
     "init_model": "training.finetuning.finetune",

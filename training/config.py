@@ -1,13 +1,45 @@
 """Options of the commands that learn: one frozen dataclass a command, nothing heavy imported."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-from sharding.options import argument, option, required
+from sharding.nodecache import CacheSettings
+from sharding.options import argument, option, parse_bytes, required
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Reader = Literal["indexed", "webdataset"]
 WHERE = "a pandas query on the index, such as \"scene_type == 'outdoor'\""
+READER = (
+    "indexed: samples by their place in the index, in an exact order; webdataset: whole shards in sequence, for pipes "
+    "and stores without ranges"
+)
+SHUFFLE_BUFFER = "with --reader webdataset: samples of a worker among which the next one is drawn"
+PIPE = "with --reader webdataset: command that writes a shard to its standard output, such as 'zstd -dc {url}'"
+CACHE = "folder on a disk of this machine that keeps what is fetched from a URL, for all processes and jobs"
+
+
+def _cache_size() -> Any:
+    return option(200 * 10**9, "most that the cache holds", parse=parse_bytes, shown="200GB", metavar="SIZE")
+
+
+class Cached(Protocol):
+    """Options of a command that reads sets."""
+
+    @property
+    def cache(self) -> str | None:
+        """Folder of the cache."""
+        ...
+
+    @property
+    def cache_size(self) -> int:
+        """Its bytes."""
+        ...
+
+
+def cache_settings(config: Cached) -> CacheSettings | None:
+    """The cache that the options ask for."""
+    return None if config.cache is None else CacheSettings(folder=config.cache, limit_bytes=config.cache_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +62,11 @@ class PretrainConfig:
     batch_size: int = option(128, "global batch size, over all devices", metavar="N")
     image_size: int = option(224, "side of the square views in pixels", metavar="PX")
     num_workers: int = option(4, "loader processes of each rank", metavar="N")
+    reader: Reader = option("indexed", READER)
+    shuffle_buffer: int = option(200, SHUFFLE_BUFFER, metavar="N")
+    pipe: str | None = option(None, PIPE, metavar="COMMAND")
+    cache: str | None = option(None, CACHE, metavar="DIR")
+    cache_size: int = _cache_size()
     devices: str = option("auto", "number of devices, or their ids with commas", metavar="N|0,1")
     accelerator: Accelerator = option("auto", "where to train")
     seed: int = option(0, "seed of order, views and initial weights")
@@ -62,6 +99,11 @@ class FinetuneConfig:
     micro_batch: str = option("auto", "samples that a device computes at once", metavar="auto|N")
     learning_rate: float = option(1e-4, "peak learning rate", metavar="X")
     num_workers: int = option(4, "loader processes of each rank", metavar="N")
+    reader: Reader = option("indexed", READER)
+    shuffle_buffer: int = option(200, SHUFFLE_BUFFER, metavar="N")
+    pipe: str | None = option(None, PIPE, metavar="COMMAND")
+    cache: str | None = option(None, CACHE, metavar="DIR")
+    cache_size: int = _cache_size()
     devices: str = option("auto", "number of devices, or their ids with commas", metavar="N|0,1")
     accelerator: Accelerator = option("auto", "where to train")
     precision: Precision = option("32-true", "number format of the forward pass; losses are always float32")
@@ -84,6 +126,8 @@ class EvaluateConfig:
     where: str | None = option(None, WHERE, metavar="EXPR")
     checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run")
     num_workers: int = option(2, "loader processes", metavar="N")
+    cache: str | None = option(None, CACHE, metavar="DIR")
+    cache_size: int = _cache_size()
     accelerator: Accelerator = option("auto", "where to compute")
 
 
@@ -105,6 +149,8 @@ class CompareConfig:
     runs: tuple[str, ...] = argument("run folders of `finetune`, trained and validated on the same sets", metavar="RUN")
     out: str = required("report to write, one self-contained file", metavar="REPORT.html")
     num_workers: int = option(2, "loader processes", metavar="N")
+    cache: str | None = option(None, CACHE, metavar="DIR")
+    cache_size: int = _cache_size()
     accelerator: Accelerator = option("auto", "where to compute")
 
 
@@ -117,6 +163,8 @@ class ProfileConfig:
     samples: int = option(64, "samples a stage is measured on", metavar="N")
     repeats: int = option(5, "times each stage is measured", metavar="N")
     num_workers: int = option(2, "loader processes of the whole chain", metavar="N")
+    cache: str | None = option(None, CACHE, metavar="DIR")
+    cache_size: int = _cache_size()
 
 
 @dataclass(frozen=True, kw_only=True)

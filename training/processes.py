@@ -19,7 +19,7 @@ from torch import distributed
 
 from sharding.errors import DataError, Interrupted, UsageError
 from training.devices import Placement
-from training.loading.worker import plain_message
+from training.loading.worker import causes, plain_message, worker_died
 from training.world import World
 
 Child = subprocess.Popen[Any]
@@ -30,7 +30,6 @@ GRACE_S, STOP_GRACE_S, PERIOD_S = 10.0, 60.0, 0.5
 _STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)}  # as `Interrupted` ends
 _RANK_ZERO = "DEPTHSTREAM_RANK_ZERO"  # its process id, for the ranks that Lightning starts
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
-_WORKER_DIED = "DataLoader worker (pid"
 
 
 @contextlib.contextmanager
@@ -75,14 +74,14 @@ def explain(error: BaseException, world: World, lost: Sequence[str] = ()) -> Bas
     if not isinstance(error, Exception):
         return error
     who = f"rank {world.rank} of {world.size}: " if world.size > 1 else ""
-    chain = list(_chain(error))
+    chain = list(causes(error))
     for one in chain:  # ours first: to lose a rank may be what came of it
         if isinstance(one, Interrupted):
             return one
         if isinstance(one, DataError | UsageError):
             return type(one)(who + plain_message(one))
     for one in chain:
-        if _WORKER_DIED in str(one):
+        if worker_died(one):
             return DataError(who + plain_message(one))
         if world.size > 1 and isinstance(one, distributed.DistNetworkError | distributed.DistStoreError):
             return DataError(who + _say_apart(str(one)))
@@ -90,13 +89,6 @@ def explain(error: BaseException, world: World, lost: Sequence[str] = ()) -> Bas
             reason = ", ".join(lost) or str(one).strip().splitlines()[0]
             return DataError(who + _say_lost(reason))
     return error
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those it came of; what was raised first comes last."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _say_apart(reason: str) -> str:

@@ -1,21 +1,47 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts/profile_throughput.py"
+LITTLE = ("--samples", "2", "--repeats", "1", "--num-workers", "0")
 
 
 def call(*argv):
     return subprocess.run([sys.executable, SCRIPT, *argv], capture_output=True, text=True, timeout=120)
 
 
-def test_the_json_goes_to_stdout_and_the_table_to_stderr(diode_sets):
-    done = call(diode_sets[1].url, "--samples", "2", "--repeats", "1", "--num-workers", "0")
+def test_the_json_goes_to_stdout_and_the_tables_to_stderr(diode_sets):
+    done = call(diode_sets[1].url, *LITTLE)
     assert done.returncode == 0
     data = json.loads(done.stdout)
     assert data["samples"] == 2
     assert data["verdict"]["text"] in done.stderr.splitlines()
+    ceiling = data["ceiling"]
+    sizes = {path.stat().st_size for path in Path(diode_sets[1].url, "shards").iterdir()}
+    for which in ("cold", "warm"):
+        one = ceiling[which]
+        assert one["bytes"] in {*sizes, sum(sizes)}
+        assert 0 < one["mb_per_s_min"] <= one["mb_per_s"] <= one["mb_per_s_max"]
+        assert f"ceiling, {which}: " in done.stderr
+    assert ceiling["of_stage"].keys() == {*data["stages"], "chain"}
+    stored = data["chain"]["mb_per_s"] / ceiling["warm"]["mb_per_s"]
+    assert ceiling["of_stage"]["chain"] == pytest.approx(stored)
+
+
+def test_the_ceiling_of_a_url_is_what_comes_of_the_same_ranges(diode_sets, tmp_path, range_server):
+    shutil.copytree(diode_sets[1].url, tmp_path / "set")
+    done = call(f"http://127.0.0.1:{range_server.server_address[1]}/set", *LITTLE)
+    assert done.returncode == 0
+    ceiling = json.loads(done.stdout)["ceiling"]
+    assert ceiling["cold"] is None
+    assert ceiling["warm"]["threads"] == 32
+    *_, last = [asked for path, asked in range_server.requests if "/shards/" in path]
+    first, end = map(int, last.removeprefix("bytes=").split("-"))
+    assert end - first + 1 <= ceiling["warm"]["bytes"]
 
 
 def test_a_missing_set_is_a_data_error():

@@ -332,3 +332,27 @@ def test_names_cannot_lead_out_of_the_folder(tmp_path):
         "usage",
         "users",
     ]
+
+
+def test_a_cache_that_cannot_be_used_ends_the_opening_of_a_remote_set(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    settings = CacheSettings(folder=str(tmp_path / "file" / "cache"), limit_bytes=PLENTY)
+    with pytest.raises(UsageError, match=f"--cache {settings.folder}: expected a folder that can be written"):
+        ShardSet("http://127.0.0.1:9/set", None, settings)  # nobody is asked there
+
+
+def test_a_full_disk_is_an_error_before_a_run_begins(tmp_path, monkeypatch):
+    settings = CacheSettings(folder=str(tmp_path / "cache"), limit_bytes=PLENTY)
+    settings.check()
+
+    def full(path, *rest):
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(UsageError, match=r"No space left on device: mend that, choose another folder"):
+            ShardSet("http://127.0.0.1:9/set", None, settings)
+    assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
+    settings.check()
+    assert list((tmp_path / "cache" / "unfinished").iterdir()) == []

@@ -130,6 +130,18 @@ def test_the_rank_is_named_if_there_are_several():
     assert isinstance(explain(UsageError("no"), SECOND), UsageError)
 
 
+def test_a_worker_that_died_while_it_handed_a_batch_over_is_told():
+    def _try_get_data():  # as torch calls the place
+        raise EOFError
+
+    with pytest.raises(EOFError) as caught:
+        _try_get_data()
+    said = explain(caught.value, SECOND)
+    assert type(said) is DataError
+    assert str(said).startswith("rank 1 of 2: a loader worker was killed (signal not known); the usual cause")
+    assert explain(elsewhere := EOFError(), SECOND) is elsewhere
+
+
 def test_the_first_error_that_is_ours_is_told():
     def fail_at_the_end():
         try:

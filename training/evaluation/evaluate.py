@@ -19,13 +19,14 @@ from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.progress import track
 from sharding.shardset import ShardSet
-from training.config import EvaluateConfig
+from training.config import EvaluateConfig, cache_settings
 from training.devices import find_devices
 from training.evaluation.metrics import METRICS, PROTOCOLS, image_metrics
 from training.evaluation.results import Evaluation, SetInfo
 from training.finetuning.checkpoints import find_checkpoint
 from training.finetuning.depth_unet import DepthUnet
-from training.loading.dataset import DiodeDepthDataset
+from training.loading.announce import announce_reading
+from training.loading.dataset import DEPTH_PARTS, DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import EvalSampler
 from training.report.metric_names import METRIC_NAMES, PROTOCOL_NAMES
@@ -175,8 +176,9 @@ def run(config: EvaluateConfig) -> Outcome:
     folder = Path(config.run)
     load_config(folder)  # says so if it is no run folder
     file = find_checkpoint(folder, config.checkpoint)
-    samples = ShardSet(config.set, config.where)
+    samples = ShardSet(config.set, config.where, cache_settings(config))
     computing = Computing.choose(config.accelerator, config.num_workers)
+    announce_reading(samples, DEPTH_PARTS, config.num_workers)
     judged = load_judged(file, f"{folder.name}, {config.checkpoint} checkpoint", computing.device)
     evaluation = evaluate_model(judged, samples, computing)
     kept = evaluation_file(folder, samples, config.checkpoint)

@@ -1,20 +1,23 @@
 """The two sets of a fine-tuning run: opened, checked, and in loaders."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from sharding.errors import DataError
+from sharding.nodecache import CacheSettings
 from sharding.shardset import ShardSet
-from training.config import FinetuneConfig
+from training.config import FinetuneConfig, cache_settings
 from training.evaluation.evaluate import native_batch
 from training.finetuning.batches import Split
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import EvalSampler, TrainSampler
+from training.loading.streaming import streaming_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +46,8 @@ def make_data(config: FinetuneConfig, split: Split, pin_memory: bool) -> DepthDa
         DataError: A set cannot be read, or its depth is not in metres.
         UsageError: The subset is empty, or smaller than a batch.
     """
-    train, val = open_metric(config.set, config.where), open_metric(config.val, config.where)
-    augment = PairedAugment(height=config.height, width=config.width)
-    crops = DiodeDepthDataset(train, augment=augment, seed=config.seed, shuffle=True)
-    sampler = TrainSampler(len(train), config.batch_size, crops.prepare)
+    train, val = (open_metric(url, config.where, cache_settings(config)) for url in (config.set, config.val))
+    crops, sampler = _make_crops(config, train, split.micro_batch)
     native = native_batch(val.index)
 
     def loading(batch_size: int) -> Loading:
@@ -61,13 +62,26 @@ def make_data(config: FinetuneConfig, split: Split, pin_memory: bool) -> DepthDa
     )
 
 
-def open_metric(url: str, where: str | None) -> ShardSet:
+def _make_crops(config: FinetuneConfig, train: ShardSet, micro_batch: int) -> tuple[Dataset[Any], TrainSampler]:
+    """The augmented training set, read as the options say, and its sampler."""
+    augment, streaming = PairedAugment(height=config.height, width=config.width), streaming_options(config)
+    if streaming is None:
+        crops = DiodeDepthDataset(train, augment=augment, seed=config.seed, shuffle=True)
+        return crops, TrainSampler(len(train), config.batch_size, crops.prepare)
+    from training.loading.streamed import StreamedDepth  # needs webdataset
+
+    sampler = TrainSampler(len(train), config.batch_size)
+    plan = partial(sampler.ahead, micro_batch)
+    return StreamedDepth(train, streaming, plan, augment=augment, seed=config.seed), sampler
+
+
+def open_metric(url: str, where: str | None, cache: CacheSettings | None = None) -> ShardSet:
     """Open a set, or subset, all of whose samples have depth in metres.
 
     Raises:
         DataError: Some have not; says which kinds there are.
     """
-    samples = ShardSet(url, where)
+    samples = ShardSet(url, where, cache)
     kinds = samples.index["kind"].value_counts().to_dict()
     if set(kinds) != {"metric"}:
         found = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())

@@ -38,7 +38,11 @@ from training.finetuning.panels import DepthPanels
 from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
 from training.finetuning.resume import MAY_CHANGE, go_on, is_finished
 from training.finetuning.unet import build_unet, count_parameters
+from training.loading.announce import announce_reading
+from training.loading.dataset import DEPTH_PARTS
+from training.loading.streaming import announce_streaming, streaming_options
 from training.processes import ending_together
+from training.profiling.monitor import ThroughputMonitor
 from training.runfolder import check_same, claim, save_config
 
 MIN_SIDE_PX = 33
@@ -117,6 +121,10 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
     data = make_data(config, split, pin_memory=placement.kind == "cuda")
     folder = claim(config.out, config.resume)
     say(_announce(config, data, split, count_parameters(unet)))
+    if streaming := streaming_options(config):
+        announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
+    for samples in (data.val,) if streaming else (data.train, data.val):
+        announce_reading(samples, DEPTH_PARTS, config.num_workers)
     checkpoint, steps = go_on(folder, data) if config.resume else (None, 0)
     save_config(folder, config)
     seed_everything(config.seed, workers=False, verbose=False)
@@ -150,6 +158,7 @@ def make_callbacks(config: FinetuneConfig, data: DepthData, split: Split, stop: 
     record = RunRecord(out, config.batch_size, describe_run(config, data, split))
     return [
         counter,
+        ThroughputMonitor(),
         TrainProgress(),
         DepthPanels(data.val),
         record,

@@ -15,7 +15,10 @@ from training.finetuning.depth_data import DepthData, describe_set
 from training.finetuning.record import METRICS_NAME, RunRecord
 
 # What may differ: where and in which pieces the run is computed, not what it learns. Sets go by identity.
-MAY_CHANGE = ("set", "val", "out", "micro_batch", "num_workers", "devices", "accelerator", "checkpoint_every", "resume")
+MAY_CHANGE = (
+    *("set", "val", "out", "micro_batch", "num_workers", "cache", "cache_size", "pipe"),
+    *("devices", "accelerator", "checkpoint_every", "resume"),
+)
 
 
 def is_finished(out: str | Path) -> bool:

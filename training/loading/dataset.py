@@ -4,10 +4,11 @@ What a position means follows from `training.loading.order`; what is random in a
 `default_rng((seed, epoch, sample_id, replica))`. So a batch is the same, bit for bit, in whatever worker it is made.
 """
 
+import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,14 +18,16 @@ from torch.utils.data import Dataset
 
 from sharding.address import is_remote
 from sharding.errors import DataError, UsageError
-from sharding.reader import Column, SampleReader
+from sharding.reader import Column, SampleReader, StoredParts
 from sharding.sample import Sample
 from sharding.shardset import ShardSet
+from training.loading.ahead import Batch
+from training.loading.ahead import Position as Position
 from training.loading.augment import PairedAugment
+from training.loading.lookahead import LookAhead, Piece, cut_batch
 from training.loading.shared_order import share_epoch_order, share_weighted_order
 
-Position = tuple[int, int]
-"""Epoch, and place in the order of that epoch."""
+DEPTH_PARTS, IMAGE_PARTS = ("image", "depth", "valid"), ("image",)
 
 
 def share(reader: SampleReader) -> SampleReader:
@@ -85,6 +88,11 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         sizes = tuple(int(size) for size in opened.shard_sizes)
         self._order = share_epoch_order(sizes, seed) if shuffle else None
         self._ids = torch.from_numpy(opened.ids.copy()).share_memory_()
+        self._look_ahead: LookAhead | None = None
+
+    def looking_ahead(self, look_ahead: LookAhead) -> "DiodeDepthDataset":
+        """The same dataset for a loader whose batches `look_ahead` foresees; single items are read as they are."""
+        return _with_look_ahead(self, look_ahead)
 
     def __len__(self) -> int:
         return len(self._reader)
@@ -104,10 +112,17 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
             self._row(index) if isinstance(index, tuple) else position
             for index, (_, position) in zip(indices, positions, strict=True)
         ]
-        samples = self._reader.read(rows, ("image", "depth", "valid"))
+        if self._look_ahead is None or positions != list(indices):
+            stored = self._reader.read_stored_checked(rows, DEPTH_PARTS)
+        else:
+            stored = self._look_ahead.take(positions, self._cut)
         return [
-            self._item(sample, row, *position) for sample, row, position in zip(samples, rows, positions, strict=True)
+            self._item(self._reader.decode(row, one), row, *position)
+            for one, row, position in zip(stored, rows, positions, strict=True)
         ]
+
+    def _cut(self, batch: Batch) -> Iterator[Piece]:
+        return cut_batch([self._reader], [(0, self._row(position)) for position in batch], DEPTH_PARTS)
 
     def _checked(self, row: int) -> int:
         if not -len(self) <= row < len(self):
@@ -191,6 +206,11 @@ class ImageDataset(Dataset[ImageDraw]):
         ids = np.concatenate([opened.ids + offset for opened, offset in zip(sets, offsets, strict=True)])
         self._ids = torch.from_numpy(ids).share_memory_()
         self._ends = np.cumsum(self._sizes)
+        self._look_ahead: LookAhead | None = None
+
+    def looking_ahead(self, look_ahead: LookAhead) -> "ImageDataset":
+        """The same dataset for a loader whose batches `look_ahead` foresees."""
+        return _with_look_ahead(self, look_ahead)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -205,16 +225,30 @@ class ImageDataset(Dataset[ImageDraw]):
     def __getitems__(self, positions: Sequence[Position]) -> list[ImageDraw]:
         """Read the images of a batch at once, set by set."""
         drawn = [self._draw(position) for position in positions]
-        found: dict[int, ImageDraw] = {}
+        located = [self._locate(row) for _, row, _ in drawn]
+        if self._look_ahead is None:
+            stored = self._read_stored(located)
+        else:
+            stored = self._look_ahead.take(list(positions), self._cut)
+        return [
+            self._decode(*place, one, seed=(self.seed, epoch, int(self._ids[row]), replica))
+            for place, one, (epoch, row, replica) in zip(located, stored, drawn, strict=True)
+        ]
+
+    def _read_stored(self, located: Sequence[tuple[int, int]]) -> list[StoredParts]:
+        found: dict[int, StoredParts] = {}
         for number, reader in enumerate(self._readers):
-            places = [at for at, (_, row, _) in enumerate(drawn) if self._locate(row)[0] == number]
-            samples = reader.read([self._locate(drawn[at][1])[1] for at in places], ("image",))
-            for at, sample in zip(places, samples, strict=True):
-                epoch, row, replica = drawn[at]
-                found[at] = ImageDraw(
-                    key=sample.key, image=sample.image, seed=(self.seed, epoch, int(self._ids[row]), replica)
-                )
-        return [found[at] for at in range(len(positions))]
+            places = [place for place, (wanted, _) in enumerate(located) if wanted == number]
+            stored = reader.read_stored_checked([located[place][1] for place in places], IMAGE_PARTS)
+            found |= dict(zip(places, stored, strict=True))
+        return [found[place] for place in range(len(located))]
+
+    def _cut(self, batch: Batch) -> Iterator[Piece]:
+        return cut_batch(self._readers, [self._locate(self._draw(position)[1]) for position in batch], IMAGE_PARTS)
+
+    def _decode(self, number: int, row: int, stored: StoredParts, seed: tuple[int, int, int, int]) -> ImageDraw:
+        sample = self._readers[number].decode(row, stored)
+        return ImageDraw(key=sample.key, image=sample.image, seed=seed)
 
     def _draw(self, position: Position) -> tuple[int, int, int]:
         """Epoch, row through all sets, and replica of a position."""
@@ -231,6 +265,15 @@ class ImageDataset(Dataset[ImageDraw]):
     def remote(self) -> bool:
         """Whether any of the sets is read over a network."""
         return any(is_remote(reader.url) for reader in self._readers)
+
+
+D = TypeVar("D", DiodeDepthDataset, ImageDataset)
+
+
+def _with_look_ahead(dataset: D, look_ahead: LookAhead) -> D:
+    changed = copy.copy(dataset)
+    changed._look_ahead = look_ahead
+    return changed
 
 
 def _open(set: ShardSet | str | os.PathLike[str], where: str | None) -> ShardSet:

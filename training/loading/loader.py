@@ -3,14 +3,26 @@
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from training.loading.lookahead import AHEAD_BYTES, LookAhead
+from training.loading.sampler import EvalSampler, TrainSampler
 from training.loading.worker import start_fork_server, start_worker
 
 StartMethod = Literal["auto", "fork", "forkserver"]
+
+
+@runtime_checkable
+class LooksAhead(Protocol):
+    """A dataset that can read ahead."""
+
+    def looking_ahead(self, look_ahead: LookAhead) -> Dataset[Any]:
+        """The same dataset, reading by `look_ahead`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +36,8 @@ class Loading:
         start_method: How workers start. "auto" forks for local sets and uses a fork server for remote ones, since a
             network client does not survive a fork.
         timeout_s: How long to wait for a batch before giving up; 0 waits for ever.
+        ahead_bytes: Bytes that a worker has in flight for batches to come (`training.loading.lookahead`); 0 for none.
+            None: `AHEAD_BYTES` of a remote set, none of a local one.
         preload: Modules that the fork server imports once for all workers.
     """
 
@@ -32,6 +46,7 @@ class Loading:
     pin_memory: bool = False
     start_method: StartMethod = "auto"
     timeout_s: float = 0.0
+    ahead_bytes: int | None = None
     preload: tuple[str, ...] = ("training.loading.dataset",)
 
 
@@ -44,7 +59,7 @@ def build_loader(
     The loader has a generator of its own, so that drawing from it does not move the global one.
     """
     return DataLoader(
-        dataset,
+        _look_ahead(dataset, sampler, loading),
         batch_size=loading.batch_size,
         sampler=sampler,
         num_workers=loading.num_workers,
@@ -70,6 +85,21 @@ def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
         "timeout": loading.timeout_s,
         "worker_init_fn": start_worker,
     }
+
+
+def _look_ahead(dataset: Dataset[Any], sampler: Sampler[Any], loading: Loading) -> Dataset[Any]:
+    """The dataset, reading ahead if that is wanted and what lies ahead is known."""
+    limit_bytes = ahead_bytes(dataset, loading)
+    if limit_bytes and isinstance(dataset, LooksAhead) and isinstance(sampler, TrainSampler | EvalSampler):
+        return dataset.looking_ahead(LookAhead(partial(sampler.ahead, loading.batch_size), limit_bytes))
+    return dataset
+
+
+def ahead_bytes(dataset: Dataset[Any], loading: Loading) -> int:
+    """The bytes that None stands for with this dataset, or those that are given."""
+    if loading.ahead_bytes is not None:
+        return loading.ahead_bytes
+    return AHEAD_BYTES if getattr(dataset, "remote", False) else 0
 
 
 def start_method(dataset: Dataset[Any], loading: Loading) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from torch.utils.data import DistributedSampler
 
 from sharding.errors import UsageError
+from training.loading.ahead import Ahead
 from training.world import World
 
 
@@ -123,6 +124,17 @@ class TrainSampler(_PositionSampler):
     def __len__(self) -> int:
         return self.num_steps * self._share(World.current())
 
+    def ahead(self, batch_size: int) -> Ahead:
+        """What this rank's loader workers are asked for next, if the loader's batches have this size."""
+        world = World.current()
+        return Ahead(
+            step=self.batch_size,
+            share=self._share(world),
+            rank=world.rank,
+            whole_steps=self.num_steps,
+            batch_size=batch_size,
+        )
+
     def _share(self, world: World) -> int:
         """Samples of one rank in a global batch."""
         share, rest = divmod(self.batch_size, world.size)
@@ -160,6 +172,20 @@ class EvalSampler(_PositionSampler):
 
     def __len__(self) -> int:
         return -(-self.num_samples // World.current().size)
+
+    def ahead(self, batch_size: int) -> Ahead:
+        """What this rank's loader workers are asked for next, if the loader's batches have this size."""
+        world = World.current()
+        step = world.size * self.batch_size
+        whole_steps, rest = divmod(self.num_samples, step)
+        return Ahead(
+            step=step,
+            share=self.batch_size,
+            rank=world.rank,
+            whole_steps=whole_steps,
+            last_share=-(-rest // world.size),
+            batch_size=batch_size,
+        )
 
     def _spans(self, world: World) -> Iterator[range]:
         """This rank's positions, step by step."""

@@ -8,8 +8,9 @@ and hands back ours. Holds for LightlyTrain 0.18; the tests say when a newer one
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -26,12 +27,19 @@ from training.checkpoint.writer import AtomicCheckpointIO
 from training.devices import Devices, Placement, place
 from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.loader import Loading, build_loader
+from training.loading.lookahead import LookAhead
 from training.loading.sampler import TrainSampler
+from training.loading.streaming import Streaming
 from training.pretraining.reseed import Reseed
+from training.profiling.monitor import ThroughputMonitor
+
+if TYPE_CHECKING:
+    from training.loading.streamed import StreamedImages
 
 Transform = Callable[[dict[str, Any]], list[dict[str, Tensor]]]
 Randomness = Callable[[Sequence[int]], AbstractContextManager[None]]
 Source = ShardSet | str | Path
+Images: TypeAlias = "ImageDataset | StreamedImages"
 
 # From LightlyTrain's depth estimation tutorial. Outdoors, far is up: the conservative views keep that.
 AUGMENTATIONS: Mapping[str, Mapping[str, Any]] = {
@@ -70,6 +78,7 @@ def stream_arguments(
     seed: int = 0,
     devices: Devices = "auto",
     accelerator: str = "auto",
+    streaming: Streaming | None = None,
 ) -> dict[str, Any]:
     """Arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
 
@@ -82,6 +91,7 @@ def stream_arguments(
         seed: Of order and views. (LightlyTrain's own `seed` is that of the initial weights.)
         devices: How many, or which, or "auto".
         accelerator: "auto", "gpu" or "cpu".
+        streaming: How to stream whole shards by webdataset; None reads by the index. Takes no weights.
 
     Returns:
         `data`, `strategy`, `devices`, `num_nodes` and `accelerator`.
@@ -102,11 +112,23 @@ def stream_arguments(
     return {
         # The count must be true, for LightlyTrain sizes its schedules by it; it takes what ends like an image.
         "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
-        "strategy": make_strategy(ImageDataset(opened, weights, seed=seed), placement),
+        "strategy": make_strategy(_open_images(opened, weights, seed, streaming), placement),
     } | placement.trainer_arguments()
 
 
-def make_strategy(images: ImageDataset, placement: Placement) -> "StreamStrategy":
+def _open_images(
+    opened: Sequence[ShardSet], weights: Sequence[float] | None, seed: int, streaming: Streaming | None
+) -> Images:
+    if streaming is None:
+        return ImageDataset(opened, weights, seed=seed)
+    if weights is not None:
+        raise UsageError("weights: streaming takes every sample once; leave them out, or read by the index")
+    from training.loading.streamed import StreamedImages  # needs webdataset
+
+    return StreamedImages(opened, streaming, seed=seed)
+
+
+def make_strategy(images: Images, placement: Placement) -> "StreamStrategy":
     """A strategy that trains on `images`: what LightlyTrain would choose for the devices, with our loader."""
     environment = placement.make_environment()
     if placement.world == 1:
@@ -125,13 +147,19 @@ class ViewDataset(Dataset[dict[str, Any]]):
         randomness: Context in which the transform is applied to a draw, given the draw's seed; None: `Reseed`.
     """
 
-    def __init__(self, images: ImageDataset, transform: Transform, randomness: Randomness | None = None) -> None:
+    def __init__(self, images: Images, transform: Transform, randomness: Randomness | None = None) -> None:
         self.images = images
         self.transform = transform
         self.randomness = randomness or Reseed(transform)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def looking_ahead(self, look_ahead: LookAhead) -> "ViewDataset":
+        """The same views, of images that are read ahead."""
+        if not isinstance(self.images, ImageDataset):
+            return self  # a stream has no need to
+        return ViewDataset(self.images.looking_ahead(look_ahead), self.transform, self.randomness)
 
     @property
     def remote(self) -> bool:
@@ -169,7 +197,7 @@ class StreamStrategy(Strategy):
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
     """
 
-    images: ImageDataset
+    images: Images
     counter: SampleCounter
     randomness: Randomness | None = None
     keeper: CheckpointKeeper | None = None
@@ -179,7 +207,7 @@ class StreamStrategy(Strategy):
         """Add the callbacks: the count first, so that whoever saves a step has counted it."""
         super().connect(model)
         trainer: Any = model.trainer
-        trainer.callbacks.insert(0, self.counter)
+        trainer.callbacks[:0] = [self.counter, ThroughputMonitor()]
         if self.keeper is not None:
             trainer.callbacks.append(self.keeper)
         self._trainer = trainer
@@ -197,7 +225,7 @@ class StreamStrategy(Strategy):
         theirs, transform = _take_transform(dataloader, len(self.images))
         batch_size = int(theirs.batch_size or 1)  # micro-batch of this device
         global_batch = batch_size * self._trainer.world_size * self._trainer.accumulate_grad_batches
-        sampler = TrainSampler(len(self.images), global_batch, self.images.prepare)
+        images, sampler = self._plan(global_batch, batch_size)
         self.counter.attach(sampler)
         loading = Loading(
             batch_size=batch_size,
@@ -206,16 +234,21 @@ class StreamStrategy(Strategy):
             timeout_s=theirs.timeout,
             preload=("lightly_train", __name__),
         )
-        views = ViewDataset(self.images, transform, self.randomness)
+        views = ViewDataset(images, transform, self.randomness)
         return build_loader(views, sampler, loading, collate_fn=theirs.collate_fn)
+
+    def _plan(self, global_batch: int, batch_size: int) -> tuple[Images, TrainSampler]:
+        """The images, ready for a loader of such batches, and its sampler."""
+        if isinstance(self.images, ImageDataset):
+            return self.images, TrainSampler(len(self.images), global_batch, self.images.prepare)
+        sampler = TrainSampler(len(self.images), global_batch)
+        return self.images.planned(partial(sampler.ahead, batch_size)), sampler
 
 
 class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):
     """Train on one device, on streamed images."""
 
-    def __init__(
-        self, images: ImageDataset, device: torch.device, environment: ClusterEnvironment | None = None
-    ) -> None:
+    def __init__(self, images: Images, device: torch.device, environment: ClusterEnvironment | None = None) -> None:
         super().__init__(device=device, checkpoint_io=AtomicCheckpointIO())
         self.cluster_environment = environment  # the trainer looks for one here, else it chooses its own
         self.images, self.counter = images, SampleCounter(images.seed)
@@ -224,7 +257,7 @@ class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):
 class StreamDDP(StreamStrategy, DDPStrategy):
     """Train on several devices, on streamed images; parameters may be unused, as in the first epoch of DINO."""
 
-    def __init__(self, images: ImageDataset, environment: ClusterEnvironment | None = None) -> None:
+    def __init__(self, images: Images, environment: ClusterEnvironment | None = None) -> None:
         super().__init__(
             cluster_environment=environment, checkpoint_io=AtomicCheckpointIO(), find_unused_parameters=True
         )

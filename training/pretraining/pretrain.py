@@ -24,9 +24,12 @@ from training.checkpoint.counter import read_state
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.newest import FOLDER_NAME, find_newest, say_resumed
 from training.checkpoint.stop import StopSignals
-from training.config import PretrainConfig
+from training.config import PretrainConfig, cache_settings
 from training.devices import place
+from training.loading.announce import announce_reading
+from training.loading.dataset import IMAGE_PARTS
 from training.loading.sampler import TrainSampler
+from training.loading.streaming import Streaming, announce_streaming, streaming_options
 from training.pretraining import lightly
 from training.pretraining.surroundings import surroundings
 from training.processes import ending_together
@@ -35,7 +38,10 @@ from training.runfolder import CONFIG_NAME, check_same, claim, save_config
 ENCODER_NAME = "encoder.pt"
 SETS_NAME = "sets.json"
 # What may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
-_MAY_CHANGE = ("out", "sets", "num_workers", "devices", "accelerator", "checkpoint_every", "resume")
+_MAY_CHANGE = (
+    *("out", "sets", "num_workers", "cache", "cache_size", "pipe"),
+    *("devices", "accelerator", "checkpoint_every", "resume"),
+)
 _LIBRARY = "torchvision/"
 
 
@@ -54,18 +60,27 @@ def run(config: PretrainConfig) -> Outcome:
     encoder = Path(config.out) / ENCODER_NAME
     if config.resume and encoder.is_file():
         return Outcome(data={"encoder": str(encoder), "trained": False}, text=f"{encoder} is there: nothing to do")
-    sets = [ShardSet(url, config.where) for url in config.sets]
+    sets = [ShardSet(url, config.where, cache_settings(config)) for url in config.sets]
     weights, cadence = parse_weights(config.weights, len(sets)), Cadence.parse(config.checkpoint_every)
+    streaming = streaming_options(config)
+    if streaming and weights:
+        raise UsageError("--weights draws samples by their place in the index, which --reader webdataset does not use")
     placement = place(config.accelerator, config.devices)
     steps = count_steps(config, sets, placement.world) * config.epochs
     folder = claim(config.out, config.resume)
     _check_names(config)
     _begin(config, folder, sets)
     say(f"pretrain: {describe(sets, weights)}, {config.epochs} epochs, {steps} steps -> {folder}")
+    _announce_reading(config, sets, weights, streaming)
     checkpoint = find_newest(folder / FOLDER_NAME)
     begin = time.monotonic()
     stream = lightly.stream_arguments(
-        sets, weights=weights, seed=config.seed, devices=config.devices, accelerator=config.accelerator
+        sets,
+        weights=weights,
+        seed=config.seed,
+        devices=config.devices,
+        accelerator=config.accelerator,
+        streaming=streaming,
     )
     strategy: lightly.StreamStrategy = stream["strategy"]
     with surroundings(folder, placement), StopSignals() as stop, ending_together(placement, strategy):
@@ -76,6 +91,18 @@ def run(config: PretrainConfig) -> Outcome:
         export = folder / "lightly" / "exported_models" / "exported_last.pt"
         write_atomically(encoder, read_export(export, config.model))
     return _outcome(config, encoder, steps, time.monotonic() - begin)
+
+
+def _announce_reading(
+    config: PretrainConfig, sets: Sequence[ShardSet], weights: Sequence[float] | None, streaming: Streaming | None
+) -> None:
+    if streaming:
+        announce_streaming(sets, IMAGE_PARTS, config.num_workers, streaming)
+        return
+    shares = weights or [float(len(one)) for one in sets]
+    for one, share in zip(sets, shares, strict=True):
+        draws = round(sum(map(len, sets)) * share / sum(shares))
+        announce_reading(one, IMAGE_PARTS, config.num_workers, draws)
 
 
 def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> dict[str, Any]:

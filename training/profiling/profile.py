@@ -10,9 +10,15 @@ Its JSON object:
     stages                         {STAGE: figures}, of training.profiling.stages.STAGES; for depth only if it was read
     chain                          figures of the whole, in this process without workers
     workers                        figures of the whole through num_workers processes, and `ratio`; null without workers
+    cold                           {fetch, chain: figures, kept_share}: after the caches dropped the samples; null for a
+                                   remote set without --cache. kept_share: share of a local shard, the largest,
+                                   that the page cache kept all the same
+    transfer                       figures of bringing a batch to the GPU, its `share` null; null without a CUDA device
+    requests_per_sample            requests to the server a sample, without cache and faults; null for a local set
     rest_share                     share of the chain's time that no stage accounts for; negative if the stages add up
                                    to more: noise, or memory that the chain uses again and a stage alone does not
-    verdict                        {stage, share, text}: the stage with the largest share
+    verdict                        {stage, share, text}: the stage with the largest share, of the chain's time, warm or
+                                   cold, or of the loader's (training.profiling.verdict.shares_that_count)
     notes                          sentences that say how the figures are to be read
     machine                        {cpus, load, python, packages: {NAME: version}}; load: 1-minute average at the start
 
@@ -25,36 +31,31 @@ DataLoader with workers over those of one without, turn by turn.
 
 import os
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
 import numpy as np
+import torch
 
 from sharding.address import is_remote
 from sharding.command import Outcome
 from sharding.errors import UsageError
 from sharding.shardset import ShardSet
-from training.config import ProfileConfig
+from training.config import ProfileConfig, cache_settings
+from training.profiling.cold import Cold, time_cold
+from training.profiling.ranges import requests_per_sample
 from training.profiling.stages import CHAIN, STAGES, Held, Work, plan_work, time_loaders, time_stages
 from training.profiling.stopwatch import Timing, one_thread
-
-NAMES = {
-    "fetch": "fetch",
-    "check": "check (crc32c)",
-    "inflate": "inflate (zstd)",
-    "decode_image": "image decode",
-    "decode_depth": "depth decode",
-    "decode_valid": "valid decode",
-    "warp": "warp",
-    "to_tensors": "to tensors",
-    "collate": "collate",
-}
-"""What people read for each stage."""
+from training.profiling.transfer import time_transfer
+from training.profiling.verdict import NAMES, helps_fetch, judge, percent, shares_that_count, stays_cached
 
 PACKAGES = ("torch", "numpy", "pillow", "zstandard", "google-crc32c", "opencv-python-headless")
 """Those that do the work of the stages."""
+
+KEPT = 0.1
+"""More than this share of a shard that was to be dropped: the cold figures tell of a cache."""
 
 BUSY = 0.9
 """Decoding never waits: less CPU than this share of its time means that others had the core."""
@@ -71,15 +72,28 @@ def run(config: ProfileConfig) -> Outcome:
         if (value := getattr(config, name)) < least:
             raise UsageError(f"--{name.replace('_', '-')}: expected {least} or more, found {value}")
     machine = _machine()
-    opened = ShardSet(config.set, config.where)
+    opened = ShardSet(config.set, config.where, cache_settings(config))
     work = plan_work(opened, config.samples, config.num_workers)
     with one_thread():
-        timings = time_stages(work, config.repeats)
+        timings, cold = time_stages(work, config.repeats), time_cold(work, config.repeats)
+        transfer = time_transfer(work, config.repeats, _device())
         loaders = time_loaders(work, config.repeats, config.num_workers) if config.num_workers else None
-    told = _figures(timings, loaders)
-    verdict = judge({name: one["share"] for name, one in told["stages"].items()}, _extensions(work))
+    told = _figures(timings, loaders) | _more_figures(timings[CHAIN], cold, transfer)
+    told["requests_per_sample"] = requests_per_sample(work)
+    cached = stays_cached(opened, _memory_bytes())
+    verdict = judge(shares_that_count(told, cached), _extensions(work), helps_fetch(opened, cached))
     data = _facts(work, config) | told | {"verdict": verdict, "notes": _notes(work, told), "machine": machine}
     return Outcome(data=data, text=_text(data))
+
+
+def _device() -> torch.device:
+    """What batches are brought to."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _memory_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _facts(work: Work, config: ProfileConfig) -> dict[str, Any]:
@@ -111,6 +125,19 @@ def _figures(timings: Mapping[str, Timing], loaders: tuple[Timing, Timing] | Non
     }
 
 
+def _more_figures(chain: Timing, cold: Cold | None, transfer: Timing | None) -> dict[str, Any]:
+    """What is not of the warm chain."""
+    return {
+        "cold": cold
+        and {
+            "fetch": figures(cold.fetch, cold.chain, "stored"),
+            "chain": figures(cold.chain, cold.chain, "stored"),
+            "kept_share": cold.kept_share,
+        },
+        "transfer": transfer and figures(transfer, chain, "decoded") | {"share": None},
+    }
+
+
 def figures(timing: Timing, chain: Timing, held: Held) -> dict[str, Any]:
     """What the JSON says of a timing: rates, spread, and its share of the chain's time."""
     ms = 1000 / timing.samples
@@ -133,39 +160,6 @@ def speed_up(alone: Timing, workers: Timing) -> dict[str, float]:
     return {"median": float(np.median(ratios)), "min": float(ratios.min()), "max": float(ratios.max())}
 
 
-def judge(shares: Mapping[str, float], extensions: Collection[str]) -> dict[str, Any]:
-    """Name the stage that bounds a worker, and say what would help.
-
-    Args:
-        shares: Of the chain's time, by stage.
-        extensions: Of the image and depth parts of the set: what helps depends on how it is encoded.
-
-    Returns:
-        The stage, its share, and the verdict as a sentence.
-    """
-    stage = max(shares, key=lambda name: shares[name])
-    helps = _helps(stage, extensions)
-    listed = helps[0] if len(helps) == 1 else f"{', '.join(helps[:-1])}, or {helps[-1]}"
-    text = f"{NAMES[stage]} takes {_percent(shares[stage])} of a worker's time: {listed} would help"
-    return {"stage": stage, "share": shares[stage], "text": text}
-
-
-def _helps(stage: str, extensions: Collection[str]) -> list[str]:
-    """What makes a stage cheaper, or the loading faster all the same."""
-    if stage == "fetch":
-        return ["a faster disk", "a copy of the set on this machine"]
-    if stage in ("warp", "to_tensors", "collate"):
-        return ["more workers on free cores", "a smaller crop (--height, --width)"]
-    other = {
-        "inflate": ({"ppm", "planes.npy", "npy"}, ["--compression none (more bytes to read)"]),
-        "decode_image": ({"png"}, ["the compact preset (JPEG)"]),
-        "decode_depth": ({"log16.png"}, ["a set made anew (byte planes are decoded faster)"]),
-    }
-    encoded, preset = other.get(stage, (set[str](), list[str]()))
-    smaller = ["smaller images (shard megadepth --max-side)"] if stage == "decode_image" else []
-    return ["more workers on free cores", *([] if encoded.isdisjoint(extensions) else preset), *smaller]
-
-
 def _extensions(work: Work) -> set[str]:
     """Extensions of the parts that are read."""
     return {ext for part in work.parts for ext in work.opened.index[f"{part}_ext"].unique()}
@@ -174,18 +168,38 @@ def _extensions(work: Work) -> set[str]:
 def _notes(work: Work, told: Mapping[str, Any]) -> list[str]:
     """How the figures are to be read."""
     notes = [
-        "fetch: over the network, each time anew"
-        if is_remote(work.opened.url)
-        else "fetch: from a warm page cache (each byte was read just before, nothing is dropped from the cache); "
-        "a first epoch, or a set larger than memory, waits for the disk instead",
+        *_fetch_notes(work, told),
         "stages and chain: one process, one thread; each stage works on a batch that the one before it made",
+        "transfer: page-locked memory to the GPU, by the training process; it is beside the chain, not in it"
+        if told["transfer"]
+        else "transfer: this machine has no CUDA device, so there is none",
     ]
     if not work.paired:
         deep = int((work.opened.index["depth_ext"] != "").sum())
         some = f" ({deep} of {len(work.opened)} samples have depth: --where \"depth_ext != ''\")" if deep else ""
         notes.append(f"images alone{some}; the views of pretraining are LightlyTrain's, and not measured here")
     if (got := told["stages"]["decode_image"]["cpu_share"]) < BUSY:
-        notes.append(f"busy machine: image decode had a core for {_percent(got)} of its time; rates are too low for it")
+        notes.append(f"busy machine: image decode had a core for {percent(got)} of its time; rates are too low for it")
+    return notes
+
+
+def _fetch_notes(work: Work, told: Mapping[str, Any]) -> list[str]:
+    cold = told["cold"]
+    if is_remote(work.opened.url):
+        count = f"{told['requests_per_sample']:.2f} requests a sample"
+        ahead = "the workers read ahead, which hides the waiting in it, but not its time on the CPU"
+        if cold is None:
+            return [f"fetch: over the network, each time anew, {count}; {ahead}"]
+        return [f"fetch: from the cache; cold: over the network, {count}, and into the cache; {ahead}"]
+    notes = [
+        "fetch: from a warm page cache (each byte was read just before); cold: dropped from it first, as in a first "
+        "epoch, or in each one if the set is larger than memory"
+    ]
+    if cold["kept_share"] > KEPT:
+        notes.append(
+            f"cold: this file system kept {percent(cold['kept_share'])} of a shard in memory although it was told to "
+            "drop it, so the disk is slower than these figures"
+        )
     return notes
 
 
@@ -206,7 +220,11 @@ def _text(data: Mapping[str, Any]) -> str:
     )
     heads = f"{'samples/s':>10}{'MB/s':>9} {'of bytes':<9}{'ms/sample':>9}  {'min - max':<17}{'on CPU':>7}{'share':>7}"
     rows = [_row(NAMES[name], one) for name, one in data["stages"].items()]
-    rows += [f"  {'(the rest)':<15}{_percent(data['rest_share']):>70}", _row("whole chain", data["chain"])]
+    rows += [f"  {'(the rest)':<15}{percent(data['rest_share']):>70}", _row("whole chain", data["chain"])]
+    if (cold := data["cold"]) is not None:
+        rows += [_row("fetch, cold", cold["fetch"]), _row("chain, cold", cold["chain"])]
+    if (transfer := data["transfer"]) is not None:
+        rows.append(_row("transfer", transfer))
     if (workers := data["workers"]) is not None:
         ratio, count = workers["ratio"], f"{data['num_workers']} workers"
         spread = f"{ratio['median']:.2f} times a loader without workers ({ratio['min']:.2f} - {ratio['max']:.2f})"
@@ -220,9 +238,5 @@ def _text(data: Mapping[str, Any]) -> str:
 def _row(name: str, one: Mapping[str, Any]) -> str:
     rates = f"{one['samples_per_s']:>10.1f}{one['mb_per_s']:>9.1f} {one['bytes_are']:<9}"
     spread = f"{one['ms_per_sample_min']:.3f} - {one['ms_per_sample_max']:.3f}"
-    shares = f"{_percent(one['cpu_share']):>7}{_percent(one['share']):>7}"
+    shares = f"{percent(one['cpu_share']):>7}{percent(one['share']):>7}"
     return f"  {name:<15}{rates}{one['ms_per_sample']:>9.3f}  {spread:<17}{shares}".rstrip()
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.0f} %"

@@ -85,6 +85,11 @@ class Work:
             return epoch_order(self.opened.shard_sizes, 0, 0)[: self.samples]
         return weighted_order([len(self.opened)], None, 0, 0)[0][: self.samples]
 
+    def batches(self) -> list[range]:
+        """Places of each batch among the samples."""
+        begins = range(0, self.samples, self.batch_size)
+        return [range(begin, min(begin + self.batch_size, self.samples)) for begin in begins]
+
     def dataset(self) -> "DiodeDepthDataset | ImageViews":
         """The data set whose items the whole chain makes."""
         if self.paired:
@@ -141,11 +146,10 @@ def time_stages(work: Work, repeats: int) -> dict[str, Timing]:
     falls on every stage alike.
     """
     watch, rows, dataset = Stopwatch(repeats), work.rows().tolist(), work.dataset()
-    begins = range(0, len(rows), work.batch_size)
-    for begin in track(begins, total=len(begins), unit="batches", label="stages"):
-        end = min(begin + work.batch_size, len(rows))
-        make_in_stages(work, rows[begin:end], watch)
-        watch(CHAIN, partial(make_at_once, dataset, range(begin, end)))
+    batches = work.batches()
+    for places in track(batches, total=len(batches), unit="batches", label="stages"):
+        make_in_stages(work, [rows[place] for place in places], watch)
+        watch(CHAIN, partial(make_at_once, dataset, places))
     timings = watch.timings()
     return timings | {CHAIN: replace(timings[CHAIN], bytes=work.stored_bytes)}
 

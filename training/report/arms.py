@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding.errors import DataError, UsageError
+from sharding.nodecache import CacheSettings
 from sharding.shardset import ShardSet
 from training.evaluation.results import SetInfo
 from training.finetuning.record import METRICS_NAME, read_curves
@@ -34,13 +35,13 @@ class RunFolder:
     history: tuple[Epoch, ...]
     identities: dict[str, str]
 
-    def open(self, split: str) -> ShardSet:
+    def open(self, split: str, cache: CacheSettings | None = None) -> ShardSet:
         """Open the "train" or the "val" set, or the subset of it that the run was given.
 
         Raises:
             DataError: There is no finished set.
         """
-        return ShardSet(self.config["set" if split == "train" else "val"], self.config.get("where"))
+        return ShardSet(self.config["set" if split == "train" else "val"], self.config.get("where"), cache)
 
 
 def read_run(folder: str | Path) -> RunFolder:
@@ -90,13 +91,13 @@ def check_names(runs: Sequence[RunFolder]) -> None:
         )
 
 
-def open_val(runs: Sequence[RunFolder]) -> ShardSet:
+def open_val(runs: Sequence[RunFolder], cache: CacheSettings | None = None) -> ShardSet:
     """Open the set that all runs were validated on.
 
     Raises:
         UsageError: They were validated on different sets.
     """
-    opened = [one.open("val") for one in runs]
+    opened = [one.open("val", cache) for one in runs]
     if len({SetInfo.of(samples).key for samples in opened}) > 1:
         found = "; ".join(
             f"{one.name} on {SetInfo.of(samples).describe()}" for one, samples in zip(runs, opened, strict=True)
@@ -121,11 +122,11 @@ class TrainedOn:
     runs: tuple[RunFolder, ...]
 
 
-def open_trained(runs: Sequence[RunFolder]) -> list[TrainedOn]:
+def open_trained(runs: Sequence[RunFolder], cache: CacheSettings | None = None) -> list[TrainedOn]:
     """Open the training sets, and group the runs by them."""
     groups: dict[tuple[str, str | None], TrainedOn] = {}
     for one in runs:
-        samples = one.open("train")
+        samples = one.open("train", cache)
         key = SetInfo.of(samples).key
         before = groups[key].runs if key in groups else ()
         groups[key] = TrainedOn(samples=samples, runs=(*before, one))

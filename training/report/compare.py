@@ -18,7 +18,7 @@ from sharding.command import Outcome
 from sharding.files import write_atomically
 from sharding.progress import say
 from sharding.shardset import ShardSet
-from training.config import CompareConfig
+from training.config import CompareConfig, cache_settings
 from training.evaluation.baselines import Baselines, load_or_fit
 from training.evaluation.evaluate import Computing, Judged, evaluate_model, evaluation_file, file_sha256, load_judged
 from training.evaluation.predict import predict_image
@@ -57,7 +57,8 @@ def collect(config: CompareConfig) -> Comparison:
     """
     runs = [read_run(folder) for folder in config.runs]
     check_names(runs)
-    val, trained = open_val(runs), open_trained(runs)
+    cache = cache_settings(config)
+    val, trained = open_val(runs, cache), open_trained(runs, cache)
     bench = Bench(val=val, computing=Computing.choose(config.accelerator, config.num_workers))
     arms = tuple(measure_arm(one, group, bench) for one in runs for group in trained if one in group.runs)
     fitted = [load_or_fit(group.samples, _keeper(group) / BASELINES_NAME) for group in trained]

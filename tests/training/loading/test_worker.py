@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 from sharding.errors import DataError
@@ -18,7 +19,7 @@ from sharding.shardset import ShardSet
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.loading.worker import plain_message
+from training.loading.worker import plain_message, worker_died
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 60  # for a trainer; it takes about 5 s on an idle machine
@@ -245,3 +246,39 @@ def test_a_killed_worker_is_a_sentence_with_the_signal_and_what_to_do(how, known
 
 if __name__ == "__main__":
     kept = {"signalled_epoch": signalled_epoch, "endless": endless}[sys.argv[1]](sys.argv[2])
+
+
+class Handed(Dataset):
+    """Tensors, which a worker hands over by a connection of its own."""
+
+    def __getitems__(self, positions):
+        return [torch.zeros(100_000) for _ in positions]
+
+
+@pytest.mark.parametrize("method", JOBS)
+def test_a_worker_killed_before_its_batch_is_taken_is_a_sentence(method):
+    loading = Loading(batch_size=2, num_workers=1, start_method=method, timeout_s=30)
+    batches = iter(build_loader(Handed(), TrainSampler(8, 2), loading))
+    assert batches._worker_result_queue._reader.poll(30)
+    os.kill(batches._workers[0].pid, signal.SIGKILL)
+    text = message_of(batches)
+    assert re.match(r"a loader worker( \(pid \d+\))? was killed \(.*\); .*memory ran out.*--num-workers", text)
+
+
+@pytest.mark.parametrize("kind", [EOFError, ConnectionResetError, ConnectionRefusedError, FileNotFoundError])
+def test_a_connection_that_breaks_off_while_a_batch_is_taken_is_a_dead_worker(kind, monkeypatch):
+    def break_off(*arguments, **options):
+        raise kind
+
+    batches = iter(faulty_loader(DataError("not asked for yet")))
+    monkeypatch.setattr(batches._worker_result_queue, "get", break_off)
+    text = message_of(batches)
+    assert text.startswith("a loader worker was killed (signal not known); the usual cause is that memory ran out")
+
+
+def test_such_an_error_of_anything_else_is_not_a_dead_worker():
+    assert not worker_died(EOFError())
+    assert plain_message(ConnectionResetError("by the server")) == "by the server"
+    assert message_of(faulty_loader(EOFError("file ends"))) == "loader worker 0: EOFError: file ends"
+    assert message_of(faulty_loader(EOFError("file ends"), 0)) == "file ends"
+    assert worker_died(RuntimeError("Pin memory thread exited unexpectedly"))

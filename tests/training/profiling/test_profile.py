@@ -7,9 +7,10 @@ from sharding.command import main as run_program
 from sharding.errors import UsageError
 from training.commands import COMMANDS
 from training.config import ProfileConfig
-from training.profiling.profile import figures, judge, run, speed_up
+from training.profiling.profile import figures, run, speed_up
 from training.profiling.stages import STAGES
 from training.profiling.stopwatch import Timing
+from training.profiling.verdict import judge
 
 EXACT, COMPACT = {"ppm", "planes.npy"}, {"jpg", "planes.npy"}
 PNG, LOG16 = {"png", "npy"}, {"jpg", "log16.png"}  # as sets made earlier have them
@@ -68,7 +69,8 @@ def test_the_json_holds_every_documented_key(outcome, diode_sets):
     data = json.loads(json.dumps(outcome.data))
     assert data.keys() == {
         "set", "name", "identity", "where", "samples", "parts", "view_px", "batch_size", "repeats", "num_workers",
-        "stages", "chain", "workers", "rest_share", "verdict", "notes", "machine",
+        "stages", "chain", "cold", "transfer", "requests_per_sample", "workers", "rest_share", "verdict", "notes",
+        "machine",
     }  # fmt: skip
     assert list(data["stages"]) == list(STAGES)
     assert data["identity"] == diode_sets[1].manifest.identity

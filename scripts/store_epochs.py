@@ -1,0 +1,173 @@
+"""Epochs of the fine-tuning loader, watched: waiting, speed, memory and CPU of the workers, bytes in flight."""
+
+import os
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, get_worker_info
+
+from sharding.shardset import ShardSet
+from training.loading.augment import PairedAugment
+from training.loading.dataset import DiodeDepthDataset, Position
+from training.loading.loader import Loading, build_loader
+from training.loading.sampler import TrainSampler
+
+BEGAN, PID, IN_FLIGHT = range(3)
+"""Columns of the board: when a worker was first asked in this epoch, its process, most bytes it had in flight."""
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class WatchedDataset(DiodeDepthDataset):
+    """The fine-tuning dataset, whose workers write what they do on a board in shared memory.
+
+    Args:
+        samples: The set.
+        augment: Of each sample.
+        num_workers: Of the loader.
+    """
+
+    def __init__(self, samples: ShardSet, augment: PairedAugment, num_workers: int) -> None:
+        super().__init__(samples, augment=augment, shuffle=True)
+        self.board: torch.Tensor = torch.zeros(num_workers, 3, dtype=torch.float64)
+        self.board.share_memory_()  # type: ignore[no-untyped-call]
+
+    def __getitems__(self, indices: Sequence[int | Position]) -> list[dict[str, Any]]:
+        """Read the samples of a batch, and write down when and with what in flight."""
+        worker = get_worker_info()
+        mine = self.board[worker.id if worker else 0]
+        if mine[BEGAN] == 0:
+            mine[BEGAN], mine[PID] = time.monotonic(), os.getpid()
+        items = super().__getitems__(indices)
+        if self._look_ahead is not None:
+            mine[IN_FLIGHT] = max(float(mine[IN_FLIGHT]), self._look_ahead.bytes_in_flight)
+        return items
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What was seen of an epoch, from the first request on: the start of workers is before it.
+
+    Attributes:
+        samples: That came.
+        seconds: From the first request until the consumer was through with the last batch.
+        first_batch_s: From the first request until the first batch was there.
+        waits: Seconds in `next(loader)`, for the second and each later batch. All of it counts as waiting.
+        keys: In order.
+        checksums: zlib.crc32 of image, depth and valid of each batch; empty unless asked for.
+        in_flight: Most bytes that one worker had requested and not taken when it was through with a batch.
+        pss: Proportional set size of the workers at the end, bytes.
+        cpu_s: Of the workers, seconds; without those of their start if they had been there before.
+    """
+
+    samples: int
+    seconds: float
+    first_batch_s: float
+    waits: tuple[float, ...]
+    keys: tuple[str, ...]
+    checksums: tuple[int, ...]
+    in_flight: int
+    pss: int
+    cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        """Samples a second."""
+        return self.samples / self.seconds
+
+    @property
+    def batch_s(self) -> float:
+        """Seconds a batch, after the first."""
+        return (self.seconds - self.first_batch_s) / len(self.waits)
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the time after the first batch that was spent waiting."""
+        return sum(self.waits) / (self.seconds - self.first_batch_s)
+
+    @property
+    def wait_share_with_first(self) -> float:
+        """Share of the whole time that was spent waiting, for the first batch too."""
+        return (self.first_batch_s + sum(self.waits)) / self.seconds
+
+
+class Watched:
+    """The loader of a set with workers from a fork server, that can be run epoch by epoch.
+
+    Args:
+        samples: The set.
+        batch_size: Of the loader.
+        num_workers: At least one.
+        crop_px: Side of the crops.
+    """
+
+    def __init__(self, samples: ShardSet, batch_size: int, num_workers: int, crop_px: int) -> None:
+        augment = PairedAugment(height=crop_px, width=crop_px)
+        dataset = WatchedDataset(samples, augment, num_workers)
+        self._board = dataset.board
+        self._sampler = TrainSampler(len(samples), batch_size, dataset.prepare)
+        loading = Loading(batch_size=batch_size, num_workers=num_workers, start_method="forkserver", timeout_s=300)
+        self._loader: DataLoader[Any] = build_loader(dataset, self._sampler, loading)
+
+    def run(self, epoch: int, step_s: float = 0.0, check: bool = False) -> Epoch:
+        """Consume an epoch.
+
+        Args:
+            epoch: Its number.
+            step_s: What the consumer takes for a batch; it sleeps, as one does whose GPU works.
+            check: Whether pixels are summed up; within `step_s`, if that is long enough.
+        """
+        self._sampler.set_epoch(epoch)
+        self._board[:, [BEGAN, IN_FLIGHT]] = 0
+        cpu_s = sum(map(cpu_seconds, self._pids()))
+        arrivals, waits, keys, checksums = [], [], [], []
+        batches = iter(self._loader)
+        for _ in range(len(self._loader)):
+            asked = time.monotonic()
+            batch = next(batches)
+            arrivals.append(time.monotonic())
+            waits.append(arrivals[-1] - asked)
+            keys += batch["key"]
+            checksums += [checksum(batch)] if check else []
+            time.sleep(max(0.0, arrivals[-1] + step_s - time.monotonic()))
+        ended, began = time.monotonic(), float(self._board[:, BEGAN][self._board[:, BEGAN] > 0].min())
+        del batch, batches
+        return Epoch(
+            samples=len(keys),
+            seconds=ended - began,
+            first_batch_s=arrivals[0] - began,
+            waits=tuple(waits[1:]),
+            keys=tuple(keys),
+            checksums=tuple(checksums),
+            in_flight=int(self._board[:, IN_FLIGHT].max()),
+            pss=sum(map(pss_bytes, self._pids())),
+            cpu_s=sum(map(cpu_seconds, self._pids())) - cpu_s,
+        )
+
+    def _pids(self) -> list[int]:
+        return [int(pid) for pid in self._board[:, PID] if pid]
+
+
+def checksum(batch: dict[str, Any]) -> int:
+    """zlib.crc32 of the pixels of a batch."""
+    value = 0
+    for name in ("image", "depth", "valid"):
+        value = zlib.crc32(memoryview(batch[name].numpy()).cast("B"), value)
+    return value
+
+
+def pss_bytes(pid: int) -> int:
+    """Proportional set size of a process (Linux): memory that processes share is divided among them."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS

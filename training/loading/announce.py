@@ -1,0 +1,78 @@
+"""What an epoch costs, said once before it begins: samples, bytes, requests, and what is in flight."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sharding.address import is_remote
+from sharding.progress import say
+from sharding.shardset import ShardSet
+from training.loading.lookahead import AHEAD_BYTES, THREADS
+
+LOOKED_AT = 1000
+"""Samples of which the ranges are counted."""
+
+
+def announce_reading(
+    samples: ShardSet, parts: Sequence[str], num_workers: int, draws: int | None = None, ahead_bytes: int = AHEAD_BYTES
+) -> None:
+    """Say on stderr, on rank 0, what an epoch reads of a set, and what that costs if it is behind a URL.
+
+    Args:
+        samples: The set, or subset.
+        parts: What is read of each sample.
+        num_workers: Loader processes of a rank.
+        draws: Samples that an epoch takes of the set; None: each once.
+        ahead_bytes: Bytes in flight of a worker, if the set is behind a URL.
+    """
+    for line in describe_reading(samples, parts, num_workers, draws, ahead_bytes):
+        say(line)
+
+
+def describe_reading(
+    samples: ShardSet, parts: Sequence[str], num_workers: int, draws: int | None = None, ahead_bytes: int = AHEAD_BYTES
+) -> list[str]:
+    """The lines of `announce_reading`: one, and two more for a set behind a URL."""
+    count = len(samples) if draws is None else draws
+    share = count / len(samples)
+    size = int(samples.index[[f"{part}_bytes" for part in parts]].to_numpy().sum())
+    name = samples.manifest.name
+    lines = [
+        f"{name}: {len(samples)} samples in {np.count_nonzero(samples.shard_sizes)} shards; an epoch reads {count} of "
+        f"them, {spoken_bytes(size * share)} ({', '.join(parts)})"
+    ]
+    if not is_remote(samples.url):
+        return lines
+    requests = len(samples) * _ranges_per_sample(samples, parts)
+    workers = f"each of {num_workers} workers" if num_workers else "this process"
+    return [
+        *lines,
+        f"{name}: over the network, about {requests * share:.0f} requests and {spoken_bytes(size * share)} an epoch"
+        + _with_cache(samples, share, size, requests),
+        f"{name}: {workers} has at most {spoken_bytes(ahead_bytes)} in flight, {THREADS} requests at a time",
+    ]
+
+
+def _ranges_per_sample(samples: ShardSet, parts: Sequence[str]) -> float:
+    """Ranges that are asked for, on the average of some samples throughout the set."""
+    rows = np.linspace(0, len(samples) - 1, min(len(samples), LOOKED_AT)).astype(int).tolist()
+    return sum(len(samples.reader.ranges(row, parts)) for row in rows) / len(rows)
+
+
+def _with_cache(samples: ShardSet, share: float, size: int, requests: float) -> str:
+    """What the cache leaves of it, if no other set takes its room: an epoch draws kept and other samples alike."""
+    if samples.cache is None:
+        return ", and again in the next; --cache DIR keeps them on this machine"
+    rest = share * max(0.0, 1 - samples.cache.limit_bytes / size)
+    return (
+        f"; from the second on about {requests * rest:.0f} and {spoken_bytes(size * rest)}, for {samples.cache.folder} "
+        f"keeps up to {spoken_bytes(samples.cache.limit_bytes)}"
+    )
+
+
+def spoken_bytes(size: float) -> str:
+    """A number of bytes for people, such as "1.3 GB"."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size / 1e3:.1f} KB"

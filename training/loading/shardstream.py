@@ -1,0 +1,129 @@
+"""A whole shard as a stream of its tar, front to back: of a file, of an object in memory, or of a command's output."""
+
+import contextlib
+import hashlib
+import io
+import os
+import select
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import zstandard
+
+from sharding.errors import DataError
+from sharding.manifest import ShardFile
+from sharding.reader import REREADS
+from sharding.shard import ZSTD_MAGIC
+from sharding.store import Store
+
+URL_FIELD = "{url}"
+"""What a shard's path or URL is put in place of."""
+
+WAIT_S = 300.0
+"""The longest wait for a command's next byte."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardOpener:
+    """Opens shards of a set.
+
+    Attributes:
+        url: Of the set.
+        pipe: A shell command that writes a shard, as a tar or `.tar.zst`, to its standard output; `{url}` in it becomes
+            the shard's path or URL, quoted. None: through the set's store.
+        wait_s: How long to wait for the command's next byte.
+    """
+
+    url: str
+    pipe: str | None = None
+    wait_s: float = WAIT_S
+
+    @contextlib.contextmanager
+    def open(self, shard: ShardFile, store: Store) -> Iterator[IO[bytes]]:
+        """The tar of a shard, inflated, as a stream; a `.tar.zst` is told from a `.tar` by its first bytes.
+
+        Raises:
+            DataError: The shard cannot be read; raised while it is read, too.
+        """
+        with contextlib.ExitStack() as stack:
+            if self.pipe is None:
+                stored = stack.enter_context(_open_stored(shard, store))
+            else:
+                stored = stack.enter_context(self._run(self.pipe, shard))
+            if stored.peek(len(ZSTD_MAGIC)).startswith(ZSTD_MAGIC):
+                inflater = zstandard.ZstdDecompressor()
+                yield stack.enter_context(inflater.stream_reader(stored, read_across_frames=True, closefd=False))
+            else:
+                yield stored
+
+    @contextlib.contextmanager
+    def _run(self, pipe: str, shard: ShardFile) -> Iterator[io.BufferedReader]:
+        command = pipe.replace(URL_FIELD, shlex.quote(f"{self.url.removeprefix('file://').rstrip('/')}/{shard.name}"))
+        # A session of its own, so that all of a shell's pipeline can be ended at once.
+        with subprocess.Popen(
+            command, shell=True, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
+        ) as process:
+            try:
+                yield io.BufferedReader(_Output(process, self.wait_s), 1 << 20)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+class _Output(io.RawIOBase):
+    """What a command writes; its end is an error if the command failed. The command is not shown: it may hold a key."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", wait_s: float) -> None:
+        self._process, self._wait_s = process, wait_s
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what there is, once there is something.
+
+        Raises:
+            DataError: Nothing came for too long, or the command failed.
+        """
+        source: Any = self._process.stdout
+        if not select.select([source], [], [], self._wait_s)[0]:
+            raise DataError(f"the command of --pipe wrote nothing for {self._wait_s:g} s; run it by hand to see why")
+        if count := source.readinto(buffer):
+            return int(count)
+        try:
+            status = self._process.wait(self._wait_s)
+        except subprocess.TimeoutExpired as error:
+            raise DataError("the command of --pipe closed its output and did not end; let it end there") from error
+        if status:
+            raise DataError(f"the command of --pipe ended with exit status {status}; run it by hand to see why")
+        return 0
+
+
+def _open_stored(shard: ShardFile, store: Store) -> io.BufferedReader:
+    """A shard as its store has it; a file is read as it is needed, an object is fetched whole with one request."""
+    path = store.local_path(shard.name)
+    if path is None:
+        return io.BufferedReader(io.BytesIO(_fetch(shard, store)))
+    try:
+        return io.BufferedReader(io.FileIO(path), 1 << 20)
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file: {error.strerror}") from error
+
+
+def _fetch(shard: ShardFile, store: Store) -> bytes:
+    """A whole object, compared with the manifest; what came damaged is fetched again."""
+    for _ in range(1 + REREADS):
+        data = store.read_all(shard.name)
+        found = hashlib.sha256(data).hexdigest()
+        if found == shard.sha256 or not store.forget(shard.name, [(0, len(data))]):
+            break
+    if found != shard.sha256:
+        raise DataError(
+            f"expected sha256 {shard.sha256}, found {found} in {len(data)} bytes; get a whole copy of the set"
+        )
+    return data

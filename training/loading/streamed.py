@@ -1,0 +1,106 @@
+"""Datasets over streams of whole shards; a loader takes them for those of `training.loading.dataset`.
+
+Positions must be asked for in the order of the sampler, by the loader that the plan is of.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from sharding.sample import Sample
+from sharding.shardset import ShardSet
+from training.loading.ahead import Ahead, Position
+from training.loading.augment import PairedAugment
+from training.loading.dataset import DEPTH_PARTS, IMAGE_PARTS, ImageDraw, to_item
+from training.loading.streaming import Streaming
+from training.loading.webdataset_door import Plan, SampleStreams, ShardRing, StreamedSet
+
+
+class StreamedDepth(Dataset[dict[str, Any]]):
+    """Images with depth, streamed: items as those of `DiodeDepthDataset`, with the same augmentation for a sample.
+
+    Args:
+        opened: The set.
+        streaming: How.
+        plan: Gives this rank's part of an epoch.
+        augment: Applied to each sample with its own generator.
+        seed: Of order and augmentation.
+    """
+
+    def __init__(
+        self, opened: ShardSet, streaming: Streaming, plan: Plan, *, augment: PairedAugment, seed: int = 0
+    ) -> None:
+        streamed = StreamedSet(opened, DEPTH_PARTS, streaming.pipe)
+        self._streams = SampleStreams(ShardRing([streamed], streaming.shuffle_buffer, seed), plan)
+        self._augment, self._seed = augment, seed
+
+    def __len__(self) -> int:
+        return len(self._streams.ring)
+
+    @property
+    def remote(self) -> bool:
+        """Whether the set is read over a network."""
+        return self._streams.ring.remote
+
+    def __getitem__(self, position: Position) -> dict[str, Any]:
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: Sequence[Position]) -> list[dict[str, Any]]:
+        """The next samples of this worker's stream."""
+        taken = zip(positions, self._streams.take(positions), strict=True)
+        return [self._item(sample, epoch, number) for (epoch, _), (sample, number) in taken]
+
+    def _item(self, sample: Sample, epoch: int, number: int) -> dict[str, Any]:
+        random = np.random.default_rng((self._seed, epoch, number, 0))
+        return to_item(self._augment(sample, random), weight=1.0)
+
+
+class StreamedImages(Dataset[ImageDraw]):
+    """Images alone, streamed out of one or more sets: draws as those of `ImageDataset` without weights.
+
+    Args:
+        sets: Opened sets.
+        streaming: How.
+        seed: Of the order and of the draws' random numbers.
+    """
+
+    def __init__(self, sets: Sequence[ShardSet], streaming: Streaming, *, seed: int = 0) -> None:
+        ids = np.cumsum([0] + [opened.manifest.samples for opened in sets]).tolist()
+        streamed = [
+            StreamedSet(opened, IMAGE_PARTS, streaming.pipe, first_id)
+            for opened, first_id in zip(sets, ids[:-1], strict=True)
+        ]
+        self.seed = seed
+        self._streams = SampleStreams(ShardRing(streamed, streaming.shuffle_buffer, seed), _not_planned)
+
+    def planned(self, plan: Plan) -> "StreamedImages":
+        """The same images, for a loader of which `plan` gives this rank's part."""
+        changed = copy.copy(self)
+        changed._streams = SampleStreams(self._streams.ring, plan)
+        return changed
+
+    def __len__(self) -> int:
+        return len(self._streams.ring)
+
+    @property
+    def remote(self) -> bool:
+        """Whether any of the sets is read over a network."""
+        return self._streams.ring.remote
+
+    def __getitem__(self, position: Position) -> ImageDraw:
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: Sequence[Position]) -> list[ImageDraw]:
+        """The next images of this worker's stream."""
+        taken = zip(positions, self._streams.take(positions), strict=True)
+        return [
+            ImageDraw(key=sample.key, image=sample.image, seed=(self.seed, epoch, number, 0))
+            for (epoch, _), (sample, number) in taken
+        ]
+
+
+def _not_planned() -> Ahead:
+    raise RuntimeError("which images this process streams is known once there is a loader: call planned() first")

@@ -1,0 +1,260 @@
+"""The plain door: whole shards in sequence through a `webdataset` pipeline. The only file that imports webdataset.
+
+For commands that write a shard, for stores without ranges, and for who wants webdataset. A loader asks for samples by
+position, as it does by the index; but here a position means the next sample of a worker's stream. Who asks out of turn
+has the stream opened anew, and passed over up to there.
+"""
+
+import functools
+import random
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice, takewhile
+from typing import Any
+
+import numpy as np
+import torch
+import webdataset
+import zstandard
+from torch.utils.data import get_worker_info
+from webdataset.autodecode import DecodingError
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from sharding.address import is_remote
+from sharding.errors import DataError
+from sharding.reader import member_name
+from sharding.sample import Sample, valid_pixels
+from sharding.shardset import ShardSet
+from sharding.wds import webdataset_decoder
+from training.loading.ahead import Ahead, Position
+from training.loading.dataset import DEPTH_PARTS, share
+from training.loading.memberwalk import ADVICE, MemberWalk
+from training.loading.portion import Place, Stretch, cut_ring, find_place, lane_span
+from training.loading.shardstream import ShardOpener
+from training.loading.streaming import Streaming
+from training.world import World
+
+Grouped = dict[str, Any]
+"""A sample as webdataset has it: extension -> payload, or what it was decoded to; and `__key__` and its like."""
+
+Plan = Callable[[], Ahead]
+"""Gives this rank's part of an epoch, where it is known: see `training.loading.lookahead.LookAhead`."""
+
+_ID, _EXTS = "__id__", "__exts__"  # webdataset's decoder leaves such names alone
+
+
+class StreamedSet:
+    """The shards of a set, or subset, each streamed from its beginning as far as it is wanted. Picklable.
+
+    Args:
+        opened: The set.
+        parts: What is taken of each sample.
+        pipe: See `ShardOpener`.
+        first_id: Added to the numbers of its samples.
+    """
+
+    def __init__(self, opened: ShardSet, parts: Sequence[str], pipe: str | None = None, first_id: int = 0) -> None:
+        self.sizes = [int(size) for size in opened.shard_sizes]
+        self._reader = share(opened.reader)
+        self._opener = ShardOpener(url=opened.url, pipe=pipe)
+        self._shards, self._parts = opened.manifest.shards, tuple(parts)
+        self._starts = np.cumsum([0, *self.sizes])
+        self._ids = torch.from_numpy(opened.ids + first_id).share_memory_()
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is read over a network."""
+        return is_remote(self._reader.url)
+
+    def stream(self, stretch: Stretch) -> Iterator[Grouped]:
+        """The samples of a stretch of a shard, not decoded.
+
+        Raises:
+            DataError: The shard is damaged, or lacks what the index names; names the shard.
+        """
+        first = int(self._starts[stretch.shard])
+        rows = {self._reader.key(row): row for row in range(first + stretch.begin, first + stretch.end)}
+        crcs = {name: crc for row in rows.values() for name, crc in self._members(row).items()}
+        shard = self._shards[stretch.shard]
+        walk = MemberWalk(crcs, payloads=shard.compression == "none")  # a frame of a .tar.zst has a checksum of its own
+        with _naming(f"shard {shard.name}"), self._opener.open(shard, self._reader.store) as tar:
+            members = tar_file_expander([{"url": shard.name, "stream": tar}], select_files=walk.select)
+            for sample in group_by_keys(takewhile(walk.check, members)):
+                yield sample | self._facts(rows[sample["__key__"]], sample)
+            walk.end()
+
+    def _facts(self, row: int, sample: Grouped) -> Grouped:
+        """What is to be known of a sample: its number, and under which extension webdataset has each part."""
+        names = {part: self._reader.ext(row, part) for part in self._parts}
+        exts = {part: member_name("", part, ext).lstrip(".").lower() for part, ext in names.items() if ext}
+        if missing := sorted(set(exts.values()) - set(sample)):
+            raise DataError(f"key {sample['__key__']}: expected member .{missing[0]}, as the index has it, found none")
+        return {_ID: int(self._ids[row]), _EXTS: exts}
+
+    def _members(self, row: int) -> dict[str, int]:
+        """Name -> crc32c of what is stored, for the members that are taken of a sample."""
+        key, columns = self._reader.key(row), self._reader.columns
+        exts = {part: self._reader.ext(row, part) for part in self._parts}
+        return {member_name(key, part, ext): int(columns[f"{part}_crc32c"][row]) for part, ext in exts.items() if ext}
+
+
+class ShardRing:
+    """The shards of one or more sets in sequence, in another order in each epoch; see `training.loading.portion`.
+
+    Picklable.
+
+    Args:
+        sets: Of which an epoch takes all samples, but for the tail.
+        shuffle_buffer: Samples among which the next one is drawn.
+        seed: Of the order.
+    """
+
+    def __init__(self, sets: Sequence[StreamedSet], shuffle_buffer: int, seed: int) -> None:
+        self.sets, self._buffer, self._seed = tuple(sets), shuffle_buffer, seed
+        self._shards = [(number, shard) for number, one in enumerate(sets) for shard in range(len(one.sizes))]
+        self._sizes = [size for one in sets for size in one.sizes]
+
+    def __len__(self) -> int:
+        return sum(self._sizes)
+
+    @property
+    def remote(self) -> bool:
+        """Whether any of the sets is read over a network."""
+        return any(one.remote for one in self.sets)
+
+    def pipeline(self, epoch: int, span: range, skip: int = 0) -> webdataset.DataPipeline:
+        """The webdataset pipeline that gives a part of an epoch's ring, shuffled and decoded.
+
+        Args:
+            epoch: From 0.
+            span: The part, see `training.loading.portion`.
+            skip: Samples that are passed over, and not decoded.
+        """
+        stretches = cut_ring(self._sizes, self._seed, epoch, span)
+        word = np.random.SeedSequence((self._seed, epoch, span.start)).generate_state(1, np.uint64)
+        draw = random.Random(int(word[0]))
+        return webdataset.DataPipeline(
+            lambda: chain.from_iterable(map(self._stream, stretches)),
+            webdataset.shuffle(self._buffer, initial=-(-self._buffer // 4), rng=draw),
+            lambda samples: islice(samples, skip, None),
+            webdataset.decode(webdataset_decoder),
+        )
+
+    def _stream(self, stretch: Stretch) -> Iterator[Grouped]:
+        number, shard = self._shards[stretch.shard]
+        return self.sets[number].stream(Stretch(shard=shard, begin=stretch.begin, end=stretch.end))
+
+
+class SampleStreams:
+    """The streams of one rank, of which a loader worker reads one: decoded samples by position.
+
+    Picklable; each process that reads has a stream of its own.
+
+    Args:
+        ring: Where the samples come from.
+        plan: Gives this rank's part of an epoch.
+    """
+
+    def __init__(self, ring: ShardRing, plan: Plan) -> None:
+        self.ring, self._plan = ring, plan
+        self._open: tuple[tuple[int, Place], Iterator[Grouped]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_plan": functools.partial(_as_it_is, self._plan()), "_open": None}
+
+    def take(self, positions: Sequence[Position]) -> list[tuple[Sample, int]]:
+        """The sample at each position, and its number.
+
+        Raises:
+            DataError: A shard is damaged or cannot be read; names the shard.
+        """
+        return [self._next(epoch, position) for epoch, position in positions]
+
+    def _next(self, epoch: int, position: int) -> tuple[Sample, int]:
+        worker = get_worker_info()
+        plan, lanes = self._plan(), worker.num_workers if worker else 1
+        place = find_place(plan, position, lanes)
+        if self._open is None or self._open[0] != (epoch, place):
+            self._open = None  # ends the reading of a shard, if there is any
+            span = lane_span(plan, place.lane, lanes)
+            self._open = (epoch, place), iter(self.ring.pipeline(epoch, span, place.turn))
+        stream = self._open[1]
+        self._open = None  # a stream that failed has ended
+        sample = _decoded(stream)
+        self._open = (epoch, Place(lane=place.lane, turn=place.turn + 1)), stream
+        return _to_sample(sample), int(sample[_ID])
+
+
+def stream(
+    set: ShardSet | str, *, epoch: int = 0, seed: int = 0, shuffle_buffer: int = 200, pipe: str | None = None
+) -> webdataset.DataPipeline:
+    """A `webdataset` pipeline over a set, for a loop of your own: each process and worker has as many samples.
+
+    Args:
+        set: An open set, or its folder or URL. Tars made elsewhere become one by `depthstream index`.
+        epoch: Call it anew for each epoch.
+        seed: Of the order.
+        shuffle_buffer: Samples among which the next one is drawn.
+        pipe: Shell command that writes a shard; see `training.loading.shardstream.ShardOpener`.
+
+    Returns:
+        Decoded samples as webdataset has them: `__key__`, and extension -> what `sharding.webdataset_decoder` makes
+        of the member. Each sample of the set at most once over all; fewer than ranks x workers are left over.
+
+    Example:
+        >>> for sample in webdataset.WebLoader(stream("SET"), batch_size=None, num_workers=2):   # doctest: +SKIP
+        ...     sample["__key__"], sample["png"].shape
+    """
+    opened = set if isinstance(set, ShardSet) else ShardSet(set)
+    streaming = Streaming(shuffle_buffer=shuffle_buffer, pipe=pipe)
+    parts = [part for part in DEPTH_PARTS if (opened.index[f"{part}_ext"] != "").any()]
+    ring = ShardRing([StreamedSet(opened, parts, streaming.pipe)], streaming.shuffle_buffer, seed)
+    return webdataset.DataPipeline(functools.partial(_equal_share, ring, epoch))
+
+
+def _equal_share(ring: ShardRing, epoch: int) -> Iterator[Grouped]:
+    """This process's and worker's part of an epoch."""
+    worker, world = get_worker_info(), World.current()
+    count, number = (worker.num_workers, worker.id) if worker else (1, 0)
+    each, place = len(ring) // (world.size * count), world.rank * count + number
+    return iter(ring.pipeline(epoch, range(place * each, (place + 1) * each)))
+
+
+def _decoded(stream: Iterator[Grouped]) -> Grouped:
+    """The next sample of a stream."""
+    try:
+        return next(stream)
+    except DecodingError as error:
+        raise DataError(f"shard {error.url}, key {error.key}: {error.__cause__}; {ADVICE}") from error
+
+
+def _to_sample(decoded: Grouped) -> Sample:
+    """A sample as our reader has it."""
+    parts = {part: decoded[ext] for part, ext in decoded[_EXTS].items()}
+    depth, valid = parts.get("depth"), parts.get("valid")
+    if valid is None and depth is not None:  # a set made elsewhere has no such part
+        valid = valid_pixels(depth)
+    return Sample(key=decoded["__key__"], image=parts["image"], depth=depth, valid=valid)
+
+
+@contextmanager
+def _naming(shard: str) -> Iterator[None]:
+    """Make a DataError that names the shard of whatever webdataset, tarfile and zstandard raise over damage."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{shard}: {_text(error)}") from error
+    except (tarfile.TarError, zstandard.ZstdError, OSError, EOFError, ValueError) as error:
+        raise DataError(
+            f"{shard}: expected a whole tar, found a damaged or truncated one: {_text(error)}; {ADVICE}"
+        ) from error
+
+
+def _text(error: Exception) -> str:
+    """An error's text without what webdataset adds to it: " @ " and the stream, and more arguments."""
+    return str(error.args[0] if error.args else error).partition(" @ ")[0]
+
+
+def _as_it_is(plan: Ahead) -> Ahead:
+    return plan

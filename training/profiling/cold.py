@@ -1,0 +1,67 @@
+"""What a first epoch costs: reading what no cache holds."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from sharding.address import is_remote
+from sharding.progress import track
+from training.profiling.pagecache import drop_pages, resident_share
+from training.profiling.ranges import ranges_by_shard
+from training.profiling.stages import Work, make_at_once
+from training.profiling.stopwatch import Timing, time_once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cold:
+    """What was timed on samples that no cache held.
+
+    Attributes:
+        fetch: Of reading them.
+        chain: Of all stages.
+        kept_share: Share of the local shards that stayed in the page cache although it was told to drop them.
+    """
+
+    fetch: Timing
+    chain: Timing
+    kept_share: float
+
+
+def time_cold(work: Work, repeats: int) -> Cold | None:
+    """Time fetch and the whole chain, each time after the caches have dropped the samples.
+
+    Of a local set the page cache drops the shards, whole; of a remote one the node cache drops these samples, and gets
+    them again. Without any cache there is nothing to drop, and None is returned.
+    """
+    if is_remote(work.opened.url) and work.opened.cache is None:
+        return None
+    dataset, fetches, chains, kept = work.dataset(), [], [], []
+    for _ in track(range(repeats), total=repeats, unit="turns", label="cold"):
+        kept.append(drop(work))
+        fetches.append(time_once(partial(_fetch, work)))
+        kept.append(drop(work))
+        chains.append(time_once(lambda: [make_at_once(dataset, places) for places in work.batches()]))
+    fetch, chain = (_timing(work, taken) for taken in (fetches, chains))
+    return Cold(fetch=fetch, chain=chain, kept_share=max(kept))
+
+
+def drop(work: Work) -> float:
+    """Drop the samples from the caches; return the largest share of a local shard that stayed, 0 for a remote set."""
+    store, stayed = work.opened.reader.store, [0.0]
+    for name, ranges in ranges_by_shard(work, work.rows().tolist()).items():
+        if (path := store.local_path(name)) is None:
+            store.forget(name, ranges)
+        else:
+            drop_pages(path)
+            stayed.append(resident_share(path))
+    return max(stayed)
+
+
+def _fetch(work: Work) -> None:
+    rows = work.rows().tolist()
+    for places in work.batches():
+        work.opened.reader.read_stored([rows[place] for place in places], work.parts)
+
+
+def _timing(work: Work, taken: list[tuple[float, float]]) -> Timing:
+    seconds, cpu_seconds = zip(*taken, strict=True)
+    return Timing(samples=work.samples, bytes=work.stored_bytes, seconds=seconds, cpu_seconds=cpu_seconds)

@@ -1,0 +1,278 @@
+"""How fast a run trains, and which share of its steps waits for data: a Lightning callback that logs both.
+
+**What is measured.** A micro-batch begins when the training loop asks its loader for it and ends when the loop is
+through with it; a step is as many of them as are accumulated. What lies between two steps (validation, checkpoints, the
+callbacks that come later) belongs to none. Only rank 0 looks, at itself: the others take as many samples in the same
+time, since each step waits for all of them.
+
+**Why a GPU needs its own clock.** The training loop only hands work to a GPU and goes on at once. While it then waits
+in the loader, the GPU still computes: data that arrive in the meantime held nobody up. What counts is the time for
+which the GPU had nothing to do because the loop was in the loader, max(0, r - max(q, d)): the loop asks at q, has the
+batch at r, and the GPU is done with all that it was given before at d. An event that is recorded in the GPU's stream
+happens when the work before it is done: one recorded at q happens at max(q, d), one recorded at r, with no work between
+them, at max(r, q, d). The time between the two is that very number, and both come from the GPU's own clock. So a
+`Timeline` of such events takes the place of the host's clock, and all else is the same. Where a loop waits for the
+result of each step, as with a loss that is printed, both clocks say the same.
+
+Nobody waits for an event: a window whose last event has not happened when it closes is logged when the next one closes.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.profilers import Profiler
+from torch import Tensor
+
+EVERY_STEPS = 10
+RATE_TAG, WAIT_TAG = "throughput/samples_per_s", "throughput/wait_share"
+
+FETCH = "train_dataloader_next"
+"""How Lightning calls, towards its profiler, that the training loop is in its loader."""
+
+
+class Timeline(Protocol):
+    """Marks moments."""
+
+    def mark(self) -> Any:
+        """A mark at this moment, or when all work that was given before is done."""
+        ...
+
+    def is_past(self, mark: Any) -> bool:
+        """Whether that moment is known."""
+        ...
+
+    def seconds(self, begin: Any, end: Any) -> float:
+        """Time from one mark to another; both are past."""
+        ...
+
+
+class HostTimeline:
+    """The host's clock: where work is done, as on a CPU, before the loop goes on.
+
+    Args:
+        clock: Gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+
+    def mark(self) -> float:
+        """Now."""
+        return self._clock()
+
+    def is_past(self, mark: float) -> bool:
+        """It is."""
+        return True
+
+    def seconds(self, begin: float, end: float) -> float:
+        """The difference."""
+        return end - begin
+
+
+class CudaTimeline:
+    """The clock of a CUDA device, read where its present stream stands.
+
+    Args:
+        device: It.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def mark(self) -> torch.cuda.Event:
+        """An event behind all work of the stream; the host does not wait for it."""
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def is_past(self, mark: torch.cuda.Event) -> bool:
+        """Whether the device has come to it."""
+        return bool(mark.query())
+
+    def seconds(self, begin: torch.cuda.Event, end: torch.cuda.Event) -> float:
+        """By the device's clock, whose resolution is about a microsecond."""
+        return float(begin.elapsed_time(end)) / 1000
+
+
+def timeline_of(device: torch.device) -> Timeline:
+    """The clock by which work on `device` is timed."""
+    return CudaTimeline(device) if device.type == "cuda" else HostTimeline()
+
+
+Span = tuple[Any, Any]
+"""Two marks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Some steps whose figures are logged together.
+
+    Attributes:
+        step: The last one, counted from 0, as Lightning counts what it logs.
+        samples: Of all ranks.
+        whole: Each micro-batch.
+        waits: Each stay in the loader.
+    """
+
+    step: int
+    samples: int
+    whole: tuple[Span, ...]
+    waits: tuple[Span, ...]
+
+    def figures(self, timeline: Timeline) -> dict[str, float]:
+        """What is logged: samples a second, and the share of the time that was spent waiting, from 0 to 1."""
+        seconds, waited = (sum(timeline.seconds(*span) for span in spans) for spans in (self.whole, self.waits))
+        seconds = max(seconds, 1e-9)
+        return {RATE_TAG: self.samples / seconds, WAIT_TAG: waited / seconds}
+
+
+class ThroughputMonitor(Callback):
+    """Logs `throughput/samples_per_s`, of all ranks, and `throughput/wait_share`, from 0 to 1.
+
+    See `training.profiling.monitor` for what they mean. They go to every logger of the trainer, at each step that is a
+    multiple of `every`, and for what is left at the end of an epoch. Both trainers have this callback; in a trainer of
+    your own, put it before callbacks that take their time at the end of a batch.
+
+    Args:
+        every: Optimizer steps of a window, >= 1.
+        timeline: None: that of the device that is trained on.
+
+    Example:
+        >>> Trainer(callbacks=[ThroughputMonitor(every=50)], logger=TensorBoardLogger("run"))  # doctest: +SKIP
+    """
+
+    def __init__(self, every: int = EVERY_STEPS, timeline: Timeline | None = None) -> None:
+        self._every, self._given = every, timeline
+        self._timeline: Timeline = timeline or HostTimeline()
+        self._profiler: Profiler | None = None
+        self._steps = self._samples = 0
+        self._asked: list[Any] = []
+        self._waits: list[Span] = []
+        self._whole: list[Span] = []
+        self._closed: list[Window] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to listen to the training loop, on rank 0."""
+        if trainer.is_global_zero:
+            self._timeline = self._given or timeline_of(trainer.strategy.root_device)
+            listening: Any = trainer  # whose type does not tell of its profiler
+            self._profiler = listening.profiler
+            listening.profiler = Listener(listening.profiler, self._ask, self._have)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from the step at which the run stands."""
+        self._steps = trainer.global_step
+        self._forget()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget that the loop asked for a batch when the last epoch had no more."""
+        self._forget()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the times of a micro-batch; close the window after its last step."""
+        if not self._asked:
+            return
+        self._whole.append((self._asked[0], self._timeline.mark()))
+        self._asked.clear()
+        self._samples += count_samples(batch) * trainer.world_size
+        before, self._steps = self._steps, trainer.global_step
+        if self._steps // self._every != before // self._every:
+            self._close(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close what is left."""
+        if self._whole:
+            self._close(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what is left; here, and only here, the device is waited for."""
+        if self._closed and isinstance(self._timeline, CudaTimeline):
+            torch.cuda.synchronize(trainer.strategy.root_device)
+        self._log(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the trainer as it was."""
+        self._leave(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the trainer as it was."""
+        self._leave(trainer)
+
+    def _ask(self) -> None:
+        self._asked.append(self._timeline.mark())
+
+    def _have(self) -> None:
+        self._waits.append((self._asked[-1], self._timeline.mark()))
+
+    def _forget(self) -> None:
+        for marks in (self._asked, self._waits, self._whole):
+            marks.clear()
+        self._samples = 0
+
+    def _close(self, trainer: Trainer) -> None:
+        whole, waits = tuple(self._whole), tuple(self._waits)
+        self._closed.append(Window(step=self._steps - 1, samples=self._samples, whole=whole, waits=waits))
+        self._forget()
+        self._log(trainer)
+
+    def _log(self, trainer: Trainer) -> None:
+        """Log the windows that are over on the device, too."""
+        while self._closed and self._timeline.is_past(self._closed[0].whole[-1][1]):
+            window = self._closed.pop(0)
+            for logger in trainer.loggers:
+                logger.log_metrics(window.figures(self._timeline), step=window.step)
+
+    def _leave(self, trainer: Trainer) -> None:
+        listening: Any = trainer
+        if self._profiler is not None:
+            listening.profiler, self._profiler = self._profiler, None
+
+
+class Listener(Profiler):
+    """Another profiler, and two calls when the training loop enters and leaves its loader.
+
+    Lightning has no hook for that, but names it to the profiler of the trainer.
+
+    Args:
+        profiler: The trainer's.
+        ask: Called when the loop enters the loader.
+        have: Called when it leaves it, with a batch or without.
+    """
+
+    def __init__(self, profiler: Profiler, ask: Callable[[], None], have: Callable[[], None]) -> None:
+        super().__init__()
+        self._profiler, self._ask, self._have = profiler, ask, have
+
+    def start(self, action_name: str) -> None:
+        """Something begins."""
+        self._profiler.start(action_name)
+        if action_name.endswith(FETCH):
+            self._ask()
+
+    def stop(self, action_name: str) -> None:
+        """Something ends."""
+        if action_name.endswith(FETCH):
+            self._have()
+        self._profiler.stop(action_name)
+
+    def describe(self) -> None:
+        """Write the profiler's report."""
+        self._profiler.describe()
+
+    def summary(self) -> str:
+        """The profiler's."""
+        return self._profiler.summary()
+
+
+def count_samples(batch: Any) -> int:
+    """Samples of a collated batch: the length of the first tensor in it, 0 if there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.ndim else 1
+    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
+    return next((count for part in parts if (count := count_samples(part))), 0)

@@ -1,0 +1,30 @@
+"""Which bytes are asked for, and with how many requests."""
+
+from collections.abc import Sequence
+
+from sharding.address import is_remote
+from sharding.store import Range
+from training.profiling.stages import Work
+
+
+def ranges_by_shard(work: Work, rows: Sequence[int]) -> dict[str, list[Range]]:
+    """The ranges that are read of these rows, by the name of their shard."""
+    names, reader = [shard.name for shard in work.opened.manifest.shards], work.opened.reader
+    found: dict[str, list[Range]] = {}
+    for row in rows:
+        found.setdefault(names[int(reader.columns["shard"][row])], []).extend(reader.ranges(row, work.parts))
+    return found
+
+
+def requests_per_sample(work: Work) -> float | None:
+    """Requests to the server that a sample costs, read in batches without a cache; None of a local set.
+
+    Those that have to be made again come on top.
+    """
+    if not is_remote(work.opened.url):
+        return None
+    from sharding.remote import merge_touching  # obstore: not for a local set
+
+    rows = work.rows().tolist()
+    asked = [ranges_by_shard(work, [rows[place] for place in places]) for places in work.batches()]
+    return sum(len(merge_touching(ranges)) for batch in asked for ranges in batch.values()) / work.samples
