@@ -86,13 +86,16 @@ class Bench:
 
     @contextmanager
     def through(self, *options: str, cached: bool = False) -> Iterator[tuple["Watched", Link]]:
-        """The loader of the remote set, new, through a link with `options`."""
+        """The loader of the remote set, new, through a link with `options`; all of it in the cache if there is one."""
         from sharding.nodecache import CacheSettings
         from sharding.shardset import ShardSet
 
         settings = CacheSettings(folder=str(self.cache), limit_bytes=10**12) if cached else None
         with link(self.server, self.port, *options) as between:
-            yield watch(ShardSet(URL, cache=settings), self.config), between
+            samples = ShardSet(URL, cache=settings)
+            for row in range(len(samples)) if cached else ():  # all: an epoch leaves a tail out, each another one
+                samples.reader.read_stored([row], ("image", "depth", "valid"))
+            yield watch(samples, self.config), between
 
     def paced(self, remote: "Watched") -> "Epoch":
         """Epoch 0, paced by a local epoch right before."""
@@ -184,12 +187,21 @@ def measure_latency(bench: Bench, reference: "Epoch") -> dict[str, Any]:
         "latency50_wait_share_with_first": paced.wait_share_with_first,
         "first_batch_s": paced.first_batch_s,
         "latency50_over_local": ratio,
-        "rss_growth": max(one.pss for one in epochs) / epochs[0].pss - 1,
+        "rss_growth": growth([one.pss for one in epochs]),
+        "rss_max_over_first": max(one.pss for one in epochs) / epochs[0].pss,
         "workers_pss_bytes": [one.pss for one in epochs],
         "inflight_bytes_max": max(one.in_flight for one in (paced, *epochs)),
         "requests_per_epoch": (after["requests"] - before["requests"]) / len(epochs),
         "bytes_per_epoch": (after["body_bytes"] - before["body_bytes"]) / len(epochs),
     }
+
+
+def growth(values: Sequence[int]) -> float:
+    """How much the line through the values (least squares) grows, first to last: single ones go up and down."""
+    middle = (len(values) - 1) / 2
+    spread = sum((at - middle) ** 2 for at in range(len(values))) or 1.0
+    slope = sum((at - middle) * value for at, value in enumerate(values)) / spread
+    return slope * (len(values) - 1) / (statistics.mean(values) - slope * middle)
 
 
 def measure_faults(bench: Bench, reference: "Epoch") -> dict[str, Any]:
@@ -259,7 +271,7 @@ def measure_narrow(bench: Bench, reference: "Epoch") -> dict[str, Any]:
 
 
 def measure_cache(bench: Bench, reference: "Epoch") -> dict[str, Any]:
-    """The first epoch fills the cache, the others are read from it."""
+    """Epochs of which all is kept."""
     with bench.through(cached=True) as (remote, between):
         require_same(remote.run(0, check=True), reference)
         before = between.counts()["requests"]

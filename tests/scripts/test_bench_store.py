@@ -81,3 +81,13 @@ def test_waiting_is_counted_from_the_second_batch_on(monkeypatch):
         cpu_s=0.0,
     )
     assert (seen.wait_share, seen.wait_share_with_first, seen.rate, seen.batch_s) == (0.25, 0.4, 0.8, 8 / 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "grown"), [([100, 110, 120], 0.2), ([100, 130, 100], 0.0), ([7], 0.0), ([200, 100], -0.5)]
+)
+def test_growth_is_that_of_the_line_through_the_values(values, grown, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    from bench_store import growth
+
+    assert growth(values) == pytest.approx(grown)

@@ -20,10 +20,12 @@ from training.loading.ahead import Ahead, Batch
 from training.loading.fetchers import Fetchers
 
 AHEAD_BYTES = 64_000_000
-"""Bytes in flight of a worker: some 25 views of DIODE."""
+"""Bytes in flight of a worker: some 25 views of DIODE, a second's work of its core. Behind a link that fails (50 ms,
+5 %), the epochs of `scripts/bench_store.py` waited 13 % of the time with room for 13 views, 4 to 6 % with 25 or 50."""
 
-THREADS = 16
-"""Requests in flight of a worker: at 50 ms each, 320 a second."""
+THREADS = 8
+"""Requests in flight of a worker: at 50 ms each, 160 a second, several times what a core decodes. With 16 the epochs of
+`scripts/bench_store.py` waited no less, and their first batch came later."""
 
 WAIT_S = 600.0
 """The longest wait for a piece. A store gives up by itself within four minutes, and one such read may be in the way."""

@@ -282,3 +282,29 @@ def test_such_an_error_of_anything_else_is_not_a_dead_worker():
     assert message_of(faulty_loader(EOFError("file ends"))) == "loader worker 0: EOFError: file ends"
     assert message_of(faulty_loader(EOFError("file ends"), 0)) == "file ends"
     assert worker_died(RuntimeError("Pin memory thread exited unexpectedly"))
+
+
+ARENAS_OF_A_WORKER = """
+import multiprocessing, os
+from training.loading.worker import start_fork_server
+
+def tell():
+    print(os.environ["MALLOC_ARENA_MAX"], flush=True)
+
+if __name__ == "__main__":
+    start_fork_server()
+    print(os.environ.get("MALLOC_ARENA_MAX"), flush=True)
+    worker = multiprocessing.get_context("forkserver").Process(target=tell)
+    worker.start()
+    worker.join(30)
+"""
+
+
+@pytest.mark.parametrize(("given", "said"), [(None, ["None", "2"]), ("5", ["5", "5"])])
+def test_workers_share_two_arenas_unless_told_otherwise(given, said, tmp_path):
+    (tmp_path / "tell.py").write_text(ARENAS_OF_A_WORKER)
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    environment |= {"PYTHONPATH": str(ROOT)} | ({"MALLOC_ARENA_MAX": given} if given else {})
+    command = [sys.executable, str(tmp_path / "tell.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == said, done.stderr
