@@ -43,6 +43,7 @@ def test_a_folder_is_measured_and_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_archives_are_measured(tmp_path):
     done = call(*SMALL, "--parts", "archive", "slope", "--json", scratch=tmp_path)
     assert done.returncode == 0, done.stderr

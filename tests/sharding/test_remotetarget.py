@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from multiprocessing import forkserver
 
 import pytest
 
@@ -21,8 +22,9 @@ from tests.sharding.making import SHARDS, content, environment, make, make_whole
 
 @pytest.fixture(autouse=True)
 def _new_clients():
-    """The same address leads to another server in each test."""
+    """The same address leads to another server in each test, also for worker processes."""
     _open_remote.cache_clear()
+    forkserver._forkserver._stop()
 
 
 @pytest.fixture

@@ -51,8 +51,9 @@ class WatchedStore:
 
     def await_requests(self, expected):
         """Wait until all of `expected` were asked for."""
+        wanted = set(expected)
         with self._changed:
-            assert self._changed.wait_for(lambda: set(expected) <= set(self.asked), SOON_S)
+            assert self._changed.wait_for(lambda: wanted <= set(self.asked), SOON_S)
 
     @property
     def bytes(self):
