@@ -1,6 +1,7 @@
 """A shard that is being written: samples go in one by one, and its line of the ledger comes out."""
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,9 @@ from sharding.target import SetTarget
 
 BEHIND_BYTES = 16 << 20
 """So much may wait to be written."""
+
+SYNC_BYTES = 16 << 20
+"""Written to the disk itself while samples are still encoded, so that the end of a shard does not wait for all of it."""
 
 
 class OpenShard:
@@ -104,7 +108,7 @@ class _Hashed:
         self._file, self.sha256, self.bytes = file, hashlib.sha256(), 0
         self._pool = ThreadPoolExecutor(1, "write")
         self._behind: deque[tuple[int, Future[None]]] = deque()
-        self._bytes_behind = 0
+        self._bytes_behind = self._not_synced = 0
 
     def write(self, data: bytes) -> None:
         """Write soon; what failed before is raised here, or by `settle`."""
@@ -117,6 +121,11 @@ class _Hashed:
     def _write(self, data: bytes) -> None:
         self._file.write(data)
         self.sha256.update(data)
+        self._not_synced += len(data)
+        if self._not_synced >= SYNC_BYTES:
+            self._not_synced = 0
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def settle(self) -> None:
         """Wait until all is written."""
