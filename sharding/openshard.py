@@ -21,7 +21,7 @@ BEHIND_BYTES = 16 << 20
 """So much may wait to be written."""
 
 SYNC_BYTES = 16 << 20
-"""Written to the disk itself while samples are still encoded, so that the end of a shard does not wait for all of it."""
+"""Written to the disk itself while samples are encoded, so that the end of a shard does not wait for all of it."""
 
 
 class OpenShard:
