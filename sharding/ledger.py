@@ -109,9 +109,10 @@ class Ledger:
                 f"{self._target.address} holds an unfinished set that was begun otherwise: {'; '.join(differing)}; run "
                 "it as it was begun to finish it, choose another folder, or delete that one"
             )
-        self._target.begin()
         if old is None:
             self._target.clean(LEDGER_NAME)  # lines without a plan prove nothing, a plan without lines binds nobody
+        self._target.begin()
+        if old is None:
             self._target.write(_PLAN, (json.dumps(terms, indent=1, sort_keys=True) + "\n").encode())
 
     def _read_plan(self) -> dict[str, Any] | None:
