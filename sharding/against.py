@@ -63,9 +63,11 @@ def compare_with_source(opened: ShardSet, root: str) -> Comparison:
     samples = ArchiveSamples(root, layout, manifest.dataset) if is_archive(root) else FolderSamples(root, layout)
     accounted = _Accounted.of(opened)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        judged = map_ahead(pool, accounted.judge, iter(samples), lambda one: one[0].bytes, AHEAD_BYTES)
-        with closing(judged) as judgements:
-            found = dict(judgements)
+        judged = map_ahead(
+            lambda one: pool.submit(accounted.judge, one), samples, lambda one: one[0].bytes, AHEAD_BYTES
+        )
+        with closing(judged) as pairs:
+            found = {candidate.key: problem for (candidate, _), problem in pairs}
     for refusal in samples.refused:  # a second file that came too late has the key of a sample that is whole
         found.setdefault(refusal.key, accounted.judge_bad(refusal.key, refusal.reason))
     faults = _compare_archives(manifest, samples, root)
@@ -131,16 +133,16 @@ class _Accounted:
             quarantined=frozenset(json.loads(line)["key"] for line in lines),
         )
 
-    def judge(self, sample: tuple[Candidate, Readable]) -> tuple[str, str]:
-        """The key of a source sample, and what is wrong with it in the set, "" if nothing is."""
+    def judge(self, sample: tuple[Candidate, Readable]) -> str:
+        """What is wrong in the set with a source sample, "" if nothing is."""
         candidate, source = sample
         try:
             encoded = encode(source, candidate, self.recipe)
         except DataError as error:
-            return candidate.key, self.judge_bad(candidate.key, str(error))
+            return self.judge_bad(candidate.key, str(error))
         if candidate.key in self.rows:
-            return candidate.key, self._compare(self.rows[candidate.key], encoded)
-        return candidate.key, "" if candidate.key in self.quarantined else "in the source, not in the set"
+            return self._compare(self.rows[candidate.key], encoded)
+        return "" if candidate.key in self.quarantined else "in the source, not in the set"
 
     def judge_bad(self, key: str, reason: str) -> str:
         """What is wrong with the set about a sample that cannot be used."""

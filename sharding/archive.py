@@ -3,7 +3,6 @@
 Knows where it stands in compressed bytes, hands out what a later run needs to go on there, and hashes on the way.
 """
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import zstandard
 from sharding.bytesource import ByteSource, ByteView
 from sharding.errors import DataError
 from sharding.inflate import POINT_STRIDE_BYTES, GzipStream
+from sharding.resumablemd5 import ResumableMd5
 from sharding.seekpoint import SeekPoint
 from sharding.shard import ZSTD_MAGIC
 
@@ -23,6 +23,7 @@ MAX_ZSTD_WINDOW_BYTES = 1 << 27
 """As much memory as a zstd archive may ask for."""
 
 _HASH_LAG_BYTES = 16 << 20
+_OFFSET_BYTES = 8
 
 
 class PlainStream(Protocol):
@@ -150,6 +151,10 @@ class Archive:
         """MD5 of the whole compressed file; "" if it was not asked for."""
         return self._digest.finish(self.size) if self._digest else ""
 
+    def md5_state(self) -> bytes:
+        """What `open_archive` takes to go on hashing at the present position; b"" if it cannot."""
+        return self._digest.state(self.compressed_position) if self._digest else b""
+
 
 @contextmanager
 def open_archive(
@@ -158,6 +163,7 @@ def open_archive(
     seek_point: bytes = b"",
     threads: int = 0,
     digest: bool = False,
+    md5_state: bytes = b"",
     stride_bytes: int = POINT_STRIDE_BYTES,
 ) -> Iterator[Archive]:
     """Open an archive at a plain offset.
@@ -172,6 +178,7 @@ def open_archive(
         threads: That inflate gzip; 0 for all cores.
         digest: Whether `md5` will be asked for: of the whole source, wherever reading begins. It costs a core some 2 s
             a GB.
+        md5_state: What `Archive.md5_state` gave at or after `offset`; without it the source is hashed from its start.
         stride_bytes: Compressed bytes between seek points.
 
     Raises:
@@ -183,7 +190,7 @@ def open_archive(
         stream: PlainStream = GzipStream(source, point, threads, stride_bytes)
     else:
         stream = _Zstd(source) if magic == ZSTD_MAGIC else _Stored(source, min(offset, source.size))
-    following = _Digest(source, patient=offset == 0) if digest else None
+    following = _Digest(source, md5_state, patient=offset == 0 or bool(md5_state)) if digest else None
     try:
         archive = Archive(source, stream, following)
         missing = offset - archive.position
@@ -202,14 +209,16 @@ class _Digest:
     """MD5 of a source, in a thread of its own that follows the reading.
 
     Args:
-        source: Hashed from its start.
+        source: Hashed from its start, or from where `state` was taken.
+        state: Of an earlier one, b"" for none.
         patient: Whether the reading waits when the hashing falls behind, so that both use what was just read. Not if
             the reading begins far ahead.
     """
 
-    def __init__(self, source: ByteSource, patient: bool) -> None:
-        self._source, self._patient, self._done = source, patient, 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
+    def __init__(self, source: ByteSource, state: bytes, patient: bool) -> None:
+        self._source, self._patient = source, patient
+        self._done = int.from_bytes(state[:_OFFSET_BYTES], "big")
+        self._md5 = ResumableMd5(state[_OFFSET_BYTES:])
         self._pool = ThreadPoolExecutor(1, "md5")
         self._running: Future[None] | None = None
 
@@ -231,10 +240,21 @@ class _Digest:
 
     def finish(self, size: int) -> str:
         """Hash the rest."""
+        self._catch_up(size)
+        return self._md5.hexdigest()
+
+    def state(self, position: int) -> bytes:
+        """Offset and MD5 up to `position`; b"" where no later run could go on with it."""
+        if not self._patient or not self._md5.state():
+            return b""
+        self._catch_up(position)
+        return self._done.to_bytes(_OFFSET_BYTES, "big") + self._md5.state()
+
+    def _catch_up(self, position: int) -> None:
         if self._running:
             self._running.result()
-        self._hash(size)
-        return self._md5.hexdigest()
+            self._running = None
+        self._hash(position)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)

@@ -4,10 +4,11 @@ May be killed at any moment and run again: the ledger says which shards are fini
 """
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from sharding.archive import Archive, open_archive
 from sharding.arrivals import HELD_BYTES, Arrivals, Boundary
@@ -27,13 +28,16 @@ from sharding.progress import say, track
 from sharding.published import by_size, publishes_md5, recognise
 from sharding.spool import Spool
 from sharding.target import tell_room
-from sharding.workers import count_workers, open_pool
+from sharding.workers import count_workers, map_ahead, open_pool
 
 BATCH_BYTES = 4 << 20
 """What one worker gets at a time: bytes of samples, or of the archive that went by, whichever are more."""
 
 AHEAD_BYTES = 128 << 20
 """What is read ahead of what is written, counted in the same way."""
+
+
+Packed = list[PackedSample | Refusal]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,17 +138,14 @@ class ArchiveBuild:
             stack.callback(joiner.close)
             self._announce(position)
             pool = stack.enter_context(self._open_pool())
-            archive = stack.enter_context(
-                open_archive(
-                    self._source, position.enter, position.seek_point, self._workers, self._wants_md5(position)
-                )
-            )
+            archive = stack.enter_context(self._open_archive(position))
             meter = stack.enter_context(
                 Meter(self._source.size, archive.compressed_position, f"shard {self._plan.name}")
             )
             arrivals = Arrivals(archive, joiner, self._plan.layout, position)
-            events = self._batches(arrivals, archive, position, meter)
-            results = stack.enter_context(closing(_pack_ahead(pool, events, self._plan)))
+            batches = self._batches(arrivals, archive, position, meter)
+            packed = map_ahead(partial(self._submit, pool), batches, lambda batch: batch.bytes, AHEAD_BYTES)
+            results = _in_order(stack.enter_context(closing(packed)))
             return self._write(results, position, joiner, meter)
 
     def _restore(self, position: Position) -> tuple[Joiner, Position]:
@@ -158,15 +159,23 @@ class ArchiveBuild:
             joiner.close()
         return joiner, start
 
-    def _wants_md5(self, position: Position) -> bool:
-        """Whether to hash: what was downloaded by an earlier run is not downloaded again for it."""
-        return self._digest and (position.enter == 0 or isinstance(self._source, LocalFile))
+    def _open_archive(self, position: Position) -> AbstractContextManager[Archive]:
+        """The archive at a position. What an earlier run downloaded is not downloaded again only to be hashed."""
+        digest = self._digest and (
+            position.enter == 0 or bool(position.md5_state) or isinstance(self._source, LocalFile)
+        )
+        return open_archive(
+            self._source, position.enter, position.seek_point, self._workers, digest, position.md5_state
+        )
 
     def _open_pool(self) -> AbstractContextManager[Executor]:
         """Threads where there is little to do but to compress, which needs no interpreter; else processes."""
         if self._workers == 1 or self._plan.recipe.is_light(self._plan.layout.needed):
             return _open_threads(self._workers)
         return open_pool(self._workers, pack_all.__module__)
+
+    def _submit(self, pool: Executor, batch: _Batch) -> Future[Packed]:
+        return pool.submit(pack_all, batch.samples, self._plan.recipe, self._plan.compression)
 
     def _batches(self, arrivals: Arrivals, archive: Archive, position: Position, meter: Meter) -> Iterator[_Batch]:
         """Samples in batches that end where shards end; without those whose shard is finished."""
@@ -254,35 +263,24 @@ class ArchiveBuild:
         """Say what the first shards let expect of the others: time and room."""
         stored = sum(entry.file.bytes for entry in self._kept.values())
         done = self._source.size - meter.bytes_left
-        needed = round(meter.bytes_left * stored / max(done, 1))
+        more = meter.bytes_left / max(done, 1)
+        samples, needed = (round(more * found) for found in (self._num_kept, stored))
         say(
-            f"{self._plan.name}: about {spoken(meter.seconds_left)} to go at {meter.rate / 1e6:.1f} MB/s of archive, "
-            f"{needed / 1e9:.2f} GB to be written, {tell_room(self._plan.target, needed)}"
+            f"{self._plan.name}: about {spoken(meter.seconds_left)} to go at {meter.rate / 1e6:.1f} MB/s of archive: "
+            f"some {samples} samples, {needed / 1e9:.2f} GB to be written, {tell_room(self._plan.target, needed)}"
         )
 
-
-def _pack_ahead(
-    pool: Executor, batches: Iterator[_Batch], plan: ArchivePlan
-) -> Generator[PackedSample | Refusal | Boundary, None, None]:
-    """Yield what becomes of each sample, and boundaries, in their order; reads at most `AHEAD_BYTES` ahead."""
-    waiting: deque[tuple[_Batch, Future[list[PackedSample | Refusal]]]] = deque()
-    held = 0
-    for batch in batches:
-        waiting.append((batch, pool.submit(pack_all, batch.samples, plan.recipe, plan.compression)))
-        held += batch.bytes
-        while waiting and (held > AHEAD_BYTES or waiting[0][1].done()):
-            held -= waiting[0][0].bytes
-            yield from _results(*waiting.popleft())
-    while waiting:
-        yield from _results(*waiting.popleft())
+    @property
+    def _num_kept(self) -> int:
+        return sum(entry.file.samples for entry in self._kept.values())
 
 
-def _results(
-    batch: _Batch, packed: "Future[list[PackedSample | Refusal]]"
-) -> Iterator[PackedSample | Refusal | Boundary]:
-    yield from packed.result()
-    if batch.boundary:
-        yield batch.boundary
+def _in_order(batches: Iterable[tuple[_Batch, Packed]]) -> Iterator[PackedSample | Refusal | Boundary]:
+    """What became of each sample, and boundaries."""
+    for batch, packed in batches:
+        yield from packed
+        if batch.boundary:
+            yield batch.boundary
 
 
 @contextmanager

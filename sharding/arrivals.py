@@ -138,6 +138,7 @@ class Arrivals:
                 skipped=dict(self.skipped),
                 refused=(*self._start.refused, *self._joiner.refused),
                 members=self._members,
+                md5_state=self._archive.md5_state(),
             )
         )
 

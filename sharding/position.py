@@ -14,6 +14,8 @@ from sharding.progress import say
 from sharding.source import SourceFile
 from sharding.spool import Place
 
+_BYTES = ("seek_point", "md5_state")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
@@ -33,6 +35,7 @@ class Position:
         members: Files that were met.
         ended: Whether the archive was read to its end.
         md5: Of the whole compressed file, if it ended and was hashed.
+        md5_state: For `open_archive`.
     """
 
     shard: int = 0
@@ -48,6 +51,7 @@ class Position:
     members: int = 0
     ended: bool = False
     md5: str = ""
+    md5_state: bytes = b""
 
     @property
     def segments(self) -> set[str]:
@@ -61,7 +65,7 @@ class Position:
 
     def encode(self) -> bytes:
         """Write it as JSON."""
-        content = dataclasses.asdict(self) | {"seek_point": base64.b85encode(self.seek_point).decode()}
+        content = dataclasses.asdict(self) | {name: base64.b85encode(getattr(self, name)).decode() for name in _BYTES}
         return (json.dumps(content) + "\n").encode()
 
     @staticmethod
@@ -74,7 +78,7 @@ class Position:
         try:
             content = json.loads(data)
             changed = {
-                "seek_point": base64.b85decode(content["seek_point"]),
+                **{name: base64.b85decode(content[name]) for name in _BYTES},
                 "waiting": tuple(_waiting(one) for one in content["waiting"]),
                 "refused": tuple(Refusal(**one | {"files": tuple(one["files"])}) for one in content["refused"]),
             }

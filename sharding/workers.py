@@ -54,24 +54,31 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Gen
 
 
 def map_ahead(
-    pool: Executor, function: Callable[[J], R], jobs: Iterable[J], weigh: Callable[[J], int], most: int
-) -> Generator[R, None, None]:
-    """Yield `function(job)` of each job, in the order of the jobs.
+    submit: Callable[[J], Future[R]], jobs: Iterable[J], weigh: Callable[[J], int], most: int
+) -> Generator[tuple[J, R], None, None]:
+    """Yield each job with its result, in the order of the jobs.
 
     Args:
-        pool: Does the work.
-        function: Of a module, if the pool is of processes.
+        submit: Has a job done, by a pool.
         jobs: Taken as room allows.
         weigh: What a job weighs, bytes say.
         most: Weight of the jobs that are taken and not yielded, but for one.
     """
-    waiting: deque[tuple[int, Future[R]]] = deque()
+    waiting: deque[tuple[J, Future[R]]] = deque()
+    taken = 0
     for job in jobs:
-        waiting.append((weigh(job), pool.submit(function, job)))
-        while waiting and (sum(weight for weight, _ in waiting) > most or waiting[0][1].done()):
-            yield waiting.popleft()[1].result()
+        waiting.append((job, submit(job)))
+        taken += weigh(job)
+        while waiting and (taken > most or waiting[0][1].done()):
+            taken -= weigh(waiting[0][0])
+            yield _take(waiting)
     while waiting:
-        yield waiting.popleft()[1].result()
+        yield _take(waiting)
+
+
+def _take(waiting: "deque[tuple[J, Future[R]]]") -> tuple[J, R]:
+    job, future = waiting.popleft()
+    return job, future.result()
 
 
 @contextmanager

@@ -15,10 +15,13 @@ FORMS = ["x.tar", "x.tar.gz", "x.tar.zst"]
 class Counting(LocalFile):
     """Counts what is read of a file, each byte as often as it is read."""
 
-    read_bytes = 0
+    def __init__(self, path):
+        super().__init__(path)
+        self.read_bytes, self.offsets = 0, []
 
     def read_at(self, offset, num_bytes):
         self.read_bytes += num_bytes
+        self.offsets.append(offset)
         return super().read_at(offset, num_bytes)
 
 
@@ -76,6 +79,20 @@ def test_the_md5_is_of_the_whole_file_wherever_reading_begins(tmp_path, name):
     with open_archive(LocalFile(path), member.end, digest=True) as archive:
         assert len(list(MemberReader(archive))) == len(SIZES) - 4
         assert archive.md5() == hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz"])
+def test_an_md5_that_was_saved_goes_on_without_what_it_has_seen(tmp_path, name):
+    path = write(tmp_path / name, tarball(SIZES))
+    with open_archive(LocalFile(path), digest=True, stride_bytes=1 << 20) as archive:
+        members = MemberReader(archive)
+        member = next(one for at, one in enumerate(members) if at == len(SIZES) - 3)
+        point, state, used = archive.seek_point, archive.md5_state(), archive.compressed_position
+    source = Counting(path)
+    with open_archive(source, member.end, point, digest=True, md5_state=state) as archive:
+        assert len(list(MemberReader(archive))) == 2
+        assert archive.md5() == hashlib.md5(path.read_bytes()).hexdigest()
+    assert min(offset for offset in source.offsets if offset) > used // 2
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -158,7 +158,7 @@ def test_memory_and_what_is_read_ahead_stay_within_their_bounds(megadepth_source
     held, batch, ahead = 3000, 2000, 5000
     shrink(monkeypatch, HELD_BYTES=held, BATCH_BYTES=batch, AHEAD_BYTES=ahead)
     spools, flying, most = [], 0, 0
-    create, results, batch_class = Spool.__init__, archivebuild._results, archivebuild._Batch
+    create, in_order, batch_class = Spool.__init__, archivebuild._in_order, archivebuild._Batch
 
     def watching(self, *arguments):
         spools.append(self)
@@ -171,14 +171,15 @@ def test_memory_and_what_is_read_ahead_stay_within_their_bounds(megadepth_source
         most = max(most, flying)
         return made
 
-    def left(one, packed):
+    def leave(pairs):
         nonlocal flying
-        flying -= one.bytes
-        return results(one, packed)
+        for one, packed in pairs:
+            flying -= one.bytes
+            yield one, packed
 
     monkeypatch.setattr(Spool, "__init__", watching)
     monkeypatch.setattr(archivebuild, "_Batch", entered)
-    monkeypatch.setattr(archivebuild, "_results", left)
+    monkeypatch.setattr(archivebuild, "_in_order", lambda pairs: in_order(leave(pairs)))
     members = images_first(files(megadepth_source))
     make(MEGADEPTH, pack(tmp_path / "x.tar", members), tmp_path / "set")
     largest = max(len(data) + 512 for _, data in members)

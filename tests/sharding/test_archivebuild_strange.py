@@ -176,14 +176,25 @@ def test_a_local_archive_has_its_md5_also_after_an_interruption(as_published, tm
         assert content(tmp_path / str(step)) == content(tmp_path / "plain")
 
 
-def test_a_download_has_its_md5_only_if_it_was_not_interrupted(as_published, tmp_path, monkeypatch):
-    path, _one = as_published
+def interrupted(path, tmp_path, monkeypatch):
+    """A set that was downloaded whole, and one whose download was killed and gone on with."""
     monkeypatch.setattr(HttpObject.__init__, "__defaults__", (5, 1, 0.01))
     with serving(path.read_bytes()) as (url, _):
         make(DIODE, url, tmp_path / "whole")
         assert killed_at(7, DIODE, url, tmp_path / "set")
+        assert Ledger(LocalTarget(tmp_path / "set")).read_position().shard > 0
         make(DIODE, url, tmp_path / "set")
-    assert ShardSet(tmp_path / "whole").manifest.source["published"] == "train.tar.gz: has the published md5"
+
+
+def test_a_download_has_its_md5_also_after_an_interruption(as_published, tmp_path, monkeypatch):
+    interrupted(as_published[0], tmp_path, monkeypatch)
+    assert ShardSet(tmp_path / "set").manifest.source["published"] == "train.tar.gz: has the published md5"
+    assert content(tmp_path / "set") == content(tmp_path / "whole")
+
+
+def test_where_an_md5_cannot_be_gone_on_with_a_download_says_so(as_published, tmp_path, monkeypatch):
+    monkeypatch.setattr("sharding.resumablemd5._find_openssl", lambda: None)
+    interrupted(as_published[0], tmp_path, monkeypatch)
     source = ShardSet(tmp_path / "set").manifest.source
     assert source["md5"] is None
     assert source["published"].endswith("its md5 was not computed, for it was downloaded in several runs")

@@ -32,6 +32,7 @@ POSITIONS = st.builds(
     members=COUNT,
     ended=st.booleans(),
     md5=TEXT,
+    md5_state=st.binary(max_size=100),
 )
 
 
@@ -45,7 +46,7 @@ def test_a_position_is_read_as_it_was_written(position):
 
 def test_every_part_of_a_position_is_missed():
     content = json.loads(Position().encode())
-    for name in ("seek_point", "waiting", "refused"):
+    for name in ("seek_point", "md5_state", "waiting", "refused"):
         with pytest.raises(ValueError, match="expected a position in an archive"):
             Position.decode(json.dumps({key: value for key, value in content.items() if key != name}).encode())
 

@@ -2,6 +2,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -92,7 +93,8 @@ def test_results_come_in_the_order_of_the_jobs_and_no_more_is_taken_than_weighs_
             yield number
 
     with ThreadPoolExecutor(3) as pool:
-        for result in map_ahead(pool, wait_the_shorter_the_later, jobs(), lambda number: 10, 50):
+        for job, result in map_ahead(partial(pool.submit, wait_the_shorter_the_later), jobs(), lambda number: 10, 50):
+            assert job == result
             given.append(result)
     assert given == list(range(40))
 
@@ -105,7 +107,7 @@ def raise_at_three(number):
 
 def test_what_a_job_raises_comes_at_its_place():
     with ThreadPoolExecutor(2) as pool:
-        results = map_ahead(pool, raise_at_three, range(6), lambda number: 1, 100)
-        assert [next(results) for _ in range(3)] == [0, 1, 2]
+        results = map_ahead(partial(pool.submit, raise_at_three), range(6), lambda number: 1, 100)
+        assert [next(results) for _ in range(3)] == [(0, 0), (1, 1), (2, 2)]
         with pytest.raises(OSError, match="No space left"):
             next(results)
