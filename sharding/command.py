@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharding.errors import DataError, Interrupted, UsageError
+from sharding.heap import keep_freed_memory
 from sharding.options import add_options, build_config
 from sharding.progress import is_rank_zero
 
@@ -98,6 +99,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     """
     given = build_parser(program, description, commands).parse_args(argv)
     command: Command = given.command
+    keep_freed_memory()
     try:
         outcome = command.run(build_config(command.config, given))
     except UsageError as error:

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from sharding.ctrlc import deaf_to_ctrl_c
 from sharding.errors import DataError
+from sharding.heap import keep_freed_memory
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -95,7 +96,7 @@ def open_pool(workers: int, module: str) -> Iterator[Executor]:
     context = multiprocessing.get_context("forkserver")
     _start_server(context, module)
     ours, theirs = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow, initargs=(ours,))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(ours,))
     try:
         yield pool
     except BrokenProcessPool as error:
@@ -124,8 +125,9 @@ def _do_nothing() -> None:
     pass
 
 
-def _follow(lifeline: Connection) -> None:
+def _begin(lifeline: Connection) -> None:
     """Leave Ctrl-C to the process that asked for the work (the server may be older than it), and end when it goes."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 

@@ -15,6 +15,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 
 from sharding.errors import DataError, UsageError
+from sharding.heap import keep_freed_memory
 from training.loading.augment import one_thread_per_worker
 
 _JOB_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
@@ -33,7 +34,7 @@ _DIED = re.compile(
 
 
 def start_worker(worker_id: int) -> None:
-    """Begin a worker (`DataLoader(worker_init_fn=...)`): one thread for cv2, deaf to the signals of the job.
+    """Begin a worker (`DataLoader(worker_init_fn=...)`): memory kept, one thread for cv2, deaf to the job's signals.
 
     SIGINT and SIGUSR1 do nothing, SIGTERM nothing unless the trainer sends it. The worker ends when the trainer says
     so, or is gone, even if killed: within about a second, also in the middle of a sample.
@@ -42,6 +43,7 @@ def start_worker(worker_id: int) -> None:
         worker_id: Not used but for cv2; the DataLoader passes it.
     """
     one_thread_per_worker(worker_id)
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     trainer = multiprocessing.parent_process()
