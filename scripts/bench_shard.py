@@ -7,14 +7,12 @@ fits how the memory of the program grows with the bytes that were read.
 Memory is that of all processes of a program. MB and GB are powers of 1000, of the compressed archive.
 """
 
-import os
 import statistics
-import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,12 +20,12 @@ from typing import Any
 
 from bench_parts import GIGABYTE, IMAGES, MEASURE, ONE_WORKER, STREAMED, TAR, TWO_WORKERS, BenchConfig
 from bench_turns import Turns
+from machine import describe_machine
 from process_tree import Sample
 
 from sharding.command import Command, Outcome
 from sharding.command import main as run_program
 from sharding.errors import UsageError
-from sharding.terms import package_version
 
 BOUNDS = {
     "images_only_over_tar_xzf": ("at most", 0.7),
@@ -37,8 +35,8 @@ BOUNDS = {
 }
 BINS = 64
 """Pieces of equal bytes in which the median of memory is taken before the fit."""
-_TOOLS = ("tar", "gzip")
 _PACKAGES = ("depthstream", "rapidgzip", "zstandard", "numpy", "pillow", "h5py")
+_PROGRAMS = ("tar", "gzip")
 
 
 def fit_slope(points: Sequence[tuple[float, float]]) -> float:
@@ -87,27 +85,6 @@ def holds(name: str, value: float | None) -> bool | None:
     return value >= bound if word == "at least" else value <= bound if word == "at most" else value < bound
 
 
-def hardware() -> dict[str, Any]:
-    """Processor, cores this process may use, and memory."""
-    models = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    memory = next(line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
-    return {
-        "cpu": models[0] if models else "unknown",
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(int(memory) / 2**20, 1),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of Python, of packages that read and write, of tar and gzip."""
-    programs = {name: subprocess.check_output([name, "--version"], text=True).splitlines()[0] for name in _TOOLS}
-    return {"python": sys.version.split()[0], **{name: package_version(name) for name in _PACKAGES}, **programs}
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines()
-
-
 def table(data: dict[str, Any]) -> str:
     """The figures as a person reads them."""
     lines = [f"{'':29}{'s':>8}{'min - max':>16}{'MB/s':>8}{'samples/s':>11}{'cores':>7}{'MiB':>7}"]
@@ -153,7 +130,7 @@ def run(config: BenchConfig) -> Outcome:
         DataError: A program failed, or made a set of another number of samples.
     """
     check(config)
-    turns, began = Turns(), datetime.now(UTC)
+    turns, began = Turns(), time.monotonic()
     for part in config.parts:
         with TemporaryDirectory(prefix="bench-shard-", dir=config.scratch) as scratch:
             MEASURE[part](turns, config, Path(scratch))
@@ -162,12 +139,9 @@ def run(config: BenchConfig) -> Outcome:
         "holds": {name: holds(name, found.get(name)) for name in BOUNDS},
         "runs": {name: turns.row(name) for name in turns.used},
         "options": asdict(config),
-        "command": " ".join(sys.argv),
-        "date": began.isoformat(timespec="seconds"),
-        "took_s": round((datetime.now(UTC) - began).total_seconds(), 1),
-        "hardware": hardware(),
-        "versions": versions(),
+        "took_s": round(time.monotonic() - began, 1),
     }
+    data |= describe_machine(_PACKAGES, _PROGRAMS)
     return Outcome(data=data, text=table(data))
 
 

@@ -47,7 +47,7 @@ def test_too_few_samples_are_refused():
 
 def test_an_epoch_that_is_not_the_local_one_is_an_error(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    from bench_store import require_same
+    from store_parts import require_same
     from store_epochs import Epoch
 
     from sharding.errors import DataError
@@ -56,13 +56,13 @@ def test_an_epoch_that_is_not_the_local_one_is_an_error(monkeypatch):
         figures = {"samples": 3, "seconds": 1.0, "first_batch_s": 0.1, "waits": (0.1,), "in_flight": 0, "pss": 1}
         return Epoch(keys=keys, checksums=checksums, cpu_s=1.0, **figures)
 
-    require_same(epoch(("a", "b"), (1, 2)), epoch(("a", "b"), (1, 2)))
+    require_same([epoch(("a", "b"), (1, 2))], [epoch(("a", "b"), (1, 2))])
     with pytest.raises(DataError, match=r"in the batches \[1\]"):
-        require_same(epoch(("a", "b"), (1, 3)), epoch(("a", "b"), (1, 2)))
+        require_same([epoch(("a", "b"), (1, 3))], [epoch(("a", "b"), (1, 2))])
     with pytest.raises(DataError, match="expected the local epoch"):
-        require_same(epoch(("b", "a"), (1, 2)), epoch(("a", "b"), (1, 2)))
+        require_same([epoch(("b", "a"), (1, 2))], [epoch(("a", "b"), (1, 2))])
     with pytest.raises(DataError, match="each sample once, found 1 of 2"):
-        require_same(epoch(("a", "a"), (1, 2)), epoch(("a", "a"), (1, 2)))
+        require_same([epoch(("a", "a"), (1, 2))], [epoch(("a", "a"), (1, 2))])
 
 
 def test_waiting_is_counted_from_the_second_batch_on(monkeypatch):
@@ -88,6 +88,6 @@ def test_waiting_is_counted_from_the_second_batch_on(monkeypatch):
 )
 def test_growth_is_that_of_the_line_through_the_values(values, grown, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    from bench_store import growth
+    from store_parts import growth
 
     assert growth(values) == pytest.approx(grown)

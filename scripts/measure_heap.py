@@ -1,0 +1,138 @@
+"""Measure what it saves to keep freed memory (`sharding.heap`): processes that do and do not take turns.
+
+Each makes the batches of a fine-tuning epoch, as a loader worker does: reads, checks, inflates, decodes, warps, stacks.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from machine import describe_machine
+
+from sharding.command import Command, Outcome
+from sharding.command import main as run_program
+from sharding.errors import DataError, UsageError
+from sharding.options import option
+from sharding.progress import say
+
+NOT_KEPT = {"GLIBC_TUNABLES": "glibc.malloc.perturb=0"}
+"""Changes nothing of the heap, but makes `keep_freed_memory` leave it alone."""
+
+
+PACKAGES = ("torch", "numpy", "zstandard", "opencv-python-headless", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureHeapConfig:
+    """Options of the measurement."""
+
+    samples: int = option(96, "views of the set", metavar="N")
+    height: int = option(768, "of the views; they are cropped to squares of it", metavar="PX")
+    width: int = option(1024, "of the views", metavar="PX")
+    batch_size: int = option(8, "samples of a batch", metavar="N")
+    repeats: int = option(5, "pairs of processes", metavar="N")
+    read: str | None = option(None, "only read this set, in this process, and print what that took", metavar="SET")
+
+
+def run(config: MeasureHeapConfig) -> Outcome:
+    """Measure.
+
+    Raises:
+        UsageError: There is not a batch to measure.
+        DataError: A process failed.
+    """
+    if config.samples < config.batch_size or min(config.batch_size, config.repeats) < 1:
+        raise UsageError("--samples: expected one batch or more, and --repeats one or more")
+    if config.read is not None:
+        return Outcome(data=read(config.read, config), text="")
+    with tempfile.TemporaryDirectory(prefix="measure-heap-") as folder:
+        from store_views import make_set
+
+        make_set(Path(folder) / "set", config.samples, config.height, config.width, "zstd")
+        pairs = [
+            (_read_apart(folder, config, {}), _read_apart(folder, config, NOT_KEPT)) for _ in range(config.repeats)
+        ]
+    ratios = [kept["samples_per_s"] / other["samples_per_s"] for kept, other in pairs]
+    data = {
+        "kept_over_given_back": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "kept": _medians([kept for kept, _ in pairs]),
+        "given_back": _medians([other for _, other in pairs]),
+    }
+    return Outcome(data=data | describe_machine(PACKAGES), text=_table(data))
+
+
+def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
+    """Make the batches of two epochs in this process; of the second, speed, pages that the kernel brought, and peak."""
+    import cv2
+    import torch
+    from torch.utils.data import default_collate
+
+    from training.loading.augment import PairedAugment
+    from training.loading.dataset import DiodeDepthDataset
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    dataset = DiodeDepthDataset(url, augment=PairedAugment(height=config.height, width=config.height), shuffle=True)
+    for epoch in (0, 1):
+        dataset.prepare(epoch)
+        before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+        for first in range(0, len(dataset) - config.batch_size + 1, config.batch_size):
+            default_collate(dataset.__getitems__([(epoch, first + place) for place in range(config.batch_size)]))
+    after, count = resource.getrusage(resource.RUSAGE_SELF), len(dataset) // config.batch_size * config.batch_size
+    return {
+        "samples_per_s": count / (time.perf_counter() - began),
+        "user_ms_per_sample": 1000 * (after.ru_utime - before.ru_utime) / count,
+        "system_ms_per_sample": 1000 * (after.ru_stime - before.ru_stime) / count,
+        "page_faults_per_sample": (after.ru_minflt - before.ru_minflt) / count,
+        "peak_mib": after.ru_maxrss / 1024,
+    }
+
+
+def _read_apart(folder: str, config: MeasureHeapConfig, environment: dict[str, str]) -> dict[str, float]:
+    """`read` in a process of its own."""
+    sizes = (f"--height={config.height}", f"--width={config.width}", f"--batch-size={config.batch_size}")
+    command = [sys.executable, __file__, "--json", "--read", str(Path(folder, "set")), *sizes]
+    done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise DataError(f"a process that reads ended with exit status {done.returncode}; it says above why")
+    found: dict[str, float] = json.loads(done.stdout)
+    say(f"{'given back' if environment else 'kept'}: {found['samples_per_s']:.1f} samples/s")
+    return found
+
+
+def _medians(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(one[name] for one in found) for name in found[0]}
+
+
+def _table(data: dict[str, Any]) -> str:
+    ratio, kept, other = data["kept_over_given_back"], data["kept"], data["given_back"]
+    rows = [f"{name:24} {kept[name]:12.2f} {other[name]:12.2f}" for name in kept]
+    last = f"kept over given back: {ratio['median']:.2f} ({ratio['min']:.2f} - {ratio['max']:.2f}) in samples/s"
+    return "\n".join([f"{'':24} {'kept':>12} {'given back':>12}", *rows, last])
+
+
+COMMAND = Command(
+    name="scripts/measure_heap.py",
+    config=MeasureHeapConfig,
+    runner=f"{__name__}:run",
+    help="measure what it saves a loader worker to keep freed memory, on generated data",
+    examples=("scripts/measure_heap.py", "scripts/measure_heap.py --json > heap.json"),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run and return the exit status."""
+    return run_program("python", __doc__, [COMMAND], [COMMAND.name, *argv])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,273 @@
+"""The parts of `bench_store.py`: what is measured, each beside the local folder."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from store_server import Link, link
+
+from sharding.errors import DataError
+from sharding.options import option
+from sharding.progress import say
+from sharding.shard import Compression
+
+if TYPE_CHECKING:
+    from store_epochs import Epoch, Watched
+
+    from sharding.shardset import ShardSet
+
+PACE = 1.3
+"""What the consumer takes for a batch, in local times."""
+
+URL = "s3://bucket/set"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchStoreConfig:
+    """Options of the measurement."""
+
+    samples: int = option(240, "views of the set", metavar="N")
+    height: int = option(768, "of the views; they are cropped to squares of it", metavar="PX")
+    width: int = option(1024, "of the views", metavar="PX")
+    compression: Compression = option("zstd", "of the set")
+    batch_size: int = option(8, "samples of a batch", metavar="N")
+    num_workers: int = option(2, "loader processes", metavar="N")
+    epochs: int = option(5, "epochs over which memory is watched, after a first one", metavar="N")
+    repeats: int = option(3, "epochs of which the median is taken, each beside a local one", metavar="N")
+    folder: str | None = option(None, "keep the set here, and use it again if it is there", metavar="DIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all measurements use.
+
+    Attributes:
+        config: Options.
+        local: The loader of the local folder.
+        server: Port of the server.
+        port: Of the link, the same for all: workers take the address from the fork server, which began with it.
+        cache: Empty folder.
+    """
+
+    config: BenchStoreConfig
+    local: "Watched"
+    server: int
+    port: int
+    cache: Path
+
+    @contextmanager
+    def through(self, *options: str, cached: bool = False) -> Iterator[tuple["Watched", Link]]:
+        """The loader of the remote set, new, through a link with `options`; all of it in the cache if there is one."""
+        from sharding.nodecache import CacheSettings
+        from sharding.shardset import ShardSet
+
+        settings = CacheSettings(folder=str(self.cache), limit_bytes=10**12) if cached else None
+        with link(self.server, self.port, *options) as between:
+            samples = ShardSet(URL, cache=settings)
+            for row in range(len(samples)) if cached else ():  # all: an epoch leaves a tail out, each another one
+                samples.reader.read_stored([row], ("image", "depth", "valid"))
+            yield watch(samples, self.config), between
+
+    def warm_up(self) -> None:
+        """Start the local workers; have the server hash its objects, which it does when it is first asked for each."""
+        from sharding.shardset import ShardSet
+
+        self.local.run(0)
+        with link(self.server, self.port):
+            samples = ShardSet(URL)
+            for shard in samples.manifest.shards:
+                samples.reader.store.size(shard.name)
+
+    def paced(self, loader: "Watched") -> list["Epoch"]:
+        """Epochs from 0 on, each paced by the same epoch from the local folder, right before."""
+        return [
+            loader.run(epoch, PACE * self.local.run(epoch).batch_s, check=True) for epoch in range(self.config.repeats)
+        ]
+
+    def ratios(self, remote: "Watched", epochs: Sequence[int]) -> tuple[list[float], list["Epoch"]]:
+        """The remote speed over the local one in each epoch, one after the other; and the remote epochs."""
+        pairs = [(remote.run(epoch), self.local.run(epoch)) for epoch in epochs]
+        return [there.rate / here.rate for there, here in pairs], [there for there, _ in pairs]
+
+
+def spread(name: str, values: Sequence[float]) -> dict[str, Any]:
+    """The median under a name, and the least and largest value beside it."""
+    return {name: statistics.median(values), f"{name}_spread": [min(values), max(values)]}
+
+
+def watch(samples: "ShardSet", config: BenchStoreConfig) -> "Watched":
+    """The loader of a set."""
+    from store_epochs import Watched
+
+    return Watched(samples, config.batch_size, config.num_workers, config.height)
+
+
+def measure(config: BenchStoreConfig, target: Path, server: int, port: int, cache: Path) -> dict[str, Any]:
+    """All figures that depend on the machine."""
+    from sharding.shardset import ShardSet
+    from training.loading.lookahead import AHEAD_BYTES, THREADS
+
+    samples = ShardSet(target)
+    bench = Bench(config=config, local=watch(samples, config), server=server, port=port, cache=cache)
+    bench.warm_up()
+    reference = bench.paced(bench.local)
+    figures: dict[str, Any] = {
+        "samples": reference[0].samples,
+        "bytes_per_sample": round(stored_bytes(samples) / len(samples)),
+        "local_samples_per_s": bench.local.run(1).rate,
+        **spread("local_wait_share", [one.wait_share for one in reference]),
+        "inflight_bytes_bound": AHEAD_BYTES,
+        "inflight_requests_bound": THREADS,
+    }
+    for part in (measure_latency, measure_faults, measure_loopback, measure_narrow, measure_cache):
+        say(f"{part.__name__.removeprefix('measure_')} ...")
+        figures |= part(bench, reference)
+    return figures
+
+
+def stored_bytes(samples: "ShardSet") -> int:
+    """Bytes of image, depth and valid of all samples."""
+    return int(samples.index[["image_bytes", "depth_bytes", "valid_bytes"]].to_numpy().sum())
+
+
+def measure_latency(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+    """50 ms for each request; and memory over some epochs."""
+    from training.loading.lookahead import AHEAD_BYTES
+
+    with bench.through("--latency-ms", "50") as (remote, between):
+        paced = bench.paced(remote)
+        require_same(paced, reference)
+        before = between.counts()
+        ratios, epochs = bench.ratios(remote, range(1, bench.config.epochs + 1))
+        after = between.counts()
+    return {
+        **waiting("latency50", paced),
+        "first_batch_s": max(one.first_batch_s for one in paced),
+        **spread("latency50_over_local", ratios),
+        "rss_growth": growth([one.pss for one in epochs]),
+        "rss_max_over_first": max(one.pss for one in epochs) / epochs[0].pss,
+        "workers_pss_bytes": [one.pss for one in epochs],
+        "inflight_bytes_max": (most := max(one.in_flight for one in (*paced, *epochs))),
+        "inflight_over_bound": most / AHEAD_BYTES,
+        "requests_per_epoch": (after["requests"] - before["requests"]) / len(epochs),
+        "bytes_per_epoch": (after["body_bytes"] - before["body_bytes"]) / len(epochs),
+    }
+
+
+def waiting(name: str, paced: "Sequence[Epoch]") -> dict[str, Any]:
+    """What share of the time a paced consumer waited, without and with the first batch."""
+    return {
+        **spread(f"{name}_wait_share", [one.wait_share for one in paced]),
+        **spread(f"{name}_wait_share_with_first", [one.wait_share_with_first for one in paced]),
+    }
+
+
+def growth(values: Sequence[int]) -> float:
+    """How much the line through the values (least squares) grows, first to last: single ones go up and down."""
+    middle = (len(values) - 1) / 2
+    spread = sum((at - middle) ** 2 for at in range(len(values))) or 1.0
+    slope = sum((at - middle) * value for at, value in enumerate(values)) / spread
+    return slope * (len(values) - 1) / (statistics.mean(values) - slope * middle)
+
+
+def measure_faults(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+    """50 ms for each request, of which 5 % fail."""
+    faults = ("--fault-rate", "0.05", "--faults", "500,reset,truncate", "--only", "/shards/")
+    with bench.through("--latency-ms", "50", *faults) as (remote, between):
+        paced = bench.paced(remote)
+        require_same(paced, reference)
+        ratios, _ = bench.ratios(remote, range(bench.config.repeats))
+        counts = between.counts()
+    return {
+        **waiting("faults5", paced),
+        "faults5_first_batch_s": max(one.first_batch_s for one in paced),
+        **spread("faults5_over_local", ratios),
+        "faults5_share_of_requests": sum(counts["faults"].values()) / counts["requests"],
+        "faults5_counts": counts["faults"],
+    }
+
+
+def measure_loopback(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+    """Nothing added: what the way through the network stack costs; and the images alone."""
+    from sharding.shardset import ShardSet
+
+    with bench.through() as (remote, between):
+        require_same([remote.run(0, check=True)], reference)
+        ratios, epochs = bench.ratios(remote, range(bench.config.repeats))
+        samples = ShardSet(URL)
+        before = between.counts()["body_bytes"]
+        read_images(samples)
+        images = between.counts()["body_bytes"] - before
+    local = [bench.local.run(epoch) for epoch in range(bench.config.repeats)]
+    return {
+        **spread("loopback_over_local", ratios),
+        "local_cpu_ms_per_sample": cpu_ms(local),
+        "loopback_cpu_ms_per_sample": cpu_ms(epochs),
+        "images_only_bytes_share": images / stored_bytes(samples),
+    }
+
+
+def cpu_ms(epochs: "Sequence[Epoch]") -> float:
+    """Of the workers, for a sample; the median over epochs."""
+    return 1000 * statistics.median(one.cpu_s / one.samples for one in epochs)
+
+
+def read_images(samples: "ShardSet") -> None:
+    """Read what pretraining reads, each sample once, in this process."""
+    from training.loading.dataset import ImageDataset
+    from training.loading.loader import Loading, build_loader
+    from training.loading.sampler import EvalSampler
+
+    images = ImageDataset([samples])
+    images.prepare(0)
+    for _ in build_loader(images, EvalSampler(len(images), 8), Loading(batch_size=8), collate_fn=list):
+        pass
+
+
+def measure_narrow(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+    """A link of 50 MB/s; what of it is used, and what the local speed would use of it."""
+    with bench.through("--bandwidth", "50MB") as (remote, between):
+        paced = bench.paced(remote)
+        require_same(paced, reference)
+        before = between.counts()["body_bytes"]
+        epoch = remote.run(1)
+        used = (between.counts()["body_bytes"] - before) / epoch.seconds / 50e6
+    local = bench.local.run(1)
+    return {
+        **spread("link50_wait_share", [one.wait_share for one in paced]),
+        "link50_share": used,
+        "link50_share_at_local_speed": used * local.rate / epoch.rate,
+    }
+
+
+def measure_cache(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+    """Epochs of which all is kept."""
+    with bench.through(cached=True) as (remote, between):
+        require_same([remote.run(0, check=True)], reference)
+        before = between.counts()["requests"]
+        ratios, epochs = bench.ratios(remote, range(1, bench.config.repeats + 1))
+        requests = between.counts()["requests"] - before
+        require_same([remote.run(0, check=True)], reference)
+    return {
+        **spread("cached_over_local", ratios),
+        "cached_requests": requests,
+        "cached_cpu_ms_per_sample": cpu_ms(epochs),
+    }
+
+
+def require_same(epochs: "Sequence[Epoch]", reference: "Sequence[Epoch]") -> None:
+    """Every sample once but for the dropped tail, the same as locally, in the same order, pixel by pixel.
+
+    Raises:
+        DataError: It is not so.
+    """
+    for number, (epoch, local) in enumerate(zip(epochs, reference, strict=False)):
+        if len(set(epoch.keys)) < len(epoch.keys):
+            raise DataError(f"expected each sample once, found {len(set(epoch.keys))} of {len(epoch.keys)}")
+        if epoch.keys != local.keys or epoch.checksums != local.checksums:
+            pairs = zip(epoch.checksums, local.checksums, strict=False)
+            wrong = [at for at, (ours, theirs) in enumerate(pairs) if ours != theirs]
+            raise DataError(f"expected the local epoch {number}, found others in the batches {wrong}")

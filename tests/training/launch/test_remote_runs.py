@@ -1,0 +1,77 @@
+"""Whole runs of both trainers on sets in a bucket, by the installed program, behind a link that is slow and fails."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.servers import link, localbucket, s3_variables
+from training.profiling.monitor import RATE_TAG, WAIT_TAG
+
+FAULTS = ("--latency-ms", "30", "--fault-rate", "0.1", "--faults", "500,reset,truncate,corrupt", "--only", "/shards/")
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def bucket(folder: Path, *urls: str) -> Iterator[tuple[dict[str, str], object]]:
+    """A bucket with copies of sets, named by number: the variables it is found by, and the link in front of it."""
+    for number, url in enumerate(urls):
+        shutil.copytree(url, folder / "bucket" / f"set{number}")
+    with localbucket(folder) as server, link(server.port, *FAULTS) as between:
+        yield s3_variables(between.url), between
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    return found.get("state_dict", found)
+
+
+def same(ours: Path, theirs: Path) -> bool:
+    ours, theirs = weights(ours), weights(theirs)
+    return ours.keys() == theirs.keys() and all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+def logged(run: Path, tag: str) -> list[float]:
+    (folder,) = {path.parent for path in run.rglob("events.out.*")}
+    return [one.value for one in EventAccumulator(str(folder)).Reload().Scalars(tag)]
+
+
+def test_two_ranks_fine_tune_from_a_bucket_to_the_weights_of_a_local_run(job, finetune, diode_sets, tmp_path):
+    last = Path("checkpoints", "last.ckpt")
+    job.start(*finetune(devices=2, out=tmp_path / "local", epochs=2))
+    assert job.wait() == [0], job.text()
+    with bucket(tmp_path, *(one.url for one in diode_sets)) as (variables, between):
+        remote = {"set": "s3://bucket/set0", "val": "s3://bucket/set1", "cache": tmp_path / "cache"}
+        job.start(*finetune(devices=2, out=tmp_path / "remote", epochs=2, **remote), **variables)
+        assert job.wait() == [0, 0], job.text(1)
+        counts = between.counts
+    assert same(tmp_path / "local" / last, tmp_path / "remote" / last)
+    assert sum(counts["faults"].values()) > 0
+    stored = sum(path.stat().st_size for path in (tmp_path / "bucket").rglob("*.tar*"))
+    assert 0.5 * stored < counts["body_bytes"] < 1.9 * stored  # two epochs and three validations: the rest was kept
+    assert all(0 < share < 1 for share in logged(tmp_path / "remote", WAIT_TAG))
+
+
+def test_pretraining_from_a_bucket_gives_the_encoder_of_a_local_run(job, megadepth_set, tmp_path):
+    program = str(Path(sys.executable).with_name("depthstream"))
+    least = "--method simclr --model torchvision/resnet18 --epochs 1 --batch-size 8 --image-size 32 --num-workers 2"
+    with bucket(tmp_path, megadepth_set.url) as (variables, between):
+        for number, url in enumerate((megadepth_set.url, "s3://bucket/set0")):
+            out = str(tmp_path / f"run{number}")
+            job.start(program, "pretrain", url, "--out", out, *least.split(), "--accelerator=cpu", **variables)
+            assert job.wait()[-1] == 0, job.text(number)
+        assert sum(between.counts["faults"].values()) > 0
+    assert same(tmp_path / "run0" / "encoder.pt", tmp_path / "run1" / "encoder.pt")
+
+
+def test_two_ranks_fine_tune_from_streams_of_whole_shards(job, finetune, tmp_path):
+    job.start(*finetune(devices=2, reader="webdataset", batch_size=4))
+    assert job.wait() == [0], job.text()
+    assert job.text().count("--reader webdataset: 40 samples") == 1
+    assert len(logged(tmp_path / "run", RATE_TAG)) > 0
+    assert all(0 < share < 1 for share in logged(tmp_path / "run", WAIT_TAG))
