@@ -3,7 +3,9 @@
 A real S3 server (localbucket) and a link in front of it (`unreliable_link.py`) run in processes of their own, and share
 the cores with the workers and the consumer: the consumer therefore sleeps its step, as one does whose GPU works. Paced,
 it takes 1.3 times the local time a batch, measured with the same workers on the local folder right before; the time in
-`next(loader)` is its waiting, all of it. Unpaced, it takes batches as they come, local and remote epochs in turn. A figure with a spread is a median.
+`next(loader)` is its waiting, all of it. Unpaced, it takes batches as they come, local and remote epochs in turn.
+
+A figure with a spread is a median.
 """
 
 import os

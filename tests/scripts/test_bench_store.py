@@ -47,8 +47,8 @@ def test_too_few_samples_are_refused():
 
 def test_an_epoch_that_is_not_the_local_one_is_an_error(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    from store_parts import require_same
     from store_epochs import Epoch
+    from store_parts import require_same
 
     from sharding.errors import DataError
 
