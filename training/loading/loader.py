@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.loading.lookahead import AHEAD_BYTES, LookAhead
+from training.loading.parcel import collate
 from training.loading.sampler import EvalSampler, TrainSampler
 from training.loading.worker import start_fork_server, start_worker
 
@@ -64,7 +65,7 @@ def build_loader(
         sampler=sampler,
         num_workers=loading.num_workers,
         pin_memory=loading.pin_memory,
-        collate_fn=collate_fn,
+        collate_fn=collate_fn or collate,
         generator=torch.Generator().manual_seed(0),
         **_worker_options(dataset, loading),
     )

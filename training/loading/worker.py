@@ -21,9 +21,10 @@ from training.loading.augment import one_thread_per_worker
 _JOB_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 _LOOK_EVERY_S = 1.0  # for a trainer that is gone
 
-ARENAS = 2
+ARENAS = 1
 """Heaps that the threads of a worker share (glibc). With one a thread, as is its rule, each keeps freed buffers of its
-own, and the memory of workers that read ahead was seen to grow by a fifth over ten epochs; with two it stays."""
+own, and the memory of workers that read ahead was seen to grow by a fifth over ten epochs. All but the first give whole
+pieces back to the system whatever `keep_freed_memory` says, only to ask for them again."""
 _ARENAS = "MALLOC_ARENA_MAX"
 
 _CAUGHT = re.compile(r"Caught (\w+) in DataLoader worker process (\d+)\.\nOriginal ")

@@ -252,7 +252,7 @@ class Handed(Dataset):
     """Tensors, which a worker hands over by a connection of its own."""
 
     def __getitems__(self, positions):
-        return [torch.zeros(100_000) for _ in positions]
+        return [{"image": torch.zeros(100_000)} for _ in positions]
 
 
 @pytest.mark.parametrize("method", JOBS)
@@ -300,8 +300,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("given", "said"), [(None, ["None", "2"]), ("5", ["5", "5"])])
-def test_workers_share_two_arenas_unless_told_otherwise(given, said, tmp_path):
+@pytest.mark.parametrize(("given", "said"), [(None, ["None", "1"]), ("5", ["5", "5"])])
+def test_workers_share_one_arena_unless_told_otherwise(given, said, tmp_path):
     (tmp_path / "tell.py").write_text(ARENAS_OF_A_WORKER)
     environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
     environment |= {"PYTHONPATH": str(ROOT)} | ({"MALLOC_ARENA_MAX": given} if given else {})

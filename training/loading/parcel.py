@@ -1,0 +1,66 @@
+"""A batch on its way from a loader worker to its trainer: all tensors in one piece of shared memory.
+
+torch hands shared memory over piece by piece, each by a connection of its own to the worker: about a millisecond a
+tensor, which the trainer waits for (`torch.multiprocessing.reductions`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate, get_worker_info
+
+_ALIGNED = 64  # bytes: of a cache line, and a multiple of every item's size
+
+Placed = tuple[str, int, torch.dtype, tuple[int, ...]]
+"""Name, first byte, dtype and shape of a tensor."""
+
+
+class Parcel(dict[str, Any]):
+    """A batch of a worker; a plain dict once it arrives.
+
+    Args:
+        storage: Shared memory, uint8 (n,).
+        placed: The tensors in it.
+        others: What is no tensor.
+    """
+
+    def __init__(self, storage: Tensor, placed: Sequence[Placed], others: Mapping[str, Any]) -> None:
+        super().__init__(open_parcel(storage, placed, others))
+        self._sent = storage, tuple(placed), dict(others)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is sent."""
+        return open_parcel, self._sent
+
+
+def open_parcel(storage: Tensor, placed: Sequence[Placed], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The batch: tensors that are parts of `storage`."""
+    batch = dict(others)
+    for name, start, dtype, shape in placed:
+        num_bytes = torch.Size(shape).numel() * dtype.itemsize
+        batch[name] = storage[start : start + num_bytes].view(dtype).view(shape)
+    return batch
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Stack the tensors of items, which are alike; make lists of all else. In a worker, a `Parcel`.
+
+    Args:
+        items: Of a batch; tensors of a name have the same shape and dtype.
+    """
+    if get_worker_info() is None:
+        batch: dict[str, Any] = default_collate(list(items))
+        return batch
+    placed, end = [], 0
+    for name, value in items[0].items():
+        if isinstance(value, Tensor):
+            placed.append((name, end, value.dtype, (len(items), *value.shape)))
+            end += -(-len(items) * value.nbytes // _ALIGNED) * _ALIGNED
+    storage = torch.empty(0, dtype=torch.uint8).new(torch.UntypedStorage._new_shared(end))
+    tensors = {name for name, *_ in placed}
+    parcel = Parcel(storage, placed, {name: [one[name] for one in items] for name in items[0].keys() - tensors})
+    for name in tensors:
+        torch.stack([one[name] for one in items], out=parcel[name])
+    return parcel
