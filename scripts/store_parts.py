@@ -29,14 +29,14 @@ URL = "s3://bucket/set"
 class BenchStoreConfig:
     """Options of the measurement."""
 
-    samples: int = option(240, "views of the set", metavar="N")
+    samples: int = option(480, "views of the set", metavar="N")
     height: int = option(768, "of the views; they are cropped to squares of it", metavar="PX")
     width: int = option(1024, "of the views", metavar="PX")
     compression: Compression = option("zstd", "of the set")
     batch_size: int = option(8, "samples of a batch", metavar="N")
     num_workers: int = option(2, "loader processes", metavar="N")
     epochs: int = option(5, "epochs over which memory is watched, after a first one", metavar="N")
-    repeats: int = option(5, "epochs of which the median is taken, each beside a local one", metavar="N")
+    repeats: int = option(3, "epochs of which the median is taken, each beside a local one", metavar="N")
     folder: str | None = option(None, "keep the set here, and use it again if it is there", metavar="DIR")
 
 
