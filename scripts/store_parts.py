@@ -1,5 +1,6 @@
 """The parts of `bench_store.py`: what is measured, each beside the local folder."""
 
+import os
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ URL = "s3://bucket/set"
 class BenchStoreConfig:
     """Options of the measurement."""
 
-    samples: int = option(480, "views of the set", metavar="N")
+    samples: int = option(320, "views of the set", metavar="N")
     height: int = option(768, "of the views; they are cropped to squares of it", metavar="PX")
     width: int = option(1024, "of the views", metavar="PX")
     compression: Compression = option("zstd", "of the set")
@@ -69,6 +70,8 @@ class Bench:
             samples = ShardSet(URL, cache=settings)
             for row in range(len(samples)) if cached else ():  # all: an epoch leaves a tail out, each another one
                 samples.reader.read_stored([row], ("image", "depth", "valid"))
+            if cached:
+                os.sync()  # or the disk would be busy with it while the epochs are timed
             yield watch(samples, self.config), between
 
     def warm_up(self) -> None:
