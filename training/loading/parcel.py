@@ -45,7 +45,7 @@ def open_parcel(storage: Tensor, placed: Sequence[Placed], others: Mapping[str, 
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Stack the tensors of items, which are alike; make lists of all else. In a worker, a `Parcel`.
+    """As torch's `default_collate`; in a worker, with all tensors of the items in one `Parcel`.
 
     Args:
         items: Of a batch; tensors of a name have the same shape and dtype.
@@ -60,7 +60,8 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
             end += -(-len(items) * value.nbytes // _ALIGNED) * _ALIGNED
     storage = torch.empty(0, dtype=torch.uint8).new(torch.UntypedStorage._new_shared(end))
     tensors = {name for name, *_ in placed}
-    parcel = Parcel(storage, placed, {name: [one[name] for one in items] for name in items[0].keys() - tensors})
+    others = {name: default_collate([one[name] for one in items]) for name in items[0].keys() - tensors}
+    parcel = Parcel(storage, placed, others)
     for name in tensors:
         torch.stack([one[name] for one in items], out=parcel[name])
     return parcel
