@@ -20,7 +20,7 @@ class Served:
 
     Attributes:
         url: Of the archive.
-        position: Tells where in the archive the bytes end that were sent last; a look at its end does not stay.
+        position: Tells where in the archive the bytes end that were given out last; a look at its end does not stay.
     """
 
     url: str
@@ -79,9 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, start: int, stop: int) -> None:
         try:
             for part in self.archive.read(start, stop):
-                self.wfile.write(part)
                 start += len(part)
-                self.sent.value = start
+                self.sent.value = start  # before they go: who has them may ask at once
+                self.wfile.write(part)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the reader has what it wanted
 
