@@ -42,6 +42,6 @@ def open_store(
     store: Store = RetryingStore(RemoteStore(url, expected_bytes))
     if cache is None:
         return store
-    from sharding.nodecache import CachedStore
+    from sharding.cachedstore import CachedStore
 
     return CachedStore(store, cache.open(), identity)

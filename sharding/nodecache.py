@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 from sharding.errors import UsageError
 from sharding.locks import open_while, tried_alone, try_lock
-from sharding.store import Range, Store
+from sharding.store import Range
 from sharding.usage import BLOCK, WAIT_SECONDS, Account, Usage, bytes_below, cost, remove_file, size_of
 
 TOUCH_SECONDS = 60.0
@@ -232,6 +232,22 @@ class KeptSet:
             os.close(file)
         return data if len(data) == length else None
 
+    def has(self, name: str, span: Range) -> bool:
+        """Whether `get` will find a range; the disk is asked to have it ready."""
+        offset, length = span
+        try:
+            file = os.open(f"{self._shard(name)}/{offset}", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            if hasattr(os, "posix_fadvise"):  # macOS has none
+                os.posix_fadvise(file, 0, length, os.POSIX_FADV_WILLNEED)
+            return os.fstat(file).st_size >= length
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+
     def add(self, name: str, span: Range, data: bytes) -> None:
         """Keep the bytes of a range, if there is room."""
         self._cache.put(self._shard(name) / str(span[0]), data)
@@ -252,50 +268,6 @@ class KeptSet:
             self._touched = time.monotonic()
             with suppress(OSError):
                 os.utime(self._in_use)
-
-
-class CachedStore:
-    """A store whose ranges are kept on this machine.
-
-    Ranges that two processes miss at the same time are fetched by both and kept once. Whole objects (manifest, index)
-    are not kept. Give it the ranges of one sample each, for what is read together is kept together.
-
-    Args:
-        store: Where a set is fetched from.
-        cache: Where it is kept.
-        identity: Of the set: a hash of its content.
-    """
-
-    def __init__(self, store: Store, cache: NodeCache, identity: str) -> None:
-        self._store, self._kept = store, cache.of_set(identity)
-
-    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
-        """Take what is kept, fetch the rest in one call, and keep it. Lengths are right; who reads checks the bytes."""
-        found = {span: data for span in ranges if (data := self._kept.get(name, span)) is not None}
-        missing = [span for span in dict.fromkeys(ranges) if span not in found]
-        if missing:
-            for span, data in zip(missing, self._store.read(name, missing), strict=True):
-                found[span] = data
-                self._kept.add(name, span, data)
-        return [found[span] for span in ranges]
-
-    def read_all(self, name: str) -> bytes:
-        """Fetch an object."""
-        return self._store.read_all(name)
-
-    def size(self, name: str) -> int | None:
-        """Ask the store."""
-        return self._store.size(name)
-
-    def local_path(self, name: str) -> Path | None:
-        """Ask the store: ranges are kept, no files."""
-        return self._store.local_path(name)
-
-    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
-        """Remove what is kept of the ranges; the next reading fetches them."""
-        self._store.forget(name, ranges)
-        self._kept.forget(name, ranges)
-        return True
 
 
 @contextmanager

@@ -199,6 +199,10 @@ class SampleReader:
         whole = set(parts) >= {"image", "depth", "valid"}
         return _merge(list(self._spans(row, (*parts, "meta") if whole else parts).values()))
 
+    def kept(self, row: int, parts: Sequence[str]) -> bool:
+        """Whether what is read for `parts` of a row, soon, is in a cache on this machine."""
+        return self.store.kept(self._shards[int(self.columns["shard"][row])], self.ranges(row, parts))
+
     def group_touching(self, rows: Sequence[int], parts: Sequence[str]) -> list[list[int]]:
         """Group rows that one request may read: those of which each begins in the shard where the one before it ends.
 

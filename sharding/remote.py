@@ -120,6 +120,10 @@ class RemoteStore:
         """Nothing of a remote store is on this machine."""
         return None
 
+    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+        """No."""
+        return False
+
     def forget(self, name: str, ranges: Sequence[Range]) -> bool:
         """Damage may have come on the way."""
         return True

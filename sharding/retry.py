@@ -165,6 +165,10 @@ class RetryingStore:
         """As the store has it."""
         return self._store.local_path(name)
 
+    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+        """As the store has it."""
+        return self._store.kept(name, ranges)
+
     def forget(self, name: str, ranges: Sequence[Range]) -> bool:
         """As the store has it."""
         return self._store.forget(name, ranges)

@@ -33,6 +33,14 @@ class Store(Protocol):
         """Return the file behind an object, None if it is not on this machine."""
         ...
 
+    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+        """Be told that these ranges will be read soon.
+
+        Returns:
+            Whether all are in a cache on this machine, so that nothing is gained by reading them before their time.
+        """
+        ...
+
     def forget(self, name: str, ranges: Sequence[Range]) -> bool:
         """Be told that what was read of these ranges was damaged: drop it, where it is kept.
 
@@ -82,6 +90,10 @@ class LocalStore:
     def local_path(self, name: str) -> Path | None:
         """The file itself."""
         return self._root / name
+
+    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+        """No: the folder may lie on a network, and who reads ahead in it has asked for that."""
+        return False
 
     def forget(self, name: str, ranges: Sequence[Range]) -> bool:
         """A file gives the same bytes again."""

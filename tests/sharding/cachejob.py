@@ -8,7 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from sharding.nodecache import CachedStore, CacheSettings
+from sharding.cachedstore import CachedStore
+from sharding.nodecache import CacheSettings
 from sharding.store import LocalStore
 
 

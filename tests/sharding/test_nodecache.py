@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sharding.cachedstore import CachedStore
 from sharding.errors import DataError, UsageError
-from sharding.nodecache import CachedStore, CacheSettings, NodeCache
+from sharding.nodecache import CacheSettings, NodeCache
 from sharding.reader import SampleReader
 from sharding.shardset import DEPTH_PARTS, ShardSet
 from sharding.store import LocalStore
@@ -56,6 +57,20 @@ def test_only_what_is_missing_is_fetched_in_one_call_and_given_in_order(tmp_path
     wanted = [spans[5], spans[2], spans[0], spans[5], spans[1]]
     assert cached.read(NAME, wanted) == LocalStore(tmp_path / "source").read(NAME, wanted)
     assert store.fetched == [(NAME, span) for span in (*spans[1:3], spans[5], spans[0])]
+
+
+def test_what_is_kept_is_known_without_reading_it(tmp_path, equal):
+    store, cached = open_cached(tmp_path / "source", tmp_path / "cache")
+    (offset, length), other = (span for _, span in equal[:2])
+    assert not cached.kept(NAME, [(offset, length)])
+    cached.read(NAME, [(offset, length)])
+    assert cached.kept(NAME, [(offset, length)])
+    assert cached.kept(NAME, [(offset, length - 1)])
+    assert not cached.kept(NAME, [(offset, length + 1)])
+    assert not cached.kept(NAME, [(offset, length), other])
+    assert len(store.fetched) == 1
+    cached.forget(NAME, [(offset, length)])
+    assert not cached.kept(NAME, [(offset, length)])
 
 
 def test_a_shorter_range_at_the_same_place_is_served_and_a_longer_one_takes_its_place(tmp_path, equal):

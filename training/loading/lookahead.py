@@ -1,7 +1,8 @@
 """Reading ahead: while a loader worker decodes a batch, threads fetch those that it will be asked for next.
 
 Which ones follows from `training.loading.ahead`, and how many bytes they have from the index: so the bytes in flight
-are known before they are asked for. A batch that was not foreseen is fetched when it is asked for.
+are known before they are asked for. A batch that was not foreseen is fetched when it is asked for. What a cache on this
+machine keeps is read when its turn comes: read ahead it would only be cold again in the processor's own cache.
 """
 
 import functools
@@ -52,6 +53,11 @@ class Piece:
         """Bytes that are read."""
         return sum(length for row in self.rows for _, length in self.reader.ranges(row, self.parts))
 
+    @property
+    def kept(self) -> bool:
+        """Whether all of them are in a cache on this machine."""
+        return all(self.reader.kept(row, self.parts) for row in self.rows)
+
     def fetch(self) -> list[StoredParts]:
         """Read them, and compare them with their checksums."""
         return self.reader.read_stored_checked(self.rows, self.parts)
@@ -96,13 +102,17 @@ class _Request:
         batch: That it is of.
         piece: What was asked for.
         bytes: How much that is.
-        answer: The bytes, once they are here.
+        answer: The bytes, once they are here; None for a piece that is kept, and read when it is taken.
     """
 
     batch: Batch
     piece: Piece
     bytes: int
-    answer: "Future[list[StoredParts]]"
+    answer: "Future[list[StoredParts]] | None"
+
+    def drop(self) -> bool:
+        """Want it no longer; whether nothing of it is under way."""
+        return self.answer is None or self.answer.cancel()
 
 
 class LookAhead:
@@ -176,7 +186,7 @@ class _Window:
     @property
     def bytes_in_flight(self) -> int:
         """Of what was requested and not taken, or is no longer wanted and still under way."""
-        self._unwanted = [request for request in self._unwanted if not request.answer.done()]
+        self._unwanted = [request for request in self._unwanted if request.answer and not request.answer.done()]
         return sum(request.bytes for request in (*self._requests, *self._unwanted))
 
     def take(self, batch: Batch, cut: Cut, following: Iterator[Batch]) -> list[StoredParts]:
@@ -199,7 +209,7 @@ class _Window:
 
     def _begin_anew(self, batch: Batch, cut: Cut, following: Iterator[Batch]) -> None:
         """Another iteration: of what was requested nothing lies ahead."""
-        self._unwanted += [request for request in self._requests if not request.answer.cancel()]
+        self._unwanted += [request for request in self._requests if not request.drop()]
         self._requests.clear()
         batches = (one for group in ((batch,), following) for one in group)
         self._planned = ((one, piece) for one in batches for piece in cut(one))
@@ -213,12 +223,13 @@ class _Window:
             if self._requests and in_flight + piece.bytes > self._limit_bytes:
                 return
             in_flight += piece.bytes
-            self._requests.append(
-                _Request(batch=batch, piece=piece, bytes=piece.bytes, answer=self._fetchers.submit(piece.fetch))
-            )
+            answer = None if piece.kept else self._fetchers.submit(piece.fetch)
+            self._requests.append(_Request(batch=batch, piece=piece, bytes=piece.bytes, answer=answer))
             self._next = next(self._planned, None)
 
     def _await(self, request: _Request) -> list[StoredParts]:
+        if request.answer is None:
+            return request.piece.fetch()
         try:
             return request.answer.result(self._wait_s)
         except TimeoutError as error:

@@ -29,7 +29,7 @@ class WatchedStore:
     def __init__(self, inner, may_change=True):
         self._inner, self._may_change = inner, may_change
         self._changed = threading.Condition()
-        self.asked, self.forgotten, self.damage = [], [], {}
+        self.asked, self.forgotten, self.damage, self.holds = [], [], {}, set()
         self.gate = threading.Event()
         self.gate.set()
 
@@ -44,6 +44,9 @@ class WatchedStore:
                 self.damage[name, *span] -= 1
                 found[at] = bytes([found[at][0] ^ 1]) + found[at][1:]
         return found
+
+    def kept(self, name, ranges):
+        return self.holds >= {(name, *span) for span in ranges}
 
     def forget(self, name, ranges):
         self.forgotten += [(name, *span) for span in ranges]
@@ -201,6 +204,23 @@ def test_what_lies_no_longer_ahead_is_dropped(watch):
     backwards = seen.dataset.__getitems__(anew[5])  # nobody foresaw that
     assert same(backwards, seen.plain.__getitems__(anew[5]))
     assert window._requests[0].batch == anew[6]
+
+
+def test_what_is_kept_on_this_machine_is_read_when_its_turn_comes(watch):
+    seen = watch()
+    kept = [span for batch in seen.batches[1::2] for span in seen.ranges(batch)]
+    fetched = [span for batch in seen.batches[::2] for span in seen.ranges(batch)]
+    seen.store.holds = set(kept)
+    taken = [seen.dataset.__getitems__(seen.batches[0])]
+    seen.store.await_requests(fetched)
+    assert sorted(seen.store.asked) == sorted(fetched)
+    taken.append(seen.dataset.__getitems__(seen.batches[1]))
+    assert sorted(seen.store.asked[len(fetched) :]) == sorted(seen.ranges(seen.batches[1]))
+    seen.store.holds.clear()  # evicted: it was kept when it was looked for
+    taken += [seen.dataset.__getitems__(batch) for batch in seen.batches[2:]]
+    assert sorted(seen.store.asked) == sorted(kept + fetched)
+    expected = [seen.plain.__getitems__(batch) for batch in seen.batches]
+    assert all(same(one, other) for one, other in zip(taken, expected, strict=True))
 
 
 def test_the_store_is_opened_once_and_not_by_the_threads(watch):
