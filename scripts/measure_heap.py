@@ -1,16 +1,15 @@
 """Measure what it saves to keep freed memory (`sharding.heap`): processes that do and do not take turns.
 
-Each makes the batches of a fine-tuning epoch, as a loader worker does: reads, checks, inflates, decodes, warps, stacks.
+Each reads epochs of a local set by the fine-tuning loader, with one worker. What a worker hands over is in shared
+memory, whose pages are brought anew in both cases.
 """
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,30 +70,30 @@ def run(config: MeasureHeapConfig) -> Outcome:
 
 
 def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
-    """Make the batches of two epochs in this process; of the second, speed, pages that the kernel brought, and peak."""
-    import cv2
-    import torch
-    from torch.utils.data import default_collate
+    """Run two epochs with one loader worker; of the second, speed, and the worker's CPU time, page faults and memory.
 
-    from training.loading.augment import PairedAugment
-    from training.loading.dataset import DiodeDepthDataset
+    The consumer drops a batch when the next one has come.
+    """
+    from store_epochs import Watched
 
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    dataset = DiodeDepthDataset(url, augment=PairedAugment(height=config.height, width=config.height), shuffle=True)
-    for epoch in (0, 1):
-        dataset.prepare(epoch)
-        before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-        for first in range(0, len(dataset) - config.batch_size + 1, config.batch_size):
-            default_collate(dataset.__getitems__([(epoch, first + place) for place in range(config.batch_size)]))
-    after, count = resource.getrusage(resource.RUSAGE_SELF), len(dataset) // config.batch_size * config.batch_size
+    from sharding.shardset import ShardSet
+
+    loader = Watched(ShardSet(url), config.batch_size, 1, config.height)
+    loader.run(0)
+    (worker,) = loader.pids()
+    before = _faults(worker)
+    epoch = loader.run(1)
     return {
-        "samples_per_s": count / (time.perf_counter() - began),
-        "user_ms_per_sample": 1000 * (after.ru_utime - before.ru_utime) / count,
-        "system_ms_per_sample": 1000 * (after.ru_stime - before.ru_stime) / count,
-        "page_faults_per_sample": (after.ru_minflt - before.ru_minflt) / count,
-        "peak_mib": after.ru_maxrss / 1024,
+        "samples_per_s": epoch.rate,
+        "cpu_ms_per_sample": 1000 * epoch.cpu_s / epoch.samples,
+        "page_faults_per_sample": (_faults(worker) - before) / epoch.samples,
+        "worker_mib": epoch.pss / 2**20,
     }
+
+
+def _faults(pid: int) -> int:
+    """Pages that the kernel has brought a process without reading a disk (Linux, proc(5))."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[7])
 
 
 def _read_apart(folder: str, config: MeasureHeapConfig, environment: dict[str, str]) -> dict[str, float]:

@@ -124,7 +124,7 @@ class Watched:
         """
         self._sampler.set_epoch(epoch)
         self._board[:, [BEGAN, IN_FLIGHT]] = 0
-        cpu_s = sum(map(cpu_seconds, self._pids()))
+        cpu_s = sum(map(cpu_seconds, self.pids()))
         arrivals, waits, keys, checksums = [], [], [], []
         batches = iter(self._loader)
         for _ in range(len(self._loader)):
@@ -146,11 +146,12 @@ class Watched:
             keys=tuple(keys),
             checksums=tuple(checksums),
             in_flight=int(self._board[:, IN_FLIGHT].max()),
-            pss=sum(map(pss_bytes, self._pids())),
-            cpu_s=sum(map(cpu_seconds, self._pids())) - cpu_s,
+            pss=sum(map(pss_bytes, self.pids())),
+            cpu_s=sum(map(cpu_seconds, self.pids())) - cpu_s,
         )
 
-    def _pids(self) -> list[int]:
+    def pids(self) -> list[int]:
+        """Processes of the workers that were asked for a batch."""
         return [int(pid) for pid in self._board[:, PID] if pid]
 
 

@@ -184,6 +184,7 @@ def stop(words, out, number, step):
         end_group(process, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_finetune_that_is_killed_then_preempted_ends_as_if_it_had_not_been(undisturbed, diode_sets, tmp_path):
     words, reference = undisturbed
     out = tmp_path / "stopped"

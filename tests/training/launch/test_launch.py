@@ -23,6 +23,7 @@ def check_run(job, world):
     assert {path.name for path in (job.folder / "run" / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
 
 
+@pytest.mark.slow
 def test_the_program_starts_a_process_for_each_device(job, finetune):
     job.start(*finetune(devices=2))
     assert job.wait() == [0], job.text()
