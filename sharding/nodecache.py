@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from urllib.parse import quote
 
@@ -220,33 +221,19 @@ class KeptSet:
         """The bytes of a range, if it begins where a kept one begins and is no longer; None otherwise."""
         self._touch()
         offset, length = span
-        try:
-            file = os.open(f"{self._shard(name)}/{offset}", os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            data = os.pread(file, length, 0)
-        except OSError:
-            return None
-        finally:
-            os.close(file)
-        return data if len(data) == length else None
+        with suppress(OSError), self._open(name, offset) as file:
+            data = file.read(length)
+            return data if len(data) == length else None
+        return None
 
     def has(self, name: str, span: Range) -> bool:
         """Whether `get` will find a range; the disk is asked to have it ready."""
         offset, length = span
-        try:
-            file = os.open(f"{self._shard(name)}/{offset}", os.O_RDONLY)
-        except OSError:
-            return False
-        try:
+        with suppress(OSError), self._open(name, offset) as file:
             if hasattr(os, "posix_fadvise"):  # macOS has none
-                os.posix_fadvise(file, 0, length, os.POSIX_FADV_WILLNEED)
-            return os.fstat(file).st_size >= length
-        except OSError:
-            return False
-        finally:
-            os.close(file)
+                os.posix_fadvise(file.fileno(), 0, length, os.POSIX_FADV_WILLNEED)
+            return os.fstat(file.fileno()).st_size >= length
+        return False
 
     def add(self, name: str, span: Range, data: bytes) -> None:
         """Keep the bytes of a range, if there is room."""
@@ -257,6 +244,9 @@ class KeptSet:
         with suppress(OSError):
             kept = [(int(path.name), path) for path in self._shard(name).iterdir()]
             self._cache.remove([path for start, path in kept if _overlaps((start, size_of(path)), ranges)])
+
+    def _open(self, name: str, offset: int) -> FileIO:
+        return FileIO(f"{self._shard(name)}/{offset}")
 
     def _shard(self, name: str) -> Path:
         if name not in self._shards:
