@@ -15,17 +15,11 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 
 from sharding.errors import DataError, UsageError
-from sharding.heap import keep_freed_memory
+from sharding.heap import keep_freed_memory, one_heap_in_children
 from training.loading.augment import one_thread_per_worker
 
 _JOB_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 _LOOK_EVERY_S = 1.0  # for a trainer that is gone
-
-ARENAS = 1
-"""Heaps that the threads of a worker share (glibc). With one a thread, as is its rule, each keeps freed buffers of its
-own, and the memory of workers that read ahead was seen to grow by a fifth over ten epochs. All but the first give whole
-pieces back to the system whatever `keep_freed_memory` says, only to ask for them again."""
-_ARENAS = "MALLOC_ARENA_MAX"
 
 _CAUGHT = re.compile(r"Caught (\w+) in DataLoader worker process (\d+)\.\nOriginal ")
 _DIED = re.compile(
@@ -70,19 +64,16 @@ def _watch(trainer: BaseProcess, parent: int) -> None:
 def start_fork_server() -> None:
     """Start the process that makes workers, if it does not run yet, so that signals to the job do not end it.
 
-    Its children get by with `ARENAS` arenas unless MALLOC_ARENA_MAX is set: glibc reads that when a program begins.
+    The threads of its children share one heap.
     """
-    arenas = os.environ.get(_ARENAS)
-    os.environ.setdefault(_ARENAS, str(ARENAS))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _JOB_SIGNALS)
     try:
         resource_tracker.ensure_running()  # lets some of the signals through again
         signal.pthread_sigmask(signal.SIG_BLOCK, _JOB_SIGNALS)
-        forkserver.ensure_running()  # a new process blocks what its maker blocks
+        with one_heap_in_children():
+            forkserver.ensure_running()  # a new process blocks what its maker blocks
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if arenas is None:
-            del os.environ[_ARENAS]
 
 
 def plain_message(error: BaseException) -> str:
