@@ -1,6 +1,10 @@
+import hashlib
 import importlib.util
 import json
 import os
+import re
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -207,6 +211,44 @@ def test_a_profile_that_is_not_there_or_has_run_out_says_so(tmp_path, monkeypatc
         monkeypatch.setenv("AWS_PROFILE", name)
         with pytest.raises(UsageError, match=f"the AWS profile gives no credentials: .*({problem}).*aws sso login"):
             open_store("s3://b/p")
+
+
+def sign_on(handler):
+    """The one answer of AWS's single sign-on that a login needs: keys of a role, for who shows the token."""
+    if handler.headers["x-amz-sso_bearer_token"] != "todays-token" or "role_name=reader" not in handler.path:
+        return answer(handler, 401)
+    keys = {"accessKeyId": servers.ACCESS_KEY, "secretAccessKey": servers.SECRET, "sessionToken": ""}
+    until = int((datetime.now(UTC) + timedelta(hours=1)).timestamp() * 1000)
+    return answer(handler, 200, json.dumps({"roleCredentials": keys | {"expiration": until}}).encode())
+
+
+@needs_boto3
+def test_a_profile_of_single_sign_on_is_used_until_it_has_run_out(tmp_path, monkeypatch):
+    (tmp_path / "data" / "bucket").mkdir(parents=True)
+    (tmp_path / "data" / "bucket" / "x").write_bytes(b"0123456789")
+    token = tmp_path / ".aws" / "sso" / "cache" / f"{hashlib.sha1(b's').hexdigest()}.json"
+    token.parent.mkdir(parents=True)
+    (tmp_path / ".aws" / "config").write_text(
+        "[profile lab]\nsso_session=s\nsso_account_id=111122223333\nsso_role_name=reader\nregion=us-east-1\n"
+        "[sso-session s]\nsso_region=us-east-1\nsso_start_url=https://lab.awsapps.com/start\n"
+    )
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    with web_server(sign_on) as portal, servers.nanio(tmp_path / "data") as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", portal.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+        token.write_text(json.dumps({"accessToken": "todays-token", "expiresAt": "2199-01-01T00:00:00Z"}))
+        assert read_apart().stdout == "[b'234']\n"
+        token.write_text(json.dumps({"accessToken": "todays-token", "expiresAt": "2001-01-01T00:00:00Z"}))
+        refused = read_apart().stderr
+    assert re.search(r"UsageError: .*the AWS profile gives no credentials: .*aws sso login", refused)
+    assert len(portal.seen) == 1
+    assert "todays-token" not in refused
+
+
+def read_apart():
+    """In a process of its own: boto3 looks up the home folder when it is imported."""
+    read = "from sharding.address import open_store; print(open_store('s3://bucket').read('x', [(2, 3)]))"
+    return subprocess.run([sys.executable, "-c", read], capture_output=True, text=True, timeout=60)
 
 
 def test_user_and_password_go_before_the_token():
