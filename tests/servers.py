@@ -125,7 +125,7 @@ def s3_variables(url, secret=SECRET):
 
 @contextmanager
 def web_server(respond):
-    """A web server that answers each GET and PUT by `respond(handler)`; `.seen` holds their headers and path."""
+    """A web server that answers each GET, HEAD and PUT by `respond(handler)`; `.seen` holds their headers and path."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -134,7 +134,7 @@ def web_server(respond):
             self.server.seen.append(dict(self.headers.items()) | {"path": self.path})
             respond(self)
 
-        do_PUT = do_GET
+        do_PUT = do_HEAD = do_GET
 
         def log_message(self, *arguments):
             pass
@@ -154,7 +154,7 @@ def answer(handler, status, body=b"", **headers):
             handler.send_header(name.replace("_", "-"), value)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        handler.wfile.write(body)
+        handler.wfile.write(body if handler.command != "HEAD" else b"")
 
 
 def answer_range(handler, data, **headers):
