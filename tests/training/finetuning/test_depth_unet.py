@@ -136,6 +136,7 @@ def test_a_loss_that_is_not_finite_names_its_samples():
         model.training_step(batch, 0)
 
 
+@pytest.mark.slow
 def test_one_batch_can_be_learnt_by_heart_and_the_encoder_learns_too():
     model = DepthUnet(init_model("none", "resnet18"), SMALL)
     optimizer = model.configure_optimizers()["optimizer"]

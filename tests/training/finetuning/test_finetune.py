@@ -203,6 +203,7 @@ def test_an_impossible_wish_is_refused_before_a_folder_is_made(options, expected
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_tutorials_function_trains_the_given_network(diode_sets, folder):
     unet = finetune.init_model("none", "resnet18", seed=4)
     weight = unet.layers[0][0].weight.detach().clone()

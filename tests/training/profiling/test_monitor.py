@@ -333,6 +333,7 @@ def check(points, steps):
     assert max(waits[:2]) < 0.999 < min(waits[2:]) <= max(waits) < 1
 
 
+@pytest.mark.slow
 def test_fine_tuning_logs_what_a_slow_loader_costs(diode_sets, tmp_path, slow_later):
     slow_later(finetune, DiodeDepthDataset)
     train, val = diode_sets
