@@ -70,10 +70,7 @@ def run(config: MeasureHeapConfig) -> Outcome:
 
 
 def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
-    """Run two epochs with one loader worker; of the second, speed, and the worker's CPU time, page faults and memory.
-
-    The consumer drops a batch when the next one has come.
-    """
+    """Run two epochs with one loader worker; of the second, speed, and the worker's CPU time, page faults and memory."""
     from store_epochs import Watched
 
     from sharding.shardset import ShardSet
