@@ -70,7 +70,7 @@ def run(config: MeasureHeapConfig) -> Outcome:
 
 
 def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
-    """Run two epochs with one loader worker; of the second, speed, and the worker's CPU time, page faults and memory."""
+    """Run two epochs with one loader worker; of the second, speed, and CPU, page faults and memory of the worker."""
     from store_epochs import Watched
 
     from sharding.shardset import ShardSet
