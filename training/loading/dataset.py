@@ -18,26 +18,17 @@ from torch.utils.data import Dataset
 
 from sharding.address import is_remote
 from sharding.errors import DataError, UsageError
-from sharding.reader import Column, SampleReader, StoredParts
+from sharding.reader import StoredParts
 from sharding.sample import Sample
 from sharding.shardset import ShardSet
 from training.loading.ahead import Batch
 from training.loading.ahead import Position as Position
 from training.loading.augment import PairedAugment
 from training.loading.lookahead import LookAhead, Piece, cut_batch
+from training.loading.shared_columns import share
 from training.loading.shared_order import share_epoch_order, share_weighted_order
 
 DEPTH_PARTS, IMAGE_PARTS = ("image", "depth", "valid"), ("image",)
-
-
-def share(reader: SampleReader) -> SampleReader:
-    """Move a reader's columns into shared memory: worker processes map them, none gets a copy."""
-
-    def to_shared(column: Column) -> Column:
-        shared: Column = torch.from_numpy(np.array(column)).share_memory_()
-        return shared
-
-    return reader.with_columns(to_shared)
 
 
 class DiodeDepthDataset(Dataset[dict[str, Any]]):

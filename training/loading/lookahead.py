@@ -48,7 +48,7 @@ class Piece:
     places: tuple[int, ...]
     parts: tuple[str, ...]
 
-    @property
+    @functools.cached_property
     def bytes(self) -> int:
         """Bytes that are read."""
         return sum(length for row in self.rows for _, length in self.reader.ranges(row, self.parts))

@@ -28,10 +28,11 @@ from sharding.sample import Sample, valid_pixels
 from sharding.shardset import ShardSet
 from sharding.wds import webdataset_decoder
 from training.loading.ahead import Ahead, Position
-from training.loading.dataset import DEPTH_PARTS, share
+from training.loading.dataset import DEPTH_PARTS
 from training.loading.memberwalk import ADVICE, MemberWalk
 from training.loading.portion import Place, Stretch, cut_ring, find_place, lane_span
 from training.loading.shardstream import ShardOpener
+from training.loading.shared_columns import share
 from training.loading.streaming import Streaming
 from training.world import World
 

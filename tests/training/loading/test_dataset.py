@@ -121,12 +121,6 @@ def test_every_validation_sample_counts_once_and_padding_has_weight_0(diode_sets
     assert dataset[0, len(dataset)]["weight"] == 0
 
 
-def test_workers_get_the_columns_as_shared_memory_and_not_as_a_copy(diode_sets):
-    dataset = DiodeDepthDataset(diode_sets[0])
-    assert all(column.is_shared() for column in dataset._reader.columns.values())
-    assert not any("DataFrame" in str(type(value)) for value in dataset.__dict__.values())
-
-
 def test_a_set_without_depth_is_refused_with_advice(tmp_path, megadepth_tree):
     from sharding.config import ShardMegadepthConfig
     from sharding.create import shard_megadepth
