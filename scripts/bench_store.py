@@ -3,7 +3,8 @@
 A real S3 server (localbucket) and a link in front of it (`unreliable_link.py`) run in processes of their own, and share
 the cores with the workers and the consumer: the consumer therefore sleeps its step, as one does whose GPU works. Paced,
 it takes 1.3 times the local time a batch, measured with the same workers on the local folder right before; the time in
-`next(loader)` is its waiting, all of it. Unpaced, it takes batches as they come, local and remote epochs in turn.
+`next(loader)` is its waiting, all of it. Unpaced, it takes batches as they come, local and remote epochs in turn,
+either of them first in every other pair.
 
 A figure with a spread is a median.
 """
@@ -47,7 +48,7 @@ def run(config: BenchStoreConfig) -> Outcome:
     """
     if (
         config.samples < 4 * config.batch_size * config.num_workers
-        or min(config.num_workers, config.epochs, config.repeats) < 1
+        or min(config.num_workers, config.epochs, config.repeats, config.cached_repeats) < 1
     ):
         raise UsageError("--samples: expected four batches a worker or more, at least one worker, epoch and repeat")
     began, load, port = time.monotonic(), os.getloadavg()[0], free_port()
