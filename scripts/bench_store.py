@@ -4,7 +4,8 @@ A real S3 server (localbucket) and a link in front of it (`unreliable_link.py`) 
 the cores with the workers and the consumer: the consumer therefore sleeps its step, as one does whose GPU works. Paced,
 it takes 1.3 times the local time a batch, measured with the same workers on the local folder right before; the time in
 `next(loader)` is its waiting, all of it. Unpaced, it takes batches as they come, local and remote epochs in turn,
-either of them first in every other pair.
+either of them first in every other pair. Order and keys are compared in every paced epoch; pixels in epochs that are
+not timed, for the sums would take the time of the workers.
 
 A figure with a spread is a median.
 """

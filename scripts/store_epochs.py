@@ -120,7 +120,7 @@ class Watched:
         Args:
             epoch: Its number.
             step_s: What the consumer takes for a batch; it sleeps, as one does whose GPU works.
-            check: Whether pixels are summed up; within `step_s`, if that is long enough.
+            check: Whether pixels are summed up, which takes time of its own.
         """
         self._sampler.set_epoch(epoch)
         self._board[:, [BEGAN, IN_FLIGHT]] = 0

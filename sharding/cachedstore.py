@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharding.nodecache import NodeCache
-from sharding.store import Range, Store
+from sharding.store import Buffer, Range, Store
 
 
 class CachedStore:
@@ -22,14 +22,14 @@ class CachedStore:
     def __init__(self, store: Store, cache: NodeCache, identity: str) -> None:
         self._store, self._kept = store, cache.of_set(identity)
 
-    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
+    def read(self, name: str, ranges: Sequence[Range]) -> Sequence[Buffer]:
         """Take what is kept, fetch the rest in one call, and keep it. Lengths are right; who reads checks the bytes."""
-        found = {span: data for span in ranges if (data := self._kept.get(name, span)) is not None}
+        found: dict[Range, Buffer] = {span: data for span in ranges if (data := self._kept.get(name, span)) is not None}
         missing = [span for span in dict.fromkeys(ranges) if span not in found]
         if missing:
-            for span, data in zip(missing, self._store.read(name, missing), strict=True):
-                found[span] = data
-                self._kept.add(name, span, data)
+            for span, fetched in zip(missing, self._store.read(name, missing), strict=True):
+                found[span] = fetched
+                self._kept.add(name, span, fetched)
         return [found[span] for span in ranges]
 
     def read_all(self, name: str) -> bytes:

@@ -282,4 +282,4 @@ class StoredObject(_Blocks):
 
     def _fetch(self, index: int) -> bytes:
         start = index * BLOCK_BYTES
-        return self._store.read(self._key, [(start, min(BLOCK_BYTES, self.size - start))])[0]
+        return bytes(self._store.read(self._key, [(start, min(BLOCK_BYTES, self.size - start))])[0])

@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 from sharding.errors import UsageError
 from sharding.locks import open_while, tried_alone, try_lock
-from sharding.store import Range
+from sharding.store import Buffer, Range
 from sharding.usage import BLOCK, WAIT_SECONDS, Account, Usage, bytes_below, cost, remove_file, size_of
 
 TOUCH_SECONDS = 60.0
@@ -127,7 +127,7 @@ class NodeCache:
             folder.mkdir(exist_ok=True)
             return KeptSet(self, folder)
 
-    def put(self, path: Path, data: bytes) -> None:
+    def put(self, path: Path, data: Buffer) -> None:
         """Make `data` the content of `path`, if there is room and not more there; when that fails, add no more."""
         if self._stopped:
             return
@@ -149,7 +149,7 @@ class NodeCache:
             account.bytes += needed
             return True
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: Buffer) -> None:
         """Write what was reserved; the reservation is given back if nothing came of it."""
         unfinished, reserved = self._unfinished / uuid.uuid4().hex, cost(len(data))
         try:
@@ -235,7 +235,7 @@ class KeptSet:
             return os.fstat(file.fileno()).st_size >= length
         return False
 
-    def add(self, name: str, span: Range, data: bytes) -> None:
+    def add(self, name: str, span: Range, data: Buffer) -> None:
         """Keep the bytes of a range, if there is room."""
         self._cache.put(self._shard(name) / str(span[0]), data)
 

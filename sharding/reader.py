@@ -17,7 +17,7 @@ from sharding.codecs import decode_depth, decode_image, decode_valid
 from sharding.errors import DataError
 from sharding.sample import PARTS, Sample, valid_pixels
 from sharding.shard import BLOCK, Compression, check_member, unpack_member
-from sharding.store import Range, Store
+from sharding.store import Buffer, Range, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -302,7 +302,7 @@ def _merge(spans: Sequence[Range]) -> list[Range]:
     return merged
 
 
-def _cut(pieces: Sequence[tuple[int, bytes]], span: Range) -> memoryview:
+def _cut(pieces: Sequence[tuple[int, Buffer]], span: Range) -> memoryview:
     """The bytes of `span` out of the buffers that were read, each with its offset, in order."""
     start, buffer = pieces[bisect_right(pieces, span[0], key=lambda piece: piece[0]) - 1]
     return memoryview(buffer)[span[0] - start : span[0] - start + span[1]]

@@ -76,7 +76,7 @@ class RemoteStore:
         self._pool = ThreadPoolExecutor(PARALLEL_REQUESTS, "read")
         self._asking, self._tells_when, self._quiet_until = threading.Lock(), True, 0.0
 
-    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
+    def read(self, name: str, ranges: Sequence[Range]) -> list[memoryview]:
         """Read the ranges, side by side; those that touch become one request. No other byte is asked for.
 
         Raises:
@@ -86,7 +86,7 @@ class RemoteStore:
         spans = merge_touching(ranges)
         attempt = partial(self._attempt, name)
         came = [attempt(span) for span in spans] if len(spans) < 2 else list(self._pool.map(attempt, spans))
-        pieces = {span: data for span, data in zip(spans, came, strict=True) if isinstance(data, bytes)}
+        pieces = {span: data for span, data in zip(spans, came, strict=True) if isinstance(data, memoryview)}
         found = [_cut(spans, pieces, span) for span in ranges]
         failures = [error for error in came if isinstance(error, ReadFailed)]
         if failures:
@@ -128,14 +128,14 @@ class RemoteStore:
         """Damage may have come on the way."""
         return True
 
-    def _attempt(self, name: str, span: Range) -> bytes | ReadFailed:
+    def _attempt(self, name: str, span: Range) -> memoryview | ReadFailed:
         """Ask for a range once; a failure that may pass is returned, so that the others are not lost."""
         try:
             return self._fetch(name, span)
         except ReadFailed as error:
             return error
 
-    def _fetch(self, name: str, span: Range) -> bytes:
+    def _fetch(self, name: str, span: Range) -> memoryview:
         start, length = span
         options: dict[str, Any] = {"range": (start, start + length)}
         etag = self._seen.get(name, (0, ""))[1]
@@ -143,7 +143,7 @@ class RemoteStore:
             options["if_match"] = etag
         try:
             found = obstore.get(self._store, name, options=options)  # type: ignore[arg-type]
-            data = bytes(found.bytes())
+            data = memoryview(found.bytes())
         except Exception as error:
             raise self._failure(name, span, error) from None
         self._pin(name, found.meta["size"], found.meta["e_tag"])
@@ -230,11 +230,11 @@ def merge_touching(ranges: Sequence[Range], limit_bytes: int = MAX_MERGED_BYTES)
     return merged
 
 
-def _cut(spans: Sequence[Range], pieces: Mapping[Range, bytes], wanted: Range) -> bytes | None:
+def _cut(spans: Sequence[Range], pieces: Mapping[Range, memoryview], wanted: Range) -> memoryview | None:
     """The bytes of `wanted` out of what was read of `spans`; None if they did not come."""
     start, length = wanted
     if not length:
-        return b""
+        return memoryview(b"")
     first = bisect_right(spans, start, key=lambda span: span[0]) - 1
     holder = next(span for span in reversed(spans[: first + 1]) if sum(span) >= start + length)
     data = pieces.get(holder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sharding.errors import DataError
-from sharding.store import Range, Store
+from sharding.store import Buffer, Range, Store
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class ReadFailed(DataError):
         where: str,
         reason: str,
         *,
-        found: Sequence[bytes | None] = (),
+        found: Sequence[Buffer | None] = (),
         wait_s: float | None = None,
         verb: str = "read",
     ) -> None:
@@ -135,7 +135,7 @@ class RetryingStore:
     def __init__(self, store: Store, policy: RetryPolicy | None = None, clock: Clock | None = None) -> None:
         self._store, self._policy, self._clock = store, policy or RetryPolicy(), clock or SystemClock()
 
-    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
+    def read(self, name: str, ranges: Sequence[Range]) -> Sequence[Buffer]:
         """Read the ranges.
 
         Raises:
@@ -143,10 +143,10 @@ class RetryingStore:
                 attempts, seconds and what the server said last.
         """
         trial = _Trial(self._policy, self._clock)
-        found: dict[int, bytes] = {}
+        found: dict[int, Buffer] = {}
         while missing := [at for at in range(len(ranges)) if at not in found]:
             try:
-                came: Sequence[bytes | None] = self._store.read(name, [ranges[at] for at in missing])
+                came: Sequence[Buffer | None] = self._store.read(name, [ranges[at] for at in missing])
             except ReadFailed as error:
                 came = error.found
                 trial.wait(error)

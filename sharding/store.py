@@ -13,11 +13,14 @@ from sharding.errors import DataError
 Range = tuple[int, int]
 """Offset and number of bytes."""
 
+Buffer = bytes | memoryview
+"""What was read; a view where a copy would cost as much as the network."""
+
 
 class Store(Protocol):
     """Read access to the objects of one set."""
 
-    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
+    def read(self, name: str, ranges: Sequence[Range]) -> Sequence[Buffer]:
         """Return the bytes of each range of object `name`; a short object gives a DataError."""
         ...
 

@@ -57,6 +57,9 @@ def test_an_epoch_that_is_not_the_local_one_is_an_error(monkeypatch):
         return Epoch(keys=keys, checksums=checksums, cpu_s=1.0, **figures)
 
     require_same([epoch(("a", "b"), (1, 2))], [epoch(("a", "b"), (1, 2))])
+    require_same([epoch(("a", "b"), ())], [epoch(("a", "b"), (1, 2))])  # keys alone
+    with pytest.raises(DataError, match="found other samples"):
+        require_same([epoch(("b", "a"), ())], [epoch(("a", "b"), (1, 2))])
     with pytest.raises(DataError, match=r"in the batches \[1\]"):
         require_same([epoch(("a", "b"), (1, 3))], [epoch(("a", "b"), (1, 2))])
     with pytest.raises(DataError, match="expected the local epoch"):

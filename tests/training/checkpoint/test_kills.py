@@ -293,3 +293,18 @@ def test_a_pretrain_killed_five_times_ends_bit_identical(megadepth_set, tmp_path
     found = history(reference, processes)
     assert found == history(killed, processes)
     assert_whole_epochs(found, len(megadepth_set), 10, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_pretrain_that_streams_whole_shards_goes_on_in_the_middle_of_an_epoch(megadepth_set, tmp_path):
+    """An epoch has two steps: every other checkpoint is in the middle of one."""
+    words = pretrain_words(megadepth_set, "simclr", processes=2, workers=2)
+    words += as_words({"reader": "webdataset", "shuffle_buffer": 6, "checkpoint_every": "3steps"})
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    finish(words, reference)
+    run_with_kills(words, killed, kills=3, total_steps=16, seed="webdataset")
+    assert_same_end(reference, killed)
+    found = history(reference, 2)
+    assert found == history(killed, 2)
+    assert_whole_epochs(found, len(megadepth_set), 10, 8)
