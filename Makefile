@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/depthstream demo --out $(OUT)
 
 test: install
-	$(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
