@@ -1,8 +1,11 @@
-"""Which store an address names: a folder, or a URL."""
+"""Which store an address names: a folder, or a URL; and how it is shown."""
 
+import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sharding.credentials import without_login
 from sharding.store import LocalStore, Store
 
 if TYPE_CHECKING:
@@ -12,6 +15,20 @@ if TYPE_CHECKING:
 def is_remote(url: str) -> bool:
     """Whether `url` names a store that is not a local folder."""
     return "://" in url and not url.startswith("file://")
+
+
+def shown(address: str) -> str:
+    """An address as it may be shown and written down: a URL without login and query; any other text as it is."""
+    return without_login(address) if re.match(r"[a-z0-9+.-]+://", address) else address
+
+
+_opened_in: set[int] = set()
+"""Processes, by id, that opened a store over the network."""
+
+
+def has_remote_client() -> bool:
+    """Whether this process has opened a store over the network: its client does not survive a fork."""
+    return os.getpid() in _opened_in
 
 
 def open_store(
@@ -39,6 +56,7 @@ def open_store(
     from sharding.remote import RemoteStore
     from sharding.retry import RetryingStore
 
+    _opened_in.add(os.getpid())
     store: Store = RetryingStore(RemoteStore(url, expected_bytes))
     if cache is None:
         return store

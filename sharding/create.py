@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding import diode, megadepth
-from sharding.address import is_remote
+from sharding.address import is_remote, shown
 from sharding.candidate import Pairing
 from sharding.command import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
@@ -156,7 +156,7 @@ def _existing(target: SetTarget, wanted: dict[str, Any]) -> Manifest | None:
 
 def _outcome(config: ShardConfig, manifest: Manifest) -> Outcome:
     data = {
-        "set": config.set,
+        "set": shown(config.set),
         "name": manifest.name,
         "samples": manifest.samples,
         "shards": len(manifest.shards),
@@ -168,11 +168,11 @@ def _outcome(config: ShardConfig, manifest: Manifest) -> Outcome:
         "identity": manifest.identity,
     }
     lines = [
-        f"{config.set}: {manifest.samples} samples in {len(manifest.shards)} shards, "
+        f"{data['set']}: {manifest.samples} samples in {len(manifest.shards)} shards, "
         f"{manifest.num_bytes / 1e6:.1f} MB, identity {manifest.identity[:12]}"
     ]
     if manifest.quarantined:
-        lines.append(f"  {manifest.quarantined} in quarantine, see {config.set}/{QUARANTINE_NAME}")
+        lines.append(f"  {manifest.quarantined} in quarantine, see {data['set']}/{QUARANTINE_NAME}")
     lines += [f"  skipped {count} files: {reason}" for reason, count in sorted(data["skipped"].items())]
     if published := manifest.source.get("published"):
         lines.append(f"  {published}")

@@ -3,21 +3,26 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharding.address import is_remote, open_store
+from sharding.address import is_remote, open_store, shown
 from sharding.errors import DataError
 from sharding.index import INDEX_NAME, decode_index, select
 from sharding.manifest import MANIFEST_NAME, Manifest
 from sharding.nodecache import CacheSettings
-from sharding.reader import SampleReader, flatten
+from sharding.reader import REREADS, SampleReader, flatten
 from sharding.sample import Sample
 from sharding.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
 
 DEPTH_PARTS = ("image", "depth", "valid")
 
@@ -34,7 +39,8 @@ class ShardSet:
         check_index: Whether the index must have the hash the manifest says; only a proof looks at one that has not.
 
     Attributes:
-        url: As given.
+        url: As given, but for a login: it goes into messages and files.
+        address: As given, for opening; it may hold a login.
         where: As given.
         cache: As given.
         manifest: What the set is.
@@ -62,20 +68,14 @@ class ShardSet:
         *,
         check_index: bool = True,
     ) -> None:
-        self.url, self.where, self.cache = os.fspath(url), where, cache
+        self.address, self.where, self.cache = os.fspath(url), where, cache
+        self.url = shown(self.address)
         if cache is not None and is_remote(self.url):
             cache.check()  # here, and not first in the workers
-        store = open_store(self.url)
+        store = open_store(self.address)
         self.manifest = read_manifest(store, self.url)
-        data = store.read_all(INDEX_NAME)
-        found = hashlib.sha256(data).hexdigest()
-        if check_index and found != self.manifest.index_sha256:
-            raise DataError(
-                f"{self.url}/{INDEX_NAME}: expected sha256 {self.manifest.index_sha256}, found {found}; the index was "
-                f"edited or damaged: `depthstream verify {self.url}` says where; get a whole copy of the set"
-            )
-        self.index_sha256 = found
-        whole = decode_index(data, f"{self.url}/{INDEX_NAME}")
+        expected = self.manifest.index_sha256 if check_index else None
+        whole, self.index_sha256 = _read_again_if_damaged(store, INDEX_NAME, partial(_decode, self.url, expected))
         self.index = select(whole, where)
         self.ids: NDArray[np.int64] = self.index.index.to_numpy(np.int64)
         names = [shard.name for shard in self.manifest.shards]
@@ -85,7 +85,7 @@ class ShardSet:
             self.url,
             partial(
                 open_store,
-                self.url,
+                self.address,
                 expected_bytes={shard.name: shard.bytes for shard in self.manifest.shards},
                 cache=cache,
                 identity=self.manifest.identity,
@@ -131,4 +131,28 @@ def read_manifest(store: Store, url: str) -> Manifest:
             f"{url}: expected a shard set with {MANIFEST_NAME}, found none; a set is finished when its manifest "
             "is written: check the path, or run `depthstream shard` again"
         )
-    return Manifest.decode(store.read_all(MANIFEST_NAME), f"{url}/{MANIFEST_NAME}")
+    where = f"{url}/{MANIFEST_NAME}"
+    return _read_again_if_damaged(store, MANIFEST_NAME, lambda data: Manifest.decode(data, where))
+
+
+def _decode(url: str, expected: str | None, data: bytes) -> "tuple[pd.DataFrame, str]":
+    """The index and its sha256, which must be the expected one, if any."""
+    found = hashlib.sha256(data).hexdigest()
+    if expected not in (None, found):
+        raise DataError(
+            f"{url}/{INDEX_NAME}: expected sha256 {expected}, found {found}; the index was "
+            f"edited or damaged: `depthstream verify {url}` says where; get a whole copy of the set"
+        )
+    return decode_index(data, f"{url}/{INDEX_NAME}"), found
+
+
+def _read_again_if_damaged(store: Store, name: str, decode: Callable[[bytes], T]) -> T:
+    """What `decode` makes of a file, fetched again where damage may have come on the way."""
+    for _ in range(REREADS):
+        data = store.read_all(name)
+        try:
+            return decode(data)
+        except DataError:
+            if not store.forget(name, []):
+                raise
+    return decode(store.read_all(name))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sharding.address import shown
 from sharding.against import compare_with_source
 from sharding.command import Outcome
 from sharding.config import VerifyConfig
@@ -38,7 +39,7 @@ def run(config: VerifyConfig) -> Outcome:
     compared = compare_with_source(opened, config.against) if config.against else None
     faults += compared.faults if compared else []
     data = {
-        "set": config.set,
+        "set": opened.url,
         "samples": len(opened),
         "shards": len(opened.manifest.shards),
         "bytes": opened.manifest.num_bytes,
@@ -49,10 +50,10 @@ def run(config: VerifyConfig) -> Outcome:
         data["against"] = {"samples": compared.samples, "quarantined": compared.quarantined}
     size = f"{len(opened)} samples in {len(opened.manifest.shards)} shards, {opened.manifest.num_bytes / 1e6:.1f} MB"
     verdict = f"{len(faults)} faults" if faults else "whole and unchanged"
-    if compared and not faults:
-        verdict += f", and equal to {config.against}: {compared.samples} samples are in it"
+    if compared and config.against and not faults:
+        verdict += f", and equal to {shown(config.against)}: {compared.samples} samples are in it"
         verdict += f", {compared.quarantined} in quarantine" if compared.quarantined else ""
-    summary = f"{config.set}: {size}: {verdict}"
+    summary = f"{opened.url}: {size}: {verdict}"
     return Outcome(data=data, text="\n".join([summary, *(f"  {fault}" for fault in faults)]), ok=not faults)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from sharding.address import shown
 from sharding.errors import DataError, UsageError
 from sharding.files import write_atomically
 from sharding.progress import is_rank_zero
@@ -15,13 +16,17 @@ CONFIG_NAME = "config.yaml"
 
 
 def save_config(out: str | Path, config: Any) -> None:
-    """Write the resolved options to `OUT/config.yaml` (rank 0 only); `--config` reads it back."""
+    """Write the resolved options to `OUT/config.yaml` (rank 0 only), addresses without a login; `--config` reads it."""
     if is_rank_zero():
-        fields = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(config).items()
-        }
+        fields = {name: _written(value) for name, value in dataclasses.asdict(config).items()}
         write_atomically(Path(out) / CONFIG_NAME, yaml.safe_dump(fields, sort_keys=False).encode())
+
+
+def _written(value: Any) -> Any:
+    """An option's value, as it stands in the file."""
+    if isinstance(value, tuple):
+        return [_written(one) for one in value]
+    return shown(value) if isinstance(value, str) else value
 
 
 def load_config(run: str | Path) -> dict[str, Any]:

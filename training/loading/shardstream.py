@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 import zstandard
@@ -32,13 +32,13 @@ class ShardOpener:
     """Opens shards of a set.
 
     Attributes:
-        url: Of the set.
+        url: Of the set, as it was given.
         pipe: A shell command that writes a shard, as a tar or `.tar.zst`, to its standard output; `{url}` in it becomes
             the shard's path or URL, quoted. None: through the set's store.
         wait_s: How long to wait for the command's next byte.
     """
 
-    url: str
+    url: str = field(repr=False)
     pipe: str | None = None
     wait_s: float = WAIT_S
 

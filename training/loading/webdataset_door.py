@@ -58,7 +58,7 @@ class StreamedSet:
     def __init__(self, opened: ShardSet, parts: Sequence[str], pipe: str | None = None, first_id: int = 0) -> None:
         self.sizes = [int(size) for size in opened.shard_sizes]
         self._reader = share(opened.reader)
-        self._opener = ShardOpener(url=opened.url, pipe=pipe)
+        self._opener = ShardOpener(url=opened.address, pipe=pipe)
         self._shards, self._parts = opened.manifest.shards, tuple(parts)
         self._starts = np.cumsum([0, *self.sizes])
         self._ids = torch.from_numpy(opened.ids + first_id).share_memory_()

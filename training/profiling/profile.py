@@ -100,7 +100,7 @@ def _facts(work: Work, config: ProfileConfig) -> dict[str, Any]:
     """What was measured, and how."""
     manifest = work.opened.manifest
     return {
-        "set": config.set,
+        "set": work.opened.url,
         "name": manifest.name,
         "identity": manifest.identity,
         "where": config.where,
