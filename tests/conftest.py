@@ -14,6 +14,12 @@ from sharding.shardset import ShardSet
 from sharding.toyworld import make_diode, make_megadepth
 
 
+@pytest.fixture(autouse=True)
+def no_remote_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test before this one opened over the network does not decide how workers start here."""
+    monkeypatch.setattr("sharding.address._opened_in", set())
+
+
 @pytest.fixture(scope="session")
 def megadepth_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A MegaDepth tree of 24 toy images, traps included."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sharding.address import has_remote_client
 from training.loading.lookahead import AHEAD_BYTES, LookAhead
 from training.loading.parcel import collate
 from training.loading.sampler import EvalSampler, TrainSampler
@@ -34,9 +35,10 @@ class Loading:
         batch_size: Samples of a batch of this process (the micro-batch).
         num_workers: Worker processes; 0 loads in this process.
         pin_memory: Whether batches are copied to page-locked memory, for faster transfer to a GPU.
-        start_method: How workers start. "auto" forks for local sets and uses a fork server for remote ones, since a
-            network client does not survive a fork.
-        timeout_s: How long to wait for a batch before giving up; 0 waits for ever.
+        start_method: How workers start. "auto" forks for local sets, and uses a fork server for remote ones and in a
+            process that has opened one, since a network client does not survive a fork.
+        timeout_s: How long to wait for a batch before giving up; 0 waits as long as the workers live, whose own waits
+            have limits. With another limit torch notices only at its end that a worker of a fork server died.
         ahead_bytes: Bytes that a worker has in flight for batches to come (`training.loading.lookahead`); 0 for none.
             None: `AHEAD_BYTES` of a remote set, none of a local one.
         preload: Modules that the fork server imports once for all workers.
@@ -107,4 +109,4 @@ def start_method(dataset: Dataset[Any], loading: Loading) -> str:
     """The start method that "auto" stands for with this dataset."""
     if loading.start_method != "auto":
         return loading.start_method
-    return "forkserver" if getattr(dataset, "remote", False) else "fork"
+    return "forkserver" if getattr(dataset, "remote", False) or has_remote_client() else "fork"

@@ -63,6 +63,12 @@ def test_remote_sets_never_fork(urls):
     assert [start_method(DiodeDepthDataset(url), loading) for url in urls] == ["fork", "forkserver"]
 
 
+def test_a_local_set_does_not_fork_beside_a_remote_one(urls):
+    local = DiodeDepthDataset(urls[0])
+    ShardSet(urls[1])
+    assert start_method(local, Loading(batch_size=1, num_workers=2)) == "forkserver"
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_pretraining_fetches_image_bytes_alone(urls, range_server, num_workers):
     opened = ShardSet(urls[1])
