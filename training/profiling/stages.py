@@ -24,6 +24,7 @@ from sharding.shardset import DEPTH_PARTS, ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset, ImageDraw, Position, to_item
 from training.loading.loader import Loading, build_loader
+from training.loading.lookahead import LookAhead
 from training.loading.order import epoch_order, weighted_order
 from training.loading.sampler import EvalSampler
 from training.profiling.stopwatch import Stopwatch, Timing, time_once
@@ -121,6 +122,10 @@ class ImageViews(Dataset[dict[str, Any]]):
     def remote(self) -> bool:
         """Whether images are read over a network."""
         return self._images.remote
+
+    def looking_ahead(self, look_ahead: LookAhead) -> "ImageViews":
+        """The same views for a loader whose batches `look_ahead` foresees."""
+        return ImageViews(self._images.looking_ahead(look_ahead), self._view)
 
     def __getitems__(self, positions: Sequence[Position]) -> list[dict[str, Any]]:
         """The items of a batch, read at once."""
