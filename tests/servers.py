@@ -4,7 +4,6 @@ import http.server
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,8 +14,6 @@ import urllib.request
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 ACCESS_KEY, SECRET = "AKIALOOPBACKTEST", "secret-of-the-loopback-test"
@@ -79,11 +76,9 @@ def localbucket(root):
 @contextmanager
 def nanio(root):
     """An S3 server over `root` that checks signatures."""
-    program = shutil.which("nanio", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if program is None:
-        pytest.skip("nanio is not installed")
     port = free_port()
-    command = [program, "serve", "--data-dir", str(root), "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(Path(sys.executable).with_name("nanio")), "serve", "--data-dir", str(root)]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
     with running(command, port, {"NANIO_ACCESS_KEY": ACCESS_KEY, "NANIO_SECRET_KEY": SECRET}) as server:
         yield server
 

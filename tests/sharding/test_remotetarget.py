@@ -154,12 +154,14 @@ def test_a_killed_command_is_finished_by_the_next(diode_source, bucket, tmp_path
     assert stored(bucket) == whole
 
 
-def test_a_large_shard_is_sent_in_parts(bucket, tmp_path, monkeypatch):
+def test_a_large_shard_is_sent_in_parts(bucket, monkeypatch):
     monkeypatch.setattr("sharding.remotetarget.PART_BYTES", 5 << 20)
     target = RemoteTarget("s3://bucket/set")
     data = os.urandom(12 << 20)
+    before = bucket.counts["requests"]
     with target.create("shards/x") as file:
         file.write(data)
+    assert bucket.counts["requests"] - before >= 1 + 3 + 1  # begun, three parts, completed
     assert target.read("shards/x") == data
     assert target.is_whole("shards/x", len(data), "", target.tag("shards/x"))
     assert not target.is_whole("shards/x", len(data) - 1, "", target.tag("shards/x"))
@@ -189,12 +191,31 @@ def test_names_are_of_files_right_below(bucket):
 def test_faults_on_the_way_are_survived(diode_source, tmp_path, monkeypatch):
     whole = make_whole(diode_source, tmp_path / "whole")
     (tmp_path / "s3/bucket").mkdir(parents=True)
-    with localbucket(tmp_path / "s3") as server, link(server.port, "--fault-rate", 0.2, "--faults", "500,reset") as bad:
+    with (
+        localbucket(tmp_path / "s3") as server,
+        link(server.port, "--fault-rate", 0.2, "--faults", "500,reset,truncate") as bad,
+    ):
         for name, value in s3_variables(bad.url).items():
             monkeypatch.setenv(name, value)
         make(diode_source, "s3://bucket/set")
         assert bad.counts["faults"]
-    assert content(tmp_path / "s3/bucket/set").keys() >= whole.keys()
+    written = content(tmp_path / "s3/bucket/set")
+    assert {name: written[name] for name in whole} == whole
+
+
+def test_the_manifest_is_written_last(diode_source, bucket, monkeypatch):
+    done = []
+    for name in ("write", "_send"):
+        original = getattr(RemoteTarget, name)
+
+        def record(self, name, *rest, original=original):
+            original(self, name, *rest)
+            done.append(name)
+
+        monkeypatch.setattr(RemoteTarget, name, record)
+    make(diode_source, "s3://bucket/set")
+    assert done[-2:] == ["index.parquet", "manifest.json"]
+    assert len([name for name in done if name.startswith("shards/")]) == SHARDS
 
 
 def test_a_web_server_and_a_missing_bucket_are_errors_that_say_what_to_do(diode_source, bucket):
