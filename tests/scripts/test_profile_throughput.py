@@ -2,9 +2,15 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+
+from scripts.profile_throughput import get_ranges
+from sharding.shardset import ShardSet
+from tests.servers import answer, answer_range, web_server
+from training.profiling.stages import plan_work
 
 SCRIPT = Path(__file__).parents[2] / "scripts/profile_throughput.py"
 LITTLE = ("--samples", "2", "--repeats", "1", "--num-workers", "0")
@@ -42,6 +48,24 @@ def test_the_ceiling_of_a_url_is_what_comes_of_the_same_ranges(diode_sets, tmp_p
     *_, last = [asked for path, asked in range_server.requests if "/shards/" in path]
     first, end = map(int, last.removeprefix("bytes=").split("-"))
     assert end - first + 1 <= ceiling["warm"]["bytes"]
+
+
+def test_the_ranges_of_a_url_are_got_side_by_side(diode_sets):
+    together = threading.Barrier(8, timeout=20)
+
+    def respond(handler):
+        data = Path(diode_sets[1].url, *handler.path.split("/")[2:]).read_bytes()
+        if not handler.headers["range"]:
+            return answer(handler, 200, data)
+        together.wait()  # breaks unless so many requests are here at once
+        return answer_range(handler, data)
+
+    with web_server(respond) as server:
+        opened = ShardSet(f"{server.url}/set")
+        work = plan_work(opened, 8, 1)
+        assert get_ranges(work) == sum(
+            length for row in work.rows() for _, length in opened.reader.ranges(int(row), work.parts)
+        )
 
 
 def test_a_missing_set_is_a_data_error():

@@ -2,7 +2,7 @@ import email.utils
 import re
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -246,3 +246,33 @@ def test_a_server_that_checks_signatures_is_read_through_a_bad_link(tmp_path, re
         with pytest.raises(DataError, match=r"status 403 InvalidAccessKeyId.*does not know the access key") as error:
             open_store("s3://bucket/set").read(NAME, [(0, 10)])
         assert "AKIANOBODYATALL" not in str(error.value)
+
+
+def test_a_server_that_never_answers_is_given_up(tmp_path):
+    silent = threading.Event()
+    with servers.web_server(lambda handler: silent.wait(30)) as server:
+        store = RetryingStore(RemoteStore(f"{server.url}/set", limits=IMPATIENT), RetryPolicy(attempts=2))
+        began = time.monotonic()
+        with pytest.raises(DataError, match=r"a\.tar, bytes 0-9: .* 2 attempts .* the last with: no byte came in time"):
+            store.read("a.tar", [(0, 10)])
+        assert 2 <= time.monotonic() - began < 15
+        silent.set()
+
+
+def test_a_server_that_trickles_is_given_up(tmp_path):
+    def trickle(handler):
+        handler.send_response(206)
+        handler.send_header("Content-Range", "bytes 0-999/1000")
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        with suppress(OSError):
+            for _ in range(100):
+                handler.wfile.write(b"x")
+                handler.wfile.flush()
+                time.sleep(0.1)
+
+    with servers.web_server(trickle) as server:
+        limits = TimeLimits(stall_s=1, request_s=2)
+        store = RetryingStore(RemoteStore(f"{server.url}/set", limits=limits), RetryPolicy(attempts=1))
+        with pytest.raises(DataError, match=r"a\.tar, bytes 0-999: .* 1 attempts? in [2-4]\.\d s failed"):
+            store.read("a.tar", [(0, 1000)])

@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -20,8 +22,10 @@ from tests.servers import link, localbucket, s3_variables
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, build_loader, start_method
-from training.loading.sampler import TrainSampler
+from training.loading.sampler import EvalSampler, TrainSampler
 from training.loading.worker import plain_message
+from training.pretraining.lightly import ViewDataset
+from training.profiling.stages import ImageViews
 
 
 @pytest.fixture
@@ -88,6 +92,36 @@ def test_pretraining_fetches_image_bytes_alone(urls, range_server, num_workers):
     }
     assert len(fetched) == len(opened)
     assert {(int(first), int(last) + 1) for first, last in fetched} == images
+
+
+def views_of_profile(images):
+    return ImageViews(images, PairedAugment(height=32, width=48))
+
+
+def views_of_pretraining(images):
+    return ViewDataset(images, lambda inputs: [{"image": torch.tensor(inputs["image"])}], nullcontext)
+
+
+@pytest.mark.parametrize("make_views", [views_of_profile, views_of_pretraining])
+def test_views_of_images_are_read_ahead(urls, range_server, make_views):
+    images = ImageDataset([ShardSet(urls[1])])
+    range_server.requests.clear()
+    sampler = TrainSampler(len(images), 2, images.prepare)
+    batches = iter(build_loader(make_views(images), sampler, Loading(batch_size=2), collate_fn=list))
+    next(batches)
+    patience = time.monotonic() + 20
+    while len(range_server.requests) < len(images) and time.monotonic() < patience:
+        time.sleep(0.01)
+    assert len(range_server.requests) == len(images)  # 64 MB are more than this set
+
+
+def test_neighbours_in_a_batch_are_read_by_one_request(urls, range_server):
+    opened = ShardSet(urls[1])
+    range_server.requests.clear()
+    loader = build_loader(DiodeDepthDataset(opened), EvalSampler(len(opened), 8), Loading(batch_size=8))
+    assert [key for batch in loader for key in batch["key"]] == opened.index["key"].tolist()
+    shards = opened.index["shard"].tolist()
+    assert len(range_server.requests) == len({(row // 8, shard) for row, shard in enumerate(shards)}) < 10
 
 
 def open_briefly(url):
