@@ -10,7 +10,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.servers import link, localbucket, s3_variables
+from sharding.remote import MAX_MERGED_BYTES
+from sharding.shardset import ShardSet
+from tests.servers import Link, link, localbucket, nanio, s3_variables
 from training.profiling.monitor import RATE_TAG, WAIT_TAG
 
 FAULTS = ("--latency-ms", "30", "--faults", "500,reset,truncate,corrupt", "--only", "/shards/", "--fault-rate")
@@ -18,12 +20,18 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def bucket(folder: Path, *urls: str, faults: tuple[str, ...]) -> Iterator[tuple[dict[str, str], object]]:
+def bucket(
+    folder: Path, *urls: str, faults: tuple[str, ...], server=localbucket
+) -> Iterator[tuple[dict[str, str], Link]]:
     """A bucket with copies of sets, named by number: the variables it is found by, and the link in front of it."""
     for number, url in enumerate(urls):
         shutil.copytree(url, folder / "bucket" / f"set{number}")
-    with localbucket(folder) as server, link(server.port, *FAULTS, *faults) as between:
+    with server(folder) as running, link(running.port, *FAULTS, *faults) as between:
         yield s3_variables(between.url), between
+
+
+def size_of(of_set: ShardSet, *names: str) -> int:
+    return sum(Path(of_set.url, name).stat().st_size for name in names)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -42,11 +50,13 @@ def logged(run: Path, tag: str) -> list[float]:
 
 
 def test_two_ranks_fine_tune_from_a_bucket_to_the_weights_of_a_local_run(job, finetune, diode_sets, tmp_path):
+    """Two workers a rank, one cache, a server that checks signatures."""
     last = Path("checkpoints", "last.ckpt")
     job.start(*finetune(devices=2, out=tmp_path / "local", epochs=2))
     assert job.wait() == [0], job.text()
-    with bucket(tmp_path, *(one.url for one in diode_sets), faults=("0.1",)) as (variables, between):
-        remote = {"set": "s3://bucket/set0", "val": "s3://bucket/set1", "cache": tmp_path / "cache"}
+    sets = [one.url for one in diode_sets]
+    with bucket(tmp_path, *sets, faults=("0.1",), server=nanio) as (variables, between):
+        remote = {"set": "s3://bucket/set0", "val": "s3://bucket/set1", "cache": tmp_path / "cache", "num_workers": 2}
         job.start(*finetune(devices=2, out=tmp_path / "remote", epochs=2, **remote), **variables)
         assert job.wait() == [0, 0], job.text(1)
         counts = between.counts
@@ -55,6 +65,9 @@ def test_two_ranks_fine_tune_from_a_bucket_to_the_weights_of_a_local_run(job, fi
     stored = sum(path.stat().st_size for path in (tmp_path / "bucket").rglob("*.tar*"))
     assert 0.5 * stored < counts["body_bytes"] < 1.9 * stored  # two epochs and three validations: the rest was kept
     assert all(0 < share < 1 for share in logged(tmp_path / "remote", WAIT_TAG))
+    for name in ("diode-train", "diode-val"):
+        assert job.text(1).count(f"{name}: over the network, about ") == 1  # of two ranks
+        assert job.text(1).count(f"{name}: each of 2 workers has at most 64.0 MB in flight") == 1
 
 
 def test_pretraining_from_a_bucket_gives_the_encoder_of_a_local_run(job, megadepth_set, tmp_path):
@@ -62,12 +75,24 @@ def test_pretraining_from_a_bucket_gives_the_encoder_of_a_local_run(job, megadep
     least = "--method simclr --model torchvision/resnet18 --epochs 1 --batch-size 8 --image-size 32 --num-workers 2"
     few = ("1", "--first", "4")  # the set is read in a handful of requests
     with bucket(tmp_path, megadepth_set.url, faults=few) as (variables, between):
-        for number, url in enumerate((megadepth_set.url, "s3://bucket/set0")):
-            out = str(tmp_path / f"run{number}")
-            job.start(program, "pretrain", url, "--out", out, *least.split(), "--accelerator=cpu", **variables)
+        fetched = []
+        for number, url in enumerate((megadepth_set.url, "s3://bucket/set0", "s3://bucket/set0")):
+            before = between.counts["body_bytes"]
+            out, cache = str(tmp_path / f"run{number}"), f"--cache={tmp_path / 'cache'}"
+            job.start(program, "pretrain", url, "--out", out, *least.split(), "--accelerator=cpu", cache, **variables)
             assert job.wait()[-1] == 0, job.text(number)
+            fetched.append(between.counts["body_bytes"] - before)
         assert sum(between.counts["faults"].values()) == 4
-    assert same(tmp_path / "run0" / "encoder.pt", tmp_path / "run1" / "encoder.pt")
+    images, facts = (
+        int(megadepth_set.index["image_bytes"].sum()),
+        size_of(megadepth_set, "manifest.json", "index.parquet"),
+    )
+    assert fetched[0] == 0
+    assert images + facts <= fetched[1] < images + facts + 4 * MAX_MERGED_BYTES
+    assert 0 < fetched[2] < facts + 5000
+    assert "megadepth: over the network, about " in job.text(1)
+    for number in (1, 2):
+        assert same(tmp_path / "run0" / "encoder.pt", tmp_path / f"run{number}" / "encoder.pt")
 
 
 def test_two_ranks_fine_tune_from_streams_of_whole_shards(job, finetune, tmp_path):
