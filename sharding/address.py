@@ -19,7 +19,7 @@ def is_remote(url: str) -> bool:
 
 def shown(address: str) -> str:
     """An address as it may be shown and written down: a URL without login and query; any other text as it is."""
-    return without_login(address) if re.match(r"[a-z0-9+.-]+://", address) else address
+    return without_login(address) if re.match(r"[A-Za-z0-9+.-]+://", address) else address
 
 
 _opened_in: set[int] = set()

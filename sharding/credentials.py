@@ -161,6 +161,20 @@ def http_headers(url: str, environment: Mapping[str, str]) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
+def check_login(url: str) -> None:
+    """Check that what may be a password cannot be taken for a path.
+
+    Raises:
+        UsageError: There is an `@` beyond the host of a web address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in ("http", "https") and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise UsageError(
+            "expected a web address with `@` before the host alone, found one behind it: write it as %40, and `/`, `?` "
+            "and `#` of a password as %2F, %3F and %23"
+        )
+
+
 def without_login(url: str) -> str:
     """An address without user, password, query, fragment and the last slash: what may be shown."""
     parts = urlsplit(url.rstrip("/"))

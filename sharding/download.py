@@ -5,20 +5,23 @@ by ranged GETs. The object is pinned: one that changes while it is read is an er
 """
 
 import http.client
+import os
 import re
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from sharding.address import open_store
 from sharding.bytesource import ByteSource, LocalFile
+from sharding.credentials import check_login, http_headers, without_login
 from sharding.errors import DataError
+from sharding.fetchers import END_S, Fetchers
 
 BLOCK_BYTES = 1 << 20
 CACHED_BLOCKS = 96
@@ -55,10 +58,10 @@ class _Blocks:
     def __init__(self) -> None:
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(1, "download")
+        self._fetcher: Fetchers[None] = Fetchers(1)
         self._ahead: Future[None] | None = None
         self._last = -2
-        self._closed = False
+        self._closed = threading.Event()
 
     def _fetch(self, index: int) -> bytes:
         """Bytes of a block that is not cached; called under the lock."""
@@ -93,13 +96,13 @@ class _Blocks:
             self._cache.popitem(last=False)
 
     def _read_ahead(self, index: int) -> None:
-        if not self._closed and (self._ahead is None or self._ahead.done()):
-            self._ahead = self._pool.submit(self._fill, index)
+        if not self._closed.is_set() and (self._ahead is None or self._ahead.done()):
+            self._ahead = self._fetcher.submit(partial(self._fill, index))
 
     def _fill(self, index: int) -> None:
         """Read blocks before they are wanted; an error will come again when they are."""
         for ahead in range(index, min(index + AHEAD_BLOCKS, -(-self.size // BLOCK_BYTES))):
-            if self._closed:
+            if self._closed.is_set():
                 return
             try:
                 self._block(ahead)
@@ -107,9 +110,9 @@ class _Blocks:
                 return
 
     def close(self) -> None:
-        """End the reading ahead."""
-        self._closed = True
-        self._pool.shutdown(cancel_futures=True)
+        """End the reading ahead; a read that hangs is left behind."""
+        self._closed.set()
+        wait([self._ahead] if self._ahead else [], END_S)
 
 
 class HttpObject(_Blocks):
@@ -132,9 +135,10 @@ class HttpObject(_Blocks):
 
     def __init__(self, url: str, timeout_s: float = 60, retries: int = 8, delay_s: float = 0.5) -> None:
         super().__init__()
-        self._url, self._timeout_s, self._retries, self._delay_s = url, timeout_s, retries, delay_s
-        parts = urlsplit(url)
-        self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self._timeout_s, self._retries, self._delay_s = timeout_s, retries, delay_s
+        check_login(url)
+        self.name, query = without_login(url), urlsplit(url).query
+        self._url, self._login = f"{self.name}?{query}" if query else self.name, http_headers(url, os.environ)
         self.size, self.received_bytes = -1, 0
         self._ranges, self._version = False, ("", "")
         self._response: http.client.HTTPResponse | None = None
@@ -171,8 +175,8 @@ class HttpObject(_Blocks):
         return bytes(data)
 
     def _receive(self, num_bytes: int) -> bytes:
-        if self._closed or self._response is None:
-            raise DataError(f"{self.name}: was closed while it was read")
+        if self._response is None:
+            raise self._was_closed()
         piece = self._response.read1(min(num_bytes, 1 << 18))
         if not piece:
             raise ConnectionError(f"connection closed at byte {self._position} of {self.size}")
@@ -201,7 +205,11 @@ class HttpObject(_Blocks):
                     f"{self.name}: expected to read on at byte {self._position}, but {failures} attempts failed, "
                     f"the last with: {problem}; run again when the network or the server is back"
                 ) from problem
-            time.sleep(min(30.0, self._delay_s * 2 ** (failures - 1)))
+            if self._closed.wait(min(30.0, self._delay_s * 2 ** (failures - 1))):
+                raise self._was_closed() from problem
+
+    def _was_closed(self) -> DataError:
+        return DataError(f"{self.name}: was closed while it was read")
 
     def _connect(self, offset: int) -> None:
         """Begin to stream at a byte."""
@@ -214,6 +222,8 @@ class HttpObject(_Blocks):
         request = urllib.request.Request(
             self._url, headers={"Range": f"bytes={offset}-", "Accept-Encoding": "identity", "User-Agent": "depthstream"}
         )
+        for name, value in self._login.items():
+            request.add_unredirected_header(name, value)  # it is for this server
         response = urllib.request.urlopen(request, timeout=self._timeout_s)
         try:
             self._check(response, offset)
@@ -243,7 +253,7 @@ class HttpObject(_Blocks):
 
     def _refused(self, error: urllib.error.HTTPError) -> DataError:
         advice = {
-            401: "it wants a login, which is not supported: download it by other means",
+            401: "it wants a login: set DEPTHSTREAM_HTTP_TOKEN, or check it",
             403: "it may not be read from here: check the address and your rights",
             404: "there is no such file: check the address",
         }.get(error.code, "check the address")
@@ -273,11 +283,11 @@ class StoredObject(_Blocks):
     def __init__(self, url: str) -> None:
         super().__init__()
         prefix, _, self._key = url.rpartition("/")
-        self.name = url
+        self.name = without_login(url)
         self._store = open_store(prefix)
         size = self._store.size(self._key)
         if size is None:
-            raise DataError(f"{url}: expected an object, found none")
+            raise DataError(f"{self.name}: expected an object, found none")
         self.size = size
 
     def _fetch(self, index: int) -> bytes:

@@ -134,10 +134,16 @@ class NodeCache:
         try:
             if self._reserve(cost(len(data))):
                 self._write(path, data)
-            elif 0 < size_of(path) < len(data):  # no longer what is asked for: its room is better used
-                self.remove([path])
+            else:
+                self._remove_shorter(path, len(data))
         except OSError as error:
             self._stop(error)
+
+    def _remove_shorter(self, path: Path, num_bytes: int) -> None:
+        """Remove what is no longer what is asked for: its room is better used, unless a job with more room keeps it."""
+        with self._usage.locked() as account:
+            if account.bytes <= self.limit_bytes and 0 < size_of(path) < num_bytes:
+                account.bytes -= remove_file(path)
 
     def _reserve(self, needed: int) -> bool:
         with self._usage.locked() as account:
@@ -161,8 +167,8 @@ class NodeCache:
                     account.bytes -= cost(there)
                     reserved = 0
         finally:
+            unfinished.unlink(missing_ok=True)
             if reserved:
-                unfinished.unlink(missing_ok=True)
                 with self._usage.locked() as account:
                     account.bytes -= reserved
 

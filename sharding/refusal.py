@@ -12,7 +12,7 @@ _OUTER_KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
 _SYSTEM_MESSAGE = re.compile(r'Os \{[^}]*message: "([^"]*)"|Custom \{[^}]*error: "([^"]*)"')
 
 _CONNECTION = {
-    "Timeout": "no byte came in time",
+    "Timeout": "nothing, or not all of it, came in time",
     "Connect": "no connection",
     "Interrupted": "the connection broke",
     "Request": "the connection closed before an answer",

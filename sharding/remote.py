@@ -8,10 +8,9 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,8 +18,9 @@ from urllib.parse import urlsplit
 import obstore
 from obstore.store import HTTPStore, from_url
 
-from sharding.credentials import conceal, find_login, http_headers, without_login
+from sharding.credentials import check_login, conceal, find_login, http_headers, without_login
 from sharding.errors import DataError, UsageError
+from sharding.fetchers import Fetchers
 from sharding.refusal import Refusal, read_refusal
 from sharding.retry import ReadFailed
 from sharding.retryafter import ask_retry_after
@@ -44,11 +44,13 @@ class TimeLimits:
         connect_s: For the connection.
         stall_s: Without a byte.
         request_s: For all of it; a server that trickles is cut off here.
+        whole_s: For all of it, where a whole object is read or written.
     """
 
     connect_s: float = 5.0
     stall_s: float = 15.0
     request_s: float = 120.0
+    whole_s: float = 1800.0
 
 
 class RemoteStore:
@@ -70,10 +72,11 @@ class RemoteStore:
         self, url: str, expected_bytes: Mapping[str, int] | None = None, limits: TimeLimits | None = None
     ) -> None:
         self._url, self._expected = without_login(url), dict(expected_bytes or {})
-        self._store, self._headers = open_client(url, limits or TimeLimits())
+        self._address, self._limits = url, limits or TimeLimits()
+        self._store, self._headers = open_client(url, self._limits)
         self._endpoint = _endpoint(url)
         self._seen: dict[str, tuple[int, str]] = {}
-        self._pool = ThreadPoolExecutor(PARALLEL_REQUESTS, "read")
+        self._fetchers: Fetchers[memoryview | ReadFailed] = Fetchers(PARALLEL_REQUESTS)
         self._asking, self._tells_when, self._quiet_until = threading.Lock(), True, 0.0
 
     def read(self, name: str, ranges: Sequence[Range]) -> list[memoryview]:
@@ -84,8 +87,11 @@ class RemoteStore:
             DataError: They are not to be had, or the object is another one now.
         """
         spans = merge_touching(ranges)
-        attempt = partial(self._attempt, name)
-        came = [attempt(span) for span in spans] if len(spans) < 2 else list(self._pool.map(attempt, spans))
+        attempts = [partial(self._attempt, name, span) for span in spans]
+        if len(attempts) > 1:
+            came = [future.result() for future in [self._fetchers.submit(attempt) for attempt in attempts]]
+        else:
+            came = [attempt() for attempt in attempts]
         pieces = {span: data for span, data in zip(spans, came, strict=True) if isinstance(data, memoryview)}
         found = [_cut(spans, pieces, span) for span in ranges]
         failures = [error for error in came if isinstance(error, ReadFailed)]
@@ -95,10 +101,15 @@ class RemoteStore:
             raise ReadFailed(error.where, error.reason, found=found, wait_s=wait_s)
         return [data for data in found if data is not None]
 
+    @cached_property
+    def _patient(self) -> Any:
+        """A client that may take longer: a whole object can be large, and the link slow."""
+        return open_client(self._address, replace(self._limits, request_s=self._limits.whole_s))[0]
+
     def read_all(self, name: str) -> bytes:
         """Read an object."""
         try:
-            found = obstore.get(self._store, name)
+            found = obstore.get(self._patient, name)
             data = bytes(found.bytes())
         except Exception as error:
             raise self._failure(name, None, error) from None
@@ -258,6 +269,7 @@ def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
     Raises:
         UsageError: There are no credentials, or the address is wrong.
     """
+    check_login(url)
     if urlsplit(url).query or urlsplit(url).fragment:
         raise UsageError(f"{without_login(url)}: expected the address of a set, found one with a query; leave it out")
     client: dict[str, Any] = {
@@ -280,7 +292,7 @@ def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
     except UsageError:
         raise
     except Exception as error:
-        found = conceal(str(error).splitlines()[0], os.environ)
+        found = conceal(str(error).partition("\n")[0], os.environ)
         raise UsageError(f"{plain}: expected to open it, but: {found}; see docs/object-stores.md") from None
 
 
@@ -297,7 +309,7 @@ def _profile() -> dict[str, Any]:
         provider = Boto3CredentialProvider(ttl=PROFILE_TTL)
         provider()
     except Exception as error:
-        found = conceal(str(error).splitlines()[0], os.environ)
+        found = conceal(str(error).partition("\n")[0], os.environ)
         raise UsageError(
             f"the AWS profile gives no credentials: {found}; check AWS_PROFILE, or run `aws sso login`"
         ) from None

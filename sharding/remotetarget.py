@@ -46,7 +46,7 @@ class RemoteTarget:
         self.address = without_login(address).rstrip("/")
         if urlsplit(address).scheme in ("http", "https"):
             raise UsageError(f"{self.address}: a web server takes no files; make the set in a folder, or in s3://")
-        self._client, _ = open_client(address, TimeLimits())
+        self._client, _ = open_client(address, TimeLimits(request_s=TimeLimits.whole_s))
         self._scratch = tempfile.TemporaryDirectory(prefix="depthstream-")
         self._sent: dict[str, int] = {}
 

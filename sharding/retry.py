@@ -53,7 +53,8 @@ class RetryPolicy:
 
     Attributes:
         attempts: At most, of one read.
-        deadline_s: After which no attempt begins. One that has begun ends by the store's own time limits.
+        deadline_s: After the first failure, after which no attempt begins: a large file may be long on its way. One
+            that has begun ends by the store's own time limits.
         first_pause_s: After the first failure.
         longest_pause_s: Of those we choose.
     """
@@ -100,6 +101,7 @@ class _Trial:
     policy: RetryPolicy
     clock: Clock
     began: float = field(init=False)
+    first_failure: float = field(init=False)
     failures: int = 0
 
     def __post_init__(self) -> None:
@@ -107,11 +109,13 @@ class _Trial:
 
     def wait(self, error: ReadFailed) -> None:
         """Wait before the next attempt, or say that there is none."""
+        now = self.clock.now()
+        if not self.failures:
+            self.first_failure = now
         self.failures += 1
         pause = max(error.wait_s or 0.0, self.policy.pause_s(self.failures, random.random()))
-        elapsed = self.clock.now() - self.began
-        if self.failures >= self.policy.attempts or elapsed + pause > self.policy.deadline_s:
-            raise self._gave_up(error, elapsed) from None
+        if self.failures >= self.policy.attempts or now + pause > self.first_failure + self.policy.deadline_s:
+            raise self._gave_up(error, now - self.began) from None
         self.clock.sleep(pause)
 
     def _gave_up(self, error: ReadFailed, elapsed: float) -> DataError:

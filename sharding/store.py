@@ -71,7 +71,14 @@ class LocalStore:
             os.close(file)
 
     def _pread(self, file: int, name: str, offset: int, length: int) -> bytes:
-        data = os.pread(file, length, offset)
+        try:
+            data = os.pread(file, length, offset)
+            while 0 < len(data) < length and (more := os.pread(file, length - len(data), offset + len(data))):
+                data += more
+        except OSError as error:
+            raise DataError(
+                f"{self._root / name}: expected to read {length} bytes at {offset}: {error.strerror}"
+            ) from error
         if len(data) != length:
             raise DataError(
                 f"{self._root / name}: expected {length} bytes at {offset}, found {len(data)}; the file is truncated"

@@ -100,12 +100,18 @@ def test_the_last_attempt_is_an_error_that_says_all():
     assert not isinstance(error.value, ReadFailed)
 
 
-def test_no_attempt_begins_after_the_deadline():
+def test_no_attempt_begins_when_the_first_failure_is_a_deadline_ago():
     store, inner, clock = retrying([failed()] * 99, RetryPolicy(attempts=99, deadline_s=60), request_s=25)
     with pytest.raises(DataError, match="failed, the last with"):
         store.read("x", [(0, 2)])
-    assert len(inner.asked) == 3
-    assert clock.time <= 60 + 25
+    assert len(inner.asked) == 4
+    assert clock.time <= 25 + 60 + 25
+
+
+def test_a_long_attempt_is_tried_again():
+    store, inner, _ = retrying([failed()], RetryPolicy(deadline_s=60), request_s=1000)
+    store.read_all("x")
+    assert len(inner.asked) == 2
 
 
 @pytest.mark.parametrize("action", [lambda store: store.read("x", [(0, 1)]), lambda store: store.read_all("x")])

@@ -16,9 +16,9 @@ from typing import Any
 from torch.utils.data import get_worker_info
 
 from sharding.errors import DataError
+from sharding.fetchers import Fetchers
 from sharding.reader import SampleReader, StoredParts
 from training.loading.ahead import Ahead, Batch
-from training.loading.fetchers import Fetchers
 
 AHEAD_BYTES = 64_000_000
 """Bytes in flight of a worker: some 25 views of DIODE, a second's work of its core. Behind a link that fails (50 ms,
@@ -28,8 +28,8 @@ THREADS = 8
 """Requests in flight of a worker: at 50 ms each, 160 a second, several times what a core decodes. With 16 the epochs of
 `scripts/bench_store.py` waited no less, and their first batch came later."""
 
-WAIT_S = 600.0
-"""The longest wait for a piece. A store gives up by itself within four minutes, and one such read may be in the way."""
+WAIT_S = 900.0
+"""The longest wait for a piece. A store gives up by itself within six minutes, and one such read may be in the way."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,20 +78,30 @@ class _Output(io.RawIOBase):
     """What a command writes; its end is an error if the command failed. The command is not shown: it may hold a key."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", wait_s: float) -> None:
-        self._process, self._wait_s = process, wait_s
+        self._process, self._wait_s, self._passed = process, wait_s, 0
 
     def readable(self) -> bool:
         """Always."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what there is, once there is something.
+        """Read what there is, once there is something; at first as much as tells what it is.
 
         Raises:
             DataError: Nothing came for too long, or the command failed.
         """
+        view = memoryview(buffer)
+        count = self._read(view)
+        while 0 < self._passed + count < len(ZSTD_MAGIC) and (more := self._read(view[count:])):
+            count += more
+        self._passed += count
+        return count
+
+    def _read(self, buffer: memoryview) -> int:
         source: Any = self._process.stdout
-        if not select.select([source], [], [], self._wait_s)[0]:
+        waiting = select.poll()  # unlike select(), whatever the number of the descriptor
+        waiting.register(source, select.POLLIN)
+        if not waiting.poll(1000 * self._wait_s):
             raise DataError(f"the command of --pipe wrote nothing for {self._wait_s:g} s; run it by hand to see why")
         if count := source.readinto(buffer):
             return int(count)

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from sharding.errors import DataError
+from sharding.fetchers import Fetchers
 from sharding.shardset import ShardSet
 from training.loading import lookahead
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
-from training.loading.fetchers import Fetchers
 from training.loading.loader import Loading, ahead_bytes, build_loader
 from training.loading.lookahead import AHEAD_BYTES, LookAhead
 from training.loading.sampler import EvalSampler, TrainSampler
@@ -307,7 +307,7 @@ def test_local_sets_are_not_read_ahead_unless_asked(diode_sets):
 
 def test_a_process_that_ends_does_not_wait_for_reads_that_hang():
     script = (
-        "import threading\nfrom training.loading.fetchers import Fetchers\nfetchers = Fetchers(2)\n"
+        "import threading\nfrom sharding.fetchers import Fetchers\nfetchers = Fetchers(2)\n"
         "begun = threading.Barrier(3)\n"
         "def hang():\n    begun.wait()\n    threading.Event().wait()\n"
         "for _ in range(50):\n    fetchers.submit(hang)\n"

@@ -1,5 +1,7 @@
 """Streaming whole shards through webdataset: the same samples as by the index, in the loader of the trainers."""
 
+import os
+import resource
 import shutil
 from collections import Counter
 from functools import partial
@@ -332,6 +334,25 @@ def test_a_command_that_stalls_is_given_up_and_ended(train, tmp_path):
     ):
         tar.read()
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+
+
+def test_a_command_may_write_byte_by_byte_with_many_files_open(train):
+    from training.loading.shardstream import ShardOpener
+
+    shard, store = train.manifest.shards[0], train.reader.store
+    with ShardOpener(url=train.url).open(shard, store) as tar:
+        whole = tar.read()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]  # select() takes descriptors below 1024
+    try:
+        slow = "exec 3< {url}; for at in 1 2 3 4 5; do head -c 1 <&3; sleep 0.02; done; cat <&3"
+        with ShardOpener(url=train.url, pipe=slow).open(shard, store) as tar:
+            assert tar.read() == whole
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_command_has_a_place_for_the_url():

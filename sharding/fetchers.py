@@ -1,4 +1,4 @@
-"""Threads that fetch while the main thread of a loader worker decodes."""
+"""Threads that fetch, and hold up no process that ends."""
 
 import contextlib
 import os
@@ -12,30 +12,34 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-_END_S = 2.0  # how long a process that ends waits for calls that have begun
+END_S = 2.0
+"""How long a process that ends waits for calls that have begun."""
 
 
 class Fetchers(Generic[T]):
-    """A fixed number of threads that make calls, first come first served.
+    """Some threads that make calls, first come first served.
 
-    Unlike those of a ThreadPoolExecutor they hold up no process that ends: calls that have not begun are forgotten, and
+    Unlike those of a ThreadPoolExecutor they hold up no process that ends: calls that have not begun are cancelled, and
     one that hangs is left behind.
 
     Args:
-        count: Number of threads.
+        count: Number of threads at most; each begins with a call.
     """
 
     def __init__(self, count: int) -> None:
+        self._count, self._beginning = count, threading.Lock()
         self._calls: queue.SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = queue.SimpleQueue()
-        threads = [threading.Thread(target=_serve, args=(self._calls,), daemon=True) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        weakref.finalize(self, _stop, os.getpid(), self._calls, threads)
+        self._threads: list[threading.Thread] = []
+        weakref.finalize(self, _stop, os.getpid(), self._calls, self._threads)
 
     def submit(self, call: Callable[[], T]) -> "Future[T]":
         """Have a thread make `call`; the future gives its result or raises its error, and can be cancelled before."""
         future: Future[T] = Future()
         self._calls.put((call, future))
+        with self._beginning:
+            if len(self._threads) < self._count:
+                self._threads.append(threading.Thread(target=_serve, args=(self._calls,), daemon=True))
+                self._threads[-1].start()
         return future
 
 
@@ -52,15 +56,15 @@ def _serve(calls: "queue.SimpleQueue[Any]") -> None:
 
 
 def _stop(pid: int, calls: "queue.SimpleQueue[Any]", threads: list[threading.Thread]) -> None:
-    """Forget what has not begun, and wait a little for what has: a network client must not outlive its interpreter."""
+    """Cancel what has not begun, and wait a little for what has: a network client must not outlive its interpreter."""
     if os.getpid() != pid:
         return  # a forked child has none of the threads
     with contextlib.suppress(queue.Empty):
-        while True:
-            calls.get_nowait()
+        while (item := calls.get_nowait()) is not None:
+            item[1].cancel()
     for _ in threads:
         calls.put(None)
-    deadline = time.monotonic() + _END_S
+    deadline = time.monotonic() + END_S
     for thread in threads:
         if thread is not threading.current_thread():
             thread.join(max(0.0, deadline - time.monotonic()))
