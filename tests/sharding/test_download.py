@@ -17,6 +17,7 @@ from sharding.archive import open_archive
 from sharding.download import AHEAD_BLOCKS, BLOCK_BYTES, HttpObject, open_source
 from sharding.errors import DataError
 from sharding.members import MemberReader
+from tests import servers
 from tests.sharding.tarballs import payload, tarball, write
 
 DATA = payload(6_000_000, 5)
@@ -284,3 +285,44 @@ def test_an_object_of_a_bucket_is_read_whole_and_pinned(tmp_path):
         gone = S3_READER.replace("x.tar", "y.tar")
         run = subprocess.run([sys.executable, "-c", gone], env=environment, capture_output=True, text=True, timeout=60)
         assert "DataError: s3://bucket/y.tar: expected an object, found none" in run.stderr
+
+
+@pytest.mark.parametrize("by", ["address", "token"])
+def test_a_login_goes_to_its_server_and_to_no_other(monkeypatch, by):
+    wanted = "Basic dXNlcjpwQHNz" if by == "address" else "Bearer t0ken-of-this-test"
+    monkeypatch.setenv("DEPTHSTREAM_HTTP_TOKEN", "t0ken-of-this-test")
+    with servers.web_server(lambda handler: servers.answer(handler, 200, DATA)) as storage:
+
+        def respond(handler):
+            known = handler.headers["authorization"] == wanted
+            servers.answer(handler, 302 if known else 401, Location=f"{storage.url}/signed?sig=1")
+
+        with servers.web_server(respond) as front:
+            login = "user:p%40ss@" if by == "address" else ""
+            with opened(f"{front.url.replace('//', f'//{login}')}/x?version=3") as remote:
+                assert read_through(remote) == DATA
+                assert remote.name == f"{front.url}/x"
+            assert front.seen[0]["path"] == "/x?version=3"
+            assert [one["path"] for one in storage.seen] == ["/signed?sig=1"]
+            assert "authorization" not in storage.seen[0]
+            wanted = "something else"
+            with pytest.raises(DataError, match=rf"^{front.url}/x: .*401.* it wants a login: set ") as error:
+                HttpObject(f"{front.url.replace('//', f'//{login}')}/x?version=3")
+            assert "p%40ss" not in str(error.value)
+
+
+def test_closing_does_not_wait_for_a_server_that_is_gone():
+    with serving(payload(20_000_000, 1)) as (url, does):
+        remote = HttpObject(url, delay_s=30, timeout_s=60)
+        does.drop_after, does.statuses = 0, [503] * 50
+        remote._drop()
+        with remote._lock:  # the reading ahead has begun, and does not get far
+            remote._read_ahead(1)
+        deadline = time.monotonic() + 20
+        while len(does.requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(does.requests) == 2
+        began = time.monotonic()
+        remote.close()
+        assert time.monotonic() - began < 5
+        assert remote._ahead.done()

@@ -104,6 +104,23 @@ def test_longer_ranges_take_the_room_of_shorter_ones_that_filled_the_cache(tmp_p
     assert taken(tmp_path / "cache" / "sets") == limit
 
 
+def test_a_job_with_less_room_leaves_what_one_with_more_keeps(tmp_path, equal):
+    _, more = open_cached(tmp_path / "source", tmp_path / "cache", 200 * BLOCK)
+    read_all(more, [(name, (offset, BLOCK)) for name, (offset, _) in equal])
+    kept = entries(tmp_path / "cache")
+    assert len(kept) == 100
+    _, less = open_cached(tmp_path / "source", tmp_path / "cache", 50 * BLOCK)
+    assert read_all(less, equal) == read_all(LocalStore(tmp_path / "source"), equal)
+    assert entries(tmp_path / "cache") == kept
+
+
+def test_what_is_there_already_leaves_nothing_unfinished(tmp_path, equal):
+    _, cached = open_cached(tmp_path / "source", tmp_path / "cache")
+    for _ in range(3):
+        assert cached.read(NAME, [(0, 0), (5, 5)])[1] == LocalStore(tmp_path / "source").read(NAME, [(5, 5)])[0]
+    assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
+
+
 def test_what_another_process_kept_meanwhile_counts_once(tmp_path, equal, monkeypatch):
     _, cached = open_cached(tmp_path / "source", tmp_path / "cache")
     _, beside = open_cached(tmp_path / "source", tmp_path / "cache")

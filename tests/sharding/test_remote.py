@@ -4,6 +4,7 @@ import threading
 import pytest
 
 from sharding.address import open_store
+from sharding.download import open_source
 from sharding.errors import DataError, UsageError
 from sharding.refusal import read_refusal
 from sharding.remote import PARALLEL_REQUESTS, merge_touching
@@ -170,6 +171,15 @@ def test_a_secret_that_a_server_repeats_is_not_shown(monkeypatch):
     with web_server(lambda handler: answer(handler, 403, f"{TOKEN} may not".encode())) as server:
         with pytest.raises(DataError, match=r"status 403 \(\(DEPTHSTREAM_HTTP_TOKEN\) may not\)"):
             open_store(server.url).read("x", [(0, 3)])
+
+
+@pytest.mark.parametrize("password", ["pa/ssword", "pa?ssword", "pa#ssword", "3/ssword"])
+def test_a_password_that_would_be_taken_for_a_path_is_refused_and_not_shown(password):
+    with pytest.raises(UsageError, match=r"write it as %40, and `/`, `\?` and `#` of a password as") as error:
+        open_store(f"https://user:{password}@host/set")
+    assert "pa" not in str(error.value).replace("password", "")
+    with pytest.raises(UsageError, match="%40"):
+        open_source(f"https://user:{password}@host/x.tar")
 
 
 def test_an_address_with_a_query_or_of_another_kind_is_refused():

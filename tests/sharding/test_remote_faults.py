@@ -1,8 +1,11 @@
 import email.utils
 import re
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -276,3 +279,43 @@ def test_a_server_that_trickles_is_given_up(tmp_path):
         store = RetryingStore(RemoteStore(f"{server.url}/set", limits=limits), RetryPolicy(attempts=1))
         with pytest.raises(DataError, match=r"a\.tar, bytes 0-999: .* 1 attempts? in [2-4]\.\d s failed"):
             store.read("a.tar", [(0, 1000)])
+
+
+def trickle_for(seconds):
+    def respond(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        with suppress(OSError):
+            for _ in range(10):
+                handler.wfile.write(b"0123456789")
+                handler.wfile.flush()
+                time.sleep(seconds / 10)
+
+    return respond
+
+
+def test_a_whole_object_may_take_longer_than_a_range():
+    with servers.web_server(trickle_for(3)) as server:
+        limits = TimeLimits(stall_s=2, request_s=1, whole_s=30)
+        assert RemoteStore(f"{server.url}/set", limits=limits).read_all("a.tar") == b"0123456789" * 10
+        with pytest.raises(DataError, match="not all of it, came in time"):
+            RemoteStore(f"{server.url}/set", limits=replace(limits, whole_s=1)).read_all("a.tar")
+
+
+def test_a_process_that_ends_does_not_wait_for_ranges_that_hang():
+    gate = threading.Event()
+    with servers.web_server(lambda handler: gate.wait(60)) as server:
+        script = (
+            "import sys, threading, time\nfrom sharding.address import open_store\n"
+            f"store = open_store({server.url!r})\n"
+            "read = lambda: store.read('x', [(0, 5), (100, 5)])\n"
+            "threading.Thread(target=read, daemon=True).start()\n"
+            "time.sleep(1)\nprint('at the end', flush=True)\n"
+        )
+        began = time.monotonic()
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        assert (run.returncode, run.stdout) == (0, "at the end\n"), run.stderr
+        assert len(server.seen) == 2
+        assert time.monotonic() - began < 12  # a request is given up after 15 s
+        gate.set()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from sharding import inspection, verify
+from sharding.address import shown
 from sharding.config import InspectConfig, VerifyConfig
 from sharding.errors import DataError
 from sharding.shardset import ShardSet
@@ -82,6 +83,12 @@ def test_errors_about_a_set_have_no_login(served, wrong):
         opened.read([0]) if wrong == "part" else ShardSet(url).read([0])
     assert plain(url) in str(error.value)
     assert "sesame" not in "".join(map(repr, [error.value, error.value.__cause__, error.value.__context__]))
+
+
+def test_what_is_shown_of_an_address():
+    assert shown("HTTPS://user:word@host/set/") == "https://host/set"
+    assert shown("s3://bucket/set") == "s3://bucket/set"
+    assert shown("a/b@c#1?2/") == "a/b@c#1?2/"
 
 
 def test_a_run_folder_holds_no_login(tmp_path):

@@ -1,5 +1,7 @@
 """The same set from a folder and from a web server with ranges, on loopback."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -50,3 +52,15 @@ def test_a_local_store_tells_a_short_file_from_a_missing_one(tmp_path):
         store.read("a", [(1, 5)])
     with pytest.raises(DataError, match="No such file"):
         store.read("b", [(0, 1)])
+
+
+def test_a_file_that_comes_in_pieces_or_not_at_all(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(bytes(range(100)))
+    pread = os.pread
+    monkeypatch.setattr("os.pread", lambda file, length, offset: pread(file, min(length, 7), offset))
+    assert LocalStore(tmp_path).read("x", [(3, 50)]) == [bytes(range(3, 53))]
+    with pytest.raises(DataError, match=r"x: expected 50 bytes at 60, found 40; the file is truncated"):
+        LocalStore(tmp_path).read("x", [(60, 50)])
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=r"folder: expected to read 5 bytes at 0: Is a directory"):
+        LocalStore(tmp_path).read("folder", [(0, 5)])
