@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import obstore
 
+from sharding.client import TimeLimits, open_client
 from sharding.credentials import conceal, without_login
 from sharding.errors import DataError, UsageError
 from sharding.refusal import read_refusal
-from sharding.remote import TimeLimits, open_client
 from sharding.retry import ReadFailed, persist
 from sharding.target import LEDGER_NAME
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from sharding.address import open_store
+from sharding.client import TimeLimits
 from sharding.errors import DataError
-from sharding.remote import RemoteStore, TimeLimits
+from sharding.remote import RemoteStore
 from sharding.retry import RetryingStore, RetryPolicy
 from tests import servers
 from tests.sharding.tarballs import payload

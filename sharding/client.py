@@ -1,0 +1,89 @@
+"""A client of obstore for a URL, with its credentials and time limits: `remote` reads with it, `remotetarget` writes.
+
+obstore runs threads of its own: a process that used it must not fork (the child would hang).
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from obstore.store import HTTPStore, from_url
+
+from sharding.credentials import check_login, conceal, find_login, http_headers, without_login
+from sharding.errors import UsageError
+
+PROFILE_TTL = timedelta(minutes=5)
+"""How long a profile's credentials are used before boto3 is asked again; it renews them ten minutes before they end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeLimits:
+    """Of one request.
+
+    Attributes:
+        connect_s: For the connection.
+        stall_s: Without a byte.
+        request_s: For all of it; a server that trickles is cut off here.
+        whole_s: For all of it, where a whole object is read or written.
+    """
+
+    connect_s: float = 5.0
+    stall_s: float = 15.0
+    request_s: float = 120.0
+    whole_s: float = 1800.0
+
+
+def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
+    """The client for a URL, and the headers that a request without it needs.
+
+    Raises:
+        UsageError: There are no credentials, or the address is wrong.
+    """
+    check_login(url)
+    if urlsplit(url).query or urlsplit(url).fragment:
+        raise UsageError(f"{without_login(url)}: expected the address of a set, found one with a query; leave it out")
+    client: dict[str, Any] = {
+        "allow_http": True,
+        "connect_timeout": timedelta(seconds=limits.connect_s),
+        "read_timeout": timedelta(seconds=limits.stall_s),
+        "timeout": timedelta(seconds=limits.request_s),
+    }
+    once: Any = {"max_retries": 0}  # RetryingStore counts, and bounds, them all
+    plain = without_login(url)
+    try:
+        if urlsplit(url).scheme in ("http", "https"):
+            headers = http_headers(url, os.environ)
+            options: Any = client | ({"default_headers": headers} if headers else {})
+            return HTTPStore(plain, client_options=options, retry_config=once), headers
+        more = _profile() if find_login(url, os.environ, Path.home()) == "profile" else {}
+        if urlsplit(url).scheme == "s3":
+            more["disable_bulk_delete"] = True  # not every server that speaks S3 has it
+        return from_url(plain, client_options=client, retry_config=once, **more), {}  # type: ignore[call-overload]
+    except UsageError:
+        raise
+    except Exception as error:
+        found = conceal(str(error).partition("\n")[0], os.environ)
+        raise UsageError(f"{plain}: expected to open it, but: {found}; see docs/object-stores.md") from None
+
+
+def _profile() -> dict[str, Any]:
+    """The options that take credentials from the user's AWS profile, SSO included."""
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise UsageError(
+            "the credentials are in an AWS profile, which needs boto3: `pip install boto3`, or export "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket"
+        ) from error
+    try:
+        provider = Boto3CredentialProvider(ttl=PROFILE_TTL)
+        provider()
+    except Exception as error:
+        found = conceal(str(error).partition("\n")[0], os.environ)
+        raise UsageError(
+            f"the AWS profile gives no credentials: {found}; check AWS_PROFILE, or run `aws sso login`"
+        ) from None
+    return {"credential_provider": provider}
