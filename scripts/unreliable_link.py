@@ -15,9 +15,10 @@ import json
 import random
 import re
 import socket
-import struct
 import sys
 from dataclasses import asdict, dataclass, field
+
+from http_peer import BUFFER_BYTES, Broken, Peer, body_length, read_chunked
 
 FAULTS = {
     "500": "status 500, S3's InternalError",
@@ -37,8 +38,6 @@ STATUS_FAULTS = {
     "429": ("429 Too Many Requests", "TooManyRequests"),
     "403": ("403 Forbidden", "ExpiredToken"),
 }
-BUFFER_BYTES = 1 << 20
-MAX_HEAD_BYTES = 1 << 16
 CONTROL_PATH = "/_link"
 
 
@@ -78,49 +77,6 @@ class Counts:
     requests: int = 0
     body_bytes: int = 0
     faults: dict[str, int] = field(default_factory=dict)
-
-
-class Peer:
-    """One connection, read by lines and by blocks."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock, self.rest = sock, b""
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
-
-    async def some(self, limit: int) -> memoryview:
-        """Up to `limit` bytes, valid until the next call; none at the end."""
-        if self.rest:
-            piece, self.rest = self.rest[:limit], self.rest[limit:]
-            return memoryview(piece)
-        room = self._buffer[: min(limit, BUFFER_BYTES)]
-        return room[: await asyncio.get_running_loop().sock_recv_into(self.sock, room)]
-
-    async def until(self, mark: bytes) -> bytes:
-        """Everything up to and with `mark`; "" if the peer closed."""
-        data = b""
-        while mark not in data:
-            piece = bytes(await self.some(MAX_HEAD_BYTES))
-            data += piece
-            if not piece or len(data) > MAX_HEAD_BYTES:
-                return b""
-        end = data.index(mark) + len(mark)
-        data, self.rest = data[:end], data[end:] + self.rest
-        return data
-
-    async def send(self, data: bytes | memoryview) -> None:
-        """All of it."""
-        await asyncio.get_running_loop().sock_sendall(self.sock, data)
-
-    def reset(self) -> None:
-        """Close with a reset in place of an orderly end."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
-
-
-class Broken(Exception):
-    """The connection ends here, by an accident or on purpose."""
 
 
 class Proxy:
@@ -168,7 +124,7 @@ class Proxy:
         fault = self._draw(head)
         await asyncio.sleep(self._link.latency_s)
         if fault in STATUS_FAULTS:
-            await self._skip(client, _length(head))
+            await self._skip(client, body_length(head))
             self._count(fault)
             return await self._refuse(client, fault, head.startswith(b"HEAD"))
         if fault == "refuse":
@@ -176,7 +132,7 @@ class Proxy:
             client.reset()
             raise Broken
         await server.send(head)
-        await self._relay(client, server, _length(head))
+        await self._relay(client, server, body_length(head))
         answer = await server.until(b"\r\n\r\n")
         if not answer:
             raise Broken
@@ -205,11 +161,11 @@ class Proxy:
     async def _answer(self, client: Peer, server: Peer, answer: bytes, fault: str, bodiless: bool) -> None:
         """Pass an answer on, harmed in its body if there is one."""
         bodiless = bodiless or answer.split(b" ", 2)[1] in (b"204", b"304")
-        length, chunked = _length(answer), re.search(rb"\r\ntransfer-encoding: *chunked", answer, re.IGNORECASE)
+        length, chunked = body_length(answer), re.search(rb"\r\ntransfer-encoding: *chunked", answer, re.IGNORECASE)
         if bodiless:
             return await client.send(answer)
         if chunked:
-            return await client.send(answer + await _read_chunked(server))
+            return await client.send(answer + await read_chunked(server))
         if not fault or not length:
             await client.send(answer)
             return await self._relay(server, client, length)
@@ -263,30 +219,6 @@ class Proxy:
             if not piece:
                 raise Broken
             length -= len(piece)
-
-
-def _length(head: bytes) -> int:
-    found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
-    return int(found[1]) if found else 0
-
-
-async def _read_chunked(server: Peer) -> bytes:
-    """A whole body that is sent in chunks; such are lists and error documents, no shards."""
-    data = b""
-    while True:
-        line = await server.until(b"\r\n")
-        if not line:
-            raise Broken
-        data += line
-        left = int(line.split(b";")[0], 16) + 2
-        last = left == 2
-        while left:
-            piece = bytes(await server.some(left))
-            if not piece:
-                raise Broken
-            data, left = data + piece, left - len(piece)
-        if last:
-            return data
 
 
 async def run(link: Link, port: int) -> None:
