@@ -130,7 +130,7 @@ def measure(config: BenchStoreConfig, target: Path, server: int, port: int, cach
         "samples": paced[0].samples,
         "bytes_per_sample": round(stored_bytes(samples) / len(samples)),
         "local_samples_per_s": bench.local.run(1).rate,
-        **spread("local_wait_share", [one.wait_share for one in paced]),
+        **waiting("local", paced),
         "inflight_bytes_bound": AHEAD_BYTES,
         "inflight_requests_bound": THREADS,
     }

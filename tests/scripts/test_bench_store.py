@@ -12,6 +12,7 @@ KEYS = COUNTED | {
     *("latency50_wait_share", "latency50_wait_share_with_first", "faults5_wait_share", "first_batch_s"),
     *("cached_over_local", "rss_growth", "latency50_over_local", "faults5_over_local", "loopback_over_local"),
     *("local_cpu_ms_per_sample", "loopback_cpu_ms_per_sample", "requests_per_epoch", "bytes_per_epoch"),
+    *("local_wait_share", "local_wait_share_with_first"),
     *("link50_share", "link50_wait_share", "cpu", "cores", "versions", "date", "command", "missed"),
 }
 
