@@ -38,7 +38,7 @@ class BenchStoreConfig:
     num_workers: int = option(2, "loader processes", metavar="N")
     epochs: int = option(5, "epochs over which memory is watched, after a first one", metavar="N")
     repeats: int = option(3, "epochs of which the median is taken, each beside a local one", metavar="N")
-    cached_repeats: int = option(12, "the same out of the cache, which differs less than one epoch tells", metavar="N")
+    cached_repeats: int = option(24, "of the cache, which differs by less than a few epochs tell", metavar="N")
     folder: str | None = option(None, "keep the set here, and use it again if it is there", metavar="DIR")
 
 
