@@ -10,7 +10,7 @@ from sharding.create import shard_diode, shard_megadepth
 from sharding.errors import DataError, UsageError
 from sharding.verify import run
 from tests.sharding.conftest import add_diode, photo
-from tests.sharding.making import break_image
+from tests.sharding.shard_runs import break_image
 
 
 def verify(folder, source):

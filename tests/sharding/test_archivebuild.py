@@ -14,7 +14,9 @@ from sharding.ledger import Ledger
 from sharding.position import Position
 from sharding.shardset import ShardSet
 from sharding.spool import Spool
-from tests.sharding.archives import (
+from tests.sharding.shard_runs import content, count_encoding
+from tests.sharding.test_download import bucket, serving
+from tests.sharding.toy_archives import (
     DIODE,
     IMAGES,
     MEGADEPTH,
@@ -30,8 +32,6 @@ from tests.sharding.archives import (
     shrink,
     shuffled,
 )
-from tests.sharding.making import content, count_encoding
-from tests.sharding.test_download import bucket, serving
 
 CONFIGS = {"diode": DIODE, "megadepth": MEGADEPTH, "images": IMAGES}
 

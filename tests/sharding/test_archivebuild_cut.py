@@ -15,9 +15,9 @@ from sharding.errors import DataError, UsageError
 from sharding.ledger import Ledger
 from sharding.target import LocalTarget
 from tests.sharding import test_download as servers
-from tests.sharding.archives import IMAGES, finish, make, pack, shrink
-from tests.sharding.making import content
+from tests.sharding.shard_runs import content
 from tests.sharding.test_download import serving
+from tests.sharding.toy_archives import IMAGES, finish, make, pack, shrink
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from sharding.h5depth import write_depth
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
 from sharding.target import LocalTarget
-from tests.sharding.archives import MEGADEPTH, killed_at, make
 from tests.sharding.tarballs import END, entry
 from tests.sharding.test_download import serving
+from tests.sharding.toy_archives import MEGADEPTH, killed_at, make
 
 SIDE, SCENES, VIEWS = 1024, 5, 44
 CONFIG = replace(MEGADEPTH, shard_size=1 << 30)  # so that shards end by distance, as late as they may

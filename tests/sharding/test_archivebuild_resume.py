@@ -14,7 +14,9 @@ from sharding import archivebuild
 from sharding.errors import DataError, UsageError
 from sharding.ledger import Ledger
 from sharding.target import LocalTarget
-from tests.sharding.archives import (
+from tests.sharding.conftest import add_megadepth
+from tests.sharding.shard_runs import content, count_encoding
+from tests.sharding.toy_archives import (
     MEGADEPTH,
     at_replacement,
     count_reading,
@@ -28,8 +30,6 @@ from tests.sharding.archives import (
     shrink,
     shuffled,
 )
-from tests.sharding.conftest import add_megadepth
-from tests.sharding.making import content, count_encoding
 
 WAITING = {"HELD_BYTES": 3000, "SPAN_BYTES": 6000, "BATCH_BYTES": 1000}
 """So that images of the tiny tree wait for their depth in memory, and on disk, over the ends of several shards."""

@@ -15,10 +15,10 @@ from sharding.errors import DataError
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
 from sharding.target import LocalTarget
-from tests.sharding.archives import DIODE, IMAGES, MEGADEPTH, files, killed_at, make, pack, plain, shrink, shuffled
-from tests.sharding.making import content
+from tests.sharding.shard_runs import content
 from tests.sharding.tarballs import END, entry, write
 from tests.sharding.test_download import serving
+from tests.sharding.toy_archives import DIODE, IMAGES, MEGADEPTH, files, killed_at, make, pack, plain, shrink, shuffled
 
 
 @pytest.fixture(autouse=True)

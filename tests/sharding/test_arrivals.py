@@ -8,7 +8,7 @@ from sharding.joining import Joined, Joiner
 from sharding.megadepth import layout
 from sharding.position import same_place
 from sharding.spool import Spool
-from tests.sharding.archives import pack, shrink, shuffled
+from tests.sharding.toy_archives import pack, shrink, shuffled
 
 SHARD_BYTES = 2500
 

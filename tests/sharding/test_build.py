@@ -7,7 +7,7 @@ import pytest
 
 from sharding.errors import UsageError
 from sharding.shardset import ShardSet
-from tests.sharding.making import SHARDS, content, count_encoding, environment, killed_at, make, make_whole
+from tests.sharding.shard_runs import SHARDS, content, count_encoding, environment, killed_at, make, make_whole
 
 
 @pytest.fixture

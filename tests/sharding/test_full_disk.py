@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from sharding.errors import DataError
-from tests.sharding.making import SHARDS, content, environment, make, make_until, make_whole, views
+from tests.sharding.shard_runs import SHARDS, content, environment, make, make_until, make_whole, views
 
 
 @pytest.fixture

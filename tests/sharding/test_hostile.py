@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sharding.codec_npy import encode_npy
-from tests.sharding.making import environment
+from tests.sharding.shard_runs import environment
 
 CODE = """
 import json, resource, sys

@@ -17,7 +17,7 @@ from sharding.shardset import ShardSet
 from sharding.target import _open_remote
 from sharding.verify import VerifyConfig, run
 from tests.servers import link, localbucket, s3_variables
-from tests.sharding.making import SHARDS, content, environment, make, make_whole
+from tests.sharding.shard_runs import SHARDS, content, environment, make, make_whole
 
 
 @pytest.fixture(autouse=True)

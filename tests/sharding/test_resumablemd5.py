@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sharding import resumablemd5
 from sharding.resumablemd5 import ResumableMd5
-from tests.sharding.making import environment
+from tests.sharding.shard_runs import environment
 
 
 def md5(data):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sharding.making import content, environment, views
+from tests.sharding.shard_runs import content, environment, views
 
 LIMIT = 90
 SHARDS = 10

@@ -2,7 +2,7 @@ import pytest
 
 import sharding.packing
 from sharding.errors import DataError
-from tests.sharding.making import break_image, content, count_encoding, make, make_until, make_whole
+from tests.sharding.shard_runs import break_image, content, count_encoding, make, make_until, make_whole
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sharding.joining import Joiner
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
 from sharding.target import LocalTarget
-from tests.sharding.making import content
+from tests.sharding.shard_runs import content
 from tests.sharding.tarballs import END, entry, write
 
 DIODE = ShardDiodeConfig(source="", set="", split="train", workers=1, shard_size=4000)
