@@ -1,4 +1,4 @@
-"""Measure what it saves to keep freed memory (`sharding.heap`): processes that do and do not take turns.
+"""Measure what it saves to keep freed memory (`sharding.machine.heap`): processes that do and do not take turns.
 
 Each reads epochs of a local set by the fine-tuning loader, with one worker. What a worker hands over is in shared
 memory, whose pages are brought anew in both cases.

@@ -17,13 +17,13 @@ from sharding.encode import Encoded, Recipe, encode
 from sharding.errors import DataError, UsageError
 from sharding.fault import Fault
 from sharding.layout import Layout
+from sharding.machine.processes import map_ahead
 from sharding.manifest import Manifest
 from sharding.sample import PARTS
 from sharding.shardset import ShardSet
 from sharding.source import Readable
 from sharding.sourcesamples import ArchiveSamples, FolderSamples
 from sharding.target import QUARANTINE_NAME
-from sharding.workers import map_ahead
 
 AHEAD_BYTES = 128 << 20
 """Source bytes that are read ahead of what is compared."""

@@ -18,6 +18,7 @@ from sharding.errors import DataError
 from sharding.fingerprint import Fingerprint
 from sharding.joining import Joined, Joiner
 from sharding.ledger import Entry, Ledger
+from sharding.machine.processes import count_workers, map_ahead, open_pool
 from sharding.manifest import Manifest
 from sharding.meter import Meter, spoken
 from sharding.openshard import open_shard
@@ -28,7 +29,6 @@ from sharding.progress import say, track
 from sharding.published import by_size, publishes_md5, recognise
 from sharding.spool import Spool
 from sharding.target import tell_room
-from sharding.workers import count_workers, map_ahead, open_pool
 
 BATCH_BYTES = 4 << 20
 """What one worker gets at a time: bytes of samples, or of the archive that went by, whichever are more."""

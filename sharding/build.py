@@ -10,13 +10,13 @@ from contextlib import closing
 from sharding.errors import DataError
 from sharding.finish import finish
 from sharding.ledger import Entry, Ledger
+from sharding.machine.processes import count_workers, run_jobs
 from sharding.manifest import Manifest
 from sharding.meter import Meter, spoken
 from sharding.plan import FolderPlan
 from sharding.progress import say, track
 from sharding.shardjob import Made, ShardJob, finished, make_shard
 from sharding.target import open_target, tell_room
-from sharding.workers import count_workers, run_jobs
 
 
 def build_from_folder(plan: FolderPlan, workers: int, allow_bad: int) -> Manifest:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharding.errors import DataError, Interrupted, UsageError
-from sharding.heap import keep_freed_memory
+from sharding.machine.heap import keep_freed_memory
 from sharding.options import add_options, build_config
 from sharding.progress import is_rank_zero
 

@@ -13,9 +13,9 @@ from sharding.address import is_remote, shown
 from sharding.candidate import Pairing
 from sharding.command import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
-from sharding.ctrlc import deaf_to_ctrl_c
 from sharding.errors import UsageError
 from sharding.layout import Layout
+from sharding.machine.signals import deaf_to_ctrl_c
 from sharding.manifest import MANIFEST_NAME, Manifest
 from sharding.progress import say
 from sharding.source import FolderSource, fingerprint

@@ -21,7 +21,7 @@ from sharding.address import open_store
 from sharding.bytesource import ByteSource, LocalFile
 from sharding.credentials import check_login, http_headers, without_login
 from sharding.errors import DataError
-from sharding.fetchers import END_S, Fetchers
+from sharding.machine.threads import END_S, Fetchers
 
 BLOCK_BYTES = 1 << 20
 CACHED_BLOCKS = 96

@@ -14,8 +14,8 @@ from sharding.command import Outcome
 from sharding.config import IndexConfig
 from sharding.create import tool_version
 from sharding.errors import DataError, UsageError
-from sharding.files import write_atomically
 from sharding.index import INDEX_NAME, Row, build_index, encode_index
+from sharding.machine.files import write_atomically
 from sharding.manifest import MANIFEST_NAME, Manifest, ShardFile
 from sharding.progress import track
 from sharding.sample import DepthFacts, depth_facts, valid_pixels

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sharding.command import Outcome
 from sharding.config import InspectConfig
-from sharding.files import write_atomically
+from sharding.machine.files import write_atomically
 from sharding.pictures import contact_sheet, encode_png
 from sharding.published import expected_views
 from sharding.sample import DepthKind

@@ -28,7 +28,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sharding.errors import UsageError
-from sharding.locks import open_while, tried_alone, try_lock
+from sharding.machine.locks import open_while, tried_alone, try_lock
 from sharding.store import Buffer, Range
 from sharding.usage import BLOCK, WAIT_SECONDS, Account, Usage, bytes_below, cost, remove_file, size_of
 

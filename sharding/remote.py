@@ -17,7 +17,7 @@ from obstore.store import HTTPStore
 from sharding.client import TimeLimits, open_client
 from sharding.credentials import conceal, without_login
 from sharding.errors import DataError
-from sharding.fetchers import Fetchers
+from sharding.machine.threads import Fetchers
 from sharding.refusal import Refusal, read_refusal
 from sharding.retry import ReadFailed
 from sharding.retryafter import ask_retry_after

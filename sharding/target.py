@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 from sharding.address import is_remote
 from sharding.errors import DataError, UsageError
-from sharding.files import open_atomically, write_atomically
+from sharding.machine.files import open_atomically, write_atomically
 
 QUARANTINE_NAME = "quarantine.jsonl"
 LEDGER_NAME = ".making"

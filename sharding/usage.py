@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharding.locks import try_lock
+from sharding.machine.locks import try_lock
 
 BLOCK = 4096
 """A file takes whole blocks of this many bytes."""

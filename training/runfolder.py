@@ -9,7 +9,7 @@ import yaml
 
 from sharding.address import shown
 from sharding.errors import DataError, UsageError
-from sharding.files import write_atomically
+from sharding.machine.files import write_atomically
 from sharding.progress import is_rank_zero
 
 CONFIG_NAME = "config.yaml"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import sharding.files
+import sharding.machine.files
 import sharding.packing
 from sharding.config import ShardDiodeConfig
 from sharding.create import shard_diode
@@ -62,7 +62,7 @@ def make_until(step, source, target, fail):
             fail()
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(sharding.files.os, "replace", counting)
+    patch.setattr(sharding.machine.files.os, "replace", counting)
     try:
         make(source, target)
     finally:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-import sharding.files
+import sharding.machine.files
 import sharding.packing
 from sharding import archivebuild, arrivals
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
@@ -131,7 +131,7 @@ def at_replacement(step, act):
         if count == -step:
             act(path)
 
-    patch.setattr(sharding.files.os, "replace", counting)
+    patch.setattr(sharding.machine.files.os, "replace", counting)
     return patch
 
 

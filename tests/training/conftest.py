@@ -91,9 +91,7 @@ def fabricate() -> Fabricator:
 @pytest.fixture(scope="session")
 def blank_unet() -> torch.nn.Module:
     """A ResNet-18 U-Net whose weights are all 0: it predicts the log depth it starts from, everywhere."""
-    from training.finetuning.finetune import (
-        init_model,  # fastai and Lightning take seconds: not for tests that need neither
-    )
+    from training.finetuning.finetune import init_model
 
     unet = init_model(encoder_name="resnet18").eval()
     with torch.no_grad():

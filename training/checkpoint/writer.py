@@ -10,7 +10,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Trainer
 
 from sharding.errors import DataError
-from sharding.files import open_atomically
+from sharding.machine.files import open_atomically
 from sharding.progress import say
 
 

@@ -23,7 +23,7 @@ from sharding.codec_npy import encode_npy
 from sharding.codecs import encode_log16, log16_error, open_image, to_rgb
 from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
-from sharding.files import write_atomically
+from sharding.machine.files import write_atomically
 from sharding.pictures import color_bar, colorize_depth, depth_range, encode_png
 from sharding.progress import track
 from sharding.sample import Sample

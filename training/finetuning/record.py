@@ -13,7 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from sharding.errors import DataError
-from sharding.files import write_atomically
+from sharding.machine.files import write_atomically
 from sharding.progress import say, track
 
 MONITOR = "abs_rel"

@@ -16,7 +16,7 @@ from typing import Any
 from torch.utils.data import get_worker_info
 
 from sharding.errors import DataError
-from sharding.fetchers import Fetchers
+from sharding.machine.threads import Fetchers
 from sharding.reader import SampleReader, StoredParts
 from training.loading.ahead import Ahead, Batch
 

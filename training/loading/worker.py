@@ -15,7 +15,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 
 from sharding.errors import DataError, UsageError
-from sharding.heap import keep_freed_memory, one_heap_in_children
+from sharding.machine.heap import keep_freed_memory, one_heap_in_children
 from training.loading.augment import one_thread_per_worker
 
 _JOB_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}

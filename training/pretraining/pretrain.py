@@ -16,7 +16,7 @@ import torchvision
 
 from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
-from sharding.files import write_atomically
+from sharding.machine.files import write_atomically
 from sharding.progress import is_rank_zero, say
 from sharding.shardset import ShardSet
 from training.checkpoint.cadence import Cadence

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sharding.command import Outcome
-from sharding.files import write_atomically
+from sharding.machine.files import write_atomically
 from sharding.progress import say
 from sharding.shardset import ShardSet
 from training.config import CompareConfig, cache_settings

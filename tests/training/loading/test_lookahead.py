@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sharding.errors import DataError
-from sharding.fetchers import Fetchers
+from sharding.machine.threads import Fetchers
 from sharding.shardset import ShardSet
 from training.loading import lookahead
 from training.loading.augment import PairedAugment
@@ -307,7 +307,7 @@ def test_local_sets_are_not_read_ahead_unless_asked(diode_sets):
 
 def test_a_process_that_ends_does_not_wait_for_reads_that_hang():
     script = (
-        "import threading\nfrom sharding.fetchers import Fetchers\nfetchers = Fetchers(2)\n"
+        "import threading\nfrom sharding.machine.threads import Fetchers\nfetchers = Fetchers(2)\n"
         "begun = threading.Barrier(3)\n"
         "def hang():\n    begun.wait()\n    threading.Event().wait()\n"
         "for _ in range(50):\n    fetchers.submit(hang)\n"

@@ -8,7 +8,7 @@ import pytest
 
 CHURN = """
 import resource, sys
-from sharding.heap import keep_freed_memory
+from sharding.machine.heap import keep_freed_memory
 
 def churn():
     for _ in range(50):

@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import TypeVar
 
-from sharding.ctrlc import deaf_to_ctrl_c
 from sharding.errors import DataError
-from sharding.heap import keep_freed_memory
+from sharding.machine.heap import keep_freed_memory
+from sharding.machine.signals import deaf_to_ctrl_c
 
 J = TypeVar("J")
 R = TypeVar("R")

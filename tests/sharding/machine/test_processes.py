@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from sharding.errors import DataError
-from sharding.workers import count_workers, map_ahead, run_jobs
+from sharding.machine.processes import count_workers, map_ahead, run_jobs
 
 
 def double(number):

@@ -1,0 +1,1 @@
+"""Processes, threads, memory, signals, files and locks of this machine."""
