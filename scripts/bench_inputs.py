@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from virtual_archive import Entry, tar_pieces
 
-from sharding.codec_npy import encode_npy
+from sharding.codecs.hdf5 import write_depth
+from sharding.codecs.npy import encode_npy
 from sharding.errors import DataError
-from sharding.h5depth import write_depth
 from sharding.pictures import encode_png
 from sharding.toyworld import render
 from sharding.toyworld.diode import lay_traps, place_view, plan_view

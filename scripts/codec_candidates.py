@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sharding.codec_npy import decode_npy, encode_npy
-from sharding.codec_planes import MAX_ROUNDING, decode_planes, encode_planes, round_depth
-from sharding.codec_ppm import encode_ppm
-from sharding.codecs import decode_image, decode_log16, decode_valid, encode_log16
+from sharding.codecs.image import decode_image, decode_log16, decode_valid, encode_log16
+from sharding.codecs.npy import decode_npy, encode_npy
+from sharding.codecs.planes import MAX_ROUNDING, decode_planes, encode_planes, round_depth
+from sharding.codecs.ppm import encode_ppm
 
 Depth: TypeAlias = NDArray[np.float32]
 Valid: TypeAlias = NDArray[np.bool_]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sharding.codec_npy import encode_npy, load_npy
-from sharding.codecs import decode_image, open_image
+from sharding.codecs.image import decode_image, open_image
+from sharding.codecs.npy import encode_npy, load_npy
 from sharding.errors import DataError, UsageError
 from sharding.options import option
 from sharding.pictures import encode_png

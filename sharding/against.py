@@ -11,7 +11,7 @@ import numpy as np
 
 from sharding import diode, megadepth
 from sharding.candidate import Candidate
-from sharding.codecs import decode_image
+from sharding.codecs.image import decode_image
 from sharding.create import is_archive
 from sharding.encode import Encoded, Recipe, encode
 from sharding.errors import DataError, UsageError

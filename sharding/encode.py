@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sharding.candidate import Candidate
-from sharding.codec_npy import encode_npy, load_npy
-from sharding.codec_planes import encode_planes, round_depth
-from sharding.codec_ppm import encode_ppm
-from sharding.codecs import decode_depth, decode_image, decode_valid, encode_jpeg
+from sharding.codecs.hdf5 import read_depth
+from sharding.codecs.image import decode_depth, decode_image, decode_valid, encode_jpeg
+from sharding.codecs.image_header import read_header
+from sharding.codecs.npy import encode_npy, load_npy
+from sharding.codecs.planes import encode_planes, round_depth
+from sharding.codecs.ppm import encode_ppm
 from sharding.config import Check, Preset
 from sharding.errors import DataError
-from sharding.h5depth import read_depth
-from sharding.imagefile import read_header
 from sharding.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
 from sharding.source import Readable
 
@@ -36,7 +36,7 @@ class Recipe:
     Attributes:
         dataset: "megadepth" or "diode".
         preset: Both keep JPEG files as they are. "exact" keeps the pixels of a PNG and depth bit for bit; "compact"
-            makes a PNG a JPEG, and rounds depth within `sharding.codec_planes.MAX_ROUNDING`.
+            makes a PNG a JPEG, and rounds depth within `sharding.codecs.planes.MAX_ROUNDING`.
         check: How far a JPEG file that is kept is looked at: "header" reads its header and finds its end; "decode"
             decodes every pixel as well, as far as a JPEG decoder complains: it fills what is missing before the end
             marker with grey. All else is decoded anyway.

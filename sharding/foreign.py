@@ -9,7 +9,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from sharding.codecs import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
+from sharding.codecs.image import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
 from sharding.command import Outcome
 from sharding.config import IndexConfig
 from sharding.create import tool_version

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sharding.codecs import decode_depth, decode_image, decode_valid
+from sharding.codecs.image import decode_depth, decode_image, decode_valid
 from sharding.errors import DataError
 from sharding.sample import PARTS, Sample, valid_pixels
 from sharding.shard import BLOCK, Compression, check_member, unpack_member

@@ -6,8 +6,8 @@ Needs no webdataset: its decoders are plain functions of (extension, bytes).
 import json
 from typing import Any
 
-from sharding.codecs import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
-from sharding.imagefile import STORED_FORMATS
+from sharding.codecs.image import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
+from sharding.codecs.image_header import STORED_FORMATS
 
 IMAGE_EXTS = (*sorted(set(STORED_FORMATS.values())), "jpeg", "ppm", "webp", "bmp")
 """Extensions of members that are read as the image of a sample."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sharding.h5depth import write_depth
+from sharding.codecs.hdf5 import write_depth
 from sharding.progress import track
 from sharding.toyworld.dice import Dice
 from sharding.toyworld.pose import draw_headings, draw_height, draw_tilt, stand

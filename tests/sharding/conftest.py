@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharding.h5depth import write_depth
+from sharding.codecs.hdf5 import write_depth
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharding.h5depth import write_depth
+from sharding.codecs.hdf5 import write_depth
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
 from sharding.target import LocalTarget

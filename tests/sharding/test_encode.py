@@ -7,8 +7,8 @@ from PIL import Image
 import sharding.encode
 from sharding import diode, megadepth
 from sharding.candidate import Candidate
-from sharding.codec_npy import encode_npy
-from sharding.codecs import decode_depth, decode_image, decode_valid
+from sharding.codecs.image import decode_depth, decode_image, decode_valid
+from sharding.codecs.npy import encode_npy
 from sharding.encode import Recipe, encode
 from sharding.errors import DataError
 from sharding.source import FolderSource, SourceFile

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharding.codec_npy import encode_npy
+from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, VerifyConfig
 from sharding.errors import DataError, UsageError
 from sharding.foreign import run

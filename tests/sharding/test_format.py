@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharding.codec_npy import encode_npy
-from sharding.codecs import encode_log16
+from sharding.codecs.image import encode_log16
+from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.create import shard_diode, shard_megadepth
 from sharding.foreign import run as index_tars

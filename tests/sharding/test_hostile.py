@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharding.codec_npy import encode_npy
+from sharding.codecs.npy import encode_npy
 from tests.sharding.shard_runs import environment
 
 CODE = """

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sharding.codecs.hdf5 import read_depth
 from sharding.config import ToyworldConfig
 from sharding.errors import UsageError
-from sharding.h5depth import read_depth
 from sharding.sample import valid_pixels
 from sharding.toyworld import PARAMS, make_diode, make_megadepth, make_town, render, run
 from sharding.toyworld.delivery import deliver

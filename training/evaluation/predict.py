@@ -5,7 +5,7 @@ For an IMAGE with stem S three files are written, upright (the orientation in th
     S.npy         float32 (H, W), metres, as large as the image
     S.depth.png   the same as 16-bit log depth, which never saturates: code 1..65535 means
                   near * (far / near) ** ((code - 1) / 65534), and near and far (metres) stand in the PNG's text chunks;
-                  `sharding.codecs.decode_log16` reads it
+                  `sharding.codecs.image.decode_log16` reads it
     S.view.png    the image beside its depth in colour, with a colour bar in metres
 """
 
@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from sharding.codec_npy import encode_npy
-from sharding.codecs import encode_log16, log16_error, open_image, to_rgb
+from sharding.codecs.image import encode_log16, log16_error, open_image, to_rgb
+from sharding.codecs.npy import encode_npy
 from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.machine.files import write_atomically

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from sharding.codecs import decode_depth, decode_image, decode_valid
+from sharding.codecs.image import decode_depth, decode_image, decode_valid
 from sharding.progress import track
 from sharding.reader import SampleReader
 from sharding.sample import Sample, valid_pixels

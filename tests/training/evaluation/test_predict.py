@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sharding.codec_npy import decode_npy
-from sharding.codecs import decode_log16
+from sharding.codecs.image import decode_log16
+from sharding.codecs.npy import decode_npy
 from sharding.errors import DataError, UsageError
 from training.config import PredictConfig
 from training.evaluation.baselines import RowBaseline

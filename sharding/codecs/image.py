@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from sharding.codec_npy import NPY_MAGIC, decode_npy, load_npy
-from sharding.codec_planes import decode_planes
-from sharding.codec_ppm import view_ppm
+from sharding.codecs.limits import check_pixels
+from sharding.codecs.npy import NPY_MAGIC, decode_npy, load_npy
+from sharding.codecs.planes import decode_planes
+from sharding.codecs.ppm import view_ppm
 from sharding.errors import DataError
-from sharding.limits import check_pixels
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are opened (MPO is one of JPEG); Pillow would run a program on others (EPS)."""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
-from sharding import codecs
-from sharding.codec_npy import encode_npy
+from sharding.codecs.image import image as codecs
+from sharding.codecs.npy import encode_npy
 from sharding.errors import DataError
 
 SHAPES = [(1, 1), (7, 5), (24, 33)]

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from sharding.codec_ppm import encode_ppm, view_ppm
-from sharding.codecs import decode_image
+from sharding.codecs.image import decode_image
+from sharding.codecs.ppm import encode_ppm, view_ppm
 from sharding.errors import DataError
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=40).map(lambda shape: (*shape, 3))

@@ -8,7 +8,7 @@ bits on purpose is `round_depth`, before.
 import numpy as np
 from numpy.typing import NDArray
 
-from sharding.codec_npy import encode_npy, view_npy
+from sharding.codecs.npy import encode_npy, view_npy
 from sharding.errors import DataError
 
 MAX_ROUNDING = 1e-4

@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from sharding.codecs.limits import check_pixels
 from sharding.errors import DataError
-from sharding.limits import check_pixels
 
 DATASET = "/depth"
 

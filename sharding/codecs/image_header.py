@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from sharding.codecs import open_image
+from sharding.codecs.image import open_image
 from sharding.errors import DataError
 
 STORED_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}

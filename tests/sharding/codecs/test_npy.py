@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sharding.codec_npy import decode_npy, encode_npy, load_npy, view_npy
-from sharding.codec_planes import decode_planes
-from sharding.codecs import decode_valid
+from sharding.codecs.image import decode_valid
+from sharding.codecs.npy import decode_npy, encode_npy, load_npy, view_npy
+from sharding.codecs.planes import decode_planes
 from sharding.errors import DataError
 
 

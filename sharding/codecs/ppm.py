@@ -9,8 +9,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from sharding.codecs.limits import check_pixels
 from sharding.errors import DataError
-from sharding.limits import check_pixels
 
 _HEADER = re.compile(rb"P6\n([1-9]\d{0,9}) ([1-9]\d{0,9})\n255\n")
 
@@ -26,7 +26,7 @@ def view_ppm(data: bytes) -> NDArray[np.uint8] | None:
 
     Returns:
         None if the header has another form than `encode_ppm` writes (comments, other white space, 16 bits), or it is no
-        PPM file at all: `sharding.codecs.decode_image` then goes the long way.
+        PPM file at all: `sharding.codecs.image.decode_image` then goes the long way.
 
     Raises:
         DataError: It is truncated, goes on after its pixels, or is larger than `MAX_PIXELS`.

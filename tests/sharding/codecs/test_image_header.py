@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sharding.codecs.image_header import find_jpeg_end, read_header
 from sharding.errors import DataError
-from sharding.imagefile import find_jpeg_end, read_header
 
 
 def save(kind="JPEG", mode="RGB", size=(48, 32), **options):

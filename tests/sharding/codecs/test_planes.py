@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sharding.codec_npy import encode_npy
-from sharding.codec_planes import MAX_ROUNDING, decode_planes, encode_planes, round_depth
+from sharding.codecs.npy import encode_npy
+from sharding.codecs.planes import MAX_ROUNDING, decode_planes, encode_planes, round_depth
 from sharding.errors import DataError
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
+from sharding.codecs.hdf5 import read_depth, write_depth
 from sharding.errors import DataError
-from sharding.h5depth import read_depth, write_depth
 
 
 @pytest.fixture

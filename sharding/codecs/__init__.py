@@ -1,0 +1,1 @@
+"""Image, depth and valid, to bytes and back."""
