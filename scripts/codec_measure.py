@@ -15,7 +15,7 @@ from codec_candidates import DEPTH_CODECS, IMAGE_CODECS, VALID_CODECS, Codec
 from codec_views import CodecsConfig, Item, archive_kilobytes, count_views, depth_groups, photographs, toy_groups
 from numpy.typing import NDArray
 
-from sharding.shard import ShardWriter, unpack_member
+from sharding.format.shard import ShardWriter, unpack_member
 
 
 @dataclass(kw_only=True)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from store_server import Link, link
 
 from sharding.errors import DataError
+from sharding.format.shard import Compression
 from sharding.options import option
 from sharding.progress import say
-from sharding.shard import Compression
 
 if TYPE_CHECKING:
     from store_epochs import Epoch, Watched

@@ -10,8 +10,8 @@ from PIL import Image
 
 from sharding.config import ShardDiodeConfig
 from sharding.create import shard_diode
+from sharding.format.shard import Compression
 from sharding.progress import track
-from sharding.shard import Compression
 from sharding.toyworld.diode import lay_traps, place_view, plan_view
 from sharding.toyworld.view import render
 

@@ -16,10 +16,10 @@ from sharding.create import is_archive
 from sharding.encode import Encoded, Recipe, encode
 from sharding.errors import DataError, UsageError
 from sharding.fault import Fault
+from sharding.format.manifest import Manifest
+from sharding.format.sample import PARTS
 from sharding.layout import Layout
 from sharding.machine.processes import map_ahead
-from sharding.manifest import Manifest
-from sharding.sample import PARTS
 from sharding.shardset import ShardSet
 from sharding.source import Readable
 from sharding.sourcesamples import ArchiveSamples, FolderSamples

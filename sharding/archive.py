@@ -12,10 +12,10 @@ import zstandard
 
 from sharding.bytesource import ByteSource, ByteView
 from sharding.errors import DataError
+from sharding.format.shard import ZSTD_MAGIC
 from sharding.inflate import POINT_STRIDE_BYTES, GzipStream
 from sharding.resumablemd5 import ResumableMd5
 from sharding.seekpoint import SeekPoint
-from sharding.shard import ZSTD_MAGIC
 
 GZIP_MAGIC = b"\x1f\x8b"
 PIECE_BYTES = 1 << 20

@@ -16,10 +16,10 @@ from sharding.bytesource import ByteSource, LocalFile
 from sharding.candidate import Refusal
 from sharding.errors import DataError
 from sharding.fingerprint import Fingerprint
+from sharding.format.manifest import Manifest
 from sharding.joining import Joined, Joiner
 from sharding.ledger import Entry, Ledger
 from sharding.machine.processes import count_workers, map_ahead, open_pool
-from sharding.manifest import Manifest
 from sharding.meter import Meter, spoken
 from sharding.openshard import open_shard
 from sharding.packing import PackedSample, pack_all

@@ -9,9 +9,9 @@ from contextlib import closing
 
 from sharding.errors import DataError
 from sharding.finish import finish
+from sharding.format.manifest import Manifest
 from sharding.ledger import Entry, Ledger
 from sharding.machine.processes import count_workers, run_jobs
-from sharding.manifest import Manifest
 from sharding.meter import Meter, spoken
 from sharding.plan import FolderPlan
 from sharding.progress import say, track

@@ -14,9 +14,9 @@ from sharding.candidate import Pairing
 from sharding.command import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
+from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.layout import Layout
 from sharding.machine.signals import deaf_to_ctrl_c
-from sharding.manifest import MANIFEST_NAME, Manifest
 from sharding.progress import say
 from sharding.source import FolderSource, fingerprint
 from sharding.target import LEDGER_NAME, QUARANTINE_NAME, SetTarget, open_target, writing

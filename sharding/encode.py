@@ -22,7 +22,7 @@ from sharding.codecs.planes import encode_planes, round_depth
 from sharding.codecs.ppm import encode_ppm
 from sharding.config import Check, Preset
 from sharding.errors import DataError
-from sharding.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
+from sharding.format.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
 from sharding.source import Readable
 
 DEPTH_EXT, VALID_EXT = "planes.npy", "npy"

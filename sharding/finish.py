@@ -11,9 +11,9 @@ from typing import Any
 
 from sharding.candidate import Refusal
 from sharding.errors import DataError
-from sharding.index import INDEX_NAME, Row, build_index, encode_index
+from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
+from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.ledger import Entry
-from sharding.manifest import MANIFEST_NAME, Manifest
 from sharding.plan import SetPlan
 from sharding.target import QUARANTINE_NAME, SetTarget
 

@@ -14,12 +14,12 @@ from sharding.command import Outcome
 from sharding.config import IndexConfig
 from sharding.create import tool_version
 from sharding.errors import DataError, UsageError
-from sharding.index import INDEX_NAME, Row, build_index, encode_index
+from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
+from sharding.format.manifest import MANIFEST_NAME, Manifest, ShardFile
+from sharding.format.sample import DepthFacts, depth_facts, valid_pixels
+from sharding.format.shard import Member, Span, detect_compression, iter_members
 from sharding.machine.files import write_atomically
-from sharding.manifest import MANIFEST_NAME, Manifest, ShardFile
 from sharding.progress import track
-from sharding.sample import DepthFacts, depth_facts, valid_pixels
-from sharding.shard import Member, Span, detect_compression, iter_members
 from sharding.wds import IMAGE_EXTS
 
 _PARTS = (

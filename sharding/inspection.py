@@ -8,10 +8,10 @@ import pandas as pd
 
 from sharding.command import Outcome
 from sharding.config import InspectConfig
+from sharding.format.sample import DepthKind
 from sharding.machine.files import write_atomically
 from sharding.pictures import contact_sheet, encode_png
 from sharding.published import expected_views
-from sharding.sample import DepthKind
 from sharding.shardset import ShardSet
 
 _UNITS: dict[DepthKind, str] = {"metric": "m", "up_to_scale": "units"}

@@ -21,11 +21,11 @@ from typing import Any
 
 from sharding.candidate import Refusal
 from sharding.errors import UsageError
-from sharding.index import Row
-from sharding.manifest import ShardFile
+from sharding.format.index import Row
+from sharding.format.manifest import ShardFile
+from sharding.format.sample import DepthFacts
+from sharding.format.shard import Span
 from sharding.position import Position
-from sharding.sample import DepthFacts
-from sharding.shard import Span
 from sharding.target import LEDGER_NAME, SetTarget
 from sharding.terms import differences
 

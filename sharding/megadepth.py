@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from sharding.candidate import Aside, Pairing, Part
-from sharding.keys import make_key
+from sharding.format.names import make_key
 from sharding.layout import Layout
 from sharding.source import SourceFile
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sharding.archive import Archive
 from sharding.errors import DataError
-from sharding.shard import BLOCK
+from sharding.format.shard import BLOCK
 
 MAX_MEMBER_BYTES = 256 << 20
 """A larger file is none of ours: it is read past, and counted."""

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import BinaryIO
 
 from sharding.candidate import Refusal
-from sharding.index import Row
+from sharding.format.index import Row
+from sharding.format.manifest import ShardFile
+from sharding.format.shard import Compression, ShardWriter
 from sharding.ledger import Entry
-from sharding.manifest import ShardFile
 from sharding.packing import PackedSample
-from sharding.shard import Compression, ShardWriter
 from sharding.target import SetTarget
 
 BEHIND_BYTES = 16 << 20

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from sharding.candidate import Candidate, Refusal
 from sharding.encode import Recipe, encode
 from sharding.errors import DataError
+from sharding.format.sample import DepthFacts
+from sharding.format.shard import Compression, Packed, Packer
 from sharding.joining import Joined
 from sharding.reader import member_name
-from sharding.sample import DepthFacts
-from sharding.shard import Compression, Packed, Packer
 from sharding.source import Readable
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 
 INVALID_COLOR = (128, 128, 128)
 """Pixels without depth are grey, which is no colour of the map."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from sharding.candidate import Candidate, Refusal
 from sharding.encode import Recipe
+from sharding.format.shard import SUFFIX, Compression
 from sharding.layout import Layout
-from sharding.shard import SUFFIX, Compression
 from sharding.shardjob import ShardJob
 from sharding.target import SetTarget
 from sharding.terms import encoder_versions, terms

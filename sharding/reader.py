@@ -15,8 +15,8 @@ import numpy as np
 
 from sharding.codecs.image import decode_depth, decode_image, decode_valid
 from sharding.errors import DataError
-from sharding.sample import PARTS, Sample, valid_pixels
-from sharding.shard import BLOCK, Compression, check_member, unpack_member
+from sharding.format.sample import PARTS, Sample, valid_pixels
+from sharding.format.shard import BLOCK, Compression, check_member, unpack_member
 from sharding.store import Buffer, Range, Store
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from pathlib import Path
 from sharding.candidate import Candidate
 from sharding.encode import Recipe
 from sharding.errors import DataError
+from sharding.format.shard import Compression, Packer
 from sharding.ledger import Entry, Ledger
 from sharding.openshard import open_shard
 from sharding.packing import pack, refuse
-from sharding.shard import Compression, Packer
 from sharding.source import FolderSource
 from sharding.target import open_target
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from sharding.address import is_remote, open_store, shown
 from sharding.errors import DataError
-from sharding.index import INDEX_NAME, decode_index, select
-from sharding.manifest import MANIFEST_NAME, Manifest
+from sharding.format.index import INDEX_NAME, decode_index, select
+from sharding.format.manifest import MANIFEST_NAME, Manifest
+from sharding.format.sample import Sample
 from sharding.nodecache import CacheSettings
 from sharding.reader import REREADS, SampleReader, flatten
-from sharding.sample import Sample
 from sharding.store import Store
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from sharding.shard import Compression
+from sharding.format.shard import Compression
 
 
 def open_plain(data: bytes | BinaryIO, compression: Compression) -> BinaryIO:

@@ -16,12 +16,12 @@ from sharding.command import Outcome
 from sharding.config import VerifyConfig
 from sharding.errors import DataError
 from sharding.fault import Fault
-from sharding.index import INDEX_NAME
-from sharding.manifest import ShardFile
+from sharding.format.index import INDEX_NAME
+from sharding.format.manifest import ShardFile
+from sharding.format.sample import PARTS, Sample, depth_facts
+from sharding.format.shard import detect_compression, iter_members
 from sharding.progress import track
 from sharding.reader import member_name
-from sharding.sample import PARTS, Sample, depth_facts
-from sharding.shard import detect_compression, iter_members
 from sharding.shardset import ShardSet
 from sharding.unpack import open_plain
 

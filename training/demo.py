@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sharding.command import Outcome
 from sharding.errors import DataError
-from sharding.manifest import MANIFEST_NAME
+from sharding.format.manifest import MANIFEST_NAME
 from sharding.progress import say
 from training.config import DemoConfig
 

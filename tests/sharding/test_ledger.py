@@ -6,11 +6,11 @@ import pytest
 
 from sharding.candidate import Refusal
 from sharding.errors import UsageError
-from sharding.index import Row
+from sharding.format.index import Row
+from sharding.format.manifest import ShardFile
+from sharding.format.sample import DepthFacts
+from sharding.format.shard import Span
 from sharding.ledger import Entry, Ledger
-from sharding.manifest import ShardFile
-from sharding.sample import DepthFacts
-from sharding.shard import Span
 from sharding.target import LocalTarget
 
 NAME = "diode-train-000000.tar.zst"

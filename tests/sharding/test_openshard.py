@@ -6,10 +6,10 @@ import pytest
 import zstandard
 
 from sharding.candidate import Candidate, Refusal
+from sharding.format.sample import DepthFacts
+from sharding.format.shard import Packer
 from sharding.openshard import open_shard
 from sharding.packing import PackedSample
-from sharding.sample import DepthFacts
-from sharding.shard import Packer
 from sharding.target import LocalTarget
 
 

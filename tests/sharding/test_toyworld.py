@@ -15,7 +15,7 @@ from PIL import Image
 from sharding.codecs.hdf5 import read_depth
 from sharding.config import ToyworldConfig
 from sharding.errors import UsageError
-from sharding.sample import valid_pixels
+from sharding.format.sample import valid_pixels
 from sharding.toyworld import PARAMS, make_diode, make_megadepth, make_town, render, run
 from sharding.toyworld.delivery import deliver
 from sharding.toyworld.diode import place_view, plan_view

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sharding.errors import DataError
+from sharding.format.sample import Sample
 from sharding.progress import track
-from sharding.sample import Sample
 from sharding.shardset import ShardSet
 
 FORMAT = 1

@@ -23,10 +23,10 @@ from sharding.codecs.image import encode_log16, log16_error, open_image, to_rgb
 from sharding.codecs.npy import encode_npy
 from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
+from sharding.format.sample import Sample
 from sharding.machine.files import write_atomically
 from sharding.pictures import color_bar, colorize_depth, depth_range, encode_png
 from sharding.progress import track
-from sharding.sample import Sample
 from training.config import PredictConfig
 from training.devices import find_devices
 from training.evaluation.evaluate import Predictor, load_judged

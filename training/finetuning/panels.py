@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from sharding.format.sample import Sample
 from sharding.pictures import colorize_depth, depth_range
-from sharding.sample import Sample
 from sharding.shardset import ShardSet
 
 MAX_FACTOR = 2.0

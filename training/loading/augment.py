@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharding.errors import DataError, UsageError
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 from training.loading.warp import MAX_SIDE_PX, Pose, Warp, compose_warp, nearest_source, shift, stretch
 
 _Pixel = TypeVar("_Pixel", np.float32, np.uint8)

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 
 from sharding.address import is_remote
 from sharding.errors import DataError, UsageError
+from sharding.format.sample import Sample
 from sharding.reader import StoredParts
-from sharding.sample import Sample
 from sharding.shardset import ShardSet
 from training.loading.ahead import Batch
 from training.loading.ahead import Position as Position

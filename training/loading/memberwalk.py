@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharding.errors import DataError
-from sharding.shard import check_member
+from sharding.format.shard import check_member
 
 ADVICE = "`depthstream verify` says what is damaged"
 

@@ -15,9 +15,9 @@ from typing import IO, Any
 import zstandard
 
 from sharding.errors import DataError
-from sharding.manifest import ShardFile
+from sharding.format.manifest import ShardFile
+from sharding.format.shard import ZSTD_MAGIC
 from sharding.reader import REREADS
-from sharding.shard import ZSTD_MAGIC
 from sharding.store import Store
 
 URL_FIELD = "{url}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 from sharding.shardset import ShardSet
 from training.loading.ahead import Ahead, Position
 from training.loading.augment import PairedAugment

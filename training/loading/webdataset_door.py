@@ -23,8 +23,8 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from sharding.address import is_remote
 from sharding.errors import DataError
+from sharding.format.sample import Sample, valid_pixels
 from sharding.reader import member_name
-from sharding.sample import Sample, valid_pixels
 from sharding.shardset import ShardSet
 from sharding.wds import webdataset_decoder
 from training.loading.ahead import Ahead, Position

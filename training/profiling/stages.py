@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from sharding.codecs.image import decode_depth, decode_image, decode_valid
+from sharding.format.sample import Sample, valid_pixels
 from sharding.progress import track
 from sharding.reader import SampleReader
-from sharding.sample import Sample, valid_pixels
 from sharding.shardset import DEPTH_PARTS, ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset, ImageDraw, Position, to_item

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 from training.loading.augment import one_thread_per_worker
 
 T = TypeVar("T", bound=Sized)

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from sharding.format.sample import Sample
 from sharding.pictures import colorize_depth, encode_png
-from sharding.sample import Sample
 from training.evaluation.results import Evaluation
 from training.report.comparison import Example, Gallery, Panel
 from training.report.verdict import METRIC, PROTOCOL

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sharding.config import ShardDiodeConfig
 from sharding.create import shard_diode
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 from sharding.shardset import ShardSet
 from training.config import FinetuneConfig
 from training.evaluation.baselines import fit_baselines

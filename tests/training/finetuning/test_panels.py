@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from sharding.format.sample import Sample
 from sharding.pictures import INVALID_COLOR, colorize_depth
-from sharding.sample import Sample
 from training.finetuning.panels import draw_panel, spread
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 from training.loading.augment import apply_warp, resize_image, warp_image
 from training.loading.warp import Pose, compose_warp
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sharding.errors import DataError, UsageError
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 from training.loading.augment import PairedAugment, jitter_colour, one_thread_per_worker
 
 HEIGHT, WIDTH = 48, 60

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sharding.errors import UsageError
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 from sharding.shardset import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 from sharding.toyworld import Camera, make_town, plane_depth, render
 from training.loading.augment import apply_warp
 from training.loading.warp import Pose, compose_warp

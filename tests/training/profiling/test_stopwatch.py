@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharding.sample import Sample
+from sharding.format.sample import Sample
 from training.profiling.stopwatch import Stopwatch, Timing, count_bytes, one_thread, time_once
 
 

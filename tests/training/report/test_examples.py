@@ -3,8 +3,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from sharding.format.sample import Sample
 from sharding.pictures import colorize_depth
-from sharding.sample import Sample
 from training.report.examples import (
     MAX_SIDE_PX,
     UNKNOWN,

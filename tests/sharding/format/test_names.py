@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharding.keys import check_key, make_key
+from sharding.format.names import check_key, make_key
 
 
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=4))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sharding.errors import DataError, UsageError
-from sharding.sample import PARTS, DepthFacts
-from sharding.shard import Span
+from sharding.format.sample import PARTS, DepthFacts
+from sharding.format.shard import Span
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second: only where a table is made

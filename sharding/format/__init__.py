@@ -1,0 +1,1 @@
+"""What a set is on disk: names, samples, shards, index, manifest."""
