@@ -63,8 +63,8 @@ class Bench:
     @contextmanager
     def through(self, *options: str, cached: bool = False) -> Iterator[tuple["Watched", Link]]:
         """The loader of the remote set, new, through a link with `options`; all of it in the cache if there is one."""
-        from sharding.nodecache import CacheSettings
         from sharding.shardset import ShardSet
+        from sharding.stores.node_cache import CacheSettings
 
         settings = CacheSettings(folder=str(self.cache), limit_bytes=10**12) if cached else None
         with link(self.server, self.port, *options) as between:

@@ -17,11 +17,11 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from sharding.address import open_store
 from sharding.bytesource import ByteSource, LocalFile
-from sharding.credentials import check_login, http_headers, without_login
 from sharding.errors import DataError
 from sharding.machine.threads import END_S, Fetchers
+from sharding.stores.address import open_store
+from sharding.stores.credentials import check_login, http_headers, without_login
 
 BLOCK_BYTES = 1 << 20
 CACHED_BLOCKS = 96

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sharding.address import is_remote
 from sharding.bytesource import ByteSource, LocalFile
+from sharding.stores.address import is_remote
 
 SAMPLE_BYTES = 1 << 20
 PROBE_BYTES = 1 << 16

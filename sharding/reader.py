@@ -17,7 +17,7 @@ from sharding.codecs.image import decode_depth, decode_image, decode_valid
 from sharding.errors import DataError
 from sharding.format.sample import PARTS, Sample, valid_pixels
 from sharding.format.shard import BLOCK, Compression, check_member, unpack_member
-from sharding.store import Buffer, Range, Store
+from sharding.stores.store import Buffer, Range, Store
 
 if TYPE_CHECKING:
     import pandas as pd

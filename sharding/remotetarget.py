@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import obstore
 
-from sharding.client import TimeLimits, open_client
-from sharding.credentials import conceal, without_login
 from sharding.errors import DataError, UsageError
-from sharding.refusal import read_refusal
-from sharding.retry import ReadFailed, persist
+from sharding.stores.client import TimeLimits, open_client
+from sharding.stores.credentials import conceal, without_login
+from sharding.stores.failure import read_refusal
+from sharding.stores.retry import ReadFailed, persist
 from sharding.target import LEDGER_NAME
 
 PART_BYTES = 8 << 20

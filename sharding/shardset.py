@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sharding.address import is_remote, open_store, shown
 from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME, decode_index, select
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.sample import Sample
-from sharding.nodecache import CacheSettings
 from sharding.reader import REREADS, SampleReader, flatten
-from sharding.store import Store
+from sharding.stores.address import is_remote, open_store, shown
+from sharding.stores.node_cache import CacheSettings
+from sharding.stores.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

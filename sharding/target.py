@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sharding.address import is_remote
 from sharding.errors import DataError, UsageError
 from sharding.machine.files import open_atomically, write_atomically
+from sharding.stores.address import is_remote
 
 QUARANTINE_NAME = "quarantine.jsonl"
 LEDGER_NAME = ".making"

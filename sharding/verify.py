@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from sharding.address import shown
 from sharding.against import compare_with_source
 from sharding.command import Outcome
 from sharding.config import VerifyConfig
@@ -23,6 +22,7 @@ from sharding.format.shard import detect_compression, iter_members
 from sharding.progress import track
 from sharding.reader import member_name
 from sharding.shardset import ShardSet
+from sharding.stores.address import shown
 from sharding.unpack import open_plain
 
 

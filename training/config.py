@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from sharding.nodecache import CacheSettings
 from sharding.options import argument, option, parse_bytes, required
+from sharding.stores.node_cache import CacheSettings
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]

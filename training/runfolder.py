@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from sharding.address import shown
 from sharding.errors import DataError, UsageError
 from sharding.machine.files import write_atomically
 from sharding.progress import is_rank_zero
+from sharding.stores.address import shown
 
 CONFIG_NAME = "config.yaml"
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from sharding import inspection, verify
-from sharding.address import shown
 from sharding.config import InspectConfig, VerifyConfig
 from sharding.errors import DataError
 from sharding.shardset import ShardSet
+from sharding.stores.address import shown
 from tests.servers import answer, answer_range, web_server
 from training.config import EvaluateConfig, PretrainConfig, ProfileConfig
 from training.evaluation.results import SetInfo

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sharding.errors import DataError
-from sharding.nodecache import CacheSettings
 from sharding.shardset import ShardSet
+from sharding.stores.node_cache import CacheSettings
 from tests.servers import answer, link, localbucket, s3_variables, web_server
 
 URL = "s3://bucket/set"

@@ -8,8 +8,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from sharding.errors import DataError
-from sharding.nodecache import CacheSettings
 from sharding.shardset import ShardSet
+from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, cache_settings
 from training.evaluation.evaluate import native_batch
 from training.finetuning.batches import Split

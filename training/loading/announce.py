@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sharding.address import is_remote
 from sharding.progress import say
 from sharding.shardset import ShardSet
+from sharding.stores.address import is_remote
 from training.loading.lookahead import AHEAD_BYTES, THREADS
 
 LOOKED_AT = 1000

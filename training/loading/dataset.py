@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sharding.address import is_remote
 from sharding.errors import DataError, UsageError
 from sharding.format.sample import Sample
 from sharding.reader import StoredParts
 from sharding.shardset import ShardSet
+from sharding.stores.address import is_remote
 from training.loading.ahead import Batch
 from training.loading.ahead import Position as Position
 from training.loading.augment import PairedAugment

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sharding.address import has_remote_client
+from sharding.stores.address import has_remote_client
 from training.loading.lookahead import AHEAD_BYTES, LookAhead
 from training.loading.parcel import collate
 from training.loading.sampler import EvalSampler, TrainSampler

@@ -18,7 +18,7 @@ from sharding.errors import DataError
 from sharding.format.manifest import ShardFile
 from sharding.format.shard import ZSTD_MAGIC
 from sharding.reader import REREADS
-from sharding.store import Store
+from sharding.stores.store import Store
 
 URL_FIELD = "{url}"
 """What a shard's path or URL is put in place of."""

@@ -21,11 +21,11 @@ from torch.utils.data import get_worker_info
 from webdataset.autodecode import DecodingError
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from sharding.address import is_remote
 from sharding.errors import DataError
 from sharding.format.sample import Sample, valid_pixels
 from sharding.reader import member_name
 from sharding.shardset import ShardSet
+from sharding.stores.address import is_remote
 from sharding.wds import webdataset_decoder
 from training.loading.ahead import Ahead, Position
 from training.loading.dataset import DEPTH_PARTS

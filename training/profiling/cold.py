@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from functools import partial
 
-from sharding.address import is_remote
 from sharding.progress import track
+from sharding.stores.address import is_remote
 from training.profiling.pagecache import drop_pages, resident_share
 from training.profiling.ranges import ranges_by_shard
 from training.profiling.stages import Work, make_at_once

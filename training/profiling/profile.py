@@ -39,10 +39,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sharding.address import is_remote
 from sharding.command import Outcome
 from sharding.errors import UsageError
 from sharding.shardset import ShardSet
+from sharding.stores.address import is_remote
 from training.config import ProfileConfig, cache_settings
 from training.profiling.cold import Cold, time_cold
 from training.profiling.ranges import requests_per_sample

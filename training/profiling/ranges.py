@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from sharding.address import is_remote
-from sharding.store import Range
+from sharding.stores.address import is_remote
+from sharding.stores.store import Range
 from training.profiling.stages import Work
 
 
@@ -23,7 +23,7 @@ def requests_per_sample(work: Work) -> float | None:
     """
     if not is_remote(work.opened.url):
         return None
-    from sharding.remote import merge_touching  # obstore: not for a local set
+    from sharding.stores.remote import merge_touching  # obstore: not for a local set
 
     rows = work.rows().tolist()
     asked = [ranges_by_shard(work, [rows[place] for place in places]) for places in work.batches()]

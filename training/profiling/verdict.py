@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sharding.address import is_remote
 from sharding.shardset import ShardSet
+from sharding.stores.address import is_remote
 
 NAMES = {
     "fetch": "fetch",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sharding.nodecache import CacheSettings
 from sharding.shardset import ShardSet
+from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, PretrainConfig, cache_settings
 from training.finetuning.batches import Split
 from training.finetuning.depth_data import make_data, open_metric

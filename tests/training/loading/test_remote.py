@@ -15,9 +15,9 @@ import torch
 from sharding.config import ShardDiodeConfig
 from sharding.create import shard_diode
 from sharding.errors import DataError
-from sharding.remote import RemoteStore
-from sharding.retry import RetryingStore, RetryPolicy
 from sharding.shardset import ShardSet
+from sharding.stores.remote import RemoteStore
+from sharding.stores.retry import RetryingStore, RetryPolicy
 from tests.servers import link, localbucket, s3_variables
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset

@@ -276,7 +276,7 @@ def test_a_store_without_ranges_is_enough(train, tmp_path, range_server):
 
 
 def test_an_object_that_came_damaged_is_fetched_again(train, tmp_path, range_server, monkeypatch):
-    from sharding.remote import RemoteStore
+    from sharding.stores.remote import RemoteStore
 
     shutil.copytree(train.url, tmp_path / "set")
     opened = ShardSet(f"http://127.0.0.1:{range_server.server_address[1]}/set")

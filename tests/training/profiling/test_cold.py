@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sharding.nodecache import CacheSettings
 from sharding.shardset import ShardSet
+from sharding.stores.node_cache import CacheSettings
 from training.config import ProfileConfig
 from training.profiling import cold
 from training.profiling.cold import drop, time_cold

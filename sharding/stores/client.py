@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from obstore.store import HTTPStore, from_url
 
-from sharding.credentials import check_login, conceal, find_login, http_headers, without_login
 from sharding.errors import UsageError
+from sharding.stores.credentials import check_login, conceal, find_login, http_headers, without_login
 
 PROFILE_TTL = timedelta(minutes=5)
 """How long a profile's credentials are used before boto3 is asked again; it renews them ten minutes before they end."""

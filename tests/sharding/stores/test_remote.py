@@ -3,11 +3,11 @@ import threading
 
 import pytest
 
-from sharding.address import open_store
 from sharding.download import open_source
 from sharding.errors import DataError, UsageError
-from sharding.refusal import read_refusal
-from sharding.remote import PARALLEL_REQUESTS, merge_touching
+from sharding.stores.address import open_store
+from sharding.stores.failure import read_refusal
+from sharding.stores.remote import PARALLEL_REQUESTS, merge_touching
 from tests.servers import answer, answer_range, web_server
 from tests.sharding.tarballs import payload
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from sharding.cachedstore import CachedStore
 from sharding.errors import DataError, UsageError
-from sharding.nodecache import CacheSettings, NodeCache
 from sharding.reader import SampleReader
 from sharding.shardset import DEPTH_PARTS, ShardSet
-from sharding.store import LocalStore
-from sharding.usage import BLOCK, Usage
-from tests.sharding.cachejob import CountingStore, entries, make_objects, taken
+from sharding.stores.cache_usage import BLOCK, Usage
+from sharding.stores.cached import CachedStore
+from sharding.stores.node_cache import CacheSettings, NodeCache
+from sharding.stores.store import LocalStore
+from tests.sharding.stores.cache_job import CountingStore, entries, make_objects, taken
 
 NAME = "shards/set-0.tar.zst"
 PLENTY = 10**9

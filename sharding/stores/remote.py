@@ -14,14 +14,14 @@ from typing import Any
 import obstore
 from obstore.store import HTTPStore
 
-from sharding.client import TimeLimits, open_client
-from sharding.credentials import conceal, without_login
 from sharding.errors import DataError
 from sharding.machine.threads import Fetchers
-from sharding.refusal import Refusal, read_refusal
-from sharding.retry import ReadFailed
-from sharding.retryafter import ask_retry_after
-from sharding.store import Range
+from sharding.stores.client import TimeLimits, open_client
+from sharding.stores.credentials import conceal, without_login
+from sharding.stores.failure import Refusal, read_refusal
+from sharding.stores.retry import ReadFailed
+from sharding.stores.retry_after import ask_retry_after
+from sharding.stores.store import Range
 
 PARALLEL_REQUESTS = 16
 """At most, of all the reads of one store."""

@@ -4,8 +4,8 @@ import pickle
 import pytest
 
 from sharding.errors import DataError
-from sharding.retry import ReadFailed, RetryingStore, RetryPolicy
-from sharding.retryafter import parse_retry_after
+from sharding.stores.retry import ReadFailed, RetryingStore, RetryPolicy
+from sharding.stores.retry_after import parse_retry_after
 
 POLICY = RetryPolicy(attempts=5, deadline_s=60, first_pause_s=1, longest_pause_s=4)
 

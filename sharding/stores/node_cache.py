@@ -29,8 +29,8 @@ from urllib.parse import quote
 
 from sharding.errors import UsageError
 from sharding.machine.locks import open_while, tried_alone, try_lock
-from sharding.store import Buffer, Range
-from sharding.usage import BLOCK, WAIT_SECONDS, Account, Usage, bytes_below, cost, remove_file, size_of
+from sharding.stores.cache_usage import BLOCK, WAIT_SECONDS, Account, Usage, bytes_below, cost, remove_file, size_of
+from sharding.stores.store import Buffer, Range
 
 TOUCH_SECONDS = 60.0
 """A set in use is marked as used no more often than this."""

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from sharding.address import open_store
-from sharding.client import TimeLimits
 from sharding.errors import DataError
-from sharding.remote import RemoteStore
-from sharding.retry import RetryingStore, RetryPolicy
+from sharding.stores.address import open_store
+from sharding.stores.client import TimeLimits
+from sharding.stores.remote import RemoteStore
+from sharding.stores.retry import RetryingStore, RetryPolicy
 from tests import servers
+from tests.sharding.stores.test_retry import Clock
 from tests.sharding.tarballs import payload
-from tests.sharding.test_retry import Clock
 
 DATA = payload(2_000_000, 3)
 NAME = "shards/a.tar"
@@ -308,7 +308,7 @@ def test_a_process_that_ends_does_not_wait_for_ranges_that_hang():
     gate = threading.Event()
     with servers.web_server(lambda handler: gate.wait(60)) as server:
         script = (
-            "import sys, threading, time\nfrom sharding.address import open_store\n"
+            "import sys, threading, time\nfrom sharding.stores.address import open_store\n"
             f"store = open_store({server.url!r})\n"
             "read = lambda: store.read('x', [(0, 5), (100, 5)])\n"
             "threading.Thread(target=read, daemon=True).start()\n"

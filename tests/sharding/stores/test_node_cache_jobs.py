@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sharding.nodecache import NodeCache
-from sharding.store import LocalStore
-from tests.sharding.cachejob import entries, make_objects, taken
+from sharding.stores.node_cache import NodeCache
+from sharding.stores.store import LocalStore
+from tests.sharding.stores.cache_job import entries, make_objects, taken
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ class Jobs:
         given = {"root": self.source, "cache": self.cache, "identity": self.name, "places": self._places}
         given |= {"log": self._log, "limit": 10**9, "part": 0, "parts": 1} | options
         words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        return [sys.executable, "-m", "tests.sharding.cachejob", *words]
+        return [sys.executable, "-m", "tests.sharding.stores.cache_job", *words]
 
     def start(self, **options):
         return subprocess.Popen(self.command(**options), env=self.environment, cwd=ROOT)

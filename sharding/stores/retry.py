@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sharding.errors import DataError
-from sharding.store import Buffer, Range, Store
+from sharding.stores.store import Buffer, Range, Store
 
 T = TypeVar("T")
 

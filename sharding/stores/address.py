@@ -5,11 +5,11 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sharding.credentials import without_login
-from sharding.store import LocalStore, Store
+from sharding.stores.credentials import without_login
+from sharding.stores.store import LocalStore, Store
 
 if TYPE_CHECKING:
-    from sharding.nodecache import CacheSettings
+    from sharding.stores.node_cache import CacheSettings
 
 
 def is_remote(url: str) -> bool:
@@ -53,13 +53,13 @@ def open_store(
     """
     if not is_remote(url):
         return LocalStore(url.removeprefix("file://"))
-    from sharding.remote import RemoteStore
-    from sharding.retry import RetryingStore
+    from sharding.stores.remote import RemoteStore
+    from sharding.stores.retry import RetryingStore
 
     _opened_in.add(os.getpid())
     store: Store = RetryingStore(RemoteStore(url, expected_bytes))
     if cache is None:
         return store
-    from sharding.cachedstore import CachedStore
+    from sharding.stores.cached import CachedStore
 
     return CachedStore(store, cache.open(), identity)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharding.nodecache import NodeCache
-from sharding.store import Buffer, Range, Store
+from sharding.stores.node_cache import NodeCache
+from sharding.stores.store import Buffer, Range, Store
 
 
 class CachedStore:

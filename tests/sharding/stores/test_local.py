@@ -5,12 +5,12 @@ import os
 import numpy as np
 import pytest
 
-from sharding.address import is_remote, open_store
 from sharding.config import ShardDiodeConfig
 from sharding.create import shard_diode
 from sharding.errors import DataError
 from sharding.shardset import ShardSet
-from sharding.store import LocalStore
+from sharding.stores.address import is_remote, open_store
+from sharding.stores.store import LocalStore
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
-from sharding.cachedstore import CachedStore
-from sharding.nodecache import CacheSettings
-from sharding.store import LocalStore
+from sharding.stores.cached import CachedStore
+from sharding.stores.node_cache import CacheSettings
+from sharding.stores.store import LocalStore
 
 
 class CountingStore(LocalStore):
