@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass
 from functools import partial
 
-from sharding.archive import Archive, open_archive
+from sharding.archives.archive import Archive, open_archive
+from sharding.archives.byte_source import ByteSource, LocalFile
+from sharding.archives.fingerprint import Fingerprint
 from sharding.arrivals import HELD_BYTES, Arrivals, Boundary
-from sharding.bytesource import ByteSource, LocalFile
 from sharding.candidate import Refusal
 from sharding.errors import DataError
-from sharding.fingerprint import Fingerprint
 from sharding.format.manifest import Manifest
 from sharding.joining import Joined, Joiner
 from sharding.ledger import Entry, Ledger

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharding.archive import Archive
-from sharding.fingerprint import Fingerprint
+from sharding.archives.archive import Archive
+from sharding.archives.fingerprint import Fingerprint
+from sharding.archives.members import Member, MemberReader
+from sharding.archives.seek_point import SeekPoint
 from sharding.joining import Joined, Joiner
 from sharding.layout import Layout
-from sharding.members import Member, MemberReader
 from sharding.position import Position
-from sharding.seekpoint import SeekPoint
 
 SPAN_BYTES = 512 << 20
 """A shard ends at the latest when so much of the plain archive was read for it: no more is ever read again."""

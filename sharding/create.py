@@ -87,8 +87,8 @@ def _build_from_folder(
 def _from_archive(
     config: ShardConfig, dataset: str, layout: Layout, made: dict[str, Any], target: SetTarget
 ) -> Manifest:
-    from sharding.download import open_source
-    from sharding.fingerprint import take_fingerprint
+    from sharding.archives.fingerprint import take_fingerprint
+    from sharding.archives.url_source import open_source
 
     made |= {"order": "as in the archive"}
     with closing(open_source(config.source)) as source:

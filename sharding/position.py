@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from sharding.archives.fingerprint import Fingerprint
 from sharding.candidate import Refusal
 from sharding.errors import UsageError
-from sharding.fingerprint import Fingerprint
 from sharding.joining import Waiting
 from sharding.progress import say
 from sharding.source import SourceFile

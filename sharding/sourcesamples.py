@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import closing
 
-from sharding.archive import open_archive
+from sharding.archives.archive import open_archive
+from sharding.archives.fingerprint import take_fingerprint
+from sharding.archives.url_source import open_source
 from sharding.arrivals import HELD_BYTES, Arrivals
 from sharding.candidate import Candidate, Refusal
-from sharding.download import open_source
-from sharding.fingerprint import take_fingerprint
 from sharding.joining import Joiner
 from sharding.layout import Layout
 from sharding.meter import Meter

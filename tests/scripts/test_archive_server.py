@@ -8,9 +8,9 @@ import pytest
 from archive_server import serve
 from virtual_archive import Entry, VirtualArchive
 
-from sharding.archive import open_archive
-from sharding.download import open_source
-from sharding.members import MemberReader
+from sharding.archives.archive import open_archive
+from sharding.archives.members import MemberReader
+from sharding.archives.url_source import open_source
 
 BODIES = [np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()]
 ENTRIES = [Entry(name=f"{number:04d}.bin", lead=b"%d" % number, body=0) for number in range(20)]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from virtual_archive import Entry, VirtualArchive, crc32_combine, deflate, stored
 
-from sharding.archive import open_archive
-from sharding.bytesource import LocalFile
-from sharding.members import MemberReader
+from sharding.archives.archive import open_archive
+from sharding.archives.byte_source import LocalFile
+from sharding.archives.members import MemberReader
 
 
 def make_bodies():

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
-from sharding.archive import open_archive
-from sharding.bytesource import LocalFile
-from sharding.members import Member, MemberReader
+from sharding.archives.archive import open_archive
+from sharding.archives.byte_source import LocalFile
+from sharding.archives.members import Member, MemberReader
 
 END = bytes(1024)
 

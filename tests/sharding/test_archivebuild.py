@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from sharding import archivebuild
-from sharding.archive import Archive
-from sharding.bytesource import LocalFile
+from sharding.archives.archive import Archive
+from sharding.archives.byte_source import LocalFile
 from sharding.errors import DataError, UsageError
 from sharding.ledger import Ledger
 from sharding.position import Position
 from sharding.shardset import ShardSet
 from sharding.spool import Spool
+from tests.sharding.archives.test_url_source import bucket, serving
 from tests.sharding.shard_runs import content, count_encoding
-from tests.sharding.test_download import bucket, serving
 from tests.sharding.toy_archives import (
     DIODE,
     IMAGES,
@@ -38,7 +38,7 @@ CONFIGS = {"diode": DIODE, "megadepth": MEGADEPTH, "images": IMAGES}
 
 @pytest.fixture(autouse=True)
 def _archives_are_small(monkeypatch):
-    monkeypatch.setattr("sharding.fingerprint.SAMPLE_BYTES", 1000)
+    monkeypatch.setattr("sharding.archives.fingerprint.SAMPLE_BYTES", 1000)
 
 
 @pytest.fixture(params=list(CONFIGS))

@@ -9,20 +9,20 @@ import pytest
 from PIL import Image
 
 from sharding import archivebuild
-from sharding.archive import open_archive
-from sharding.download import HttpObject
+from sharding.archives.archive import open_archive
+from sharding.archives.url_source import HttpObject
 from sharding.errors import DataError, UsageError
 from sharding.ledger import Ledger
 from sharding.target import LocalTarget
-from tests.sharding import test_download as servers
+from tests.sharding.archives import test_url_source as servers
+from tests.sharding.archives.test_url_source import serving
 from tests.sharding.shard_runs import content
-from tests.sharding.test_download import serving
 from tests.sharding.toy_archives import IMAGES, finish, make, pack, shrink
 
 
 @pytest.fixture(autouse=True)
 def _archives_are_small(monkeypatch):
-    monkeypatch.setattr("sharding.fingerprint.SAMPLE_BYTES", 1000)
+    monkeypatch.setattr("sharding.archives.fingerprint.SAMPLE_BYTES", 1000)
 
 
 def noisy(count, size=(300, 400)):
@@ -96,8 +96,8 @@ def remote(monkeypatch, tmp_path):
     """A server with an archive of 24 MB, all bounds that much smaller, and what it sends downloaded by one set."""
     shrink(monkeypatch, SPAN_BYTES=3 << 20, HELD_BYTES=1 << 20, BATCH_BYTES=1 << 19, AHEAD_BYTES=1 << 20)
     monkeypatch.setattr(archivebuild, "open_archive", partial(open_archive, stride_bytes=1 << 20))
-    monkeypatch.setattr("sharding.download.MAX_JUMP_BLOCKS", 2)
-    monkeypatch.setattr("sharding.download.CACHED_BLOCKS", 8)
+    monkeypatch.setattr("sharding.archives.url_source.MAX_JUMP_BLOCKS", 2)
+    monkeypatch.setattr("sharding.archives.url_source.CACHED_BLOCKS", 8)
     monkeypatch.setattr(HttpObject.__init__, "__defaults__", (5, 1, 0.01))
     path = pack(tmp_path / "x.tar.gz", noisy(66))
     make(IMAGES, path, tmp_path / "whole", shard_size=1 << 30)

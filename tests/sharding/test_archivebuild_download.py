@@ -13,8 +13,8 @@ from sharding.codecs.hdf5 import write_depth
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
 from sharding.target import LocalTarget
+from tests.sharding.archives.test_url_source import serving
 from tests.sharding.tarballs import END, entry
-from tests.sharding.test_download import serving
 from tests.sharding.toy_archives import MEGADEPTH, killed_at, make
 
 SIDE, SCENES, VIEWS = 1024, 5, 44

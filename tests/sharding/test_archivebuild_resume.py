@@ -37,7 +37,7 @@ WAITING = {"HELD_BYTES": 3000, "SPAN_BYTES": 6000, "BATCH_BYTES": 1000}
 
 @pytest.fixture(autouse=True)
 def _archives_are_small(monkeypatch):
-    monkeypatch.setattr("sharding.fingerprint.SAMPLE_BYTES", 1000)
+    monkeypatch.setattr("sharding.archives.fingerprint.SAMPLE_BYTES", 1000)
 
 
 @pytest.fixture

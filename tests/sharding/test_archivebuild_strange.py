@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 
 from sharding import published
-from sharding.download import HttpObject
+from sharding.archives.url_source import HttpObject
 from sharding.errors import DataError
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
 from sharding.target import LocalTarget
+from tests.sharding.archives.test_url_source import serving
 from tests.sharding.shard_runs import content
 from tests.sharding.tarballs import END, entry, write
-from tests.sharding.test_download import serving
 from tests.sharding.toy_archives import DIODE, IMAGES, MEGADEPTH, files, killed_at, make, pack, plain, shrink, shuffled
 
 
 @pytest.fixture(autouse=True)
 def _archives_are_small(monkeypatch):
-    monkeypatch.setattr("sharding.fingerprint.SAMPLE_BYTES", 1000)
+    monkeypatch.setattr("sharding.archives.fingerprint.SAMPLE_BYTES", 1000)
 
 
 def huge_image():
@@ -87,7 +87,7 @@ def test_an_image_of_a_billion_pixels_goes_to_quarantine(megadepth_source, tmp_p
 
 
 def test_a_server_without_ranges_cannot_be_used_and_the_error_says_what_can(diode_source, tmp_path, monkeypatch):
-    monkeypatch.setattr("sharding.download.MAX_JUMP_BLOCKS", 0)
+    monkeypatch.setattr("sharding.archives.url_source.MAX_JUMP_BLOCKS", 0)
     filler = [("train/filler", np.random.default_rng(0).bytes(3 << 20))]
     path = pack(tmp_path / "x.tar", [*filler, *files(diode_source)])
     with serving(path.read_bytes()) as (url, does):
@@ -193,7 +193,7 @@ def test_a_download_has_its_md5_also_after_an_interruption(as_published, tmp_pat
 
 
 def test_where_an_md5_cannot_be_gone_on_with_a_download_says_so(as_published, tmp_path, monkeypatch):
-    monkeypatch.setattr("sharding.resumablemd5._find_openssl", lambda: None)
+    monkeypatch.setattr("sharding.archives.md5._find_openssl", lambda: None)
     interrupted(as_published[0], tmp_path, monkeypatch)
     source = ShardSet(tmp_path / "set").manifest.source
     assert source["md5"] is None

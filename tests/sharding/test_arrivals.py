@@ -1,9 +1,9 @@
 import pytest
 
-from sharding.archive import open_archive
+from sharding.archives.archive import open_archive
+from sharding.archives.byte_source import LocalFile
+from sharding.archives.fingerprint import take_fingerprint
 from sharding.arrivals import Arrivals, Boundary
-from sharding.bytesource import LocalFile
-from sharding.fingerprint import take_fingerprint
 from sharding.joining import Joined, Joiner
 from sharding.megadepth import layout
 from sharding.position import same_place

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from sharding.download import open_source
+from sharding.archives.url_source import open_source
 from sharding.errors import DataError, UsageError
 from sharding.stores.address import open_store
 from sharding.stores.failure import read_refusal

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sharding.bytesource import ByteSource, LocalFile
+from sharding.archives.byte_source import ByteSource, LocalFile
 from sharding.stores.address import is_remote
 
 SAMPLE_BYTES = 1 << 20

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from sharding.bytesource import LocalFile
+from sharding.archives.byte_source import LocalFile
+from sharding.archives.gzip_stream import GzipStream
 from sharding.errors import DataError
-from sharding.inflate import GzipStream
 from tests.sharding.tarballs import payload, write
 
 PLAIN = payload(6_000_000, 0) + bytes(2_000_000) + payload(5_000_000, 1)
@@ -16,7 +16,7 @@ PLAIN = payload(6_000_000, 0) + bytes(2_000_000) + payload(5_000_000, 1)
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
     """Several chunks, and so several places to go on at, in a small file."""
-    monkeypatch.setattr("sharding.inflate.CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr("sharding.archives.gzip_stream.CHUNK_BYTES", 1 << 20)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_points_taken_after_a_resume_are_those_of_an_uninterrupted_run(path):
 
 
 def test_a_reader_that_is_renewed_gives_the_same_bytes_and_sound_points(path, monkeypatch):
-    monkeypatch.setattr("sharding.inflate.RENEWAL_BYTES", 2 << 20)
+    monkeypatch.setattr("sharding.archives.gzip_stream.RENEWAL_BYTES", 2 << 20)
     opened, renew = [], GzipStream._renew
 
     def counted(self, point):
@@ -147,8 +147,8 @@ def test_what_the_source_says_of_a_failed_read_is_what_is_said():
 
 BOMB = """
 import resource, sys
-from sharding.bytesource import LocalFile
-from sharding.inflate import GzipStream
+from sharding.archives.byte_source import LocalFile
+from sharding.archives.gzip_stream import GzipStream
 stream = GzipStream(LocalFile(sys.argv[1]), threads=2)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 total = 0

@@ -3,8 +3,8 @@ import zlib
 
 import pytest
 
+from sharding.archives.seek_point import SeekPoint, entry
 from sharding.errors import DataError
-from sharding.seekpoint import SeekPoint, entry
 
 
 @pytest.mark.parametrize("shift", range(8))

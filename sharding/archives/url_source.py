@@ -17,7 +17,7 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from sharding.bytesource import ByteSource, LocalFile
+from sharding.archives.byte_source import ByteSource, LocalFile
 from sharding.errors import DataError
 from sharding.machine.threads import END_S, Fetchers
 from sharding.stores.address import open_store

@@ -5,10 +5,10 @@ import tarfile
 
 import pytest
 
-from sharding.archive import open_archive
-from sharding.bytesource import LocalFile
+from sharding.archives.archive import open_archive
+from sharding.archives.byte_source import LocalFile
+from sharding.archives.members import MemberReader
 from sharding.errors import DataError
-from sharding.members import MemberReader
 from tests.sharding.tarballs import END, as_tarfile_reads, entry, payload, read_members, tarball, write
 
 GOOD = entry("a/good.jpg", b"good")
@@ -80,7 +80,7 @@ def test_a_header_that_claims_much_takes_no_memory_and_is_found_out(tmp_path, su
 
 
 def test_a_file_too_large_to_be_ours_is_skipped(tmp_path, monkeypatch):
-    monkeypatch.setattr("sharding.members.MAX_MEMBER_BYTES", 1 << 20)
+    monkeypatch.setattr("sharding.archives.members.MAX_MEMBER_BYTES", 1 << 20)
     plain = entry("large", payload((1 << 20) + 1, 0)) + GOOD + END
     assert read(tmp_path, plain) == ([("a/good.jpg", b"good")], {"file of more than 1 MiB": 1})
 

@@ -4,9 +4,9 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from sharding.download import open_source
-from sharding.fingerprint import PROBE_BYTES, SAMPLE_BYTES, take_fingerprint
-from tests.sharding.test_download import serving
+from sharding.archives.fingerprint import PROBE_BYTES, SAMPLE_BYTES, take_fingerprint
+from sharding.archives.url_source import open_source
+from tests.sharding.archives.test_url_source import serving
 
 DATA = np.random.default_rng(0).bytes(3 * SAMPLE_BYTES)
 

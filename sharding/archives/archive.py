@@ -10,12 +10,12 @@ from typing import BinaryIO, Protocol, cast
 
 import zstandard
 
-from sharding.bytesource import ByteSource, ByteView
+from sharding.archives.byte_source import ByteSource, ByteView
+from sharding.archives.gzip_stream import POINT_STRIDE_BYTES, GzipStream
+from sharding.archives.md5 import ResumableMd5
+from sharding.archives.seek_point import SeekPoint
 from sharding.errors import DataError
 from sharding.format.shard import ZSTD_MAGIC
-from sharding.inflate import POINT_STRIDE_BYTES, GzipStream
-from sharding.resumablemd5 import ResumableMd5
-from sharding.seekpoint import SeekPoint
 
 GZIP_MAGIC = b"\x1f\x8b"
 PIECE_BYTES = 1 << 20

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharding import resumablemd5
-from sharding.resumablemd5 import ResumableMd5
+from sharding.archives import md5 as resumablemd5
+from sharding.archives.md5 import ResumableMd5
 from tests.sharding.shard_runs import environment
 
 
@@ -29,7 +29,7 @@ def test_saved_and_gone_on_with_at_any_place_it_is_the_md5(pieces):
 def test_another_process_goes_on():
     first = ResumableMd5()
     first.update(b"a" * 1000)
-    code = "import sys; from sharding.resumablemd5 import ResumableMd5\n"
+    code = "import sys; from sharding.archives.md5 import ResumableMd5\n"
     code += "md5 = ResumableMd5(bytes.fromhex(sys.argv[1])); md5.update(b'b' * 77); print(md5.hexdigest())"
     command = [sys.executable, "-c", code, first.state().hex()]
     found = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True, timeout=60)

@@ -2,10 +2,10 @@ import hashlib
 
 import pytest
 
-from sharding.archive import open_archive
-from sharding.bytesource import LocalFile
+from sharding.archives.archive import open_archive
+from sharding.archives.byte_source import LocalFile
+from sharding.archives.members import MemberReader
 from sharding.errors import DataError
-from sharding.members import MemberReader
 from tests.sharding.tarballs import as_tarfile_reads, read_members, tarball, write
 
 SIZES = [380_000 + 10_000 * number for number in range(30)]

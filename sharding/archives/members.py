@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from sharding.archive import Archive
+from sharding.archives.archive import Archive
 from sharding.errors import DataError
 from sharding.format.shard import BLOCK
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sharding.archive import open_archive
-from sharding.download import AHEAD_BLOCKS, BLOCK_BYTES, HttpObject, open_source
+from sharding.archives.archive import open_archive
+from sharding.archives.members import MemberReader
+from sharding.archives.url_source import AHEAD_BLOCKS, BLOCK_BYTES, HttpObject, open_source
 from sharding.errors import DataError
-from sharding.members import MemberReader
 from tests import servers
 from tests.sharding.tarballs import payload, tarball, write
 
@@ -221,7 +221,7 @@ def test_an_archive_behind_a_url_gives_the_members_of_the_file(tmp_path, suffix)
 
 
 def test_a_resume_from_a_url_downloads_only_what_is_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("sharding.download.MAX_JUMP_BLOCKS", 8)  # of 64, for a file so small
+    monkeypatch.setattr("sharding.archives.url_source.MAX_JUMP_BLOCKS", 8)  # of 64, for a file so small
     path = write(tmp_path / "x.tar.gz", tarball([500_000] * 40))
     with serving(path.read_bytes()) as (url, _):
         with opened(url) as remote, open_archive(remote, threads=2, stride_bytes=2 << 20) as archive:
@@ -236,7 +236,7 @@ def test_a_resume_from_a_url_downloads_only_what_is_left(tmp_path, monkeypatch):
 
 S3_READER = """
 import hashlib, pathlib, sys
-from sharding.download import open_source
+from sharding.archives.url_source import open_source
 source = open_source("s3://bucket/x.tar")
 data = b"".join(source.read_at(offset, 700_000) for offset in range(0, source.size, 700_000))
 print(hashlib.sha256(data).hexdigest(), flush=True)

@@ -6,9 +6,9 @@ A reader has threads of its own and must be closed before the process ends.
 import zlib
 from typing import Any
 
-from sharding.bytesource import ByteSource, ByteView
+from sharding.archives.byte_source import ByteSource, ByteView
+from sharding.archives.seek_point import WINDOW_BYTES, SeekPoint, entry
 from sharding.errors import DataError
-from sharding.seekpoint import WINDOW_BYTES, SeekPoint, entry
 
 CHUNK_BYTES = 2 << 20
 """Compressed bytes that one thread inflates at a time; half as many cost a third more CPU, twice as many more room."""

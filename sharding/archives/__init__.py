@@ -1,0 +1,1 @@
+"""A tar, tar.gz or tar.zst from anywhere, member by member."""
