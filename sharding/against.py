@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharding import diode, megadepth
-from sharding.candidate import Candidate
 from sharding.codecs.image import decode_image
 from sharding.create import is_archive
 from sharding.encode import Encoded, Recipe, encode
@@ -18,10 +16,12 @@ from sharding.errors import DataError, UsageError
 from sharding.fault import Fault
 from sharding.format.manifest import Manifest
 from sharding.format.sample import PARTS
-from sharding.layout import Layout
 from sharding.machine.processes import map_ahead
 from sharding.shardset import ShardSet
-from sharding.source import Readable
+from sharding.sources import diode, megadepth
+from sharding.sources.layout import Layout
+from sharding.sources.pairing import Candidate
+from sharding.sources.source import Readable
 from sharding.sourcesamples import ArchiveSamples, FolderSamples
 from sharding.target import QUARANTINE_NAME
 

@@ -13,21 +13,21 @@ from functools import partial
 from sharding.archives.archive import Archive, open_archive
 from sharding.archives.byte_source import ByteSource, LocalFile
 from sharding.archives.fingerprint import Fingerprint
-from sharding.arrivals import HELD_BYTES, Arrivals, Boundary
-from sharding.candidate import Refusal
 from sharding.errors import DataError
 from sharding.format.manifest import Manifest
-from sharding.joining import Joined, Joiner
 from sharding.ledger import Entry, Ledger
 from sharding.machine.processes import count_workers, map_ahead, open_pool
 from sharding.meter import Meter, spoken
 from sharding.openshard import open_shard
 from sharding.packing import PackedSample, pack_all
 from sharding.plan import ArchivePlan
-from sharding.position import Position, check_unchanged
 from sharding.progress import say, track
-from sharding.published import by_size, publishes_md5, recognise
-from sharding.spool import Spool
+from sharding.sources.arrivals import HELD_BYTES, Arrivals, Boundary
+from sharding.sources.joiner import Joined, Joiner
+from sharding.sources.pairing import Refusal
+from sharding.sources.published import by_size, publishes_md5, recognise
+from sharding.sources.resume_point import Position, check_unchanged
+from sharding.sources.spool import Spool
 from sharding.target import tell_room
 
 BATCH_BYTES = 4 << 20

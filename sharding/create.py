@@ -8,16 +8,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sharding import diode, megadepth
-from sharding.candidate import Pairing
 from sharding.command import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
 from sharding.format.manifest import MANIFEST_NAME, Manifest
-from sharding.layout import Layout
 from sharding.machine.signals import deaf_to_ctrl_c
 from sharding.progress import say
-from sharding.source import FolderSource, fingerprint
+from sharding.sources import diode, megadepth
+from sharding.sources.layout import Layout
+from sharding.sources.pairing import Pairing
+from sharding.sources.source import FolderSource, fingerprint
 from sharding.stores.address import is_remote, shown
 from sharding.target import LEDGER_NAME, QUARANTINE_NAME, SetTarget, open_target, writing
 from sharding.terms import differences, package_version, terms

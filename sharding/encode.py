@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sharding.candidate import Candidate
 from sharding.codecs.hdf5 import read_depth
 from sharding.codecs.image import decode_depth, decode_image, decode_valid, encode_jpeg
 from sharding.codecs.image_header import read_header
@@ -23,7 +22,8 @@ from sharding.codecs.ppm import encode_ppm
 from sharding.config import Check, Preset
 from sharding.errors import DataError
 from sharding.format.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
-from sharding.source import Readable
+from sharding.sources.pairing import Candidate
+from sharding.sources.source import Readable
 
 DEPTH_EXT, VALID_EXT = "planes.npy", "npy"
 """Extensions of the depth and valid parts that are written."""

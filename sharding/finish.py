@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sharding.candidate import Refusal
 from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.ledger import Entry
 from sharding.plan import SetPlan
+from sharding.sources.pairing import Refusal
 from sharding.target import QUARANTINE_NAME, SetTarget
 
 

@@ -11,8 +11,8 @@ from sharding.config import InspectConfig
 from sharding.format.sample import DepthKind
 from sharding.machine.files import write_atomically
 from sharding.pictures import contact_sheet, encode_png
-from sharding.published import expected_views
 from sharding.shardset import ShardSet
+from sharding.sources.published import expected_views
 
 _UNITS: dict[DepthKind, str] = {"metric": "m", "up_to_scale": "units"}
 

@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharding.candidate import Refusal
 from sharding.errors import UsageError
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Span
-from sharding.position import Position
+from sharding.sources.pairing import Refusal
+from sharding.sources.resume_point import Position
 from sharding.target import LEDGER_NAME, SetTarget
 from sharding.terms import differences
 

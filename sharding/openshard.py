@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import BinaryIO
 
-from sharding.candidate import Refusal
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.shard import Compression, ShardWriter
 from sharding.ledger import Entry
 from sharding.packing import PackedSample
+from sharding.sources.pairing import Refusal
 from sharding.target import SetTarget
 
 BEHIND_BYTES = 16 << 20

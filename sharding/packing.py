@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sharding.candidate import Candidate, Refusal
 from sharding.encode import Recipe, encode
 from sharding.errors import DataError
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Compression, Packed, Packer
-from sharding.joining import Joined
 from sharding.reader import member_name
-from sharding.source import Readable
+from sharding.sources.joiner import Joined
+from sharding.sources.pairing import Candidate, Refusal
+from sharding.sources.source import Readable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from sharding.candidate import Candidate, Refusal
 from sharding.encode import Recipe
 from sharding.format.shard import SUFFIX, Compression
-from sharding.layout import Layout
 from sharding.shardjob import ShardJob
+from sharding.sources.layout import Layout
+from sharding.sources.pairing import Candidate, Refusal
 from sharding.target import SetTarget
 from sharding.terms import encoder_versions, terms
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharding.candidate import Candidate
 from sharding.encode import Recipe
 from sharding.errors import DataError
 from sharding.format.shard import Compression, Packer
 from sharding.ledger import Entry, Ledger
 from sharding.openshard import open_shard
 from sharding.packing import pack, refuse
-from sharding.source import FolderSource
+from sharding.sources.pairing import Candidate
+from sharding.sources.source import FolderSource
 from sharding.target import open_target
 
 _OF_THE_MACHINE = {

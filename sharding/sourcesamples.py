@@ -6,15 +6,15 @@ from contextlib import closing
 from sharding.archives.archive import open_archive
 from sharding.archives.fingerprint import take_fingerprint
 from sharding.archives.url_source import open_source
-from sharding.arrivals import HELD_BYTES, Arrivals
-from sharding.candidate import Candidate, Refusal
-from sharding.joining import Joiner
-from sharding.layout import Layout
 from sharding.meter import Meter
 from sharding.packing import Payloads
-from sharding.published import publishes_md5
-from sharding.source import FolderSource, Readable, fingerprint
-from sharding.spool import Spool
+from sharding.sources.arrivals import HELD_BYTES, Arrivals
+from sharding.sources.joiner import Joiner
+from sharding.sources.layout import Layout
+from sharding.sources.pairing import Candidate, Refusal
+from sharding.sources.published import publishes_md5
+from sharding.sources.source import FolderSource, Readable, fingerprint
+from sharding.sources.spool import Spool
 
 
 class FolderSamples:

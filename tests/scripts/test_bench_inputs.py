@@ -9,9 +9,9 @@ import pytest
 from bench_inputs import comment_lead, lay_out, list_photos, list_scans, make_photos, make_scans, pack
 from PIL import Image
 
-from sharding import diode, megadepth
 from sharding.errors import DataError
-from sharding.source import FolderSource
+from sharding.sources import diode, megadepth
+from sharding.sources.source import FolderSource
 
 
 @pytest.fixture(scope="module")

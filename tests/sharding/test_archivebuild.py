@@ -11,9 +11,9 @@ from sharding.archives.archive import Archive
 from sharding.archives.byte_source import LocalFile
 from sharding.errors import DataError, UsageError
 from sharding.ledger import Ledger
-from sharding.position import Position
 from sharding.shardset import ShardSet
-from sharding.spool import Spool
+from sharding.sources.resume_point import Position
+from sharding.sources.spool import Spool
 from tests.sharding.archives.test_url_source import bucket, serving
 from tests.sharding.shard_runs import content, count_encoding
 from tests.sharding.toy_archives import (

@@ -128,7 +128,7 @@ def stop(*_):
 def test_files_on_disk_stay_until_no_boundary_that_is_still_to_be_saved_needs_them(archive, tmp_path, monkeypatch):
     """Reading far ahead of a slow writer: what waits is taken long before the position that names it is saved."""
     path, whole = archive
-    monkeypatch.setattr("sharding.spool.SEGMENT_BYTES", 1)  # a file each
+    monkeypatch.setattr("sharding.sources.spool.SEGMENT_BYTES", 1)  # a file each
     pack_all = archivebuild.pack_all
     monkeypatch.setattr(archivebuild, "pack_all", lambda *all: (time.sleep(0.05), pack_all(*all))[1])
     missing = []
@@ -146,7 +146,7 @@ def test_files_on_disk_stay_until_no_boundary_that_is_still_to_be_saved_needs_th
 
 def test_a_saved_position_names_only_what_a_power_cut_leaves(archive, tmp_path, monkeypatch):
     path, _ = archive
-    monkeypatch.setattr("sharding.spool.SEGMENT_BYTES", 2000)
+    monkeypatch.setattr("sharding.sources.spool.SEGMENT_BYTES", 2000)
     synced, fsync, write, checked = {}, os.fsync, Ledger.write_position, 0
 
     def syncing(number):
@@ -191,7 +191,7 @@ def test_any_archive_within_any_bounds_killed_anywhere_gives_the_same_bytes(tmp_
         BATCH_BYTES=draw.choice([500, 3000, 1 << 20]),
         AHEAD_BYTES=draw.choice([500, 5000, 1 << 20]),
     )
-    monkeypatch.setattr("sharding.spool.SEGMENT_BYTES", draw.choice([1, 3000, 1 << 20]))
+    monkeypatch.setattr("sharding.sources.spool.SEGMENT_BYTES", draw.choice([1, 3000, 1 << 20]))
     config = replace(MEGADEPTH, shard_size=draw.choice([2000, 5000, 12_000]), allow_bad=99)
     path = pack(tmp_path / f"x{draw.choice(['.tar', '.tar.gz', '.tar.zst'])}", members)
     make(config, path, tmp_path / "whole")

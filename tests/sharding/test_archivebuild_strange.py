@@ -9,11 +9,11 @@ import zlib
 import numpy as np
 import pytest
 
-from sharding import published
 from sharding.archives.url_source import HttpObject
 from sharding.errors import DataError
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
+from sharding.sources import published
 from sharding.target import LocalTarget
 from tests.sharding.archives.test_url_source import serving
 from tests.sharding.shard_runs import content
@@ -131,7 +131,7 @@ def test_a_small_wrong_archive_is_noticed_at_its_end(megadepth_source, tmp_path)
 
 def test_other_files_after_a_good_beginning_do_not_make_it_the_wrong_archive(diode_source, tmp_path, monkeypatch):
     """Also for a run that goes on there, and so meets nothing else."""
-    monkeypatch.setattr("sharding.arrivals.LOOKED_AT", 60)
+    monkeypatch.setattr("sharding.sources.arrivals.LOOKED_AT", 60)
     shrink(monkeypatch, BATCH_BYTES=500)
     other = many("val/outdoor/scene_00001/scan_00001/00001_00001_outdoor_{:03d}_000.png", 80)
     good = [member for member in files(diode_source) if member[0].startswith("train") and "010" in member[0]]

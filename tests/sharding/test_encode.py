@@ -5,13 +5,13 @@ import pytest
 from PIL import Image
 
 import sharding.encode
-from sharding import diode, megadepth
-from sharding.candidate import Candidate
 from sharding.codecs.image import decode_depth, decode_image, decode_valid
 from sharding.codecs.npy import encode_npy
 from sharding.encode import Recipe, encode
 from sharding.errors import DataError
-from sharding.source import FolderSource, SourceFile
+from sharding.sources import diode, megadepth
+from sharding.sources.pairing import Candidate
+from sharding.sources.source import FolderSource, SourceFile
 
 EXACT, COMPACT = Recipe(dataset="megadepth"), Recipe(dataset="megadepth", preset="compact")
 

@@ -17,10 +17,10 @@ from tests.sharding.shard_runs import environment
 CODE = """
 import json, resource, sys
 from pathlib import Path
-from sharding.candidate import Candidate
+from sharding.sources.pairing import Candidate
 from sharding.encode import Recipe, encode
 from sharding.errors import DataError
-from sharding.source import FolderSource, SourceFile
+from sharding.sources.source import FolderSource, SourceFile
 
 source, reasons = FolderSource(sys.argv[1]), {}
 def attempt(image, depth):

@@ -8,7 +8,7 @@ from sharding.config import InspectConfig, ShardDiodeConfig
 from sharding.create import shard_diode
 from sharding.errors import UsageError
 from sharding.inspection import run
-from sharding.published import Published
+from sharding.sources.published import Published
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import tarfile
 import pytest
 import zstandard
 
-from sharding.candidate import Candidate, Refusal
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Packer
 from sharding.openshard import open_shard
 from sharding.packing import PackedSample
+from sharding.sources.pairing import Candidate, Refusal
 from sharding.target import LocalTarget
 
 

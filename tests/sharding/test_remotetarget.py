@@ -117,7 +117,7 @@ def far_apart(megadepth_source, tmp_path):
 
 
 def test_files_that_wait_are_in_the_store_for_a_run_on_another_machine(far_apart, bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr("sharding.arrivals.HELD_BYTES", 100)
+    monkeypatch.setattr("sharding.sources.arrivals.HELD_BYTES", 100)
     options = {"source": far_apart, "with_depth": True, "workers": 1, "shard_size": 1500}
     shard_megadepth(ShardMegadepthConfig(set=str(tmp_path / "whole"), **options))
     written = []

@@ -12,12 +12,13 @@ import pytest
 
 import sharding.machine.files
 import sharding.packing
-from sharding import archivebuild, arrivals
+from sharding import archivebuild
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
 from sharding.create import shard_diode, shard_megadepth
-from sharding.joining import Joiner
 from sharding.ledger import Ledger
 from sharding.shardset import ShardSet
+from sharding.sources import arrivals
+from sharding.sources.joiner import Joiner
 from sharding.target import LocalTarget
 from tests.sharding.shard_runs import content
 from tests.sharding.tarballs import END, entry, write

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sharding.candidate import DUPLICATE, Aside, Candidate, Part, Refusal, incomplete
-from sharding.source import SourceFile
-from sharding.spool import Place, Spool
+from sharding.sources.pairing import DUPLICATE, Aside, Candidate, Part, Refusal, incomplete
+from sharding.sources.source import SourceFile
+from sharding.sources.spool import Place, Spool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharding.candidate import Refusal
-from sharding.joining import Waiting
-from sharding.position import Position
-from sharding.source import SourceFile
-from sharding.spool import Place
+from sharding.sources.joiner import Waiting
+from sharding.sources.pairing import Refusal
+from sharding.sources.resume_point import Position
+from sharding.sources.source import SourceFile
+from sharding.sources.spool import Place
 
 TEXT = st.text(max_size=12)
 NAMES = st.lists(TEXT, max_size=3).map(tuple)

@@ -1,7 +1,7 @@
 import pytest
 
 from sharding.errors import DataError
-from sharding.published import by_size, expected_views, publishes_md5, recognise
+from sharding.sources.published import by_size, expected_views, publishes_md5, recognise
 
 VAL, VAL_MD5 = 2_774_625_282, "5c895d09201b88973c8fe4552a67dd85"
 TRAIN, TRAIN_MD5 = 81 << 30, "3a94632398fe1d002d89f11743f748b1"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharding.errors import DataError
-from sharding.spool import Spool
+from sharding.sources.spool import Spool
 
 
 @settings(max_examples=200, deadline=None)
@@ -33,7 +33,7 @@ def test_what_is_put_is_taken_again_within_the_bound_of_memory(limit, steps):
 
 
 def test_the_oldest_go_to_disk_and_files_go_when_they_are_empty(tmp_path, monkeypatch):
-    monkeypatch.setattr("sharding.spool.SEGMENT_BYTES", 100)
+    monkeypatch.setattr("sharding.sources.spool.SEGMENT_BYTES", 100)
     spool = Spool(50, tmp_path)
     tokens = [spool.put(bytes([i]) * 20) for i in range(12)]
     assert (spool.held_bytes, spool.spilled_bytes) == (40, 200)

@@ -3,11 +3,11 @@ import pytest
 from sharding.archives.archive import open_archive
 from sharding.archives.byte_source import LocalFile
 from sharding.archives.fingerprint import take_fingerprint
-from sharding.arrivals import Arrivals, Boundary
-from sharding.joining import Joined, Joiner
-from sharding.megadepth import layout
-from sharding.position import same_place
-from sharding.spool import Spool
+from sharding.sources.arrivals import Arrivals, Boundary
+from sharding.sources.joiner import Joined, Joiner
+from sharding.sources.megadepth import layout
+from sharding.sources.resume_point import same_place
+from sharding.sources.spool import Spool
 from tests.sharding.toy_archives import pack, shrink, shuffled
 
 SHARD_BYTES = 2500
@@ -49,7 +49,7 @@ class Read:
 @pytest.mark.parametrize("held", [0, 1500, 1 << 30])
 def test_from_any_boundary_on_the_same_arrives(tmp_path, monkeypatch, span, held):
     shrink(monkeypatch, SPAN_BYTES=span)
-    monkeypatch.setattr("sharding.arrivals.HELD_BYTES", held)
+    monkeypatch.setattr("sharding.sources.arrivals.HELD_BYTES", held)
     path = pack(tmp_path / "x.tar", tree(25))
     monkeypatch.setattr(Spool, "_leave", lambda self, segment: None)  # what is taken stays on disk
     whole = Read(path, tmp_path / "waiting")

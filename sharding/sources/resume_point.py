@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharding.archives.fingerprint import Fingerprint
-from sharding.candidate import Refusal
 from sharding.errors import UsageError
-from sharding.joining import Waiting
 from sharding.progress import say
-from sharding.source import SourceFile
-from sharding.spool import Place
+from sharding.sources.joiner import Waiting
+from sharding.sources.pairing import Refusal
+from sharding.sources.source import SourceFile
+from sharding.sources.spool import Place
 
 _BYTES = ("seek_point", "md5_state")
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from sharding.candidate import Aside, Pairing, Part
 from sharding.format.names import make_key
-from sharding.layout import Layout
-from sharding.source import SourceFile
+from sharding.sources.layout import Layout
+from sharding.sources.pairing import Aside, Pairing, Part
+from sharding.sources.source import SourceFile
 
 _PATH = re.compile(
     r"(?:^|/)(?P<scene>\d{4})/(?P<dense>dense\d+)/(?P<folder>imgs|depths)/(?P<stem>[^/]+)\.(?P<ext>[^./]+)$"

@@ -4,10 +4,10 @@ from functools import partial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharding import diode, megadepth
-from sharding.joining import Joiner
-from sharding.source import FolderSource, SourceFile
-from sharding.spool import Spool
+from sharding.sources import diode, megadepth
+from sharding.sources.joiner import Joiner
+from sharding.sources.source import FolderSource, SourceFile
+from sharding.sources.spool import Spool
 
 JUNK = ["top/._x.png", "README", "top/val/outdoor/scene_00001/scan_00001/x", "a/0001/dense0/imgs/._1.jpg", "a/b.sfm"]
 SUFFIXES = (".png", "_depth.npy", "_depth_mask.npy", "_normal.npy")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sharding.source import SourceFile
+from sharding.sources.source import SourceFile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharding import diode, megadepth
 from sharding.errors import DataError
-from sharding.source import FolderSource, SourceFile
+from sharding.sources import diode, megadepth
+from sharding.sources.source import FolderSource, SourceFile
 
 STEMS = st.tuples(
     st.sampled_from(["train", "val"]), st.sampled_from(["indoors", "outdoor"]), st.integers(0, 5), st.integers(0, 5),

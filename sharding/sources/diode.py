@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from sharding.candidate import Aside, Pairing, Part
 from sharding.format.names import make_key
-from sharding.layout import Layout
-from sharding.source import SourceFile
+from sharding.sources.layout import Layout
+from sharding.sources.pairing import Aside, Pairing, Part
+from sharding.sources.source import SourceFile
 
 _PATH = re.compile(
     r"(?:^|/)(?P<split>train|val)/(?P<type>indoors|outdoor)/scene_(?P<scene>\d{5})/scan_(?P<scan>\d{5})/(?P<name>[^/]+)$"

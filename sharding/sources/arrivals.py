@@ -8,9 +8,9 @@ from sharding.archives.archive import Archive
 from sharding.archives.fingerprint import Fingerprint
 from sharding.archives.members import Member, MemberReader
 from sharding.archives.seek_point import SeekPoint
-from sharding.joining import Joined, Joiner
-from sharding.layout import Layout
-from sharding.position import Position
+from sharding.sources.joiner import Joined, Joiner
+from sharding.sources.layout import Layout
+from sharding.sources.resume_point import Position
 
 SPAN_BYTES = 512 << 20
 """A shard ends at the latest when so much of the plain archive was read for it: no more is ever read again."""

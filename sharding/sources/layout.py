@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sharding.candidate import Aside, Pairing, Part, sort_out
 from sharding.errors import DataError
-from sharding.source import SourceFile
+from sharding.sources.pairing import Aside, Pairing, Part, sort_out
+from sharding.sources.source import SourceFile
 
 
 @dataclass(frozen=True, kw_only=True)
