@@ -10,20 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from sharding.codecs.image import decode_image
-from sharding.create import is_archive
-from sharding.encode import Encoded, Recipe, encode
 from sharding.errors import DataError, UsageError
 from sharding.fault import Fault
 from sharding.format.manifest import Manifest
 from sharding.format.sample import PARTS
 from sharding.machine.processes import map_ahead
+from sharding.making.create import is_archive
+from sharding.making.encode import Encoded, Recipe, encode
+from sharding.making.target import QUARANTINE_NAME
 from sharding.shardset import ShardSet
 from sharding.sources import diode, megadepth
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate
 from sharding.sources.source import Readable
 from sharding.sourcesamples import ArchiveSamples, FolderSamples
-from sharding.target import QUARANTINE_NAME
 
 AHEAD_BYTES = 128 << 20
 """Source bytes that are read ahead of what is compared."""

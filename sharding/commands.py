@@ -24,7 +24,7 @@ COMMANDS = (
     Command(
         name="shard megadepth",
         config=ShardMegadepthConfig,
-        runner="sharding.create:shard_megadepth",
+        runner="sharding.making.create:shard_megadepth",
         help="make a shard set from MegaDepth v1",
         examples=(
             "shard megadepth MegaDepth_v1 sets/megadepth",
@@ -34,7 +34,7 @@ COMMANDS = (
     Command(
         name="shard diode",
         config=ShardDiodeConfig,
-        runner="sharding.create:shard_diode",
+        runner="sharding.making.create:shard_diode",
         help="make a shard set from a split of DIODE",
         examples=(
             "shard diode train.tar.gz sets/diode-train --split train --scene-type outdoor",
@@ -45,7 +45,7 @@ COMMANDS = (
     Command(
         name="index",
         config=IndexConfig,
-        runner="sharding.foreign:run",
+        runner="sharding.making.index_tars:run",
         help="make a set around WebDataset tars that were made elsewhere",
         examples=("index my-tars sets/mine",),
     ),

@@ -6,8 +6,8 @@ from contextlib import closing
 from sharding.archives.archive import open_archive
 from sharding.archives.fingerprint import take_fingerprint
 from sharding.archives.url_source import open_source
+from sharding.making.packing import Payloads
 from sharding.meter import Meter
-from sharding.packing import Payloads
 from sharding.sources.arrivals import HELD_BYTES, Arrivals
 from sharding.sources.joiner import Joiner
 from sharding.sources.layout import Layout

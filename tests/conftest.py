@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
-from sharding.create import shard_diode, shard_megadepth
+from sharding.making.create import shard_diode, shard_megadepth
 from sharding.shardset import ShardSet
 from sharding.toyworld import make_diode, make_megadepth
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import sharding.machine.files
-import sharding.packing
+import sharding.making.packing
 from sharding.config import ShardDiodeConfig
-from sharding.create import shard_diode
+from sharding.making.create import shard_diode
 
 CONFIG = ShardDiodeConfig(source="", set="", split="train", workers=1, shard_size=4000)
 SHARDS = 5
@@ -38,13 +38,13 @@ def make_whole(source, target):
 
 def count_encoding(monkeypatch):
     """Keys of the samples that were encoded, in order."""
-    keys, encode = [], sharding.packing.encode
+    keys, encode = [], sharding.making.packing.encode
 
     def counting(source, candidate, recipe):
         keys.append(candidate.key)
         return encode(source, candidate, recipe)
 
-    monkeypatch.setattr(sharding.packing, "encode", counting)
+    monkeypatch.setattr(sharding.making.packing, "encode", counting)
     return keys
 
 

@@ -6,8 +6,8 @@ import tarfile
 import pytest
 
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig, VerifyConfig
-from sharding.create import shard_diode, shard_megadepth
 from sharding.errors import DataError, UsageError
+from sharding.making.create import shard_diode, shard_megadepth
 from sharding.verify import run
 from tests.sharding.conftest import add_diode, photo
 from tests.sharding.shard_runs import break_image
@@ -127,7 +127,7 @@ def test_the_wrong_archive_a_damaged_one_and_none_are_errors(diode_source, archi
 
 def test_a_set_of_foreign_tars_has_no_source(tmp_path):
     from sharding.config import IndexConfig
-    from sharding.foreign import run as index
+    from sharding.making.index_tars import run as index
 
     (tmp_path / "tars").mkdir()
     photo_path = tmp_path / "a.jpg"

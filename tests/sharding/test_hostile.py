@@ -18,7 +18,7 @@ CODE = """
 import json, resource, sys
 from pathlib import Path
 from sharding.sources.pairing import Candidate
-from sharding.encode import Recipe, encode
+from sharding.making.encode import Recipe, encode
 from sharding.errors import DataError
 from sharding.sources.source import FolderSource, SourceFile
 

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from sharding.config import InspectConfig, ShardDiodeConfig
-from sharding.create import shard_diode
 from sharding.errors import UsageError
 from sharding.inspection import run
+from sharding.making.create import shard_diode
 from sharding.sources.published import Published
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from sharding.config import ShardDiodeConfig
-from sharding.create import shard_diode
 from sharding.errors import DataError, UsageError
+from sharding.making.create import shard_diode
 from sharding.shardset import ShardSet
 
 

@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 
 from sharding.config import ShardDiodeConfig, VerifyConfig
-from sharding.create import shard_diode
 from sharding.errors import DataError
+from sharding.making.create import shard_diode
 from sharding.shardset import ShardSet
 from sharding.verify import run
 

@@ -11,15 +11,15 @@ from dataclasses import replace
 import pytest
 
 import sharding.machine.files
-import sharding.packing
-from sharding import archivebuild
+import sharding.making.packing
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
-from sharding.create import shard_diode, shard_megadepth
-from sharding.ledger import Ledger
+from sharding.making import from_archive as archivebuild
+from sharding.making.create import shard_diode, shard_megadepth
+from sharding.making.ledger import Ledger
+from sharding.making.target import LocalTarget
 from sharding.shardset import ShardSet
 from sharding.sources import arrivals
 from sharding.sources.joiner import Joiner
-from sharding.target import LocalTarget
 from tests.sharding.shard_runs import content
 from tests.sharding.tarballs import END, entry, write
 

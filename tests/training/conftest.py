@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from sharding.config import ShardDiodeConfig
-from sharding.create import shard_diode
+from sharding.making.create import shard_diode
 from sharding.shardset import ShardSet
 from training.config import FinetuneConfig
 from training.evaluation.metrics import METRICS, PROTOCOLS

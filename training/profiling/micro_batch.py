@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, default_collate
 
 from sharding.command import Outcome
 from sharding.config import ShardDiodeConfig
-from sharding.create import shard_diode
 from sharding.errors import UsageError
+from sharding.making.create import shard_diode
 from sharding.progress import say
 from sharding.toyworld import make_diode
 from training.config import MicroBatchConfig

@@ -14,8 +14,8 @@ from PIL import Image
 from sharding.codecs.image import encode_log16
 from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, ShardDiodeConfig, ShardMegadepthConfig
-from sharding.create import shard_diode, shard_megadepth
-from sharding.foreign import run as index_tars
+from sharding.making.create import shard_diode, shard_megadepth
+from sharding.making.index_tars import run as index_tars
 from sharding.shardset import ShardSet
 from sharding.wds import webdataset_decoder
 

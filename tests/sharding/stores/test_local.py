@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sharding.config import ShardDiodeConfig
-from sharding.create import shard_diode
 from sharding.errors import DataError
+from sharding.making.create import shard_diode
 from sharding.shardset import ShardSet
 from sharding.stores.address import is_remote, open_store
 from sharding.stores.store import LocalStore

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sharding.config import ShardDiodeConfig
-from sharding.create import shard_diode
 from sharding.format.sample import Sample
+from sharding.making.create import shard_diode
 from sharding.shardset import ShardSet
 from training.config import FinetuneConfig
 from training.evaluation.baselines import fit_baselines

@@ -123,8 +123,8 @@ def test_every_validation_sample_counts_once_and_padding_has_weight_0(diode_sets
 
 def test_a_set_without_depth_is_refused_with_advice(tmp_path, megadepth_tree):
     from sharding.config import ShardMegadepthConfig
-    from sharding.create import shard_megadepth
     from sharding.errors import DataError
+    from sharding.making.create import shard_megadepth
 
     shard_megadepth(ShardMegadepthConfig(source=str(megadepth_tree), set=str(tmp_path / "set"), workers=1))
     with pytest.raises(DataError, match="no depth"):

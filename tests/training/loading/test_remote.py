@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from sharding.config import ShardDiodeConfig
-from sharding.create import shard_diode
 from sharding.errors import DataError
+from sharding.making.create import shard_diode
 from sharding.shardset import ShardSet
 from sharding.stores.remote import RemoteStore
 from sharding.stores.retry import RetryingStore, RetryPolicy

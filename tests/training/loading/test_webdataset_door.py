@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from sharding.config import IndexConfig, ShardDiodeConfig
-from sharding.create import shard_diode
 from sharding.errors import DataError, UsageError
-from sharding.foreign import run as index_tars
+from sharding.making.create import shard_diode
+from sharding.making.index_tars import run as index_tars
 from sharding.shardset import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset

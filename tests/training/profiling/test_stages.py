@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from sharding.config import IndexConfig, ShardMegadepthConfig
-from sharding.create import shard_megadepth
 from sharding.errors import DataError
-from sharding.foreign import run as index_tars
+from sharding.making.create import shard_megadepth
+from sharding.making.index_tars import run as index_tars
 from sharding.shardset import ShardSet
 from training.profiling.stages import CHAIN, STAGES, make_at_once, make_in_stages, plan_work, time_loaders, time_stages
 from training.profiling.stopwatch import Stopwatch

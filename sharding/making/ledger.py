@@ -24,10 +24,10 @@ from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Span
+from sharding.making.same_set import differences
+from sharding.making.target import LEDGER_NAME, SetTarget
 from sharding.sources.pairing import Refusal
 from sharding.sources.resume_point import Position
-from sharding.target import LEDGER_NAME, SetTarget
-from sharding.terms import differences
 
 _PLAN, _POSITION = f"{LEDGER_NAME}/plan.json", f"{LEDGER_NAME}/position.json"
 _LINE = re.compile(r".+-(\d{6})\.json")

@@ -12,10 +12,10 @@ from typing import Any
 from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
 from sharding.format.manifest import MANIFEST_NAME, Manifest
-from sharding.ledger import Entry
-from sharding.plan import SetPlan
+from sharding.making.ledger import Entry
+from sharding.making.plan import SetPlan
+from sharding.making.target import QUARANTINE_NAME, SetTarget
 from sharding.sources.pairing import Refusal
-from sharding.target import QUARANTINE_NAME, SetTarget
 
 
 def finish(

@@ -8,7 +8,7 @@ from PIL import Image
 from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, VerifyConfig
 from sharding.errors import DataError, UsageError
-from sharding.foreign import run
+from sharding.making.index_tars import run
 from sharding.shardset import ShardSet
 from sharding.verify import run as verify
 

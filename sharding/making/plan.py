@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from sharding.encode import Recipe
 from sharding.format.shard import SUFFIX, Compression
-from sharding.shardjob import ShardJob
+from sharding.making.encode import Recipe
+from sharding.making.same_set import encoder_versions, terms
+from sharding.making.shard_job import ShardJob
+from sharding.making.target import SetTarget
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate, Refusal
-from sharding.target import SetTarget
-from sharding.terms import encoder_versions, terms
 
 
 def plan_shards(candidates: Sequence[Candidate], shard_bytes: int, seed: int) -> list[list[Candidate]]:

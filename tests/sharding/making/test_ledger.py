@@ -9,9 +9,9 @@ from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Span
-from sharding.ledger import Entry, Ledger
+from sharding.making.ledger import Entry, Ledger
+from sharding.making.target import LocalTarget
 from sharding.sources.pairing import Refusal
-from sharding.target import LocalTarget
 
 NAME = "diode-train-000000.tar.zst"
 

@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from sharding.errors import DataError, UsageError
-from sharding.target import alone, writing
+from sharding.making.target import alone, writing
 
-HOLD = "import sys, time; from pathlib import Path; from sharding.target import alone\n"
+HOLD = "import sys, time; from pathlib import Path; from sharding.making.target import alone\n"
 HOLD += "with alone(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 
 

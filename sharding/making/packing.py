@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sharding.encode import Recipe, encode
 from sharding.errors import DataError
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Compression, Packed, Packer
+from sharding.making.encode import Recipe, encode
 from sharding.reader import member_name
 from sharding.sources.joiner import Joined
 from sharding.sources.pairing import Candidate, Refusal

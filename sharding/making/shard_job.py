@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharding.encode import Recipe
 from sharding.errors import DataError
 from sharding.format.shard import Compression, Packer
-from sharding.ledger import Entry, Ledger
-from sharding.openshard import open_shard
-from sharding.packing import pack, refuse
+from sharding.making.encode import Recipe
+from sharding.making.ledger import Entry, Ledger
+from sharding.making.open_shard import open_shard
+from sharding.making.packing import pack, refuse
+from sharding.making.target import open_target
 from sharding.sources.pairing import Candidate
 from sharding.sources.source import FolderSource
-from sharding.target import open_target
 
 _OF_THE_MACHINE = {
     errno.EMFILE,

@@ -1,6 +1,6 @@
 import pytest
 
-import sharding.packing
+import sharding.making.packing
 from sharding.errors import DataError
 from tests.sharding.shard_runs import break_image, content, count_encoding, make, make_until, make_whole
 
@@ -49,7 +49,7 @@ def test_a_bad_file_that_was_mended_since_gets_another_look(diode_source, whole,
 
 @pytest.mark.parametrize("files", ["*", "*.png", "*_mask.npy"])
 def test_a_source_that_goes_away_is_not_a_heap_of_bad_samples(diode_source, whole, tmp_path, monkeypatch, files):
-    target, away, encode = tmp_path / "set", tmp_path / "away", sharding.packing.encode
+    target, away, encode = tmp_path / "set", tmp_path / "away", sharding.making.packing.encode
     moved = []
 
     def move_first(source, candidate, recipe):
@@ -61,7 +61,7 @@ def test_a_source_that_goes_away_is_not_a_heap_of_bad_samples(diode_source, whol
         return encode(source, candidate, recipe)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sharding.packing, "encode", move_first)
+        patch.setattr(sharding.making.packing, "encode", move_first)
         with pytest.raises(DataError, match=r"source can no longer be read.*finished shards are kept"):
             make(diode_source, target)
     assert not (target / "quarantine.jsonl").exists()

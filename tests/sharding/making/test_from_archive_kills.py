@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tests.sharding.archives.test_url_source import serving
+from tests.sharding.making.test_from_folder_kills import Run, wait_for_lines
 from tests.sharding.shard_runs import content, views
-from tests.sharding.test_shard_kills import Run, wait_for_lines
 from tests.sharding.toy_archives import files, pack, shuffled
 
 SHARDS = 6

@@ -12,10 +12,10 @@ from typing import BinaryIO
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.shard import Compression, ShardWriter
-from sharding.ledger import Entry
-from sharding.packing import PackedSample
+from sharding.making.ledger import Entry
+from sharding.making.packing import PackedSample
+from sharding.making.target import SetTarget
 from sharding.sources.pairing import Refusal
-from sharding.target import SetTarget
 
 BEHIND_BYTES = 16 << 20
 """So much may wait to be written."""

@@ -15,12 +15,13 @@ from sharding.archives.byte_source import ByteSource, LocalFile
 from sharding.archives.fingerprint import Fingerprint
 from sharding.errors import DataError
 from sharding.format.manifest import Manifest
-from sharding.ledger import Entry, Ledger
 from sharding.machine.processes import count_workers, map_ahead, open_pool
+from sharding.making.ledger import Entry, Ledger
+from sharding.making.open_shard import open_shard
+from sharding.making.packing import PackedSample, pack_all
+from sharding.making.plan import ArchivePlan
+from sharding.making.target import tell_room
 from sharding.meter import Meter, spoken
-from sharding.openshard import open_shard
-from sharding.packing import PackedSample, pack_all
-from sharding.plan import ArchivePlan
 from sharding.progress import say, track
 from sharding.sources.arrivals import HELD_BYTES, Arrivals, Boundary
 from sharding.sources.joiner import Joined, Joiner
@@ -28,7 +29,6 @@ from sharding.sources.pairing import Refusal
 from sharding.sources.published import by_size, publishes_md5, recognise
 from sharding.sources.resume_point import Position, check_unchanged
 from sharding.sources.spool import Spool
-from sharding.target import tell_room
 
 BATCH_BYTES = 4 << 20
 """What one worker gets at a time: bytes of samples, or of the archive that went by, whichever are more."""
@@ -62,7 +62,7 @@ def build_from_archive(
     ledger.open(plan.terms({"fingerprint": fingerprint.head}))
     digest = publishes_md5(plan.recipe.dataset)
     position, entries = ArchiveBuild(plan, source, fingerprint, ledger, digest, workers).make_shards()
-    from sharding.finish import finish  # pandas is for the end
+    from sharding.making.finish import finish  # pandas is for the end
 
     facts = {
         "archive": fingerprint.name,

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sharding import archivebuild
 from sharding.errors import DataError, UsageError
-from sharding.ledger import Ledger
-from sharding.target import LocalTarget
+from sharding.making import from_archive as archivebuild
+from sharding.making.ledger import Ledger
+from sharding.making.target import LocalTarget
 from tests.sharding.conftest import add_megadepth
 from tests.sharding.shard_runs import content, count_encoding
 from tests.sharding.toy_archives import (
@@ -106,7 +106,7 @@ def test_only_a_lost_or_damaged_shard_is_made_again(archive, tmp_path, monkeypat
     path, whole = archive
     target = tmp_path / "set"
     with monkeypatch.context() as patch:
-        patch.setattr("sharding.finish.finish", stop)
+        patch.setattr("sharding.making.finish.finish", stop)
         with pytest.raises(KeyboardInterrupt):
             make(MEGADEPTH, path, target)
     before = identities(target)

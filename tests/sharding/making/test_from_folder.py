@@ -100,7 +100,7 @@ def test_other_options_or_another_source_are_refused_while_the_set_is_unfinished
 def test_another_version_of_an_encoder_is_refused_while_the_set_is_unfinished(diode_source, tmp_path, monkeypatch):
     target = tmp_path / "set"
     assert killed_at(6, diode_source, target)
-    monkeypatch.setattr("sharding.plan.encoder_versions", lambda: {"version of zstandard": "0.1"})
+    monkeypatch.setattr("sharding.making.plan.encoder_versions", lambda: {"version of zstandard": "0.1"})
     with pytest.raises(UsageError, match=r"version of zstandard is '.*' there, '0.1' now"):
         make(diode_source, target)
 
@@ -118,7 +118,7 @@ def test_before_and_while_it_works_it_says_how_much_and_how_long(diode_source, t
 
 
 def test_a_disk_too_small_for_the_rest_is_said_early(diode_source, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sharding.target.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    monkeypatch.setattr("sharding.making.target.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     make(diode_source, tmp_path / "set")
     assert "THAT IS NOT ENOUGH" in capsys.readouterr().err
 

@@ -10,11 +10,11 @@ from multiprocessing import forkserver
 import pytest
 
 from sharding.config import ShardMegadepthConfig
-from sharding.create import shard_megadepth
 from sharding.errors import DataError, UsageError
-from sharding.remotetarget import RemoteTarget
+from sharding.making.create import shard_megadepth
+from sharding.making.remote_target import RemoteTarget
+from sharding.making.target import _open_remote
 from sharding.shardset import ShardSet
-from sharding.target import _open_remote
 from sharding.verify import VerifyConfig, run
 from tests.servers import link, localbucket, s3_variables
 from tests.sharding.shard_runs import SHARDS, content, environment, make, make_whole
@@ -94,7 +94,7 @@ def test_a_run_that_fails_midway_is_finished_and_keeps_its_shards(diode_source, 
 def test_a_shard_that_was_replaced_in_the_store_is_made_again(diode_source, bucket, tmp_path, monkeypatch):
     whole = make_whole(diode_source, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("sharding.build.finish", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("sharding.making.from_folder.finish", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             make(diode_source, "s3://bucket/set")
     target = RemoteTarget("s3://bucket/set")
@@ -129,7 +129,7 @@ def test_files_that_wait_are_in_the_store_for_a_run_on_another_machine(far_apart
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sharding.ledger.Ledger.write_position", interrupt_after_two)
+        patch.setattr("sharding.making.ledger.Ledger.write_position", interrupt_after_two)
         with pytest.raises(KeyboardInterrupt):
             shard_megadepth(ShardMegadepthConfig(set="s3://bucket/set", **options))
     waiting = [name for name in stored(bucket) if "/waiting/" in name or name.startswith(".making/waiting")]
@@ -155,7 +155,7 @@ def test_a_killed_command_is_finished_by_the_next(diode_source, bucket, tmp_path
 
 
 def test_a_large_shard_is_sent_in_parts(bucket, monkeypatch):
-    monkeypatch.setattr("sharding.remotetarget.PART_BYTES", 5 << 20)
+    monkeypatch.setattr("sharding.making.remote_target.PART_BYTES", 5 << 20)
     target = RemoteTarget("s3://bucket/set")
     data = os.urandom(12 << 20)
     before = bucket.counts["requests"]

@@ -13,14 +13,14 @@ from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.machine.signals import deaf_to_ctrl_c
+from sharding.making.same_set import differences, package_version, terms
+from sharding.making.target import LEDGER_NAME, QUARANTINE_NAME, SetTarget, open_target, writing
 from sharding.progress import say
 from sharding.sources import diode, megadepth
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Pairing
 from sharding.sources.source import FolderSource, fingerprint
 from sharding.stores.address import is_remote, shown
-from sharding.target import LEDGER_NAME, QUARANTINE_NAME, SetTarget, open_target, writing
-from sharding.terms import differences, package_version, terms
 
 
 def shard_megadepth(config: ShardMegadepthConfig) -> Outcome:
@@ -71,8 +71,8 @@ def _build_from_folder(
     config: ShardConfig, pairing: Pairing, source: dict[str, Any], common: dict[str, Any]
 ) -> Manifest:
     with deaf_to_ctrl_c():  # libraries that are half imported may crash when the process ends
-        from sharding.build import build_from_folder
-        from sharding.plan import FolderPlan, plan_shards
+        from sharding.making.from_folder import build_from_folder
+        from sharding.making.plan import FolderPlan, plan_shards
 
     plan = FolderPlan(
         root=config.source,
@@ -96,8 +96,8 @@ def _from_archive(
 
         def make() -> Manifest:
             with deaf_to_ctrl_c():
-                from sharding.archivebuild import build_from_archive
-                from sharding.plan import ArchivePlan
+                from sharding.making.from_archive import build_from_archive
+                from sharding.making.plan import ArchivePlan
 
             common = _plan(config, dataset, made, target)
             plan = ArchivePlan(layout=layout, shard_bytes=config.shard_size, **common)
@@ -108,7 +108,7 @@ def _from_archive(
 
 def _plan(config: ShardConfig, dataset: str, made: dict[str, Any], target: SetTarget) -> dict[str, Any]:
     """What plans have in common."""
-    from sharding.encode import Recipe
+    from sharding.making.encode import Recipe
 
     return {
         "target": target,

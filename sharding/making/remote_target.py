@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 import obstore
 
 from sharding.errors import DataError, UsageError
+from sharding.making.target import LEDGER_NAME
 from sharding.stores.client import TimeLimits, open_client
 from sharding.stores.credentials import conceal, without_login
 from sharding.stores.failure import read_refusal
 from sharding.stores.retry import ReadFailed, persist
-from sharding.target import LEDGER_NAME
 
 PART_BYTES = 8 << 20
 """A larger file is sent in such parts, several at a time."""

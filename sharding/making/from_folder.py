@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from sharding.errors import DataError
-from sharding.finish import finish
 from sharding.format.manifest import Manifest
-from sharding.ledger import Entry, Ledger
 from sharding.machine.processes import count_workers, run_jobs
+from sharding.making.finish import finish
+from sharding.making.ledger import Entry, Ledger
+from sharding.making.plan import FolderPlan
+from sharding.making.shard_job import Made, ShardJob, finished, make_shard
+from sharding.making.target import open_target, tell_room
 from sharding.meter import Meter, spoken
-from sharding.plan import FolderPlan
 from sharding.progress import say, track
-from sharding.shardjob import Made, ShardJob, finished, make_shard
-from sharding.target import open_target, tell_room
 
 
 def build_from_folder(plan: FolderPlan, workers: int, allow_bad: int) -> Manifest:

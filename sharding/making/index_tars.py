@@ -12,13 +12,13 @@ import google_crc32c
 from sharding.codecs.image import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
 from sharding.command import Outcome
 from sharding.config import IndexConfig
-from sharding.create import tool_version
 from sharding.errors import DataError, UsageError
 from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
 from sharding.format.manifest import MANIFEST_NAME, Manifest, ShardFile
 from sharding.format.sample import DepthFacts, depth_facts, valid_pixels
 from sharding.format.shard import Member, Span, detect_compression, iter_members
 from sharding.machine.files import write_atomically
+from sharding.making.create import tool_version
 from sharding.progress import track
 from sharding.wds import IMAGE_EXTS
 

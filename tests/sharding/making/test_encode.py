@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import sharding.encode
+import sharding.making.encode
 from sharding.codecs.image import decode_depth, decode_image, decode_valid
 from sharding.codecs.npy import encode_npy
-from sharding.encode import Recipe, encode
 from sharding.errors import DataError
+from sharding.making.encode import Recipe, encode
 from sharding.sources import diode, megadepth
 from sharding.sources.pairing import Candidate
 from sharding.sources.source import FolderSource, SourceFile
@@ -155,7 +155,7 @@ def test_a_truncated_jpeg_is_refused_by_both_checks(check, kept):
 
 
 def test_the_header_check_decodes_no_pixel_of_a_jpeg(monkeypatch):
-    monkeypatch.setattr(sharding.encode, "decode_image", lambda data: pytest.fail("pixels were decoded"))
+    monkeypatch.setattr(sharding.making.encode, "decode_image", lambda data: pytest.fail("pixels were decoded"))
     encoded = encode_alone(JPEG, EXACT)
     assert (encoded.height, encoded.width) == (300, 400)
     assert encoded.parts["image"] == ("jpg", JPEG)

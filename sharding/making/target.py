@@ -178,7 +178,7 @@ def open_target(address: str) -> SetTarget:
 @lru_cache(maxsize=2)
 def _open_remote(address: str, pid: int) -> SetTarget:
     """One client for a process: there may be a thousand shards to ask about."""
-    from sharding.remotetarget import RemoteTarget
+    from sharding.making.remote_target import RemoteTarget
 
     return RemoteTarget(address)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sharding import archivebuild
 from sharding.archives.archive import Archive
 from sharding.archives.byte_source import LocalFile
 from sharding.errors import DataError, UsageError
-from sharding.ledger import Ledger
+from sharding.making import from_archive as archivebuild
+from sharding.making.ledger import Ledger
 from sharding.shardset import ShardSet
 from sharding.sources.resume_point import Position
 from sharding.sources.spool import Spool

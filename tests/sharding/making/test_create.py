@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
-from sharding.create import shard_diode, shard_megadepth
 from sharding.errors import DataError, UsageError
+from sharding.making.create import shard_diode, shard_megadepth
 from sharding.shardset import ShardSet
 
 

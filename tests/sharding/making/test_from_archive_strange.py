@@ -11,10 +11,10 @@ import pytest
 
 from sharding.archives.url_source import HttpObject
 from sharding.errors import DataError
-from sharding.ledger import Ledger
+from sharding.making.ledger import Ledger
+from sharding.making.target import LocalTarget
 from sharding.shardset import ShardSet
 from sharding.sources import published
-from sharding.target import LocalTarget
 from tests.sharding.archives.test_url_source import serving
 from tests.sharding.shard_runs import content
 from tests.sharding.tarballs import END, entry, write

@@ -30,7 +30,7 @@ def test_a_disk_that_is_full_at_any_step_is_said_and_the_set_resumed(diode_sourc
 
 
 def test_a_full_disk_in_a_worker_process_is_said_as_well(diode_source, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr("sharding.build.make_shard", raise_no_space)
+    monkeypatch.setattr("sharding.making.from_folder.make_shard", raise_no_space)
     with pytest.raises(DataError, match="No space left on device"):
         make(diode_source, tmp_path / "set", workers=2)
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharding import archivebuild
 from sharding.archives.archive import open_archive
 from sharding.archives.url_source import HttpObject
 from sharding.errors import DataError, UsageError
-from sharding.ledger import Ledger
-from sharding.target import LocalTarget
+from sharding.making import from_archive as archivebuild
+from sharding.making.ledger import Ledger
+from sharding.making.target import LocalTarget
 from tests.sharding.archives import test_url_source as servers
 from tests.sharding.archives.test_url_source import serving
 from tests.sharding.shard_runs import content

@@ -7,10 +7,10 @@ import zstandard
 
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Packer
-from sharding.openshard import open_shard
-from sharding.packing import PackedSample
+from sharding.making.open_shard import open_shard
+from sharding.making.packing import PackedSample
+from sharding.making.target import LocalTarget
 from sharding.sources.pairing import Candidate, Refusal
-from sharding.target import LocalTarget
 
 
 def sample(key, compression, error=0.0):
