@@ -27,7 +27,7 @@ from virtual_archive import Entry, tar_pieces
 from sharding.codecs.hdf5 import write_depth
 from sharding.codecs.npy import encode_npy
 from sharding.errors import DataError
-from sharding.pictures import encode_png
+from sharding.reading.pictures import encode_png
 from sharding.toyworld import render
 from sharding.toyworld.diode import lay_traps, place_view, plan_view
 from sharding.toyworld.megadepth import ROOT, photograph, plan_photo, stored_depth

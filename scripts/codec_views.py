@@ -16,8 +16,8 @@ from sharding.codecs.npy import encode_npy, load_npy
 from sharding.errors import DataError, UsageError
 from sharding.format.sample import valid_pixels
 from sharding.options import option
-from sharding.pictures import encode_png
 from sharding.progress import track
+from sharding.reading.pictures import encode_png
 from sharding.toyworld.diode import lay_traps, place_view, plan_view
 from sharding.toyworld.view import render
 

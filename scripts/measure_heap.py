@@ -73,7 +73,7 @@ def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
     """Run two epochs with one loader worker; of the second, speed, and CPU, page faults and memory of the worker."""
     from store_epochs import Watched
 
-    from sharding.shardset import ShardSet
+    from sharding.reading.shard_set import ShardSet
 
     loader = Watched(ShardSet(url), config.batch_size, 1, config.height)
     loader.run(0)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from sharding.command import Outcome
 from sharding.command import main as run_program
 from sharding.progress import say
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.commands import COMMANDS
 from training.config import ProfileConfig

@@ -11,7 +11,7 @@ import google_crc32c
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, Position
 from training.loading.loader import Loading, build_loader

@@ -18,7 +18,7 @@ from sharding.progress import say
 if TYPE_CHECKING:
     from store_epochs import Epoch, Watched
 
-    from sharding.shardset import ShardSet
+    from sharding.reading.shard_set import ShardSet
 
 PACE = 1.3
 """What the consumer takes for a batch, in local times."""
@@ -63,7 +63,7 @@ class Bench:
     @contextmanager
     def through(self, *options: str, cached: bool = False) -> Iterator[tuple["Watched", Link]]:
         """The loader of the remote set, new, through a link with `options`; all of it in the cache if there is one."""
-        from sharding.shardset import ShardSet
+        from sharding.reading.shard_set import ShardSet
         from sharding.stores.node_cache import CacheSettings
 
         settings = CacheSettings(folder=str(self.cache), limit_bytes=10**12) if cached else None
@@ -77,7 +77,7 @@ class Bench:
 
     def warm_up(self) -> None:
         """Start the local workers; have the server hash its objects, which it does when it is first asked for each."""
-        from sharding.shardset import ShardSet
+        from sharding.reading.shard_set import ShardSet
 
         self.local.run(0)
         with link(self.server, self.port):
@@ -118,7 +118,7 @@ def watch(samples: "ShardSet", config: BenchStoreConfig) -> "Watched":
 
 def measure(config: BenchStoreConfig, target: Path, server: int, port: int, cache: Path) -> dict[str, Any]:
     """All figures that depend on the machine."""
-    from sharding.shardset import ShardSet
+    from sharding.reading.shard_set import ShardSet
     from training.loading.lookahead import AHEAD_BYTES, THREADS
 
     samples = ShardSet(target)
@@ -206,7 +206,7 @@ def measure_faults(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
 
 def measure_loopback(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
     """Nothing added: what the way through the network stack costs; and the images alone."""
-    from sharding.shardset import ShardSet
+    from sharding.reading.shard_set import ShardSet
 
     with bench.through() as (remote, between):
         require_same([remote.run(0, check=True)], reference)

@@ -8,12 +8,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sharding.shardset import ShardSet
-    from sharding.wds import webdataset_decoder
+    from sharding.reading.shard_set import ShardSet
+    from sharding.reading.webdataset_decoder import webdataset_decoder
 
 __all__ = ["ShardSet", "webdataset_decoder"]
 
-_HOMES = {"ShardSet": "sharding.shardset", "webdataset_decoder": "sharding.wds"}
+_HOMES = {"ShardSet": "sharding.reading.shard_set", "webdataset_decoder": "sharding.reading.webdataset_decoder"}
 
 
 def __getattr__(name: str) -> Any:

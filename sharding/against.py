@@ -18,7 +18,7 @@ from sharding.machine.processes import map_ahead
 from sharding.making.create import is_archive
 from sharding.making.encode import Encoded, Recipe, encode
 from sharding.making.target import QUARANTINE_NAME
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.sources import diode, megadepth
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate

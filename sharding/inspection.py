@@ -10,8 +10,8 @@ from sharding.command import Outcome
 from sharding.config import InspectConfig
 from sharding.format.sample import DepthKind
 from sharding.machine.files import write_atomically
-from sharding.pictures import contact_sheet, encode_png
-from sharding.shardset import ShardSet
+from sharding.reading.pictures import contact_sheet, encode_png
+from sharding.reading.shard_set import ShardSet
 from sharding.sources.published import expected_views
 
 _UNITS: dict[DepthKind, str] = {"metric": "m", "up_to_scale": "units"}

@@ -20,8 +20,8 @@ from sharding.format.manifest import ShardFile
 from sharding.format.sample import PARTS, Sample, depth_facts
 from sharding.format.shard import detect_compression, iter_members
 from sharding.progress import track
-from sharding.reader import member_name
-from sharding.shardset import ShardSet
+from sharding.reading.reader import member_name
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
 from sharding.unpack import open_plain
 

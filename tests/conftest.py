@@ -10,7 +10,7 @@ import pytest
 
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
 from sharding.making.create import shard_diode, shard_megadepth
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.toyworld import make_diode, make_megadepth
 
 

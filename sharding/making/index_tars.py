@@ -20,7 +20,7 @@ from sharding.format.shard import Member, Span, detect_compression, iter_members
 from sharding.machine.files import write_atomically
 from sharding.making.create import tool_version
 from sharding.progress import track
-from sharding.wds import IMAGE_EXTS
+from sharding.reading.webdataset_decoder import IMAGE_EXTS
 
 _PARTS = (
     {"json": ("meta", "json")}

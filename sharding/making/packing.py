@@ -7,7 +7,7 @@ from sharding.errors import DataError
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Compression, Packed, Packer
 from sharding.making.encode import Recipe, encode
-from sharding.reader import member_name
+from sharding.reading.reader import member_name
 from sharding.sources.joiner import Joined
 from sharding.sources.pairing import Candidate, Refusal
 from sharding.sources.source import Readable

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.profile_throughput import get_ranges
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from tests.servers import answer, answer_range, web_server
 from training.profiling.stages import plan_work
 

@@ -4,7 +4,7 @@ import pytest
 from sharding.config import ShardDiodeConfig, VerifyConfig
 from sharding.errors import DataError
 from sharding.making.create import shard_diode
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.verify import run
 
 

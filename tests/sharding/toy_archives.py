@@ -17,7 +17,7 @@ from sharding.making import from_archive as archivebuild
 from sharding.making.create import shard_diode, shard_megadepth
 from sharding.making.ledger import Ledger
 from sharding.making.target import LocalTarget
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.sources import arrivals
 from sharding.sources.joiner import Joiner
 from tests.sharding.shard_runs import content

@@ -15,7 +15,7 @@ from PIL import Image
 
 from sharding.config import ShardDiodeConfig
 from sharding.making.create import shard_diode
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
 from training.evaluation.metrics import METRICS, PROTOCOLS
 from training.evaluation.results import Evaluation, SetInfo

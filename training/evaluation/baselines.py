@@ -19,7 +19,7 @@ from torch import Tensor
 from sharding.errors import DataError
 from sharding.format.sample import Sample
 from sharding.progress import track
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 
 FORMAT = 1
 """Version of the JSON that holds fitted baselines."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.progress import track
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.config import EvaluateConfig, cache_settings
 from training.devices import find_devices
 from training.evaluation.metrics import METRICS, PROTOCOLS, image_metrics

@@ -25,8 +25,8 @@ from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.format.sample import Sample
 from sharding.machine.files import write_atomically
-from sharding.pictures import color_bar, colorize_depth, depth_range, encode_png
 from sharding.progress import track
+from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png
 from training.config import PredictConfig
 from training.devices import find_devices
 from training.evaluation.evaluate import Predictor, load_judged

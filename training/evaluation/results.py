@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sharding.errors import DataError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.evaluation.metrics import METRICS, PROTOCOLS
 
 FORMAT = 1

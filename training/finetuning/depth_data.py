@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from sharding.errors import DataError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, cache_settings
 from training.evaluation.evaluate import native_batch

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sharding.format.sample import Sample
-from sharding.pictures import colorize_depth, depth_range
-from sharding.shardset import ShardSet
+from sharding.reading.pictures import colorize_depth, depth_range
+from sharding.reading.shard_set import ShardSet
 
 MAX_FACTOR = 2.0
 """Prediction / truth, or its inverse, at the end of the error's colour scale."""

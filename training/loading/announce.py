@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sharding.progress import say
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.loading.lookahead import AHEAD_BYTES, THREADS
 

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 
 from sharding.errors import DataError, UsageError
 from sharding.format.sample import Sample
-from sharding.reader import StoredParts
-from sharding.shardset import ShardSet
+from sharding.reading.reader import StoredParts
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.loading.ahead import Batch
 from training.loading.ahead import Position as Position

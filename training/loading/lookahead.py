@@ -17,7 +17,7 @@ from torch.utils.data import get_worker_info
 
 from sharding.errors import DataError
 from sharding.machine.threads import Fetchers
-from sharding.reader import SampleReader, StoredParts
+from sharding.reading.reader import SampleReader, StoredParts
 from training.loading.ahead import Ahead, Batch
 
 AHEAD_BYTES = 64_000_000

@@ -17,7 +17,7 @@ import zstandard
 from sharding.errors import DataError
 from sharding.format.manifest import ShardFile
 from sharding.format.shard import ZSTD_MAGIC
-from sharding.reader import REREADS
+from sharding.reading.reader import REREADS
 from sharding.stores.store import Store
 
 URL_FIELD = "{url}"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sharding.reader import SampleReader
+from sharding.reading.reader import SampleReader
 
 
 class SharedColumn:

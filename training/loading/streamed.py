@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from sharding.format.sample import Sample
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.loading.ahead import Ahead, Position
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DEPTH_PARTS, IMAGE_PARTS, ImageDraw, to_item

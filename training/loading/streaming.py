@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sharding.errors import UsageError
 from sharding.progress import say
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.config import Reader
 from training.loading.announce import spoken_bytes
 from training.loading.shardstream import URL_FIELD

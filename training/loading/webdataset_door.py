@@ -23,10 +23,10 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from sharding.errors import DataError
 from sharding.format.sample import Sample, valid_pixels
-from sharding.reader import member_name
-from sharding.shardset import ShardSet
+from sharding.reading.reader import member_name
+from sharding.reading.shard_set import ShardSet
+from sharding.reading.webdataset_decoder import webdataset_decoder
 from sharding.stores.address import is_remote
-from sharding.wds import webdataset_decoder
 from training.loading.ahead import Ahead, Position
 from training.loading.dataset import DEPTH_PARTS
 from training.loading.memberwalk import ADVICE, MemberWalk

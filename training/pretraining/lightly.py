@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sharding.errors import DataError, UsageError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.writer import AtomicCheckpointIO

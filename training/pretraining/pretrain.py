@@ -18,7 +18,7 @@ from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.machine.files import write_atomically
 from sharding.progress import is_rank_zero, say
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import read_state
 from training.checkpoint.keeper import CheckpointKeeper

@@ -41,7 +41,7 @@ import torch
 
 from sharding.command import Outcome
 from sharding.errors import UsageError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.config import ProfileConfig, cache_settings
 from training.profiling.cold import Cold, time_cold

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from sharding.codecs.image import decode_depth, decode_image, decode_valid
 from sharding.format.sample import Sample, valid_pixels
 from sharding.progress import track
-from sharding.reader import SampleReader
-from sharding.shardset import DEPTH_PARTS, ShardSet
+from sharding.reading.reader import SampleReader
+from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset, ImageDraw, Position, to_item
 from training.loading.loader import Loading, build_loader

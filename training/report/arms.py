@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding.errors import DataError, UsageError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.evaluation.results import SetInfo
 from training.finetuning.record import METRICS_NAME, read_curves

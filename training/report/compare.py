@@ -17,7 +17,7 @@ from pathlib import Path
 from sharding.command import Outcome
 from sharding.machine.files import write_atomically
 from sharding.progress import say
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.config import CompareConfig, cache_settings
 from training.evaluation.baselines import Baselines, load_or_fit
 from training.evaluation.evaluate import Computing, Judged, evaluate_model, evaluation_file, file_sha256, load_judged

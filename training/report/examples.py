@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sharding.format.sample import Sample
-from sharding.pictures import colorize_depth, encode_png
+from sharding.reading.pictures import colorize_depth, encode_png
 from training.evaluation.results import Evaluation
 from training.report.comparison import Example, Gallery, Panel
 from training.report.verdict import METRIC, PROTOCOL

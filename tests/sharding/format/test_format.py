@@ -16,8 +16,8 @@ from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.making.create import shard_diode, shard_megadepth
 from sharding.making.index_tars import run as index_tars
-from sharding.shardset import ShardSet
-from sharding.wds import webdataset_decoder
+from sharding.reading.shard_set import ShardSet
+from sharding.reading.webdataset_decoder import webdataset_decoder
 
 DOC = Path(__file__).parents[2] / "docs/format.md"
 PRESETS = [("exact", "zstd"), ("exact", "none"), ("compact", "zstd"), ("compact", "none")]

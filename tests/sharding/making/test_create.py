@@ -6,7 +6,7 @@ import pytest
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import DataError, UsageError
 from sharding.making.create import shard_diode, shard_megadepth
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 
 
 def make(source, target, **options):

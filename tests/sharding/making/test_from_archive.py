@@ -11,7 +11,7 @@ from sharding.archives.byte_source import LocalFile
 from sharding.errors import DataError, UsageError
 from sharding.making import from_archive as archivebuild
 from sharding.making.ledger import Ledger
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.sources.resume_point import Position
 from sharding.sources.spool import Spool
 from tests.sharding.archives.test_url_source import bucket, serving

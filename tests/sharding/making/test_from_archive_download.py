@@ -12,7 +12,7 @@ from PIL import Image
 from sharding.codecs.hdf5 import write_depth
 from sharding.making.ledger import Ledger
 from sharding.making.target import LocalTarget
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from tests.sharding.archives.test_url_source import serving
 from tests.sharding.tarballs import END, entry
 from tests.sharding.toy_archives import MEGADEPTH, killed_at, make

@@ -13,7 +13,7 @@ from sharding.archives.url_source import HttpObject
 from sharding.errors import DataError
 from sharding.making.ledger import Ledger
 from sharding.making.target import LocalTarget
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.sources import published
 from tests.sharding.archives.test_url_source import serving
 from tests.sharding.shard_runs import content

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sharding.errors import UsageError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from tests.sharding.shard_runs import SHARDS, content, count_encoding, environment, killed_at, make, make_whole
 
 

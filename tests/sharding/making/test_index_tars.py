@@ -9,7 +9,7 @@ from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, VerifyConfig
 from sharding.errors import DataError, UsageError
 from sharding.making.index_tars import run
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.verify import run as verify
 
 webdataset = pytest.importorskip("webdataset")

@@ -14,7 +14,7 @@ from sharding.errors import DataError, UsageError
 from sharding.making.create import shard_megadepth
 from sharding.making.remote_target import RemoteTarget
 from sharding.making.target import _open_remote
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.verify import VerifyConfig, run
 from tests.servers import link, localbucket, s3_variables
 from tests.sharding.shard_runs import SHARDS, content, environment, make, make_whole

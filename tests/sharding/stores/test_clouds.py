@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from sharding.shardset import DEPTH_PARTS, ShardSet
+from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from tests.servers import answer, answer_range, web_server
 
 WHEN = {"Last_Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}

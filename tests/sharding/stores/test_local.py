@@ -8,7 +8,7 @@ import pytest
 from sharding.config import ShardDiodeConfig
 from sharding.errors import DataError
 from sharding.making.create import shard_diode
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote, open_store
 from sharding.stores.store import LocalStore
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sharding.errors import DataError, UsageError
-from sharding.reader import SampleReader
-from sharding.shardset import DEPTH_PARTS, ShardSet
+from sharding.reading.reader import SampleReader
+from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.cache_usage import BLOCK, Usage
 from sharding.stores.cached import CachedStore
 from sharding.stores.node_cache import CacheSettings, NodeCache

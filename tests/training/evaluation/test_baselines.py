@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sharding.errors import DataError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.evaluation.baselines import (
     Baselines,
     ConstantBaseline,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sharding.errors import DataError, UsageError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.evaluation.baselines import ConstantBaseline
 from training.evaluation.evaluate import (
     Computing,

@@ -14,7 +14,7 @@ from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sharding.errors import DataError, UsageError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
 from training.evaluation.evaluate import Judged, evaluate_model
 from training.evaluation.metrics import METRICS

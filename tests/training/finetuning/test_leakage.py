@@ -12,7 +12,7 @@ from PIL import Image
 from sharding.config import ShardDiodeConfig
 from sharding.format.sample import Sample
 from sharding.making.create import shard_diode
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
 from training.evaluation.baselines import fit_baselines
 from training.evaluation.evaluate import Judged, evaluate_model

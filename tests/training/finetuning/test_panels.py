@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sharding.format.sample import Sample
-from sharding.pictures import INVALID_COLOR, colorize_depth
+from sharding.reading.pictures import INVALID_COLOR, colorize_depth
 from training.finetuning.panels import draw_panel, spread
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, PretrainConfig, cache_settings
 from training.finetuning.batches import Split

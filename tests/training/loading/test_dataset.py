@@ -6,7 +6,7 @@ import torch
 
 from sharding.errors import UsageError
 from sharding.format.sample import Sample
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, build_loader

@@ -12,7 +12,7 @@ import torch
 
 from sharding.errors import DataError
 from sharding.machine.threads import Fetchers
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.loading import lookahead
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset

@@ -15,7 +15,7 @@ import torch
 from sharding.config import ShardDiodeConfig
 from sharding.errors import DataError
 from sharding.making.create import shard_diode
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.remote import RemoteStore
 from sharding.stores.retry import RetryingStore, RetryPolicy
 from tests.servers import link, localbucket, s3_variables

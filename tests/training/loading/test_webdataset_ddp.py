@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from torch import distributed
 
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler

@@ -16,7 +16,7 @@ from sharding.config import IndexConfig, ShardDiodeConfig
 from sharding.errors import DataError, UsageError
 from sharding.making.create import shard_diode
 from sharding.making.index_tars import run as index_tars
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, build_loader
@@ -174,10 +174,10 @@ def damaged_copy(train, folder, part):
 
 def test_pretraining_decodes_no_depth(train, tmp_path, monkeypatch):
     """Only members of images come out of the tar."""
-    import sharding.wds
+    import sharding.reading.webdataset_decoder
 
-    monkeypatch.setattr(sharding.wds, "decode_depth", None)
-    monkeypatch.setattr(sharding.wds, "decode_valid", None)
+    monkeypatch.setattr(sharding.reading.webdataset_decoder, "decode_depth", None)
+    monkeypatch.setattr(sharding.reading.webdataset_decoder, "decode_valid", None)
     streamed = StreamedImages([train], STREAMING).planned(partial(TrainSampler(40, 1).ahead, 1))
     assert len(draws(streamed, 40)) == 40
 

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sharding.errors import DataError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler

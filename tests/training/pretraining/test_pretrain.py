@@ -15,7 +15,7 @@ import torchvision
 import yaml
 
 from sharding.errors import DataError, UsageError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.config import PretrainConfig
 from training.pretraining import lightly
 from training.pretraining.pretrain import make_transform_args, parse_weights, read_export, run

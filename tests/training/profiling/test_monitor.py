@@ -12,7 +12,7 @@ from pytorch_lightning.profilers import PassThroughProfiler, SimpleProfiler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig, PretrainConfig
 from training.finetuning import finetune
 from training.loading.dataset import DiodeDepthDataset, ImageDataset

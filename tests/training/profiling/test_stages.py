@@ -10,7 +10,7 @@ from sharding.config import IndexConfig, ShardMegadepthConfig
 from sharding.errors import DataError
 from sharding.making.create import shard_megadepth
 from sharding.making.index_tars import run as index_tars
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.profiling.stages import CHAIN, STAGES, make_at_once, make_in_stages, plan_work, time_loaders, time_stages
 from training.profiling.stopwatch import Stopwatch
 

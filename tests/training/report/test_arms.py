@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sharding.errors import DataError, UsageError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.finetuning.record import METRICS_NAME
 from training.report.arms import check_names, find_warnings, open_trained, open_val, read_run
 

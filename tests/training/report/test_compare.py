@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sharding.errors import UsageError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from training.config import CompareConfig, EvaluateConfig
 from training.evaluation.evaluate import run as evaluate
 from training.report.compare import run

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from sharding.format.sample import Sample
-from sharding.pictures import colorize_depth
+from sharding.reading.pictures import colorize_depth
 from training.report.examples import (
     MAX_SIDE_PX,
     UNKNOWN,

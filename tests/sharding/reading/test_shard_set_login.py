@@ -11,7 +11,7 @@ import yaml
 from sharding import inspection, verify
 from sharding.config import InspectConfig, VerifyConfig
 from sharding.errors import DataError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
 from tests.servers import answer, answer_range, web_server
 from training.config import EvaluateConfig, PretrainConfig, ProfileConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sharding.errors import DataError
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from tests.servers import answer, link, localbucket, s3_variables, web_server
 

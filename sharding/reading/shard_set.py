@@ -14,7 +14,7 @@ from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME, decode_index, select
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.sample import Sample
-from sharding.reader import REREADS, SampleReader, flatten
+from sharding.reading.reader import REREADS, SampleReader, flatten
 from sharding.stores.address import is_remote, open_store, shown
 from sharding.stores.node_cache import CacheSettings
 from sharding.stores.store import Store

@@ -7,7 +7,7 @@ import pytest
 from sharding.config import ShardDiodeConfig
 from sharding.errors import DataError, UsageError
 from sharding.making.create import shard_diode
-from sharding.shardset import ShardSet
+from sharding.reading.shard_set import ShardSet
 
 
 class CountingStore:

@@ -1,0 +1,1 @@
+"""A finished set: rows to samples, and pictures of them."""
