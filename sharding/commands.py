@@ -52,14 +52,14 @@ COMMANDS = (
     Command(
         name="verify",
         config=VerifyConfig,
-        runner="sharding.verify:run",
+        runner="sharding.checking.verify:run",
         help="prove that a set is whole: every byte, every sample",
         examples=("verify sets/diode-val", "verify sets/diode-val --against val.tar.gz --json"),
     ),
     Command(
         name="inspect",
         config=InspectConfig,
-        runner="sharding.inspection:run",
+        runner="sharding.checking.inspection:run",
         help="show what is in a set",
         examples=(
             "inspect sets/diode-val",

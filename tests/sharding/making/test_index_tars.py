@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sharding.checking.verify import run as verify
 from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, VerifyConfig
 from sharding.errors import DataError, UsageError
 from sharding.making.index_tars import run
 from sharding.reading.shard_set import ShardSet
-from sharding.verify import run as verify
 
 webdataset = pytest.importorskip("webdataset")
 

@@ -9,13 +9,13 @@ from multiprocessing import forkserver
 
 import pytest
 
+from sharding.checking.verify import VerifyConfig, run
 from sharding.config import ShardMegadepthConfig
 from sharding.errors import DataError, UsageError
 from sharding.making.create import shard_megadepth
 from sharding.making.remote_target import RemoteTarget
 from sharding.making.target import _open_remote
 from sharding.reading.shard_set import ShardSet
-from sharding.verify import VerifyConfig, run
 from tests.servers import link, localbucket, s3_variables
 from tests.sharding.shard_runs import SHARDS, content, environment, make, make_whole
 

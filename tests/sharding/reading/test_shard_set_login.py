@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from sharding import inspection, verify
+from sharding.checking import inspection, verify
 from sharding.config import InspectConfig, VerifyConfig
 from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet

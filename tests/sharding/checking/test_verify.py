@@ -1,11 +1,11 @@
 import pandas as pd
 import pytest
 
+from sharding.checking.verify import run
 from sharding.config import ShardDiodeConfig, VerifyConfig
 from sharding.errors import DataError
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
-from sharding.verify import run
 
 
 @pytest.fixture(params=["zstd", "none"])

@@ -5,10 +5,10 @@ import tarfile
 
 import pytest
 
+from sharding.checking.verify import run
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig, VerifyConfig
 from sharding.errors import DataError, UsageError
 from sharding.making.create import shard_diode, shard_megadepth
-from sharding.verify import run
 from tests.sharding.conftest import add_diode, photo
 from tests.sharding.shard_runs import break_image
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sharding.checking.fault import Fault
+from sharding.checking.source_samples import ArchiveSamples, FolderSamples
 from sharding.codecs.image import decode_image
 from sharding.errors import DataError, UsageError
-from sharding.fault import Fault
 from sharding.format.manifest import Manifest
 from sharding.format.sample import PARTS
 from sharding.machine.processes import map_ahead
@@ -23,7 +24,6 @@ from sharding.sources import diode, megadepth
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate
 from sharding.sources.source import Readable
-from sharding.sourcesamples import ArchiveSamples, FolderSamples
 
 AHEAD_BYTES = 128 << 20
 """Source bytes that are read ahead of what is compared."""

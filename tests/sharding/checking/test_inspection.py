@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sharding.checking.inspection import run
 from sharding.config import InspectConfig, ShardDiodeConfig
 from sharding.errors import UsageError
-from sharding.inspection import run
 from sharding.making.create import shard_diode
 from sharding.sources.published import Published
 
@@ -49,7 +49,7 @@ def test_a_part_of_the_published_split_says_so(made):
 @pytest.mark.parametrize(("scene_type", "views"), [("all", {"indoors": 3, "outdoor": 6}), ("indoors", {"indoors": 3})])
 def test_the_whole_published_split_says_so_and_what_others_say(made, monkeypatch, scene_type, views):
     table = Published(name="train.tar.gz", views={"indoors": 3, "outdoor": 6}, note="a list has fewer")
-    monkeypatch.setattr("sharding.inspection.expected_views", lambda dataset, split: table)
+    monkeypatch.setattr("sharding.checking.inspection.expected_views", lambda dataset, split: table)
     outcome = run(InspectConfig(set=made(scene_type=scene_type)))
     assert outcome.data["published"]["found"] == views
     assert outcome.data["published"]["whole"] is True

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from sharding.against import compare_with_source
+from sharding.checking.against_source import compare_with_source
+from sharding.checking.fault import Fault
 from sharding.command import Outcome
 from sharding.config import VerifyConfig
 from sharding.errors import DataError
-from sharding.fault import Fault
 from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import ShardFile
 from sharding.format.sample import PARTS, Sample, depth_facts

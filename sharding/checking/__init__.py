@@ -1,0 +1,1 @@
+"""Prove a set, compare it with its source, look at it."""
