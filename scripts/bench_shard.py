@@ -23,8 +23,8 @@ from bench_turns import Turns
 from machine import describe_machine
 from process_tree import Sample
 
-from sharding.command import Command, Outcome
-from sharding.command import main as run_program
+from sharding.cli import Command, Outcome
+from sharding.cli import main as run_program
 from sharding.errors import UsageError
 
 BOUNDS = {

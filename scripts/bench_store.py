@@ -22,8 +22,8 @@ from machine import describe_machine
 from store_parts import BenchStoreConfig, measure
 from store_server import free_port, s3_server, use_endpoint
 
-from sharding.command import Command, Outcome
-from sharding.command import main as run_program
+from sharding.cli import Command, Outcome
+from sharding.cli import main as run_program
 from sharding.errors import UsageError
 
 BOUNDS = {

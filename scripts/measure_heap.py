@@ -17,8 +17,8 @@ from typing import Any
 
 from machine import describe_machine
 
-from sharding.command import Command, Outcome
-from sharding.command import main as run_program
+from sharding.cli import Command, Outcome
+from sharding.cli import main as run_program
 from sharding.errors import DataError, UsageError
 from sharding.options import option
 from sharding.progress import say

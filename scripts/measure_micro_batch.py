@@ -8,8 +8,8 @@ What is compared with what is said in `training.profiling.micro_batch`.
 import sys
 from collections.abc import Sequence
 
-from sharding.command import Command
-from sharding.command import main as run_program
+from sharding.cli import Command
+from sharding.cli import main as run_program
 from training.config import MicroBatchConfig
 
 COMMAND = Command(

@@ -17,8 +17,8 @@ from codec_candidates import DEPTH_CODECS, IMAGE_CODECS
 from codec_measure import Group, Row, measure_groups
 from codec_views import CodecsConfig
 
-from sharding.command import Command, Outcome
-from sharding.command import main as run_program
+from sharding.cli import Command, Outcome
+from sharding.cli import main as run_program
 from sharding.errors import UsageError
 
 FASTER, LARGER, COMPACT_SHARE, COMPACT_ERROR = 3.0, 1.15, 0.40, 1e-4

@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharding.command import Outcome
-from sharding.command import main as run_program
+from sharding.cli import Outcome
+from sharding.cli import main as run_program
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote

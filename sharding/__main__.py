@@ -2,7 +2,7 @@
 
 import sys
 
-from sharding.command import main
+from sharding.cli import main
 from sharding.commands import COMMANDS
 
 if __name__ == "__main__":

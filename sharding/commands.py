@@ -1,6 +1,6 @@
 """The commands that make, prove and look at shard sets."""
 
-from sharding.command import Command
+from sharding.cli import Command
 from sharding.config import (
     IndexConfig,
     InspectConfig,

@@ -3,7 +3,7 @@
 import sys
 
 from sharding import commands as sharding_commands
-from sharding.command import main as run_program
+from sharding.cli import main as run_program
 from training import commands as training_commands
 
 DESCRIPTION = "Stream sharded images and depth into pretraining and fine-tuning of a depth U-Net."

@@ -1,6 +1,6 @@
 """The commands that learn, measure and show."""
 
-from sharding.command import Command
+from sharding.cli import Command
 from training.config import (
     CompareConfig,
     DemoConfig,

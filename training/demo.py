@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.errors import DataError
 from sharding.format.manifest import MANIFEST_NAME
 from sharding.progress import say

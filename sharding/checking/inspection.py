@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.config import InspectConfig
 from sharding.format.sample import DepthKind
 from sharding.machine.files import write_atomically

@@ -12,7 +12,7 @@ import numpy as np
 
 from sharding.checking.against_source import compare_with_source
 from sharding.checking.fault import Fault
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.config import VerifyConfig
 from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
 from sharding.format.manifest import MANIFEST_NAME, Manifest

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import google_crc32c
 
+from sharding.cli import Outcome
 from sharding.codecs.image import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
-from sharding.command import Outcome
 from sharding.config import IndexConfig
 from sharding.errors import DataError, UsageError
 from sharding.format.index import INDEX_NAME, Row, build_index, encode_index

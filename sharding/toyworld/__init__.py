@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.config import ToyworldConfig
 from sharding.errors import UsageError
 from sharding.toyworld.delivery import deliver

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from sharding.cli import Outcome
 from sharding.codecs.image import encode_log16, log16_error, open_image, to_rgb
 from sharding.codecs.npy import encode_npy
-from sharding.command import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.format.sample import Sample
 from sharding.machine.files import write_atomically

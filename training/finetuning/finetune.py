@@ -18,7 +18,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.errors import UsageError
 from sharding.progress import is_rank_zero, say
 from training.checkpoint.cadence import Cadence

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torchvision
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.machine.files import write_atomically
 from sharding.progress import is_rank_zero, say

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, default_collate
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.config import ShardDiodeConfig
 from sharding.errors import UsageError
 from sharding.making.create import shard_diode

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote

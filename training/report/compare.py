@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sharding.command import Outcome
+from sharding.cli import Outcome
 from sharding.machine.files import write_atomically
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet

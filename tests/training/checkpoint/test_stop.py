@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sharding.command import Command, Outcome, main
+from sharding.cli import Command, Outcome, main
 from sharding.errors import Interrupted
 from training.checkpoint.stop import SIGNALS, StopSignals
 

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from sharding.command import main as run_program
+from sharding.cli import main as run_program
 from sharding.errors import UsageError
 from training.commands import COMMANDS
 from training.config import ProfileConfig

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from sharding import command as program
-from sharding.command import Command, Outcome, build_parser
+from sharding import cli as program
+from sharding.cli import Command, Outcome, build_parser
 from sharding.commands import COMMANDS as SHARDING
 from sharding.errors import DataError, UsageError
 from sharding.options import argument, build_config, option, parse_bytes, required
