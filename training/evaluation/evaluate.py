@@ -20,11 +20,11 @@ from sharding.errors import DataError, UsageError
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
 from training.config import EvaluateConfig, cache_settings
-from training.devices import find_devices
 from training.evaluation.metrics import METRICS, PROTOCOLS, image_metrics
 from training.evaluation.results import Evaluation, SetInfo
 from training.finetuning.checkpoints import find_checkpoint
 from training.finetuning.depth_unet import DepthUnet
+from training.launch.devices import find_devices
 from training.loading.announce import announce_reading
 from training.loading.dataset import DEPTH_PARTS, DiodeDepthDataset
 from training.loading.loader import Loading, build_loader

@@ -28,9 +28,9 @@ from sharding.machine.files import write_atomically
 from sharding.progress import track
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png
 from training.config import PredictConfig
-from training.devices import find_devices
 from training.evaluation.evaluate import Predictor, load_judged
 from training.finetuning.checkpoints import find_checkpoint
+from training.launch.devices import find_devices
 
 _VIEW_SIDE_PX = 640
 _GAP_PX = 8

@@ -26,7 +26,7 @@ from training.finetuning.global_loss import GlobalLoss
 from training.finetuning.losses import LOSSES, LossSum
 from training.finetuning.schedule import rate_factor
 from training.finetuning.unet import build_unet, split_parameters
-from training.world import World
+from training.launch.world import World
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)

@@ -27,7 +27,6 @@ from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.config import FinetuneConfig
-from training.devices import Placement, place
 from training.finetuning.batches import Split, device_memory, fitting_samples, split_batch
 from training.finetuning.best import BestWeights
 from training.finetuning.checkpoints import checkpoint_path
@@ -38,10 +37,11 @@ from training.finetuning.panels import DepthPanels
 from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
 from training.finetuning.resume import MAY_CHANGE, go_on, is_finished
 from training.finetuning.unet import build_unet, count_parameters
+from training.launch.devices import Placement, place
+from training.launch.processes import ending_together
 from training.loading.announce import announce_reading
 from training.loading.dataset import DEPTH_PARTS
 from training.loading.streaming import announce_streaming, streaming_options
-from training.processes import ending_together
 from training.profiling.monitor import ThroughputMonitor
 from training.runfolder import check_same, claim, save_config
 

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from training.world import World
+from training.launch.world import World
 
 EPS = 1e-6
 """Added under silog's square root, whose slope at 0 is infinite (so a perfect prediction costs 0.001, not 0)."""

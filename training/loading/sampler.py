@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from torch.utils.data import DistributedSampler
 
 from sharding.errors import UsageError
+from training.launch.world import World
 from training.loading.ahead import Ahead
-from training.world import World
 
 
 class _PositionSampler(DistributedSampler[tuple[int, int]]):

@@ -27,6 +27,7 @@ from sharding.reading.reader import member_name
 from sharding.reading.shard_set import ShardSet
 from sharding.reading.webdataset_decoder import webdataset_decoder
 from sharding.stores.address import is_remote
+from training.launch.world import World
 from training.loading.ahead import Ahead, Position
 from training.loading.dataset import DEPTH_PARTS
 from training.loading.memberwalk import ADVICE, MemberWalk
@@ -34,7 +35,6 @@ from training.loading.portion import Place, Stretch, cut_ring, find_place, lane_
 from training.loading.shardstream import ShardOpener
 from training.loading.shared_columns import share
 from training.loading.streaming import Streaming
-from training.world import World
 
 Grouped = dict[str, Any]
 """A sample as webdataset has it: extension -> payload, or what it was decoded to; and `__key__` and its like."""

@@ -24,7 +24,7 @@ from sharding.reading.shard_set import ShardSet
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.writer import AtomicCheckpointIO
-from training.devices import Devices, Placement, place
+from training.launch.devices import Devices, Placement, place
 from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.loader import Loading, build_loader
 from training.loading.lookahead import LookAhead

@@ -25,14 +25,14 @@ from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.newest import FOLDER_NAME, find_newest, say_resumed
 from training.checkpoint.stop import StopSignals
 from training.config import PretrainConfig, cache_settings
-from training.devices import place
+from training.launch.devices import place
+from training.launch.processes import ending_together
 from training.loading.announce import announce_reading
 from training.loading.dataset import IMAGE_PARTS
 from training.loading.sampler import TrainSampler
 from training.loading.streaming import Streaming, announce_streaming, streaming_options
 from training.pretraining import lightly
 from training.pretraining.surroundings import surroundings
-from training.processes import ending_together
 from training.runfolder import CONFIG_NAME, check_same, claim, save_config
 
 ENCODER_NAME = "encoder.pt"

@@ -26,9 +26,9 @@ from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.newest import find_newest
 from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import AtomicCheckpointIO
+from training.launch.world import World
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.world import World
 
 NUM_SAMPLES, BATCH_SIZE, EPOCHS = 13, 4, 3  # the tail of 1 is dropped
 STEPS = NUM_SAMPLES // BATCH_SIZE  # of an epoch

@@ -6,9 +6,9 @@ from random import Random
 import pytest
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from training.launch.world import World
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.world import World
 
 CASES = 3000
 

@@ -11,9 +11,9 @@ from random import Random
 import numpy as np
 import pytest
 
+from training.launch.world import World
 from training.loading.order import epoch_order
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.world import World
 
 CASES = 6000
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from sharding.errors import UsageError
+from training.launch.world import World
 from training.loading.order import epoch_order
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.world import World
 
 unhurried = settings(deadline=None)  # the machine may be busy
 

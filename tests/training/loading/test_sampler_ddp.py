@@ -10,8 +10,8 @@ import pytest
 from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 
+from training.launch.world import World
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.world import World
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 120  # for both processes together; they take about 5 s on an idle machine

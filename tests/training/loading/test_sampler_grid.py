@@ -6,12 +6,12 @@ from itertools import chain
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
+from training.launch.world import World
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order
 from training.loading.sampler import TrainSampler
-from training.world import World
 
 GLOBAL_BATCH, SIZES, SEED, EPOCH = 840, [700, 1, 1200], 4, 3  # 840 divides by every world of 1 to 8
 SMALL_BATCH = 8

@@ -17,6 +17,7 @@ from sharding.errors import DataError, UsageError
 from sharding.making.create import shard_diode
 from sharding.making.index_tars import run as index_tars
 from sharding.reading.shard_set import ShardSet
+from training.launch.world import World
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, build_loader
@@ -24,7 +25,6 @@ from training.loading.sampler import TrainSampler
 from training.loading.streamed import StreamedDepth, StreamedImages
 from training.loading.streaming import Streaming, describe_streaming
 from training.loading.webdataset_door import stream
-from training.world import World
 
 AUGMENT = PairedAugment(height=16, width=24)
 SEED = 3

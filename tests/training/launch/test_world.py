@@ -1,6 +1,6 @@
 import pytest
 
-from training.world import World
+from training.launch.world import World
 
 # A world of several processes is read for real in test_sampler_ddp.py.
 

@@ -18,9 +18,9 @@ from pytorch_lightning.strategies import Strategy
 from torch import distributed
 
 from sharding.errors import DataError, Interrupted, UsageError
-from training.devices import Placement
+from training.launch.devices import Placement
+from training.launch.world import World
 from training.loading.worker import causes, plain_message, worker_died
-from training.world import World
 
 Child = subprocess.Popen[Any]
 

@@ -6,7 +6,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning import Trainer
 
 from sharding.errors import UsageError
-from training.devices import Placement, find_devices, place
+from training.launch.devices import Placement, find_devices, place
 from training.pretraining.lightly import stream_arguments
 
 CPU = torch.device("cpu")

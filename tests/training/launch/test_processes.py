@@ -14,10 +14,10 @@ from torch import Tensor, distributed
 from torch.utils.data import DataLoader
 
 from sharding.errors import DataError, Interrupted, UsageError
-from training import processes
-from training.devices import place
-from training.processes import ending_together, explain
-from training.world import World
+from training.launch import processes
+from training.launch.devices import place
+from training.launch.processes import ending_together, explain
+from training.launch.world import World
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S, LONG_S = 120, 600  # for a job, of about 10 s on an idle machine; what a rank hangs for, if nobody ends it
