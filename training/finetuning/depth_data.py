@@ -17,7 +17,7 @@ from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.loading.streaming import streaming_options
+from training.streaming.options import streaming_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def _make_crops(config: FinetuneConfig, train: ShardSet, micro_batch: int) -> tu
     if streaming is None:
         crops = DiodeDepthDataset(train, augment=augment, seed=config.seed, shuffle=True)
         return crops, TrainSampler(len(train), config.batch_size, crops.prepare)
-    from training.loading.streamed import StreamedDepth  # needs webdataset
+    from training.streaming.datasets import StreamedDepth  # needs webdataset
 
     sampler = TrainSampler(len(train), config.batch_size)
     plan = partial(sampler.ahead, micro_batch)

@@ -41,9 +41,9 @@ from training.launch.devices import Placement, place
 from training.launch.processes import ending_together
 from training.loading.announce import announce_reading
 from training.loading.dataset import DEPTH_PARTS
-from training.loading.streaming import announce_streaming, streaming_options
 from training.profiling.monitor import ThroughputMonitor
 from training.runfolder import check_same, claim, save_config
+from training.streaming.options import announce_streaming, streaming_options
 
 MIN_SIDE_PX = 33
 """Smaller training images would leave the encoder a single pixel, of which BatchNorm cannot take a variance."""

@@ -29,12 +29,12 @@ from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.loader import Loading, build_loader
 from training.loading.lookahead import LookAhead
 from training.loading.sampler import TrainSampler
-from training.loading.streaming import Streaming
 from training.pretraining.reseed import Reseed
 from training.profiling.monitor import ThroughputMonitor
+from training.streaming.options import Streaming
 
 if TYPE_CHECKING:
-    from training.loading.streamed import StreamedImages
+    from training.streaming.datasets import StreamedImages
 
 Transform = Callable[[dict[str, Any]], list[dict[str, Tensor]]]
 Randomness = Callable[[Sequence[int]], AbstractContextManager[None]]
@@ -123,7 +123,7 @@ def _open_images(
         return ImageDataset(opened, weights, seed=seed)
     if weights is not None:
         raise UsageError("weights: streaming takes every sample once; leave them out, or read by the index")
-    from training.loading.streamed import StreamedImages  # needs webdataset
+    from training.streaming.datasets import StreamedImages  # needs webdataset
 
     return StreamedImages(opened, streaming, seed=seed)
 

@@ -30,10 +30,10 @@ from training.launch.processes import ending_together
 from training.loading.announce import announce_reading
 from training.loading.dataset import IMAGE_PARTS
 from training.loading.sampler import TrainSampler
-from training.loading.streaming import Streaming, announce_streaming, streaming_options
 from training.pretraining import lightly
 from training.pretraining.surroundings import surroundings
 from training.runfolder import CONFIG_NAME, check_same, claim, save_config
+from training.streaming.options import Streaming, announce_streaming, streaming_options
 
 ENCODER_NAME = "encoder.pt"
 SETS_NAME = "sets.json"

@@ -9,7 +9,7 @@ from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from training.config import Reader
 from training.loading.announce import spoken_bytes
-from training.loading.shardstream import URL_FIELD
+from training.streaming.shard_stream import URL_FIELD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Streaming:
 
     Attributes:
         shuffle_buffer: Samples of a worker among which the next one is drawn.
-        pipe: Command that writes a shard; see `training.loading.shardstream.ShardOpener`.
+        pipe: Command that writes a shard; see `training.streaming.shard_stream.ShardOpener`.
 
     Raises:
         UsageError: There is no room for a sample, or the command does not say where the URL goes.

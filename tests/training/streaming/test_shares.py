@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.loading.ahead import Ahead
-from training.loading.portion import cut_ring, find_place, lane_span
+from training.streaming.shares import cut_ring, find_place, lane_span
 
 
 @st.composite

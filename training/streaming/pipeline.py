@@ -30,11 +30,11 @@ from sharding.stores.address import is_remote
 from training.launch.world import World
 from training.loading.ahead import Ahead, Position
 from training.loading.dataset import DEPTH_PARTS
-from training.loading.memberwalk import ADVICE, MemberWalk
-from training.loading.portion import Place, Stretch, cut_ring, find_place, lane_span
-from training.loading.shardstream import ShardOpener
 from training.loading.shared_columns import share
-from training.loading.streaming import Streaming
+from training.streaming.member_walk import ADVICE, MemberWalk
+from training.streaming.options import Streaming
+from training.streaming.shard_stream import ShardOpener
+from training.streaming.shares import Place, Stretch, cut_ring, find_place, lane_span
 
 Grouped = dict[str, Any]
 """A sample as webdataset has it: extension -> payload, or what it was decoded to; and `__key__` and its like."""
@@ -101,7 +101,7 @@ class StreamedSet:
 
 
 class ShardRing:
-    """The shards of one or more sets in sequence, in another order in each epoch; see `training.loading.portion`.
+    """The shards of one or more sets in sequence, in another order in each epoch; see `training.streaming.shares`.
 
     Picklable.
 
@@ -129,7 +129,7 @@ class ShardRing:
 
         Args:
             epoch: From 0.
-            span: The part, see `training.loading.portion`.
+            span: The part, see `training.streaming.shares`.
             skip: Samples that are passed over, and not decoded.
         """
         stretches = cut_ring(self._sizes, self._seed, epoch, span)
@@ -197,7 +197,7 @@ def stream(
         epoch: Call it anew for each epoch.
         seed: Of the order.
         shuffle_buffer: Samples among which the next one is drawn.
-        pipe: Shell command that writes a shard; see `training.loading.shardstream.ShardOpener`.
+        pipe: Shell command that writes a shard; see `training.streaming.shard_stream.ShardOpener`.
 
     Returns:
         Decoded samples as webdataset has them: `__key__`, and extension -> what `sharding.webdataset_decoder` makes

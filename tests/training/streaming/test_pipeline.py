@@ -22,9 +22,9 @@ from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.loading.streamed import StreamedDepth, StreamedImages
-from training.loading.streaming import Streaming, describe_streaming
-from training.loading.webdataset_door import stream
+from training.streaming.datasets import StreamedDepth, StreamedImages
+from training.streaming.options import Streaming, describe_streaming
+from training.streaming.pipeline import stream
 
 AUGMENT = PairedAugment(height=16, width=24)
 SEED = 3
@@ -324,7 +324,7 @@ def test_a_command_that_fails_is_an_error_that_does_not_show_it(train, command, 
 
 
 def test_a_command_that_stalls_is_given_up_and_ended(train, tmp_path):
-    from training.loading.shardstream import ShardOpener
+    from training.streaming.shard_stream import ShardOpener
 
     command = f"echo $$ > {tmp_path}/pid; head -c 100 {{url}}; sleep 600; : {{url}}"
     opener = ShardOpener(url=train.url, pipe=command, wait_s=0.3)
@@ -337,7 +337,7 @@ def test_a_command_that_stalls_is_given_up_and_ended(train, tmp_path):
 
 
 def test_a_command_may_write_byte_by_byte_with_many_files_open(train):
-    from training.loading.shardstream import ShardOpener
+    from training.streaming.shard_stream import ShardOpener
 
     shard, store = train.manifest.shards[0], train.reader.store
     with ShardOpener(url=train.url).open(shard, store) as tar:

@@ -14,8 +14,8 @@ from sharding.reading.shard_set import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.loading.streamed import StreamedDepth
-from training.loading.streaming import Streaming
+from training.streaming.datasets import StreamedDepth
+from training.streaming.options import Streaming
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 120

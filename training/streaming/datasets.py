@@ -15,8 +15,8 @@ from sharding.reading.shard_set import ShardSet
 from training.loading.ahead import Ahead, Position
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DEPTH_PARTS, IMAGE_PARTS, ImageDraw, to_item
-from training.loading.streaming import Streaming
-from training.loading.webdataset_door import Plan, SampleStreams, ShardRing, StreamedSet
+from training.streaming.options import Streaming
+from training.streaming.pipeline import Plan, SampleStreams, ShardRing, StreamedSet
 
 
 class StreamedDepth(Dataset[dict[str, Any]]):

@@ -1,0 +1,1 @@
+"""Whole shards in sequence, through webdataset."""
