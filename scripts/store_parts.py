@@ -119,7 +119,7 @@ def watch(samples: "ShardSet", config: BenchStoreConfig) -> "Watched":
 def measure(config: BenchStoreConfig, target: Path, server: int, port: int, cache: Path) -> dict[str, Any]:
     """All figures that depend on the machine."""
     from sharding.reading.shard_set import ShardSet
-    from training.loading.lookahead import AHEAD_BYTES, THREADS
+    from training.loading.read_ahead import AHEAD_BYTES, THREADS
 
     samples = ShardSet(target)
     bench = Bench(config=config, local=watch(samples, config), server=server, port=port, cache=cache)
@@ -147,7 +147,7 @@ def stored_bytes(samples: "ShardSet") -> int:
 
 def measure_latency(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
     """50 ms for each request; and memory over some epochs."""
-    from training.loading.lookahead import AHEAD_BYTES
+    from training.loading.read_ahead import AHEAD_BYTES
 
     with bench.through("--latency-ms", "50") as (remote, between):
         paced = bench.paced(remote)

@@ -25,9 +25,9 @@ from training.evaluation.results import Evaluation, SetInfo
 from training.finetuning.checkpoints import find_checkpoint
 from training.finetuning.depth_unet import DepthUnet
 from training.launch.devices import find_devices
-from training.loading.announce import announce_reading
 from training.loading.dataset import DEPTH_PARTS, DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
+from training.loading.reading_cost import announce_reading
 from training.loading.sampler import EvalSampler
 from training.report.metric_names import METRIC_NAMES, PROTOCOL_NAMES
 from training.report.verdict import PROTOCOL, count, fixed

@@ -39,8 +39,8 @@ from training.finetuning.resume import MAY_CHANGE, go_on, is_finished
 from training.finetuning.unet import build_unet, count_parameters
 from training.launch.devices import Placement, place
 from training.launch.processes import ending_together
-from training.loading.announce import announce_reading
 from training.loading.dataset import DEPTH_PARTS
+from training.loading.reading_cost import announce_reading
 from training.profiling.monitor import ThroughputMonitor
 from training.runfolder import check_same, claim, save_config
 from training.streaming.options import announce_streaming, streaming_options

@@ -21,12 +21,12 @@ from sharding.format.sample import Sample
 from sharding.reading.reader import StoredParts
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
-from training.loading.ahead import Batch
-from training.loading.ahead import Position as Position
 from training.loading.augment import PairedAugment
-from training.loading.lookahead import LookAhead, Piece, cut_batch
+from training.loading.read_ahead import LookAhead, Piece, cut_batch
 from training.loading.shared_columns import share
 from training.loading.shared_order import share_epoch_order, share_weighted_order
+from training.loading.upcoming import Batch
+from training.loading.upcoming import Position as Position
 
 DEPTH_PARTS, IMAGE_PARTS = ("image", "depth", "valid"), ("image",)
 

@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sharding.stores.address import has_remote_client
-from training.loading.lookahead import AHEAD_BYTES, LookAhead
-from training.loading.parcel import collate
+from training.loading.read_ahead import AHEAD_BYTES, LookAhead
 from training.loading.sampler import EvalSampler, TrainSampler
+from training.loading.shared_batch import collate
 from training.loading.worker import start_fork_server, start_worker
 
 StartMethod = Literal["auto", "fork", "forkserver"]
@@ -39,7 +39,7 @@ class Loading:
             process that has opened one, since a network client does not survive a fork.
         timeout_s: How long to wait for a batch before giving up; 0 waits as long as the workers live, whose own waits
             have limits. With another limit torch notices only at its end that a worker of a fork server died.
-        ahead_bytes: Bytes that a worker has in flight for batches to come (`training.loading.lookahead`); 0 for none.
+        ahead_bytes: Bytes that a worker has in flight for batches to come (`training.loading.read_ahead`); 0 for none.
             None: `AHEAD_BYTES` of a remote set, none of a local one.
         preload: Modules that the fork server imports once for all workers.
     """

@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler
 
 from sharding.errors import UsageError
 from training.launch.world import World
-from training.loading.ahead import Ahead
+from training.loading.upcoming import Ahead
 
 
 class _PositionSampler(DistributedSampler[tuple[int, int]]):

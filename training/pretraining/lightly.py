@@ -27,7 +27,7 @@ from training.checkpoint.writer import AtomicCheckpointIO
 from training.launch.devices import Devices, Placement, place
 from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.loader import Loading, build_loader
-from training.loading.lookahead import LookAhead
+from training.loading.read_ahead import LookAhead
 from training.loading.sampler import TrainSampler
 from training.pretraining.reseed import Reseed
 from training.profiling.monitor import ThroughputMonitor

@@ -27,8 +27,8 @@ from training.checkpoint.stop import StopSignals
 from training.config import PretrainConfig, cache_settings
 from training.launch.devices import place
 from training.launch.processes import ending_together
-from training.loading.announce import announce_reading
 from training.loading.dataset import IMAGE_PARTS
+from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
 from training.pretraining.surroundings import surroundings

@@ -24,8 +24,8 @@ from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset, ImageDraw, Position, to_item
 from training.loading.loader import Loading, build_loader
-from training.loading.lookahead import LookAhead
 from training.loading.order import epoch_order, weighted_order
+from training.loading.read_ahead import LookAhead
 from training.loading.sampler import EvalSampler
 from training.profiling.stopwatch import Stopwatch, Timing, time_once
 

@@ -12,9 +12,9 @@ from torch.utils.data import Dataset
 
 from sharding.format.sample import Sample
 from sharding.reading.shard_set import ShardSet
-from training.loading.ahead import Ahead, Position
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DEPTH_PARTS, IMAGE_PARTS, ImageDraw, to_item
+from training.loading.upcoming import Ahead, Position
 from training.streaming.options import Streaming
 from training.streaming.pipeline import Plan, SampleStreams, ShardRing, StreamedSet
 

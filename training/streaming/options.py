@@ -8,7 +8,7 @@ from sharding.errors import UsageError
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from training.config import Reader
-from training.loading.announce import spoken_bytes
+from training.loading.reading_cost import spoken_bytes
 from training.streaming.shard_stream import URL_FIELD
 
 

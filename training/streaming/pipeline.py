@@ -28,9 +28,9 @@ from sharding.reading.shard_set import ShardSet
 from sharding.reading.webdataset_decoder import webdataset_decoder
 from sharding.stores.address import is_remote
 from training.launch.world import World
-from training.loading.ahead import Ahead, Position
 from training.loading.dataset import DEPTH_PARTS
 from training.loading.shared_columns import share
+from training.loading.upcoming import Ahead, Position
 from training.streaming.member_walk import ADVICE, MemberWalk
 from training.streaming.options import Streaming
 from training.streaming.shard_stream import ShardOpener
@@ -40,7 +40,7 @@ Grouped = dict[str, Any]
 """A sample as webdataset has it: extension -> payload, or what it was decoded to; and `__key__` and its like."""
 
 Plan = Callable[[], Ahead]
-"""Gives this rank's part of an epoch, where it is known: see `training.loading.lookahead.LookAhead`."""
+"""Gives this rank's part of an epoch, where it is known: see `training.loading.read_ahead.LookAhead`."""
 
 _ID, _EXTS = "__id__", "__exts__"  # webdataset's decoder leaves such names alone
 

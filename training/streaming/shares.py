@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.loading.ahead import Ahead
 from training.loading.order import epoch_order
+from training.loading.upcoming import Ahead
 
 
 @dataclass(frozen=True, kw_only=True)

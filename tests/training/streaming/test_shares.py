@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.loading.ahead import Ahead
+from training.loading.upcoming import Ahead
 from training.streaming.shares import cut_ring, find_place, lane_span
 
 

@@ -7,9 +7,9 @@ from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, PretrainConfig, cache_settings
 from training.finetuning.batches import Split
 from training.finetuning.depth_data import make_data, open_metric
-from training.loading.announce import announce_reading, describe_reading, spoken_bytes
 from training.loading.dataset import DEPTH_PARTS, IMAGE_PARTS
-from training.loading.lookahead import THREADS
+from training.loading.read_ahead import THREADS
+from training.loading.reading_cost import announce_reading, describe_reading, spoken_bytes
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Reading ahead: while a loader worker decodes a batch, threads fetch those that it will be asked for next.
 
-Which ones follows from `training.loading.ahead`, and how many bytes they have from the index: so the bytes in flight
+Which ones follows from `training.loading.upcoming`, and how many bytes they have from the index: so the bytes in flight
 are known before they are asked for. A batch that was not foreseen is fetched when it is asked for. What a cache on this
 machine keeps is read when its turn comes: read ahead it would only be cold again in the processor's own cache.
 """
@@ -18,7 +18,7 @@ from torch.utils.data import get_worker_info
 from sharding.errors import DataError
 from sharding.machine.threads import Fetchers
 from sharding.reading.reader import SampleReader, StoredParts
-from training.loading.ahead import Ahead, Batch
+from training.loading.upcoming import Ahead, Batch
 
 AHEAD_BYTES = 64_000_000
 """Bytes in flight of a worker: some 25 views of DIODE, a second's work of its core. Behind a link that fails (50 ms,

@@ -13,11 +13,11 @@ import torch
 from sharding.errors import DataError
 from sharding.machine.threads import Fetchers
 from sharding.reading.shard_set import ShardSet
-from training.loading import lookahead
+from training.loading import read_ahead as lookahead
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, ahead_bytes, build_loader
-from training.loading.lookahead import AHEAD_BYTES, LookAhead
+from training.loading.read_ahead import AHEAD_BYTES, LookAhead
 from training.loading.sampler import EvalSampler, TrainSampler
 
 SOON_S = 30.0  # for what happens at once on an idle machine

@@ -7,8 +7,8 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from training.loading.loader import Loading, build_loader
-from training.loading.parcel import Parcel, collate, open_parcel
 from training.loading.sampler import TrainSampler
+from training.loading.shared_batch import Parcel, collate, open_parcel
 
 
 def item(number):

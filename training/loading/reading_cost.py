@@ -7,7 +7,7 @@ import numpy as np
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
-from training.loading.lookahead import AHEAD_BYTES, THREADS
+from training.loading.read_ahead import AHEAD_BYTES, THREADS
 
 LOOKED_AT = 1000
 """Samples of which the ranges are counted."""
