@@ -8,10 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training.finetuning.depth_unet import DepthUnet
     from training.finetuning.finetune import finetune_unet, init_model
     from training.loading.augment import PairedAugment
     from training.loading.dataset import DiodeDepthDataset
+    from training.model.depth_unet import DepthUnet
     from training.pretraining.lightly import get_transform_args, stream_arguments
     from training.profiling.monitor import ThroughputMonitor
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DepthUnet": "training.finetuning.depth_unet",
+    "DepthUnet": "training.model.depth_unet",
     "DiodeDepthDataset": "training.loading.dataset",
     "PairedAugment": "training.loading.augment",
     "ThroughputMonitor": "training.profiling.monitor",

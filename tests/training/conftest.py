@@ -17,8 +17,8 @@ from sharding.config import ShardDiodeConfig
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
-from training.evaluation.metrics import METRICS, PROTOCOLS
 from training.evaluation.results import Evaluation, SetInfo
+from training.model.metrics import METRICS, PROTOCOLS
 from training.runfolder import save_config
 
 View = tuple[str, np.ndarray, np.ndarray]
@@ -103,8 +103,8 @@ def blank_unet() -> torch.nn.Module:
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory, blank_unet: torch.nn.Module) -> Callable[..., Path]:
     """A function that leaves what a fine-tuning run leaves, of a network that predicts `depth_m` everywhere."""
-    from training.finetuning.depth_unet import DepthUnet, Hyperparameters
     from training.finetuning.record import CURVES_NAME, METRICS_NAME, summarize, to_csv
+    from training.model.depth_unet import DepthUnet, Hyperparameters
 
     def make(name: str, depth_m: float, train: ShardSet, val: ShardSet, **options: Any) -> Path:
         folder = tmp_path_factory.mktemp("run") / name

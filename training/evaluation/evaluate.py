@@ -1,7 +1,7 @@
 """`depthstream evaluate`: metrics of a predictor on a set, at native resolution, per image and then averaged.
 
 Anything that has `predict_depth` can be judged: a network or a baseline. The ground truth is never resized. One process
-does the work; a run's own validation while it trains is in `training.finetuning.depth_unet`.
+does the work; a run's own validation while it trains is in `training.model.depth_unet`.
 """
 
 import hashlib
@@ -20,15 +20,15 @@ from sharding.errors import DataError, UsageError
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
 from training.config import EvaluateConfig, cache_settings
-from training.evaluation.metrics import METRICS, PROTOCOLS, image_metrics
 from training.evaluation.results import Evaluation, SetInfo
 from training.finetuning.checkpoints import find_checkpoint
-from training.finetuning.depth_unet import DepthUnet
 from training.launch.devices import find_devices
 from training.loading.dataset import DEPTH_PARTS, DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import EvalSampler
+from training.model.depth_unet import DepthUnet
+from training.model.metrics import METRICS, PROTOCOLS, image_metrics
 from training.report.metric_names import METRIC_NAMES, PROTOCOL_NAMES
 from training.report.verdict import PROTOCOL, count, fixed
 from training.runfolder import load_config

@@ -13,7 +13,7 @@ import pandas as pd
 
 from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
-from training.evaluation.metrics import METRICS, PROTOCOLS
+from training.model.metrics import METRICS, PROTOCOLS
 
 FORMAT = 1
 """Version of the JSON file."""

@@ -31,16 +31,16 @@ from training.finetuning.batches import Split, device_memory, fitting_samples, s
 from training.finetuning.best import BestWeights
 from training.finetuning.checkpoints import checkpoint_path
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
-from training.finetuning.depth_unet import DepthUnet, Hyperparameters
-from training.finetuning.encoder import SCRATCH, load_encoder
 from training.finetuning.panels import DepthPanels
 from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
 from training.finetuning.resume import MAY_CHANGE, go_on, is_finished
-from training.finetuning.unet import build_unet, count_parameters
 from training.launch.devices import Placement, place
 from training.launch.processes import ending_together
 from training.loading.dataset import DEPTH_PARTS
 from training.loading.reading_cost import announce_reading
+from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.model.encoder import SCRATCH, load_encoder
+from training.model.unet import build_unet, count_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.runfolder import check_same, claim, save_config
 from training.streaming.options import announce_streaming, streaming_options

@@ -28,11 +28,11 @@ from sharding.making.create import shard_diode
 from sharding.progress import say
 from sharding.toyworld import make_diode
 from training.config import MicroBatchConfig
-from training.finetuning.depth_unet import DepthUnet, Hyperparameters
 from training.finetuning.finetune import init_model
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.sampler import TrainSampler
+from training.model.depth_unet import DepthUnet, Hyperparameters
 
 FIGURES = {
     "gradient": "of the first step, by its norm",

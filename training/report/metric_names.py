@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from training.evaluation.metrics import EDGE_RATIO, EDGE_WINDOW_PX, Protocol
+from training.model.metrics import EDGE_RATIO, EDGE_WINDOW_PX, Protocol
 
 
 @dataclass(frozen=True, kw_only=True)

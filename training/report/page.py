@@ -12,8 +12,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from training.evaluation.metrics import METRICS, MIN_VALID_PIXELS, PROTOCOLS
 from training.evaluation.results import Evaluation
+from training.model.metrics import METRICS, MIN_VALID_PIXELS, PROTOCOLS
 from training.report.charts import Line, Reference, line_chart
 from training.report.comparison import Arm, Comparison, Gallery
 from training.report.metric_names import METRIC_NAMES, PROTOCOL_NAMES, MetricName

@@ -21,9 +21,9 @@ from training.evaluation.evaluate import (
     evaluation_file,
     native_batch,
 )
-from training.evaluation.metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
 from training.evaluation.results import Evaluation, load_matching
 from training.loading.dataset import DiodeDepthDataset
+from training.model.metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
 
 EVERYWHERE = np.ones((4, 5))
 

@@ -12,7 +12,7 @@ from sharding.errors import DataError, UsageError
 from training.config import PredictConfig
 from training.evaluation.baselines import RowBaseline
 from training.evaluation.predict import Prediction, draw_view, predict_image, read_photo, run, write_prediction
-from training.finetuning.depth_unet import DepthUnet
+from training.model.depth_unet import DepthUnet
 
 CPU = torch.device("cpu")
 GREY = np.full((4, 5, 3), 100, np.uint8)

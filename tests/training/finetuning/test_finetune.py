@@ -17,11 +17,11 @@ from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
 from training.evaluation.evaluate import Judged, evaluate_model
-from training.evaluation.metrics import METRICS
 from training.finetuning import finetune
 from training.finetuning.depth_data import mean_log_depth
-from training.finetuning.depth_unet import DepthUnet
 from training.finetuning.record import read_curves
+from training.model.depth_unet import DepthUnet
+from training.model.metrics import METRICS
 from training.runfolder import load_config
 
 Sets = tuple[ShardSet, ShardSet]

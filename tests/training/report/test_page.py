@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.evaluation.metrics import METRICS, PROTOCOLS
+from training.model.metrics import METRICS, PROTOCOLS
 from training.report.comparison import Arm, BaselineResult, Comparison, Epoch, Example, Gallery, Panel
 from training.report.page import render_report
 from training.report.verdict import compare_evaluations

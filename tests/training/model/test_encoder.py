@@ -8,7 +8,7 @@ from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from sharding.errors import DataError, UsageError
-from training.finetuning.encoder import build_resnet, load_encoder
+from training.model.encoder import build_resnet, load_encoder
 
 State = dict[str, Tensor]
 

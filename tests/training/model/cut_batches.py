@@ -1,6 +1,6 @@
 """Batches of very unequal valid pixels, trained on and judged in pieces; a script that does it on several ranks.
 
-python -m tests.training.finetuning.cut_batches FOLDER
+python -m tests.training.model.cut_batches FOLDER
 """
 
 import json
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.multiprocessing import start_processes
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from training.finetuning.depth_unet import DepthUnet, Hyperparameters
-from training.finetuning.losses import LOSSES
 from training.loading.sampler import EvalSampler, TrainSampler
+from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.model.losses import LOSSES
 
 GLOBAL, STEPS = 8, 3
 VALID_SHARES = {

@@ -7,8 +7,8 @@ from fastai.vision.models.unet import DynamicUnet
 from torch import nn
 
 from training.finetuning.batches import ACTIVATION_BYTES
-from training.finetuning.encoder import load_encoder
-from training.finetuning.unet import build_unet, count_parameters, split_parameters
+from training.model.encoder import load_encoder
+from training.model.unet import build_unet, count_parameters, split_parameters
 
 
 @pytest.fixture(scope="module")

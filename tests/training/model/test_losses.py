@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from training.finetuning.losses import EPS, LOSSES, LossSum, berhu_log, l1_log, log_error, mse_log, silog
+from training.model.losses import EPS, LOSSES, LossSum, berhu_log, l1_log, log_error, mse_log, silog
 
 ALL = sorted(LOSSES)
 

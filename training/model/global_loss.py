@@ -7,7 +7,7 @@ after division by one constant, and when all are in, the gradients are multiplie
 import torch
 from torch import Tensor
 
-from training.finetuning.losses import LossSum
+from training.model.losses import LossSum
 
 
 class GlobalLoss:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharding.errors import DataError
-from training.evaluation.metrics import METRICS, PROTOCOLS, Protocol, depth_edges, image_metrics
+from training.model.metrics import METRICS, PROTOCOLS, Protocol, depth_edges, image_metrics
 
 HEADLINE = PROTOCOLS["headline"]
 

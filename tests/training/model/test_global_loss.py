@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch.utils.data import DataLoader, default_collate
 
-from tests.training.finetuning.cut_batches import (
+from tests.training.model.cut_batches import (
     EVALUATED,
     GLOBAL,
     LEFT_OUT,
@@ -32,11 +32,11 @@ from tests.training.finetuning.cut_batches import (
     take_step,
     train_epochs,
 )
-from training.evaluation.metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
-from training.finetuning.depth_unet import DepthUnet, depth_from_log
-from training.finetuning.global_loss import GlobalLoss
-from training.finetuning.losses import LOSSES, l1_log
 from training.loading.sampler import TrainSampler
+from training.model.depth_unet import DepthUnet, depth_from_log
+from training.model.global_loss import GlobalLoss
+from training.model.losses import LOSSES, l1_log
+from training.model.metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 150  # for all processes together; they take about 15 s
@@ -56,7 +56,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     with (folder / "err").open("w") as log:
-        command = [sys.executable, "-m", "tests.training.finetuning.cut_batches", str(folder)]
+        command = [sys.executable, "-m", "tests.training.model.cut_batches", str(folder)]
         processes = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             assert processes.wait(LIMIT_S) == 0, (folder / "err").read_text()

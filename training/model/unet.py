@@ -28,7 +28,7 @@ def build_unet(body: nn.Sequential, seed: int = 0) -> nn.Module:
     with the same decoder. The global generator is left as it was.
 
     Args:
-        body: From `training.finetuning.encoder`: a ResNet without pooling and classifier; becomes part of the network.
+        body: From `training.model.encoder`: a ResNet without pooling and classifier; becomes part of the network.
         seed: Of the decoder's weights.
 
     Returns:

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from sharding.errors import DataError
-from training.evaluation.metrics import METRICS, MetricSums
+from training.model.metrics import METRICS, MetricSums
 
 
 def test_sums_over_uneven_batches_are_the_mean_over_images():

@@ -1,6 +1,6 @@
 import pytest
 
-from training.finetuning.schedule import rate_factor
+from training.model.schedule import rate_factor
 
 
 def test_the_rate_rises_linearly_then_falls_by_a_half_cosine_to_zero():

@@ -1,0 +1,1 @@
+"""The depth network: encoder, U-Net, losses, metrics, the Lightning module."""
