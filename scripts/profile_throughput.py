@@ -90,7 +90,7 @@ def time_reading(
 
 def choose_files(work: "Work") -> list[Path]:
     """The shards of the samples, the first ones that have `LIMIT_BYTES` together."""
-    from training.profiling.ranges import ranges_by_shard
+    from training.profiling.requests import ranges_by_shard
 
     store, chosen, total = work.opened.reader.store, [], 0
     for name in ranges_by_shard(work, work.rows().tolist()):
@@ -115,7 +115,7 @@ def read_files(files: Sequence[Path]) -> int:
 
 def get_ranges(work: "Work") -> int:
     """Get the ranges of the samples side by side; return their bytes."""
-    from training.profiling.ranges import ranges_by_shard
+    from training.profiling.requests import ranges_by_shard
 
     store = work.opened.reader.store
     spans = [(name, span) for name, ranges in ranges_by_shard(work, work.rows().tolist()).items() for span in ranges]

@@ -31,7 +31,7 @@ from training.loading.dataset import IMAGE_PARTS
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
-from training.pretraining.surroundings import surroundings
+from training.pretraining.environment import surroundings
 from training.runfolder import CONFIG_NAME, check_same, claim, save_config
 from training.streaming.options import Streaming, announce_streaming, streaming_options
 

@@ -18,7 +18,7 @@ Its JSON object:
     rest_share                     share of the chain's time that no stage accounts for; negative if the stages add up
                                    to more: noise, or memory that the chain uses again and a stage alone does not
     verdict                        {stage, share, text}: the stage with the largest share, of the chain's time, warm or
-                                   cold, or of the loader's (training.profiling.verdict.shares_that_count)
+                                   cold, or of the loader's (training.profiling.bottleneck.shares_that_count)
     notes                          sentences that say how the figures are to be read
     machine                        {cpus, load, python, packages: {NAME: version}}; load: 1-minute average at the start
 
@@ -44,12 +44,12 @@ from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.config import ProfileConfig, cache_settings
-from training.profiling.cold import Cold, time_cold
-from training.profiling.ranges import requests_per_sample
+from training.profiling.bottleneck import NAMES, helps_fetch, judge, percent, shares_that_count, stays_cached
+from training.profiling.cold_reads import Cold, time_cold
+from training.profiling.requests import requests_per_sample
 from training.profiling.stages import CHAIN, STAGES, Held, Work, plan_work, time_loaders, time_stages
 from training.profiling.stopwatch import Timing, one_thread
 from training.profiling.transfer import time_transfer
-from training.profiling.verdict import NAMES, helps_fetch, judge, percent, shares_that_count, stays_cached
 
 PACKAGES = ("torch", "numpy", "pillow", "zstandard", "google-crc32c", "opencv-python-headless")
 """Those that do the work of the stages."""

@@ -13,7 +13,7 @@ from sharding.stores.node_cache import CacheSettings
 from training.evaluation.results import SetInfo
 from training.finetuning.record import METRICS_NAME, read_curves
 from training.report.comparison import Epoch
-from training.report.verdict import count
+from training.report.standing import count
 from training.runfolder import load_config
 
 

@@ -28,7 +28,7 @@ from training.report.arms import RunFolder, TrainedOn, check_names, find_warning
 from training.report.comparison import Arm, BaselineResult, Comparison, Gallery
 from training.report.examples import Shown, build_gallery, choose_examples
 from training.report.page import render_report
-from training.report.verdict import compare_evaluations, count
+from training.report.standing import compare_evaluations, count
 
 CHECKPOINT: Which = "last"
 """Which checkpoint is compared: the best one was chosen on the images it would be judged on."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation.results import Evaluation, SetInfo
-from training.report.verdict import METRIC, PROTOCOL, Standing, caution, headline, ranking
+from training.report.standing import METRIC, PROTOCOL, Standing, caution, headline, ranking
 
 
 @dataclass(frozen=True, kw_only=True)

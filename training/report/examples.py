@@ -16,7 +16,7 @@ from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth, encode_png
 from training.evaluation.results import Evaluation
 from training.report.comparison import Example, Gallery, Panel
-from training.report.verdict import METRIC, PROTOCOL
+from training.report.standing import METRIC, PROTOCOL
 
 MAX_SIDE_PX = 320
 """Longer side of a painted image."""

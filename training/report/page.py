@@ -12,13 +12,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from training.evaluation.metric_names import METRIC_NAMES, PROTOCOL_NAMES, MetricName
 from training.evaluation.results import Evaluation
 from training.model.metrics import METRICS, MIN_VALID_PIXELS, PROTOCOLS
 from training.report.charts import Line, Reference, line_chart
 from training.report.comparison import Arm, Comparison, Gallery
-from training.report.metric_names import METRIC_NAMES, PROTOCOL_NAMES, MetricName
+from training.report.standing import METRIC, PROTOCOL, Standing, count, distinct, fixed, headline, ranking
 from training.report.strip import strip_plot
-from training.report.verdict import METRIC, PROTOCOL, Standing, count, distinct, fixed, headline, ranking
 
 SUMMARY = {
     "headline": ("abs_rel", "rmse", "log10", "delta1", "delta2", "delta3"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from training.evaluation.results import Evaluation
 from training.report.charts import value_ticks
-from training.report.verdict import METRIC, PROTOCOL, fixed
+from training.report.standing import METRIC, PROTOCOL, fixed
 
 
 def strip_plot(contenders: Sequence[dict[str, Any]]) -> dict[str, Any]:

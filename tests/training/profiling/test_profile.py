@@ -7,10 +7,10 @@ from sharding.cli import main as run_program
 from sharding.errors import UsageError
 from training.commands import COMMANDS
 from training.config import ProfileConfig
+from training.profiling.bottleneck import judge
 from training.profiling.profile import figures, run, speed_up
 from training.profiling.stages import STAGES
 from training.profiling.stopwatch import Timing
-from training.profiling.verdict import judge
 
 EXACT, COMPACT = {"ppm", "planes.npy"}, {"jpg", "planes.npy"}
 PNG, LOG16 = {"png", "npy"}, {"jpg", "log16.png"}  # as sets made earlier have them

@@ -8,7 +8,7 @@ import pytest
 from training.model.metrics import METRICS, PROTOCOLS
 from training.report.comparison import Arm, BaselineResult, Comparison, Epoch, Example, Gallery, Panel
 from training.report.page import render_report
-from training.report.verdict import compare_evaluations
+from training.report.standing import compare_evaluations
 
 ARM = {"1_a": 0.2, "1_b": 0.3, "2_a": 0.25, "2_b": 0.3123456789}
 CONSTANT = {"1_a": 0.5, "1_b": 0.6, "2_a": 0.4, "2_b": 0.9}

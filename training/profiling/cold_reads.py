@@ -6,7 +6,7 @@ from functools import partial
 from sharding.progress import track
 from sharding.stores.address import is_remote
 from training.profiling.pagecache import drop_pages, resident_share
-from training.profiling.ranges import ranges_by_shard
+from training.profiling.requests import ranges_by_shard
 from training.profiling.stages import Work, make_at_once
 from training.profiling.stopwatch import Timing, time_once
 

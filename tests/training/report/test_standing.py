@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.report.verdict import Standing, caution, compare_evaluations, distinct, headline, ranking, relative_change
+from training.report.standing import (
+    Standing,
+    caution,
+    compare_evaluations,
+    distinct,
+    headline,
+    ranking,
+    relative_change,
+)
 
 POSITIVE = st.floats(1e-3, 1e3)
 

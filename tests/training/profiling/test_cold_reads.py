@@ -12,14 +12,14 @@ import torch
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.config import ProfileConfig
-from training.profiling import cold
-from training.profiling.cold import drop, time_cold
+from training.profiling import cold_reads as cold
+from training.profiling.bottleneck import helps_fetch, shares_that_count, stays_cached
+from training.profiling.cold_reads import drop, time_cold
 from training.profiling.pagecache import drop_pages, resident_share
 from training.profiling.profile import run
-from training.profiling.ranges import ranges_by_shard, requests_per_sample
+from training.profiling.requests import ranges_by_shard, requests_per_sample
 from training.profiling.stages import plan_work
 from training.profiling.transfer import time_transfer
-from training.profiling.verdict import helps_fetch, shares_that_count, stays_cached
 
 MEMORY_ALONE, DROPPING = {"tmpfs", "ramfs"}, {"ext2/ext3", "xfs", "overlayfs"}
 
