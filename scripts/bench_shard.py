@@ -18,10 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench_parts import GIGABYTE, IMAGES, MEASURE, ONE_WORKER, STREAMED, TAR, TWO_WORKERS, BenchConfig
-from bench_turns import Turns
 from machine import describe_machine
-from process_tree import Sample
+from making_bench.parts import GIGABYTE, IMAGES, MEASURE, ONE_WORKER, STREAMED, TAR, TWO_WORKERS, BenchConfig
+from making_bench.process_tree import Sample
+from making_bench.turns import Turns
 
 from sharding.cli import Command, Outcome
 from sharding.cli import main as run_program

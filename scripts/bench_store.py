@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe_machine
-from store_parts import BenchStoreConfig, measure
-from store_server import free_port, s3_server, use_endpoint
+from store_bench.parts import BenchStoreConfig, measure
+from store_bench.server import free_port, s3_server, use_endpoint
 
 from sharding.cli import Command, Outcome
 from sharding.cli import main as run_program
@@ -66,7 +66,7 @@ def run(config: BenchStoreConfig) -> Outcome:
 
 def find_set(root: Path, config: BenchStoreConfig) -> Path:
     """The set as `root/bucket/set`, made unless it is there."""
-    from store_views import make_set
+    from store_bench.views import make_set
 
     target = root / "bucket" / "set"
     if not (target / "manifest.json").exists():

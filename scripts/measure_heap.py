@@ -54,7 +54,7 @@ def run(config: MeasureHeapConfig) -> Outcome:
     if config.read is not None:
         return Outcome(data=read(config.read, config), text="")
     with tempfile.TemporaryDirectory(prefix="measure-heap-") as folder:
-        from store_views import make_set
+        from store_bench.views import make_set
 
         make_set(Path(folder) / "set", config.samples, config.height, config.width, "zstd")
         pairs = [
@@ -71,7 +71,7 @@ def run(config: MeasureHeapConfig) -> Outcome:
 
 def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
     """Run two epochs with one loader worker; of the second, speed, and CPU, page faults and memory of the worker."""
-    from store_epochs import Watched
+    from store_bench.epochs import Watched
 
     from sharding.reading.shard_set import ShardSet
 

@@ -13,9 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from typing import Any
 
-from codec_candidates import DEPTH_CODECS, IMAGE_CODECS
-from codec_measure import Group, Row, measure_groups
-from codec_views import CodecsConfig
+from codec_bench.candidates import DEPTH_CODECS, IMAGE_CODECS
+from codec_bench.measure import Group, Row, measure_groups
+from codec_bench.views import CodecsConfig
 
 from sharding.cli import Command, Outcome
 from sharding.cli import main as run_program

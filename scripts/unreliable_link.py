@@ -18,7 +18,7 @@ import socket
 import sys
 from dataclasses import asdict, dataclass, field
 
-from http_peer import BUFFER_BYTES, Broken, Peer, body_length, read_chunked
+from store_bench.http_peer import BUFFER_BYTES, Broken, Peer, body_length, read_chunked
 
 FAULTS = {
     "500": "status 500, S3's InternalError",

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from archive_server import serve
-from virtual_archive import Entry, VirtualArchive
+from making_bench.archive_server import serve
+from making_bench.virtual_archive import Entry, VirtualArchive
 
 from sharding.archives.archive import open_archive
 from sharding.archives.members import MemberReader

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from bench_inputs import comment_lead, lay_out, list_photos, list_scans, make_photos, make_scans, pack
+from making_bench.inputs import comment_lead, lay_out, list_photos, list_scans, make_photos, make_scans, pack
 from PIL import Image
 
 from sharding.errors import DataError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from bench_shard import fit_slope, holds, memory_by_gigabyte
-from bench_turns import Program, Turns
-from process_tree import Sample, Usage
+from making_bench.process_tree import Sample, Usage
+from making_bench.turns import Program, Turns
 
 from sharding.errors import DataError
 

@@ -48,8 +48,8 @@ def test_too_few_samples_are_refused():
 
 def test_an_epoch_that_is_not_the_local_one_is_an_error(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    from store_epochs import Epoch
-    from store_parts import require_same
+    from store_bench.epochs import Epoch
+    from store_bench.parts import require_same
 
     from sharding.errors import DataError
 
@@ -71,7 +71,7 @@ def test_an_epoch_that_is_not_the_local_one_is_an_error(monkeypatch):
 
 def test_waiting_is_counted_from_the_second_batch_on(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    from store_epochs import Epoch
+    from store_bench.epochs import Epoch
 
     seen = Epoch(
         samples=8,
@@ -92,6 +92,6 @@ def test_waiting_is_counted_from_the_second_batch_on(monkeypatch):
 )
 def test_growth_is_that_of_the_line_through_the_values(values, grown, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    from store_parts import growth
+    from store_bench.parts import growth
 
     assert growth(values) == pytest.approx(grown)

@@ -4,7 +4,7 @@ import sys
 import textwrap
 
 import pytest
-from process_tree import memory, run_watched, tree
+from making_bench.process_tree import memory, run_watched, tree
 
 from sharding.errors import DataError
 

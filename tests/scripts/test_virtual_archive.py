@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from virtual_archive import Entry, VirtualArchive, crc32_combine, deflate, stored
+from making_bench.virtual_archive import Entry, VirtualArchive, crc32_combine, deflate, stored
 
 from sharding.archives.archive import open_archive
 from sharding.archives.byte_source import LocalFile

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from typing import Any
 
-from virtual_archive import VirtualArchive
+from making_bench.virtual_archive import VirtualArchive
 
 _START_S = 60
 

@@ -22,8 +22,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from virtual_archive import Entry, tar_pieces
 
+from making_bench.virtual_archive import Entry, tar_pieces
 from sharding.codecs.hdf5 import write_depth
 from sharding.codecs.npy import encode_npy
 from sharding.errors import DataError

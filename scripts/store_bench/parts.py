@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store_server import Link, link
-
 from sharding.errors import DataError
 from sharding.format.shard import Compression
 from sharding.options import option
 from sharding.progress import say
+from store_bench.server import Link, link
 
 if TYPE_CHECKING:
-    from store_epochs import Epoch, Watched
-
     from sharding.reading.shard_set import ShardSet
+    from store_bench.epochs import Epoch, Watched
 
 PACE = 1.3
 """What the consumer takes for a batch, in local times."""
@@ -111,7 +109,7 @@ def spread(name: str, values: Sequence[float]) -> dict[str, Any]:
 
 def watch(samples: "ShardSet", config: BenchStoreConfig) -> "Watched":
     """The loader of a set."""
-    from store_epochs import Watched
+    from store_bench.epochs import Watched
 
     return Watched(samples, config.batch_size, config.num_workers, config.height)
 

@@ -9,11 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from archive_server import serve
-from bench_inputs import Contents, lay_out, list_photos, list_scans, make_photos, make_scans, pack
-from bench_turns import Program, Turns
-from virtual_archive import VirtualArchive
-
+from making_bench.archive_server import serve
+from making_bench.inputs import Contents, lay_out, list_photos, list_scans, make_photos, make_scans, pack
+from making_bench.turns import Program, Turns
+from making_bench.virtual_archive import VirtualArchive
 from sharding.options import option
 from sharding.progress import say
 

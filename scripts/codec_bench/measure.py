@@ -11,10 +11,10 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from codec_candidates import DEPTH_CODECS, IMAGE_CODECS, VALID_CODECS, Codec
-from codec_views import CodecsConfig, Item, archive_kilobytes, count_views, depth_groups, photographs, toy_groups
 from numpy.typing import NDArray
 
+from codec_bench.candidates import DEPTH_CODECS, IMAGE_CODECS, VALID_CODECS, Codec
+from codec_bench.views import CodecsConfig, Item, archive_kilobytes, count_views, depth_groups, photographs, toy_groups
 from sharding.format.shard import ShardWriter, unpack_member
 
 

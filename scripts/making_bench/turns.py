@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from process_tree import Usage, run_watched
-
 import sharding
+from making_bench.process_tree import Usage, run_watched
 from sharding.errors import DataError
 from sharding.progress import say
 
