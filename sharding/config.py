@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from sharding.format.choices import Check, Compression, Preset
 from sharding.options import argument, option, parse_bytes, required
-
-Preset = Literal["exact", "compact"]
-Check = Literal["header", "decode"]
-Compression = Literal["zstd", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,9 @@ Only rank 0 speaks. Knows nothing of what is being done.
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
+from types import TracebackType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -58,3 +60,72 @@ def track(items: Iterable[T], *, total: int, unit: str, label: str, done: int = 
         dynamic_ncols=live,
     ) as bar:
         yield from bar
+
+
+class Meter:
+    """A bar of bytes with rate and ETA, on stderr; also measures for those who want the numbers.
+
+    A terminal gets a live bar; a log file gets a line every ten seconds or so.
+
+    Args:
+        total: Bytes there are.
+        done: How many of them were done before; they do not count for the rate.
+        label: What is being done.
+    """
+
+    def __init__(self, total: int, done: int, label: str) -> None:
+        from tqdm import tqdm  # a tenth of a second: only where a bar is made
+
+        live = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            unit="B",
+            unit_scale=True,
+            desc=label,
+            disable=not is_rank_zero(),
+            mininterval=0.1 if live else 10,
+            smoothing=0,
+            dynamic_ncols=live,
+        )
+        self._left = total - done
+        self.begin_measuring()
+
+    def __enter__(self) -> "Meter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.close()
+
+    def advance(self, count: int) -> None:
+        """Say that `count` more bytes are done."""
+        self._left -= count
+        self._moved += count
+        self._bar.update(count)
+
+    def begin_measuring(self) -> None:
+        """Forget how fast it went so far."""
+        self._moved, self._start = 0, time.monotonic()
+
+    @property
+    def bytes_left(self) -> int:
+        """Bytes that are not done yet."""
+        return self._left
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second since measuring began."""
+        return self._moved / max(time.monotonic() - self._start, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds to expect for the rest, at the rate so far; infinite before anything is done."""
+        return self._left / self.rate if self._moved else float("inf")
+
+
+def spoken(seconds: float) -> str:
+    """A duration as people say it: `45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

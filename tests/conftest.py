@@ -17,7 +17,7 @@ from sharding.toyworld import make_diode, make_megadepth
 @pytest.fixture(autouse=True)
 def no_remote_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test before this one opened over the network does not decide how workers start here."""
-    monkeypatch.setattr("sharding.stores.address._opened_in", set())
+    monkeypatch.setattr("sharding.stores.opening._opened_in", set())
 
 
 @pytest.fixture(scope="session")

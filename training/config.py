@@ -168,19 +168,6 @@ class ProfileConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MicroBatchConfig:
-    """Options of `scripts/measure_micro_batch.py`."""
-
-    batch_size: int = option(8, "samples of a step")
-    micro_batches: tuple[int, ...] = option((8, 4, 2), "sizes to cut it into, the first to compare with", metavar="N")
-    steps: int = option(2, "optimizer steps of each run")
-    seeds: int = option(3, "repeats, each with other weights and samples")
-    height: int = option(48, "of the crops", metavar="PX")
-    width: int = option(64, "of the crops", metavar="PX")
-    learning_rate: float = option(1e-4, "of AdamW")
-
-
-@dataclass(frozen=True, kw_only=True)
 class DemoConfig:
     """Options of `depthstream demo`."""
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -13,6 +13,8 @@ from sharding.progress import is_rank_zero
 from sharding.stores.address import shown
 
 CONFIG_NAME = "config.yaml"
+CHECKPOINTS_NAME = "checkpoints"
+"""Folder of the checkpoints, below the run folder."""
 
 
 def save_config(out: str | Path, config: Any) -> None:
@@ -79,3 +81,26 @@ def check_same(config: Any, may_change: Collection[str]) -> None:
                 f"--resume: the run was begun with {option} {before[name]}, not {value}; repeat its options, or begin "
                 "another run with another --out"
             )
+
+
+Which = Literal["best", "last"]
+
+
+def checkpoint_path(run: str | Path, which: Which) -> Path:
+    """RUN/checkpoints/WHICH.ckpt, whether it is there or not."""
+    return Path(run) / CHECKPOINTS_NAME / f"{which}.ckpt"
+
+
+def find_checkpoint(source: str | Path, which: Which = "best") -> Path:
+    """The checkpoint that `source` means: a file, or a run folder of `finetune`.
+
+    Raises:
+        DataError: There is none.
+    """
+    path = Path(source)
+    file = checkpoint_path(path, which) if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(
+            f"expected a checkpoint at {file}, found none; give a run folder of `depthstream finetune`, or a checkpoint"
+        )
+    return file

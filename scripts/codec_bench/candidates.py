@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sharding.codecs.image import decode_image, decode_log16, decode_valid, encode_log16
+from sharding.codecs.image import decode_image
+from sharding.codecs.log16 import decode_log16, encode_log16
 from sharding.codecs.npy import decode_npy, encode_npy
+from sharding.codecs.parts import decode_valid
 from sharding.codecs.planes import MAX_ROUNDING, decode_planes, encode_planes, round_depth
 from sharding.codecs.ppm import encode_ppm
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharding.errors import DataError
-from sharding.format.shard import Compression
+from sharding.format.choices import Compression
 from sharding.options import option
 from sharding.progress import say
 from store_bench.server import Link, link

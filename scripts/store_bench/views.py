@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sharding.config import ShardDiodeConfig
-from sharding.format.shard import Compression
+from sharding.format.choices import Compression
 from sharding.making.create import shard_diode
 from sharding.progress import track
 from sharding.toyworld.diode import lay_traps, place_view, plan_view

@@ -4,7 +4,6 @@ Knows where it stands in compressed bytes, hands out what a later run needs to g
 """
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol, cast
 
@@ -12,18 +11,14 @@ import zstandard
 
 from sharding.archives.byte_source import ByteSource, ByteView
 from sharding.archives.gzip_stream import POINT_STRIDE_BYTES, GzipStream
-from sharding.archives.md5 import ResumableMd5
+from sharding.archives.md5 import PIECE_BYTES, FollowingMd5
 from sharding.archives.seek_point import SeekPoint
 from sharding.errors import DataError
 from sharding.format.shard import ZSTD_MAGIC
 
 GZIP_MAGIC = b"\x1f\x8b"
-PIECE_BYTES = 1 << 20
 MAX_ZSTD_WINDOW_BYTES = 1 << 27
 """As much memory as a zstd archive may ask for."""
-
-_HASH_LAG_BYTES = 16 << 20
-_OFFSET_BYTES = 8
 
 
 class PlainStream(Protocol):
@@ -102,7 +97,7 @@ class Archive:
         size: Compressed bytes.
     """
 
-    def __init__(self, source: ByteSource, stream: PlainStream, digest: "_Digest | None") -> None:
+    def __init__(self, source: ByteSource, stream: PlainStream, digest: "FollowingMd5 | None") -> None:
         self.name, self.size = source.name, source.size
         self._stream, self._digest = stream, digest
 
@@ -190,7 +185,7 @@ def open_archive(
         stream: PlainStream = GzipStream(source, point, threads, stride_bytes)
     else:
         stream = _Zstd(source) if magic == ZSTD_MAGIC else _Stored(source, min(offset, source.size))
-    following = _Digest(source, md5_state, patient=offset == 0 or bool(md5_state)) if digest else None
+    following = FollowingMd5(source, md5_state, patient=offset == 0 or bool(md5_state)) if digest else None
     try:
         archive = Archive(source, stream, following)
         missing = offset - archive.position
@@ -203,58 +198,3 @@ def open_archive(
         if following:
             following.close()
         stream.close()
-
-
-class _Digest:
-    """MD5 of a source, in a thread of its own that follows the reading.
-
-    Args:
-        source: Hashed from its start, or from where `state` was taken.
-        state: Of an earlier one, b"" for none.
-        patient: Whether the reading waits when the hashing falls behind, so that both use what was just read. Not if
-            the reading begins far ahead.
-    """
-
-    def __init__(self, source: ByteSource, state: bytes, patient: bool) -> None:
-        self._source, self._patient = source, patient
-        self._done = int.from_bytes(state[:_OFFSET_BYTES], "big")
-        self._md5 = ResumableMd5(state[_OFFSET_BYTES:])
-        self._pool = ThreadPoolExecutor(1, "md5")
-        self._running: Future[None] | None = None
-
-    def follow(self, position: int) -> None:
-        """Hash up to `position`, soon; waits only when far behind."""
-        late = self._patient and position - self._done > _HASH_LAG_BYTES
-        if self._running and (self._running.done() or late):
-            self._running.result()
-            self._running = None
-        if self._running is None and position - self._done >= PIECE_BYTES:
-            self._running = self._pool.submit(self._hash, position)
-
-    def _hash(self, position: int) -> None:
-        while self._done < position and (
-            data := self._source.read_at(self._done, min(PIECE_BYTES, position - self._done))
-        ):
-            self._md5.update(data)
-            self._done += len(data)
-
-    def finish(self, size: int) -> str:
-        """Hash the rest."""
-        self._catch_up(size)
-        return self._md5.hexdigest()
-
-    def state(self, position: int) -> bytes:
-        """Offset and MD5 up to `position`; b"" where no later run could go on with it."""
-        if not self._patient or not self._md5.state():
-            return b""
-        self._catch_up(position)
-        return self._done.to_bytes(_OFFSET_BYTES, "big") + self._md5.state()
-
-    def _catch_up(self, position: int) -> None:
-        if self._running:
-            self._running.result()
-            self._running = None
-        self._hash(position)
-
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)

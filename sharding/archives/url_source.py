@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from sharding.archives.byte_source import ByteSource, LocalFile
 from sharding.errors import DataError
 from sharding.machine.threads import END_S, Fetchers
-from sharding.stores.address import open_store
 from sharding.stores.credentials import check_login, http_headers, without_login
+from sharding.stores.opening import open_store
 
 BLOCK_BYTES = 1 << 20
 CACHED_BLOCKS = 96

@@ -14,16 +14,15 @@ from sharding.checking.source_samples import ArchiveSamples, FolderSamples
 from sharding.codecs.image import decode_image
 from sharding.errors import DataError, UsageError
 from sharding.format.manifest import Manifest
+from sharding.format.names import QUARANTINE_NAME
 from sharding.format.sample import PARTS
 from sharding.machine.processes import map_ahead
-from sharding.making.create import is_archive
 from sharding.making.encode import Encoded, Recipe, encode
-from sharding.making.target import QUARANTINE_NAME
 from sharding.reading.shard_set import ShardSet
 from sharding.sources import diode, megadepth
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate
-from sharding.sources.source import Readable
+from sharding.sources.source import Readable, is_archive
 
 AHEAD_BYTES = 128 << 20
 """Source bytes that are read ahead of what is compared."""

@@ -6,14 +6,14 @@ from contextlib import closing
 from sharding.archives.archive import open_archive
 from sharding.archives.fingerprint import take_fingerprint
 from sharding.archives.url_source import open_source
-from sharding.making.packing import Payloads
-from sharding.meter import Meter
+from sharding.progress import Meter
 from sharding.sources.arrivals import HELD_BYTES, Arrivals
-from sharding.sources.joiner import Joiner
+from sharding.sources.folder import FolderSource, fingerprint
+from sharding.sources.joiner import Joiner, Payloads
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate, Refusal
 from sharding.sources.published import publishes_md5
-from sharding.sources.source import FolderSource, Readable, fingerprint
+from sharding.sources.source import Readable
 from sharding.sources.spool import Spool
 
 

@@ -17,13 +17,12 @@ from sharding.config import VerifyConfig
 from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import ShardFile
+from sharding.format.names import member_name
 from sharding.format.sample import PARTS, Sample, depth_facts
-from sharding.format.shard import detect_compression, iter_members
+from sharding.format.shard import detect_compression, iter_members, open_plain
 from sharding.progress import track
-from sharding.reading.reader import member_name
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
-from sharding.unpack import open_plain
 
 
 def run(config: VerifyConfig) -> Outcome:

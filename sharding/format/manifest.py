@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharding.errors import DataError
-from sharding.format.shard import Compression
+from sharding.format.choices import Compression
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1

@@ -5,6 +5,18 @@ WebDataset cuts a key at the first dot of the base name, so a key holds no dot, 
 
 import re
 
+QUARANTINE_NAME = "quarantine.jsonl"
+"""What was refused when the set was made, and why: a line of JSON each; absent when there is none."""
+
+LEDGER_NAME = ".making"
+"""Folder of the ledger, as long as the set is not finished."""
+
+
+def member_name(key: str, part: str, ext: str) -> str:
+    """Name of the member that holds a part: `KEY.EXT` (image), `KEY.json` (meta), `KEY.PART.EXT` (the others)."""
+    return f"{key}.{ext}" if part in ("image", "meta") else f"{key}.{part}.{ext}"
+
+
 MAX_KEY_LENGTH = 80
 """Leaves room for `.depth.EXT` within the 100 bytes of a USTAR name."""
 

@@ -4,22 +4,23 @@ Writing gives the same bytes for the same input: headers are fixed (mtime 0, uid
 what a ranged read returned and gives the payload back, checked. docs/format.md specifies the bytes.
 """
 
+import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import google_crc32c
 import zstandard
 
 from sharding.errors import DataError
+from sharding.format.choices import Compression
 
 BLOCK = tarfile.BLOCKSIZE
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 MAX_PAYLOAD_BYTES = 1 << 31
 """A member that claims to be larger is refused before memory is taken for it."""
 
-Compression = Literal["zstd", "none"]
 Stored = bytes | memoryview
 SUFFIX: dict[Compression, str] = {"zstd": ".tar.zst", "none": ".tar"}
 
@@ -229,3 +230,11 @@ def iter_members(file: SupportsRead) -> Iterator[Member]:
                     yield Member(info.name, payload, info.offset_data)
     except (tarfile.TarError, zstandard.ZstdError, EOFError, OSError) as error:
         raise DataError(f"expected a whole tar, found a damaged or truncated one: {error}") from error
+
+
+def open_plain(data: bytes | BinaryIO, compression: Compression) -> BinaryIO:
+    """A file of the plain tar behind a shard, given as bytes or as an open file."""
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    if compression == "none":
+        return file
+    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)

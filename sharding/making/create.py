@@ -5,22 +5,23 @@ What encodes is imported only when there is something to do, so that a finished 
 
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from sharding.cli import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
 from sharding.format.manifest import MANIFEST_NAME, Manifest
+from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME
 from sharding.machine.signals import deaf_to_ctrl_c
-from sharding.making.same_set import differences, package_version, terms
-from sharding.making.target import LEDGER_NAME, QUARANTINE_NAME, SetTarget, open_target, writing
+from sharding.making.same_set import differences, terms, tool_version
+from sharding.making.target import SetTarget, open_target, writing
 from sharding.progress import say
 from sharding.sources import diode, megadepth
+from sharding.sources.folder import FolderSource, fingerprint
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Pairing
-from sharding.sources.source import FolderSource, fingerprint
-from sharding.stores.address import is_remote, shown
+from sharding.sources.source import is_archive
+from sharding.stores.address import shown
 
 
 def shard_megadepth(config: ShardMegadepthConfig) -> Outcome:
@@ -45,11 +46,6 @@ def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str
     }
     create = _from_archive if is_archive(config.source) else _from_folder
     return _outcome(config, create(config, dataset, layout, made, open_target(config.set)))
-
-
-def is_archive(source: str) -> bool:
-    """Whether a source is a file or a URL, and not a folder."""
-    return is_remote(source) or Path(source.removeprefix("file://")).is_file()
 
 
 def _from_folder(
@@ -130,11 +126,6 @@ def _make_once(target: SetTarget, wanted: dict[str, Any], make: Callable[[], Man
             say(f"{target.address}: is finished and up to date; nothing to do")
         target.clean(LEDGER_NAME)  # also if a run was killed after its manifest
     return manifest
-
-
-def tool_version() -> str:
-    """The program's version, as manifests record it."""
-    return f"depthstream {package_version('depthstream')}"
 
 
 def _existing(target: SetTarget, wanted: dict[str, Any]) -> Manifest | None:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sharding.codecs.hdf5 import read_depth
-from sharding.codecs.image import decode_depth, decode_image, decode_valid, encode_jpeg
+from sharding.codecs.image import decode_image, encode_jpeg
 from sharding.codecs.image_header import read_header
 from sharding.codecs.npy import encode_npy, load_npy
+from sharding.codecs.parts import decode_depth, decode_valid
 from sharding.codecs.planes import encode_planes, round_depth
 from sharding.codecs.ppm import encode_ppm
-from sharding.config import Check, Preset
 from sharding.errors import DataError
+from sharding.format.choices import Check, Preset
 from sharding.format.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
 from sharding.sources.pairing import Candidate
 from sharding.sources.source import Readable

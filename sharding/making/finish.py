@@ -12,9 +12,10 @@ from typing import Any
 from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
 from sharding.format.manifest import MANIFEST_NAME, Manifest
+from sharding.format.names import QUARANTINE_NAME
 from sharding.making.ledger import Entry
 from sharding.making.plan import SetPlan
-from sharding.making.target import QUARANTINE_NAME, SetTarget
+from sharding.making.target import SetTarget
 from sharding.sources.pairing import Refusal
 
 

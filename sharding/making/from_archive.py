@@ -21,8 +21,7 @@ from sharding.making.open_shard import open_shard
 from sharding.making.packing import PackedSample, pack_all
 from sharding.making.plan import ArchivePlan
 from sharding.making.target import tell_room
-from sharding.meter import Meter, spoken
-from sharding.progress import say, track
+from sharding.progress import Meter, say, spoken, track
 from sharding.sources.arrivals import HELD_BYTES, Arrivals, Boundary
 from sharding.sources.joiner import Joined, Joiner
 from sharding.sources.pairing import Refusal

@@ -15,8 +15,7 @@ from sharding.making.ledger import Entry, Ledger
 from sharding.making.plan import FolderPlan
 from sharding.making.shard_job import Made, ShardJob, finished, make_shard
 from sharding.making.target import open_target, tell_room
-from sharding.meter import Meter, spoken
-from sharding.progress import say, track
+from sharding.progress import Meter, say, spoken, track
 
 
 def build_from_folder(plan: FolderPlan, workers: int, allow_bad: int) -> Manifest:

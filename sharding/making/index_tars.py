@@ -10,7 +10,8 @@ from pathlib import Path
 import google_crc32c
 
 from sharding.cli import Outcome
-from sharding.codecs.image import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
+from sharding.codecs.image import decode_image
+from sharding.codecs.parts import DEPTH_DECODERS, IMAGE_EXTS, VALID_EXTS, decode_depth, decode_valid
 from sharding.config import IndexConfig
 from sharding.errors import DataError, UsageError
 from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
@@ -18,9 +19,8 @@ from sharding.format.manifest import MANIFEST_NAME, Manifest, ShardFile
 from sharding.format.sample import DepthFacts, depth_facts, valid_pixels
 from sharding.format.shard import Member, Span, detect_compression, iter_members
 from sharding.machine.files import write_atomically
-from sharding.making.create import tool_version
+from sharding.making.same_set import tool_version
 from sharding.progress import track
-from sharding.reading.webdataset_decoder import IMAGE_EXTS
 
 _PARTS = (
     {"json": ("meta", "json")}

@@ -22,10 +22,11 @@ from typing import Any
 from sharding.errors import UsageError
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
+from sharding.format.names import LEDGER_NAME
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Span
 from sharding.making.same_set import differences
-from sharding.making.target import LEDGER_NAME, SetTarget
+from sharding.making.target import SetTarget
 from sharding.sources.pairing import Refusal
 from sharding.sources.resume_point import Position
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import BinaryIO
 
+from sharding.format.choices import Compression
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
-from sharding.format.shard import Compression, ShardWriter
+from sharding.format.shard import ShardWriter
 from sharding.making.ledger import Entry
 from sharding.making.packing import PackedSample
 from sharding.making.target import SetTarget

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sharding.errors import DataError
+from sharding.format.choices import Compression
+from sharding.format.names import member_name
 from sharding.format.sample import DepthFacts
-from sharding.format.shard import Compression, Packed, Packer
+from sharding.format.shard import Packed, Packer
 from sharding.making.encode import Recipe, encode
-from sharding.reading.reader import member_name
-from sharding.sources.joiner import Joined
+from sharding.sources.joiner import Joined, Payloads
 from sharding.sources.pairing import Candidate, Refusal
 from sharding.sources.source import Readable
 
@@ -31,25 +32,6 @@ class PackedSample:
     depth: DepthFacts
     depth_error: float
     members: dict[str, tuple[str, Packed]] = field(default_factory=dict)
-
-
-class Payloads:
-    """Files in memory as a source.
-
-    Args:
-        joined: A sample with the bytes of its files.
-    """
-
-    def __init__(self, joined: Joined) -> None:
-        self._bytes = {file.name: joined.payloads[role] for role, file in joined.candidate.files.items()}
-
-    def read(self, name: str) -> bytes:
-        """The bytes of a file."""
-        return self._bytes[name]
-
-    def path_of(self, name: str) -> str:
-        """In the archive."""
-        return name
 
 
 def pack(source: Readable, candidate: Candidate, recipe: Recipe, packer: Packer) -> PackedSample:

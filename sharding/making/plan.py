@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sharding.format.shard import SUFFIX, Compression
+from sharding.format.choices import Compression
+from sharding.format.shard import SUFFIX
 from sharding.making.encode import Recipe
 from sharding.making.same_set import encoder_versions, terms
 from sharding.making.shard_job import ShardJob

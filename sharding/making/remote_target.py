@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import obstore
 
 from sharding.errors import DataError, UsageError
-from sharding.making.target import LEDGER_NAME
+from sharding.format.names import LEDGER_NAME
 from sharding.stores.client import TimeLimits, open_client
 from sharding.stores.credentials import conceal, without_login
 from sharding.stores.failure import read_refusal

@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+
+def tool_version() -> str:
+    """The program's version, as manifests record it."""
+    return f"depthstream {package_version('depthstream')}"
+
+
 _ENCODERS = ("depthstream", "zstandard", "pillow", "numpy")
 
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharding.errors import DataError
-from sharding.format.shard import Compression, Packer
+from sharding.format.choices import Compression
+from sharding.format.shard import Packer
 from sharding.making.encode import Recipe
 from sharding.making.ledger import Entry, Ledger
 from sharding.making.open_shard import open_shard
 from sharding.making.packing import pack, refuse
 from sharding.making.target import open_target
+from sharding.sources.folder import FolderSource
 from sharding.sources.pairing import Candidate
-from sharding.sources.source import FolderSource
 
 _OF_THE_MACHINE = {
     errno.EMFILE,

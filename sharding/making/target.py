@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sharding.errors import DataError, UsageError
+from sharding.format.names import LEDGER_NAME
 from sharding.machine.files import open_atomically, write_atomically
 from sharding.stores.address import is_remote
-
-QUARANTINE_NAME = "quarantine.jsonl"
-LEDGER_NAME = ".making"
-"""Folder of the ledger, as long as the set is not finished."""
 
 _PARTIAL = re.compile(r"\..+\.\d+\.tmp")
 

@@ -6,21 +6,22 @@ that a worker process gets no table of its own.
 
 import copy
 import os
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from sharding.codecs.image import decode_depth, decode_image, decode_valid
+from sharding.codecs.image import decode_image
+from sharding.codecs.parts import decode_depth, decode_valid
 from sharding.errors import DataError
+from sharding.format.choices import Compression
+from sharding.format.names import member_name
 from sharding.format.sample import PARTS, Sample, valid_pixels
-from sharding.format.shard import BLOCK, Compression, check_member, unpack_member
-from sharding.stores.store import Buffer, Range, Store
-
-if TYPE_CHECKING:
-    import pandas as pd
+from sharding.format.shard import BLOCK, check_member, unpack_member
+from sharding.reading.columns import Column
+from sharding.stores.ranges import cut_range, merge_ranges
+from sharding.stores.store import Range, Store
 
 StoredParts = dict[str, memoryview]
 """Part -> its bytes as they are stored."""
@@ -33,18 +34,6 @@ NEIGHBOURS_BYTES = 8_000_000
 
 REREADS = 2
 """How often a damaged sample is read again, where that may give something else."""
-
-
-class Column(Protocol):
-    """A flat array: numpy's, or torch's in shared memory."""
-
-    def __getitem__(self, row: int, /) -> Any:
-        """The value of a row."""
-        ...
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        ...
 
 
 class SampleReader:
@@ -165,8 +154,8 @@ class SampleReader:
             with self._located(rows[places[0]], more=len(places) - 1):
                 buffers = iter(self.store.read(self._shards[shard], [r for ranges in merged for r in ranges]))
             for at, ranges in zip(places, merged, strict=True):
-                pieces = [(start, next(buffers)) for start, _ in ranges]
-                found[at] = {part: _cut(pieces, span) for part, span in spans[at].items()}
+                pieces = [(span, next(buffers)) for span in ranges]
+                found[at] = {part: cut_range(pieces, span) for part, span in spans[at].items()}
         return [found[at] for at in range(len(rows))]
 
     def check(self, row: int, stored: StoredParts) -> StoredParts:
@@ -197,7 +186,8 @@ class SampleReader:
         other in a `.tar.zst` then touch, so that a remote store gets both with one request.
         """
         whole = set(parts) >= {"image", "depth", "valid"}
-        return _merge(list(self._spans(row, (*parts, "meta") if whole else parts).values()))
+        spans = self._spans(row, (*parts, "meta") if whole else parts)
+        return merge_ranges(spans.values(), MERGE_GAP_BYTES)
 
     def kept(self, row: int, parts: Sequence[str]) -> bool:
         """Whether what is read for `parts` of a row, soon, is in a cache on this machine."""
@@ -260,49 +250,3 @@ class SampleReader:
             if valid is None and depth is not None:  # a set made elsewhere has no such part
                 valid = valid_pixels(depth)
             return Sample(key=self.key(row), image=image, depth=depth, valid=valid)
-
-
-def member_name(key: str, part: str, ext: str) -> str:
-    """Name of the member that holds a part: `KEY.EXT` (image), `KEY.json` (meta), `KEY.PART.EXT` (the others)."""
-    return f"{key}.{ext}" if part in ("image", "meta") else f"{key}.{part}.{ext}"
-
-
-def flatten(index: "pd.DataFrame", shards: Sequence[str]) -> tuple[dict[str, Column], tuple[str, ...]]:
-    """The columns that reading needs, as flat numpy arrays, and the extensions that `PART_ext` counts through.
-
-    `key` is uint8 (N, longest key), zero-padded; all others are int64 (N,).
-
-    Raises:
-        DataError: The index names a shard that is not among `shards`.
-    """
-    exts = tuple(sorted({ext for part in PARTS for ext in index[f"{part}_ext"].unique()}))
-    number = {name.rpartition("/")[2]: at for at, name in enumerate(shards)}
-    if unknown := sorted(set(index["shard"]) - set(number)):
-        raise DataError(f"the index names shard {unknown[0]}, which the manifest does not; get a whole copy of the set")
-    keys = np.char.encode(index["key"].to_numpy(dtype=np.str_))
-    columns: dict[str, Column] = {
-        "key": keys.view(np.uint8).reshape(len(index), keys.itemsize),
-        "shard": index["shard"].map(number).to_numpy(np.int64),
-    }
-    for part in PARTS:
-        columns[f"{part}_ext"] = index[f"{part}_ext"].map(exts.index).to_numpy(np.int64)
-        for fact in ("offset", "bytes", "crc32c"):
-            columns[f"{part}_{fact}"] = index[f"{part}_{fact}"].to_numpy(np.int64)
-    return columns, exts
-
-
-def _merge(spans: Sequence[Range]) -> list[Range]:
-    """Join ranges that stand no further apart than `MERGE_GAP_BYTES`; tars made elsewhere have parts in any order."""
-    merged: list[Range] = []
-    for offset, length in sorted(spans):
-        if merged and offset - sum(merged[-1]) <= MERGE_GAP_BYTES:
-            merged[-1] = merged[-1][0], max(sum(merged[-1]), offset + length) - merged[-1][0]
-        else:
-            merged.append((offset, length))
-    return merged
-
-
-def _cut(pieces: Sequence[tuple[int, Buffer]], span: Range) -> memoryview:
-    """The bytes of `span` out of the buffers that were read, each with its offset, in order."""
-    start, buffer = pieces[bisect_right(pieces, span[0], key=lambda piece: piece[0]) - 1]
-    return memoryview(buffer)[span[0] - start : span[0] - start + span[1]]

@@ -14,9 +14,11 @@ from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME, decode_index, select
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.sample import Sample
-from sharding.reading.reader import REREADS, SampleReader, flatten
-from sharding.stores.address import is_remote, open_store, shown
+from sharding.reading.columns import flatten
+from sharding.reading.reader import REREADS, SampleReader
+from sharding.stores.address import is_remote, shown
 from sharding.stores.node_cache import CacheSettings
+from sharding.stores.opening import open_store
 from sharding.stores.store import Store
 
 if TYPE_CHECKING:

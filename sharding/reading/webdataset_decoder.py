@@ -6,11 +6,8 @@ Needs no webdataset: its decoders are plain functions of (extension, bytes).
 import json
 from typing import Any
 
-from sharding.codecs.image import DEPTH_DECODERS, VALID_EXTS, decode_depth, decode_image, decode_valid
-from sharding.codecs.image_header import STORED_FORMATS
-
-IMAGE_EXTS = (*sorted(set(STORED_FORMATS.values())), "jpeg", "ppm", "webp", "bmp")
-"""Extensions of members that are read as the image of a sample."""
+from sharding.codecs.image import decode_image
+from sharding.codecs.parts import DEPTH_DECODERS, IMAGE_EXTS, VALID_EXTS, decode_depth, decode_valid
 
 _DEPTH_EXTS = {f"depth.{ext}": ext for ext in DEPTH_DECODERS}
 _VALID_EXTS = {f"valid.{ext}" for ext in VALID_EXTS}

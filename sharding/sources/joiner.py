@@ -22,6 +22,25 @@ class Joined:
     payloads: dict[str, bytes]
 
 
+class Payloads:
+    """Files in memory as a source.
+
+    Args:
+        joined: A sample with the bytes of its files.
+    """
+
+    def __init__(self, joined: Joined) -> None:
+        self._bytes = {file.name: joined.payloads[role] for role, file in joined.candidate.files.items()}
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file."""
+        return self._bytes[name]
+
+    def path_of(self, name: str) -> str:
+        """In the archive."""
+        return name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
     """Files of one key that wait for others: what a later run needs to go on waiting.

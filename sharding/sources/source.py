@@ -1,13 +1,15 @@
 """What a set is made from: files with names, sizes and bytes. Here a folder; an archive is another source."""
 
-import hashlib
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sharding.errors import DataError
+from sharding.stores.address import is_remote
+
+
+def is_archive(source: str) -> bool:
+    """Whether a source is a file or a URL, and not a folder."""
+    return is_remote(source) or Path(source.removeprefix("file://")).is_file()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,59 +40,3 @@ class Readable(Protocol):
     def path_of(self, name: str) -> str:
         """Where the file stands in the source."""
         ...
-
-
-class FolderSource:
-    """The files below a folder.
-
-    Args:
-        root: An existing folder.
-
-    Raises:
-        DataError: There is no such folder.
-    """
-
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._root = Path(root).resolve()
-        if not self._root.is_dir():
-            found = "a file" if self._root.exists() else "nothing"
-            raise DataError(f"{root}: expected a folder with the unpacked data set, found {found}")
-
-    def list(self) -> list[SourceFile]:
-        """All files, sorted by name; links to folders are not followed."""
-        found: list[SourceFile] = []
-        folders = [(str(self._root), self._root.name)]
-        while folders:
-            folder, name = folders.pop()
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    inner = f"{name}/{entry.name}"
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((entry.path, inner))
-                    elif not entry.is_symlink() or not entry.is_dir():
-                        found.append(SourceFile(inner, entry.stat(follow_symlinks=False).st_size))
-        return sorted(found)
-
-    def read(self, name: str) -> bytes:
-        """The bytes of a file that `list` named.
-
-        Raises:
-            DataError: It cannot be read.
-        """
-        try:
-            return (self._root.parent / name).read_bytes()
-        except OSError as error:
-            raise DataError(f"expected a readable file: {error.strerror}") from error
-
-    def path_of(self, name: str) -> str:
-        """Below the root, whatever that is called."""
-        return name.partition("/")[2]
-
-
-def fingerprint(files: Sequence[SourceFile]) -> str:
-    """Hash of names and sizes below the source's own folder.
-
-    It is the same for a copy elsewhere, and another one if a file came, went or grew.
-    """
-    lines = (f"{file.name.partition('/')[2]}\0{file.bytes}" for file in sorted(files))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -19,15 +18,13 @@ from sharding.machine.threads import Fetchers
 from sharding.stores.client import TimeLimits, open_client
 from sharding.stores.credentials import conceal, without_login
 from sharding.stores.failure import Refusal, read_refusal
+from sharding.stores.ranges import MAX_MERGED_BYTES, cut_range, merge_ranges
 from sharding.stores.retry import ReadFailed
 from sharding.stores.retry_after import ask_retry_after
 from sharding.stores.store import Range
 
 PARALLEL_REQUESTS = 16
 """At most, of all the reads of one store."""
-
-MAX_MERGED_BYTES = 8 << 20
-"""Ranges that touch become one request up to this size; larger ones go side by side."""
 
 
 class RemoteStore:
@@ -63,14 +60,15 @@ class RemoteStore:
             ReadFailed: Some did not come, for a reason that may pass; it carries those that did.
             DataError: They are not to be had, or the object is another one now.
         """
-        spans = merge_touching(ranges)
+        spans = merge_ranges(ranges, limit_bytes=MAX_MERGED_BYTES)
         attempts = [partial(self._attempt, name, span) for span in spans]
         if len(attempts) > 1:
             came = [future.result() for future in [self._fetchers.submit(attempt) for attempt in attempts]]
         else:
             came = [attempt() for attempt in attempts]
-        pieces = {span: data for span, data in zip(spans, came, strict=True) if isinstance(data, memoryview)}
-        found = [_cut(spans, pieces, span) for span in ranges]
+        arrived = [data if isinstance(data, memoryview) else None for data in came]
+        pieces = list(zip(spans, arrived, strict=True))
+        found = [cut_range(pieces, span) for span in ranges]
         failures = [error for error in came if isinstance(error, ReadFailed)]
         if failures:
             wait_s = max((error.wait_s for error in failures if error.wait_s), default=None)
@@ -202,31 +200,6 @@ class RemoteStore:
         if isinstance(self._store, HTTPStore):
             return f"{self._url}/{name}"
         return obstore.sign(self._store, "GET", name, timedelta(minutes=1))
-
-
-def merge_touching(ranges: Sequence[Range], limit_bytes: int = MAX_MERGED_BYTES) -> list[Range]:
-    """Join ranges that touch or overlap, as long as the whole stays within the limit; in order, empty ones left out."""
-    merged: list[Range] = []
-    for start, length in sorted({span for span in ranges if span[1] > 0}):
-        end = start + length
-        if merged and end <= sum(merged[-1]):
-            continue
-        if merged and start <= sum(merged[-1]) and end - merged[-1][0] <= limit_bytes:
-            merged[-1] = merged[-1][0], end - merged[-1][0]
-        else:
-            merged.append((start, length))
-    return merged
-
-
-def _cut(spans: Sequence[Range], pieces: Mapping[Range, memoryview], wanted: Range) -> memoryview | None:
-    """The bytes of `wanted` out of what was read of `spans`; None if they did not come."""
-    start, length = wanted
-    if not length:
-        return memoryview(b"")
-    first = bisect_right(spans, start, key=lambda span: span[0]) - 1
-    holder = next(span for span in reversed(spans[: first + 1]) if sum(span) >= start + length)
-    data = pieces.get(holder)
-    return None if data is None else data[start - holder[0] : start - holder[0] + length]
 
 
 def _version(size: int, etag: str) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sharding.errors import DataError
 from sharding.sources import diode, megadepth
-from sharding.sources.source import FolderSource
+from sharding.sources.folder import FolderSource
 
 
 @pytest.fixture(scope="module")

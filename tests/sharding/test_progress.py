@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from sharding.meter import Meter, spoken
+from sharding.progress import Meter, spoken
 
 
 def test_the_rate_is_that_of_what_was_done_since_measuring_began(capsys):

@@ -8,7 +8,6 @@ from sharding.errors import DataError
 from sharding.progress import is_rank_zero, say
 from training.checkpoint.state import TrainState
 
-FOLDER_NAME = "checkpoints"  # below the run folder
 LAST_NAME, PREVIOUS_NAME = "last.ckpt", "last-1.ckpt"
 DAMAGED_NAME = "damaged.ckpt"
 

@@ -20,9 +20,8 @@ from sharding.errors import DataError, UsageError
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
 from training.config import EvaluateConfig, cache_settings
-from training.evaluation.metric_names import METRIC_NAMES, PROTOCOL_NAMES
+from training.evaluation.metric_names import METRIC_NAMES, PROTOCOL, PROTOCOL_NAMES, count, fixed
 from training.evaluation.results import Evaluation, SetInfo
-from training.finetuning.checkpoints import find_checkpoint
 from training.launch.devices import find_devices
 from training.loading.dataset import DEPTH_PARTS, DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
@@ -30,8 +29,7 @@ from training.loading.reading_cost import announce_reading
 from training.loading.sampler import EvalSampler
 from training.model.depth_unet import DepthUnet
 from training.model.metrics import METRICS, PROTOCOLS, image_metrics
-from training.report.standing import PROTOCOL, count, fixed
-from training.runfolder import load_config
+from training.runfolder import find_checkpoint, load_config
 
 BATCH_PIXELS = 1024 * 768
 """Pixels that are predicted at once: one DIODE view."""

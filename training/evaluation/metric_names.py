@@ -4,6 +4,22 @@ from dataclasses import dataclass
 
 from training.model.metrics import EDGE_RATIO, EDGE_WINDOW_PX, Protocol
 
+METRIC = "abs_rel"
+"""The metric that decides; lower is better."""
+
+
+PROTOCOL = "headline"
+
+
+def fixed(value: float, digits: int = 3) -> str:
+    """`value` with a fixed number of decimals."""
+    return f"{value:.{digits}f}"
+
+
+def count(number: int, noun: str) -> str:
+    """`3 scenes`, `1 scene`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetricName:

@@ -5,7 +5,7 @@ For an IMAGE with stem S three files are written, upright (the orientation in th
     S.npy         float32 (H, W), metres, as large as the image
     S.depth.png   the same as 16-bit log depth, which never saturates: code 1..65535 means
                   near * (far / near) ** ((code - 1) / 65534), and near and far (metres) stand in the PNG's text chunks;
-                  `sharding.codecs.image.decode_log16` reads it
+                  `sharding.codecs.log16.decode_log16` reads it
     S.view.png    the image beside its depth in colour, with a colour bar in metres
 """
 
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from sharding.cli import Outcome
-from sharding.codecs.image import encode_log16, log16_error, open_image, to_rgb
+from sharding.codecs.image import open_image, to_rgb
+from sharding.codecs.log16 import encode_log16, log16_error
 from sharding.codecs.npy import encode_npy
 from sharding.errors import DataError, UsageError
 from sharding.format.sample import Sample
@@ -29,8 +30,8 @@ from sharding.progress import track
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png
 from training.config import PredictConfig
 from training.evaluation.evaluate import Predictor, load_judged
-from training.finetuning.checkpoints import find_checkpoint
 from training.launch.devices import find_devices
+from training.runfolder import find_checkpoint
 
 _VIEW_SIDE_PX = 640
 _GAP_PX = 8

@@ -7,8 +7,8 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.writer import save_and_say
-from training.finetuning.checkpoints import checkpoint_path
 from training.finetuning.record import RunRecord, best_row
+from training.runfolder import checkpoint_path
 
 
 class BestWeights(Checkpoint):

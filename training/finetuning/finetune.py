@@ -29,7 +29,6 @@ from training.checkpoint.writer import AtomicCheckpointIO
 from training.config import FinetuneConfig
 from training.finetuning.batches import Split, device_memory, fitting_samples, split_batch
 from training.finetuning.best import BestWeights
-from training.finetuning.checkpoints import checkpoint_path
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.panels import DepthPanels
 from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
@@ -42,7 +41,7 @@ from training.model.depth_unet import DepthUnet, Hyperparameters
 from training.model.encoder import SCRATCH, load_encoder
 from training.model.unet import build_unet, count_parameters
 from training.profiling.monitor import ThroughputMonitor
-from training.runfolder import check_same, claim, save_config
+from training.runfolder import check_same, checkpoint_path, claim, save_config
 from training.streaming.options import announce_streaming, streaming_options
 
 MIN_SIDE_PX = 33

@@ -10,9 +10,9 @@ import torch
 from sharding.errors import DataError, UsageError
 from training.checkpoint.counter import read_state
 from training.checkpoint.newest import find_newest, say_resumed
-from training.finetuning.checkpoints import checkpoint_path
 from training.finetuning.depth_data import DepthData, describe_set
 from training.finetuning.record import METRICS_NAME, RunRecord
+from training.runfolder import checkpoint_path
 
 # What may differ: where and in which pieces the run is computed, not what it learns. Sets go by identity.
 MAY_CHANGE = (

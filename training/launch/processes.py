@@ -19,8 +19,8 @@ from torch import distributed
 
 from sharding.errors import DataError, Interrupted, UsageError
 from training.launch.devices import Placement
+from training.launch.worker_errors import causes, plain_message, worker_died
 from training.launch.world import World
-from training.loading.worker import causes, plain_message, worker_died
 
 Child = subprocess.Popen[Any]
 

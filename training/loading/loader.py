@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sharding.stores.address import has_remote_client
+from sharding.stores.opening import has_remote_client
 from training.loading.read_ahead import AHEAD_BYTES, LookAhead
 from training.loading.sampler import EvalSampler, TrainSampler
 from training.loading.shared_batch import collate

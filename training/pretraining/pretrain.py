@@ -22,7 +22,7 @@ from sharding.reading.shard_set import ShardSet
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import read_state
 from training.checkpoint.keeper import CheckpointKeeper
-from training.checkpoint.newest import FOLDER_NAME, find_newest, say_resumed
+from training.checkpoint.newest import find_newest, say_resumed
 from training.checkpoint.stop import StopSignals
 from training.config import PretrainConfig, cache_settings
 from training.launch.devices import place
@@ -32,7 +32,7 @@ from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
 from training.pretraining.environment import surroundings
-from training.runfolder import CONFIG_NAME, check_same, claim, save_config
+from training.runfolder import CHECKPOINTS_NAME, CONFIG_NAME, check_same, claim, save_config
 from training.streaming.options import Streaming, announce_streaming, streaming_options
 
 ENCODER_NAME = "encoder.pt"
@@ -72,7 +72,7 @@ def run(config: PretrainConfig) -> Outcome:
     _begin(config, folder, sets)
     say(f"pretrain: {describe(sets, weights)}, {config.epochs} epochs, {steps} steps -> {folder}")
     _announce_reading(config, sets, weights, streaming)
-    checkpoint = find_newest(folder / FOLDER_NAME)
+    checkpoint = find_newest(folder / CHECKPOINTS_NAME)
     begin = time.monotonic()
     stream = lightly.stream_arguments(
         sets,
@@ -84,7 +84,7 @@ def run(config: PretrainConfig) -> Outcome:
     )
     strategy: lightly.StreamStrategy = stream["strategy"]
     with surroundings(folder, placement), StopSignals() as stop, ending_together(placement, strategy):
-        strategy.keeper = CheckpointKeeper(folder / FOLDER_NAME, cadence, strategy.counter, stop)
+        strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
         strategy.resume_from = _announced(checkpoint)
         lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
     if is_rank_zero():
@@ -117,7 +117,9 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
         "num_workers": config.num_workers,
         "seed": config.seed,
         # It adds its models to the checkpoints and finds them again; they are written by our keeper.
-        "callbacks": {"model_checkpoint": {"dirpath": str(folder / FOLDER_NAME), "save_last": False, "save_top_k": 0}},
+        "callbacks": {
+            "model_checkpoint": {"dirpath": str(folder / CHECKPOINTS_NAME), "save_last": False, "save_top_k": 0}
+        },
         "trainer_args": {"deterministic": config.deterministic},
         "resume_interrupted": interrupted,
         "overwrite": config.resume and not interrupted,  # killed before its first checkpoint

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sharding.stores.address import is_remote
+from sharding.stores.ranges import MAX_MERGED_BYTES, merge_ranges
 from sharding.stores.store import Range
 from training.profiling.stages import Work
 
@@ -23,8 +24,7 @@ def requests_per_sample(work: Work) -> float | None:
     """
     if not is_remote(work.opened.url):
         return None
-    from sharding.stores.remote import merge_touching  # obstore: not for a local set
-
     rows = work.rows().tolist()
     asked = [ranges_by_shard(work, [rows[place] for place in places]) for places in work.batches()]
-    return sum(len(merge_touching(ranges)) for batch in asked for ranges in batch.values()) / work.samples
+    merged = (merge_ranges(ranges, limit_bytes=MAX_MERGED_BYTES) for batch in asked for ranges in batch.values())
+    return sum(map(len, merged)) / work.samples

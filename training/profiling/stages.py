@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from sharding.codecs.image import decode_depth, decode_image, decode_valid
+from sharding.codecs.image import decode_image
+from sharding.codecs.parts import decode_depth, decode_valid
 from sharding.format.sample import Sample, valid_pixels
 from sharding.progress import track
 from sharding.reading.reader import SampleReader

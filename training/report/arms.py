@@ -10,10 +10,10 @@ from typing import Any
 from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
+from training.evaluation.metric_names import count
 from training.evaluation.results import SetInfo
 from training.finetuning.record import METRICS_NAME, read_curves
 from training.report.comparison import Epoch
-from training.report.standing import count
 from training.runfolder import load_config
 
 

@@ -21,14 +21,15 @@ from sharding.reading.shard_set import ShardSet
 from training.config import CompareConfig, cache_settings
 from training.evaluation.baselines import Baselines, load_or_fit
 from training.evaluation.evaluate import Computing, Judged, evaluate_model, evaluation_file, file_sha256, load_judged
+from training.evaluation.metric_names import count
 from training.evaluation.predict import predict_image
 from training.evaluation.results import Evaluation, SetInfo, load_matching
-from training.finetuning.checkpoints import Which, find_checkpoint
 from training.report.arms import RunFolder, TrainedOn, check_names, find_warnings, open_trained, open_val, read_run
 from training.report.comparison import Arm, BaselineResult, Comparison, Gallery
 from training.report.examples import Shown, build_gallery, choose_examples
 from training.report.page import render_report
-from training.report.standing import compare_evaluations, count
+from training.report.standing import compare_evaluations
+from training.runfolder import Which, find_checkpoint
 
 CHECKPOINT: Which = "last"
 """Which checkpoint is compared: the best one was chosen on the images it would be judged on."""

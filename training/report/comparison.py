@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation, SetInfo
-from training.report.standing import METRIC, PROTOCOL, Standing, caution, headline, ranking
+from training.report.standing import Standing, caution, headline, ranking
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from PIL import Image
 
 from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth, encode_png
+from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation
 from training.report.comparison import Example, Gallery, Panel
-from training.report.standing import METRIC, PROTOCOL
 
 MAX_SIDE_PX = 320
 """Longer side of a painted image."""

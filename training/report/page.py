@@ -12,12 +12,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from training.evaluation.metric_names import METRIC_NAMES, PROTOCOL_NAMES, MetricName
+from training.evaluation.metric_names import METRIC, METRIC_NAMES, PROTOCOL, PROTOCOL_NAMES, MetricName, count, fixed
 from training.evaluation.results import Evaluation
 from training.model.metrics import METRICS, MIN_VALID_PIXELS, PROTOCOLS
 from training.report.charts import Line, Reference, line_chart
 from training.report.comparison import Arm, Comparison, Gallery
-from training.report.standing import METRIC, PROTOCOL, Standing, count, distinct, fixed, headline, ranking
+from training.report.standing import Standing, distinct, headline, ranking
 from training.report.strip import strip_plot
 
 SUMMARY = {

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from training.evaluation.metric_names import METRIC, PROTOCOL, count, fixed
 from training.evaluation.results import Evaluation
-
-METRIC = "abs_rel"
-"""The metric that decides; lower is better."""
-PROTOCOL = "headline"
 
 Relation = Literal["beats", "does not beat", "equals"]
 
@@ -136,11 +133,6 @@ def caution(seeds: Sequence[object], num_images: int, num_scenes: int) -> str:
     )
 
 
-def fixed(value: float, digits: int = 3) -> str:
-    """`value` with a fixed number of decimals."""
-    return f"{value:.{digits}f}"
-
-
 def distinct(first: float, second: float, digits: int = 3) -> tuple[str, str]:
     """Both values with as few decimals (at least `digits`) as tell them apart: unequal values never print the same."""
     while fixed(first, digits) == fixed(second, digits) and first != second:
@@ -155,8 +147,3 @@ def relative_change(value: float, reference: float) -> str:
     percent = abs(value / reference - 1) * 100 if reference else float("inf")
     size = f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.1f} %" if percent >= 0.05 else "less than 0.1 %"
     return f"{size} {'lower' if value < reference else 'higher'}"
-
-
-def count(number: int, noun: str) -> str:
-    """`3 scenes`, `1 scene`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

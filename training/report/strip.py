@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from training.evaluation.metric_names import METRIC, PROTOCOL, fixed
 from training.evaluation.results import Evaluation
 from training.report.charts import value_ticks
-from training.report.standing import METRIC, PROTOCOL, fixed
 
 
 def strip_plot(contenders: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from webdataset.autodecode import DecodingError
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from sharding.errors import DataError
+from sharding.format.names import member_name
 from sharding.format.sample import Sample, valid_pixels
-from sharding.reading.reader import member_name
 from sharding.reading.shard_set import ShardSet
 from sharding.reading.webdataset_decoder import webdataset_decoder
 from sharding.stores.address import is_remote

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sharding.codecs.image import decode_valid
 from sharding.codecs.npy import decode_npy, encode_npy, load_npy, view_npy
+from sharding.codecs.parts import decode_valid
 from sharding.codecs.planes import decode_planes
 from sharding.errors import DataError
 

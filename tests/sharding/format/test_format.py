@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharding.codecs.image import encode_log16
+from sharding.codecs.log16 import encode_log16
 from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.making.create import shard_diode, shard_megadepth

@@ -7,8 +7,7 @@ import pytest
 import zstandard
 
 from sharding.errors import DataError
-from sharding.format.shard import ShardWriter, check_member, detect_compression, iter_members, unpack_member
-from sharding.unpack import open_plain
+from sharding.format.shard import ShardWriter, check_member, detect_compression, iter_members, open_plain, unpack_member
 
 MEMBERS = {"a.jpg": b"\xff\xd8" + bytes(range(256)) * 3, "a.depth.npy": bytes(2000), "a.json": b"{}", "b.jpg": b""}
 

@@ -5,13 +5,15 @@ import pytest
 from PIL import Image
 
 import sharding.making.encode
-from sharding.codecs.image import decode_depth, decode_image, decode_valid
+from sharding.codecs.image import decode_image
 from sharding.codecs.npy import encode_npy
+from sharding.codecs.parts import decode_depth, decode_valid
 from sharding.errors import DataError
 from sharding.making.encode import Recipe, encode
 from sharding.sources import diode, megadepth
+from sharding.sources.folder import FolderSource
 from sharding.sources.pairing import Candidate
-from sharding.sources.source import FolderSource, SourceFile
+from sharding.sources.source import SourceFile
 
 EXACT, COMPACT = Recipe(dataset="megadepth"), Recipe(dataset="megadepth", preset="compact")
 

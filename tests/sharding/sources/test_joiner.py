@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharding.sources import diode, megadepth
+from sharding.sources.folder import FolderSource
 from sharding.sources.joiner import Joiner
-from sharding.sources.source import FolderSource, SourceFile
+from sharding.sources.source import SourceFile
 from sharding.sources.spool import Spool
 
 JUNK = ["top/._x.png", "README", "top/val/outdoor/scene_00001/scan_00001/x", "a/0001/dense0/imgs/._1.jpg", "a/b.sfm"]

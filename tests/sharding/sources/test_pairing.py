@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sharding.errors import DataError
 from sharding.sources import diode, megadepth
-from sharding.sources.source import FolderSource, SourceFile
+from sharding.sources.folder import FolderSource
+from sharding.sources.source import SourceFile
 
 STEMS = st.tuples(
     st.sampled_from(["train", "val"]), st.sampled_from(["indoors", "outdoor"]), st.integers(0, 5), st.integers(0, 5),

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from sharding.stores.cached import CachedStore
+from sharding.stores.local import LocalStore
 from sharding.stores.node_cache import CacheSettings
-from sharding.stores.store import LocalStore
 
 
 class CountingStore(LocalStore):

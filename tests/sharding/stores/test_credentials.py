@@ -12,8 +12,8 @@ import pytest
 
 from sharding.errors import DataError, UsageError
 from sharding.stores import credentials
-from sharding.stores.address import open_store
 from sharding.stores.credentials import conceal, find_login, http_headers, without_login
+from sharding.stores.opening import open_store
 from sharding.stores.remote import RemoteStore
 from tests import servers
 from tests.servers import answer, web_server
@@ -247,7 +247,10 @@ def test_a_profile_of_single_sign_on_is_used_until_it_has_run_out(tmp_path, monk
 
 def read_apart():
     """In a process of its own: boto3 looks up the home folder when it is imported."""
-    read = "from sharding.stores.address import open_store; print(*map(bytes, open_store('s3://bucket').read('x', [(2, 3)])))"
+    read = (
+        "from sharding.stores.opening import open_store\n"
+        "print(*map(bytes, open_store('s3://bucket').read('x', [(2, 3)])))"
+    )
     return subprocess.run([sys.executable, "-c", read], capture_output=True, text=True, timeout=60)
 
 

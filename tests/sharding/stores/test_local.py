@@ -9,8 +9,9 @@ from sharding.config import ShardDiodeConfig
 from sharding.errors import DataError
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
-from sharding.stores.address import is_remote, open_store
-from sharding.stores.store import LocalStore
+from sharding.stores.address import is_remote
+from sharding.stores.local import LocalStore
+from sharding.stores.opening import open_store
 
 
 @pytest.fixture

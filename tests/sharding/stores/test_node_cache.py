@@ -11,8 +11,8 @@ from sharding.reading.reader import SampleReader
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.cache_usage import BLOCK, Usage
 from sharding.stores.cached import CachedStore
+from sharding.stores.local import LocalStore
 from sharding.stores.node_cache import CacheSettings, NodeCache
-from sharding.stores.store import LocalStore
 from tests.sharding.stores.cache_job import CountingStore, entries, make_objects, taken
 
 NAME = "shards/set-0.tar.zst"

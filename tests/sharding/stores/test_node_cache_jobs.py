@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sharding.stores.local import LocalStore
 from sharding.stores.node_cache import NodeCache
-from sharding.stores.store import LocalStore
 from tests.sharding.stores.cache_job import entries, make_objects, taken
 
 ROOT = Path(__file__).parents[2]

@@ -5,9 +5,10 @@ import pytest
 
 from sharding.archives.url_source import open_source
 from sharding.errors import DataError, UsageError
-from sharding.stores.address import open_store
 from sharding.stores.failure import read_refusal
-from sharding.stores.remote import PARALLEL_REQUESTS, merge_touching
+from sharding.stores.opening import open_store
+from sharding.stores.ranges import merge_ranges
+from sharding.stores.remote import PARALLEL_REQUESTS
 from tests.servers import answer, answer_range, web_server
 from tests.sharding.tarballs import payload
 
@@ -21,13 +22,13 @@ def test_merging_covers_exactly_what_was_asked_for():
             (random_numbers.randrange(60), random_numbers.randrange(9)) for _ in range(random_numbers.randrange(9))
         ]
         limit = random_numbers.choice([4, 12, 1000])
-        merged = merge_touching(ranges, limit)
+        merged = merge_ranges(ranges, limit_bytes=limit)
         asked = {byte for start, length in ranges for byte in range(start, start + length)}
         assert {byte for start, length in merged for byte in range(start, start + length)} == asked
         assert all(length <= max(limit, *(length for _, length in ranges)) for _, length in merged)
         for start, length in ranges:  # none is torn apart
             assert not length or any(s <= start and start + length <= s + n for s, n in merged)
-    assert merge_touching([(10, 5), (0, 10), (16, 2)]) == [(0, 15), (16, 2)]
+    assert merge_ranges([(10, 5), (0, 10), (16, 2)]) == [(0, 15), (16, 2)]
 
 
 def test_only_the_bytes_asked_for_are_requested_and_those_that_touch_at_once():

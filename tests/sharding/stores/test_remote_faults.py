@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from sharding.errors import DataError
-from sharding.stores.address import open_store
 from sharding.stores.client import TimeLimits
+from sharding.stores.opening import open_store
 from sharding.stores.remote import RemoteStore
 from sharding.stores.retry import RetryingStore, RetryPolicy
 from tests import servers

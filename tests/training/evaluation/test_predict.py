@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sharding.codecs.image import decode_log16
+from sharding.codecs.log16 import decode_log16
 from sharding.codecs.npy import decode_npy
 from sharding.errors import DataError, UsageError
 from training.config import PredictConfig

@@ -11,7 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sharding.reading.shard_set import ShardSet
-from sharding.stores.remote import MAX_MERGED_BYTES
+from sharding.stores.ranges import MAX_MERGED_BYTES
 from tests.servers import Link, link, localbucket, nanio, s3_variables
 from training.profiling.monitor import RATE_TAG, WAIT_TAG
 

@@ -19,11 +19,11 @@ from sharding.reading.shard_set import ShardSet
 from sharding.stores.remote import RemoteStore
 from sharding.stores.retry import RetryingStore, RetryPolicy
 from tests.servers import link, localbucket, s3_variables
+from training.launch.worker_errors import plain_message
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, build_loader, start_method
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.loading.worker import plain_message
 from training.pretraining.lightly import ViewDataset
 from training.profiling.stages import ImageViews
 

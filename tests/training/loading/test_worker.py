@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 
 from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
+from training.launch.worker_errors import plain_message, worker_died
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.loading.worker import plain_message, worker_died
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 60  # for a trainer; it takes about 5 s on an idle machine

@@ -1,0 +1,54 @@
+"""Which extensions the parts of a sample have, and how depth and valid are decoded."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharding.codecs.image import open_image
+from sharding.codecs.image_header import STORED_FORMATS
+from sharding.codecs.log16 import decode_log16
+from sharding.codecs.npy import NPY_MAGIC, decode_npy, load_npy
+from sharding.codecs.planes import decode_planes
+from sharding.errors import DataError
+
+
+def decode_valid(data: bytes) -> NDArray[np.bool_]:
+    """Decode a valid part, a `.npy` file or a PNG: bool (H, W), True where the `.npy` is True or above 0.5.
+
+    Raises:
+        DataError: It is no such file.
+    """
+    if data[: len(NPY_MAGIC)] == NPY_MAGIC:
+        mask = load_npy(data)
+        # A bool of a file may be any byte.
+        return np.asarray(mask.view(np.uint8) != 0 if mask.dtype == np.bool_ else mask > 0.5)
+    with open_image(data, "a PNG or .npy of valid pixels") as image:
+        return np.asarray(image.convert("1"), dtype=np.bool_)
+
+
+DEPTH_DECODERS: dict[str, Callable[[bytes], NDArray[np.float32]]] = {
+    "planes.npy": decode_planes,
+    "npy": decode_npy,
+    "log16.png": decode_log16,
+}
+"""Decoders of the depth part, by extension."""
+
+
+VALID_EXTS = ("npy", "png")
+"""Extensions of the valid part."""
+
+
+def decode_depth(data: bytes, ext: str) -> NDArray[np.float32]:
+    """Decode a depth part to float32 (H, W).
+
+    Raises:
+        DataError: No decoder for `ext`, or the data fail to decode.
+    """
+    if ext not in DEPTH_DECODERS:
+        raise DataError(f"depth part .{ext}: expected one of {', '.join(DEPTH_DECODERS)}")
+    return DEPTH_DECODERS[ext](data)
+
+
+IMAGE_EXTS = (*sorted(set(STORED_FORMATS.values())), "jpeg", "ppm", "webp", "bmp")
+"""Extensions of members that are read as the image of a sample."""

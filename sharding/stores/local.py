@@ -1,0 +1,65 @@
+"""A folder as a store."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sharding.errors import DataError
+from sharding.stores.store import Range
+
+
+class LocalStore:
+    """A folder."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._root = Path(root)
+
+    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
+        """Read each range with `pread`."""
+        try:
+            file = os.open(self._root / name, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"{self._root / name}: expected a readable file: {error.strerror}") from error
+        try:
+            return [self._pread(file, name, offset, length) for offset, length in ranges]
+        finally:
+            os.close(file)
+
+    def _pread(self, file: int, name: str, offset: int, length: int) -> bytes:
+        try:
+            data = os.pread(file, length, offset)
+            while 0 < len(data) < length and (more := os.pread(file, length - len(data), offset + len(data))):
+                data += more
+        except OSError as error:
+            raise DataError(
+                f"{self._root / name}: expected to read {length} bytes at {offset}: {error.strerror}"
+            ) from error
+        if len(data) != length:
+            raise DataError(
+                f"{self._root / name}: expected {length} bytes at {offset}, found {len(data)}; the file is truncated"
+            )
+        return data
+
+    def read_all(self, name: str) -> bytes:
+        """Read a file."""
+        try:
+            return (self._root / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self._root / name}: expected a readable file: {error.strerror}") from error
+
+    def size(self, name: str) -> int | None:
+        """Look at the file."""
+        path = self._root / name
+        return path.stat().st_size if path.is_file() else None
+
+    def local_path(self, name: str) -> Path | None:
+        """The file itself."""
+        return self._root / name
+
+    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+        """No: the folder may lie on a network, and who reads ahead in it has asked for that."""
+        return False
+
+    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
+        """A file gives the same bytes again."""
+        return False
