@@ -20,7 +20,7 @@ from typing import Any
 
 from machine import describe_machine
 from making_bench.parts import GIGABYTE, IMAGES, MEASURE, ONE_WORKER, STREAMED, TAR, TWO_WORKERS, BenchConfig
-from making_bench.process_tree import Sample
+from making_bench.process_tree import TreeSample
 from making_bench.turns import Turns
 
 from sharding.cli import Command, Outcome
@@ -44,9 +44,9 @@ def fit_slope(points: Sequence[tuple[float, float]]) -> float:
     return statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(points, 2) if a[0] != b[0])
 
 
-def memory_by_gigabyte(samples: Sequence[Sample], num_bytes: int, settled_gigabytes: float) -> list[list[float]]:
+def memory_by_gigabyte(samples: Sequence[TreeSample], num_bytes: int, settled_gigabytes: float) -> list[list[float]]:
     """GB read and the median of memory in MiB there, while the archive is read, without its first GB."""
-    bins: defaultdict[int, list[Sample]] = defaultdict(list)
+    bins: defaultdict[int, list[TreeSample]] = defaultdict(list)
     for one in samples:
         if settled_gigabytes * GIGABYTE <= one.progress < num_bytes:
             bins[one.progress * BINS // num_bytes].append(one)

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 from codec_bench.candidates import DEPTH_CODECS, IMAGE_CODECS
-from codec_bench.measure import Group, Row, measure_groups
+from codec_bench.measure import CodecGroup, CodecRow, measure_groups
 from codec_bench.views import CodecsConfig
 
 from sharding.cli import Command, Outcome
@@ -33,14 +33,14 @@ _PACKAGES = ("numpy", "pillow", "zstandard", "imagecodecs")
 
 
 @dataclass(frozen=True)
-class View:
+class CodecView:
     """An image, depth and valid group that make a view."""
 
-    image: Group
-    depth: Group
-    valid: Group
+    image: CodecGroup
+    depth: CodecGroup
+    valid: CodecGroup
 
-    def total(self, of: Callable[[Row], float], image: str, depth: str, valid: str = VALID) -> float:
+    def total(self, of: Callable[[CodecRow], float], image: str, depth: str, valid: str = VALID) -> float:
         """Bytes or time of a view, when its parts are encoded so."""
         return of(self.image.rows[image]) + of(self.depth.rows[depth]) + of(self.valid.rows[valid])
 
@@ -54,25 +54,25 @@ class View:
         }
 
 
-def _kilobytes(row: Row) -> float:
+def _kilobytes(row: CodecRow) -> float:
     return row.kilobytes
 
 
-def _decode_ms(row: Row) -> float:
+def _decode_ms(row: CodecRow) -> float:
     return row.decode
 
 
-def views(groups: list[Group]) -> Iterator[View]:
+def views(groups: list[CodecGroup]) -> Iterator[CodecView]:
     """Images and depth of the toy world; photographs with the depth that was given, or without any with the toy's."""
     by_part = {part: [one for one in groups if one.part == part] for part in ("image", "depth", "valid")}
     given = any(not one.name.startswith("toy") for one in by_part["depth"])
     for image, (depth, valid) in product(by_part["image"], zip(by_part["depth"], by_part["valid"], strict=True)):
         toy = image.name.startswith("toy"), depth.name.startswith("toy")
         if toy[0] == toy[1] or not (toy[0] or given):
-            yield View(image, depth, valid)
+            yield CodecView(image, depth, valid)
 
 
-def judge(groups: list[Group]) -> list[dict[str, Any]]:
+def judge(groups: list[CodecGroup]) -> list[dict[str, Any]]:
     """Hold each pair of encodings against the bounds of the preset it could be, over all views.
 
     Returns:
@@ -89,7 +89,7 @@ def judge(groups: list[Group]) -> list[dict[str, Any]]:
     return sorted(pairs, key=lambda one: (one["preset"] != "exact", not one["holds"]))
 
 
-def judge_pair(shown: list[View], image: str, depth: str) -> dict[str, Any] | None:
+def judge_pair(shown: list[CodecView], image: str, depth: str) -> dict[str, Any] | None:
     """One line of `judge`; None if the pair can be neither preset."""
     lossless = {
         all(view.image.rows[image].exact for view in shown),
@@ -107,7 +107,7 @@ def judge_pair(shown: list[View], image: str, depth: str) -> dict[str, Any] | No
     return {"preset": preset, "image": image, "depth": depth, **spread, "error": error, "holds": holds}
 
 
-def judge_views(groups: list[Group]) -> list[dict[str, Any]]:
+def judge_views(groups: list[CodecGroup]) -> list[dict[str, Any]]:
     """The ratios of the two chosen pairs, view by view."""
     return [
         {"preset": preset, "images": view.image.name, "depth": view.depth.name, **view.ratios(*pair)}
@@ -116,7 +116,7 @@ def judge_views(groups: list[Group]) -> list[dict[str, Any]]:
     ]
 
 
-def table(groups: list[Group], pairs: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> str:
+def table(groups: list[CodecGroup], pairs: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> str:
     """The figures as a person reads them."""
     lines = []
     for group in groups:
@@ -140,7 +140,7 @@ def table(groups: list[Group], pairs: list[dict[str, Any]], chosen: list[dict[st
     return "\n".join(lines)
 
 
-def _line(name: str, row: Row, first: Row) -> str:
+def _line(name: str, row: CodecRow, first: CodecRow) -> str:
     if row.missing:
         return f"  {name:20}{row.missing}"
     spread = f"{min(row.decode_ms):.2f} - {max(row.decode_ms):.2f}"
@@ -170,7 +170,7 @@ def run(config: CodecsConfig) -> Outcome:
     )
 
 
-def plain(group: Group) -> dict[str, Any]:
+def plain(group: CodecGroup) -> dict[str, Any]:
     """A group as JSON has it: of what was not measured only why."""
     rows = {name: {"missing": row.missing} if row.missing else asdict(row) for name, row in group.rows.items()}
     return asdict(group) | {"rows": rows}

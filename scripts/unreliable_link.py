@@ -71,7 +71,7 @@ class Link:
 
 
 @dataclass
-class Counts:
+class LinkCounts:
     """What went through."""
 
     requests: int = 0
@@ -83,7 +83,7 @@ class Proxy:
     """Passes requests of many connections on, and harms some of them."""
 
     def __init__(self, link: Link) -> None:
-        self._link, self.counts = link, Counts()
+        self._link, self.counts = link, LinkCounts()
         self._random, self._harmed, self._free_at = random.Random(link.seed), 0, 0.0
 
     async def serve(self, client_sock: socket.socket) -> None:

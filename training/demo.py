@@ -17,6 +17,7 @@ from sharding.errors import DataError
 from sharding.format.manifest import MANIFEST_NAME
 from sharding.progress import say
 from training.config import DemoConfig
+from training.runfolder import ENCODER_NAME
 
 ARMS = ("conservative", "aggressive", "scratch")
 OUTDOOR = "scene_type == 'outdoor'"
@@ -111,7 +112,7 @@ def _learning_stages(place: str, sets: str, runs: str, seed: int) -> list[Stage]
         _stage(
             f"pretrain an encoder, {arm} augmentation",
             f"pretrain {sets}/megadepth --out {encoders[arm]} --augmentation {arm} {PRETRAIN} {run}",
-            f"{encoders[arm]}/encoder.pt",
+            f"{encoders[arm]}/{ENCODER_NAME}",
         )
         for arm in ARMS[:2]
     ]

@@ -16,6 +16,9 @@ CONFIG_NAME = "config.yaml"
 CHECKPOINTS_NAME = "checkpoints"
 """Folder of the checkpoints, below the run folder."""
 
+ENCODER_NAME = "encoder.pt"
+"""What a pretraining run leaves in its folder: a torchvision state dict."""
+
 
 def save_config(out: str | Path, config: Any) -> None:
     """Write the resolved options to `OUT/config.yaml` (rank 0 only), addresses without a login; `--config` reads it."""

@@ -19,7 +19,7 @@ from sharding.format.shard import ShardWriter, unpack_member
 
 
 @dataclass(kw_only=True)
-class Row:
+class CodecRow:
     """What was measured of a candidate on a group, a view of --height x --width pixels.
 
     Attributes:
@@ -45,7 +45,7 @@ class Row:
         return statistics.median(self.decode_ms)
 
 
-Rows = dict[str, Row]
+Rows = dict[str, CodecRow]
 
 
 def measure(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, truth: int = 0) -> Rows:
@@ -58,7 +58,7 @@ def measure(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, tr
         truth: Which array of an item must come back.
     """
     views = count_views(items, config)
-    rows, stored = {codec.name: Row() for codec in codecs}, {}
+    rows, stored = {codec.name: CodecRow() for codec in codecs}, {}
     for codec in codecs:
         try:
             stored[codec.name] = store_all(codec, items)
@@ -97,7 +97,7 @@ def cpu_ms(work: Callable[[], object]) -> float:
     return 1000 * (time.process_time() - began)
 
 
-def check(row: Row, decoded: list[NDArray[Any]], items: list[Item], truth: int) -> None:
+def check(row: CodecRow, decoded: list[NDArray[Any]], items: list[Item], truth: int) -> None:
     """Compare what came back with what went in."""
     wanted = [np.ascontiguousarray(item[truth]) for item in items]
     row.exact = all(map(same, decoded, wanted))
@@ -122,7 +122,7 @@ def same(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class CodecGroup:
     """Rows of one kind of part, measured on one group."""
 
     part: str
@@ -132,7 +132,7 @@ class Group:
     rows: Rows
 
 
-def measure_groups(config: CodecsConfig) -> Iterator[Group]:
+def measure_groups(config: CodecsConfig) -> Iterator[CodecGroup]:
     """Measure every part of every group."""
     images, depth = photographs(config), depth_groups(config)  # first: a wrong pattern ends it at once
     toy_images, toy_depth = toy_groups(config)
@@ -142,4 +142,4 @@ def measure_groups(config: CodecsConfig) -> Iterator[Group]:
         for name, items in groups.items():
             rows = measure(codecs, items, config, truth)
             archive = archive_kilobytes(items, config) if part != "valid" else 0.0
-            yield Group(part=part, name=name, items=len(items), archive_kb=archive, rows=rows)
+            yield CodecGroup(part=part, name=name, items=len(items), archive_kb=archive, rows=rows)

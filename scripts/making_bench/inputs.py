@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from making_bench.virtual_archive import Entry, tar_pieces
+from making_bench.virtual_archive import ArchiveEntry, tar_pieces
 from sharding.codecs.hdf5 import write_depth
 from sharding.codecs.npy import encode_npy
 from sharding.errors import DataError
@@ -127,7 +127,7 @@ def _h5(depth: NDArray[np.float32]) -> bytes:
         return path.read_bytes()
 
 
-def list_photos(contents: Contents, num_views: int) -> list[Entry]:
+def list_photos(contents: Contents, num_views: int) -> list[ArchiveEntry]:
     """Entries of a MegaDepth archive: in each folder all images, then all depth maps, both as a file system lists them.
 
     Each JPEG begins with a comment (ITU-T T.81, B.2.4.5) that no other has.
@@ -137,12 +137,12 @@ def list_photos(contents: Contents, num_views: int) -> list[Entry]:
         numbers = list(range(first, min(first + VIEWS_A_FOLDER, num_views)))
         folder = f"{ROOT.as_posix()}/{first // VIEWS_A_FOLDER:04d}/dense0"
         for part, (name, ext) in enumerate((("imgs", "jpg"), ("depths", "h5"))):
-            entries.append(Entry(name=f"{folder}/{name}/"))
+            entries.append(ArchiveEntry(name=f"{folder}/{name}/"))
             random.Random(first + part).shuffle(numbers)
             for number in numbers:
                 body = contents.views[number % len(contents.views)][part]
                 lead = comment_lead(f"{number:09d}") if part == 0 else b""
-                entries.append(Entry(name=f"{folder}/{name}/{_stem(number)}.{ext}", lead=lead, body=body))
+                entries.append(ArchiveEntry(name=f"{folder}/{name}/{_stem(number)}.{ext}", lead=lead, body=body))
     return entries
 
 
@@ -155,7 +155,7 @@ def comment_lead(text: str) -> bytes:
     return _START_OF_IMAGE + _COMMENT + struct.pack(">H", 2 + len(text)) + text.encode()
 
 
-def list_scans(contents: Contents, num_views: int) -> list[Entry]:
+def list_scans(contents: Contents, num_views: int) -> list[ArchiveEntry]:
     """Entries of DIODE's train archive, the files of a folder in the disorder in which a file system lists them."""
     entries = []
     for first in range(0, num_views, VIEWS_A_FOLDER):
@@ -167,13 +167,15 @@ def list_scans(contents: Contents, num_views: int) -> list[Entry]:
             stem = f"{7 + scan % 12:05d}_{scan:05d}_outdoor_{10 * azimuth:03d}_{10 * elevation:03d}"
             bodies = contents.views[number % len(contents.views)]
             endings = (".png", "_depth.npy", "_depth_mask.npy")
-            files += [Entry(name=f"{folder}/{stem}{end}", body=at) for end, at in zip(endings, bodies, strict=True)]
+            files += [
+                ArchiveEntry(name=f"{folder}/{stem}{end}", body=at) for end, at in zip(endings, bodies, strict=True)
+            ]
         random.Random(first).shuffle(files)
-        entries += [Entry(name=f"{folder}/"), *files]
+        entries += [ArchiveEntry(name=f"{folder}/"), *files]
     return entries
 
 
-def pack(entries: Iterable[Entry], bodies: Sequence[bytes], archive: Path) -> None:
+def pack(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes], archive: Path) -> None:
     """Write a `.tar.gz` as `tar | gzip -6` does: by the program gzip, one stream.
 
     Raises:
@@ -190,7 +192,7 @@ def pack(entries: Iterable[Entry], bodies: Sequence[bytes], archive: Path) -> No
             raise DataError(f"{archive}: expected gzip to write it, found exit status {status}: is the disk full?")
 
 
-def lay_out(entries: Iterable[Entry], bodies: Sequence[bytes], root: Path) -> None:
+def lay_out(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes], root: Path) -> None:
     """Write the entries as files below `root`; a content that repeats is one file of several names (hard links)."""
     first: dict[int, Path] = {}
     for entry in entries:

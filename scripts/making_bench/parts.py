@@ -27,14 +27,14 @@ FOLDER_SHARD_SIZE = "64MB"
 _PHOTO_SCALE = 1.25
 _SPARE = 1.02  # more views than the size asks for: it is a least size
 
-Part = Literal["archive", "folder", "slope"]
+BenchPart = Literal["archive", "folder", "slope"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
     """Options of the measurement."""
 
-    parts: tuple[Part, ...] = option(
+    parts: tuple[BenchPart, ...] = option(
         ("archive", "folder", "slope"),
         "archive: files on the disk against tar; folder: 1 and 2 workers; slope: growth of memory",
         shown="all",

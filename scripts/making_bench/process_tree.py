@@ -18,12 +18,12 @@ _TOLD_LINES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class TreeSample:
     """The tree at one moment.
 
     Attributes:
         progress: What the caller's function said, such as bytes read.
-        memory_bytes: Of all processes together, as `Usage.memory_is` says.
+        memory_bytes: Of all processes together, as `TreeUsage.memory_is` says.
     """
 
     progress: int
@@ -31,7 +31,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Usage:
+class TreeUsage:
     """What a program took.
 
     Attributes:
@@ -46,7 +46,7 @@ class Usage:
     wall_s: float
     cpu_s: float
     memory_is: str
-    samples: list[Sample]
+    samples: list[TreeSample]
     output: str
 
     @property
@@ -66,7 +66,7 @@ class _Watch:
 
     root: int
     progress: Callable[[], int]
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[TreeSample] = field(default_factory=list)
     cpu_s: dict[int, float] = field(default_factory=dict)
     kinds: set[str] = field(default_factory=set)
     done: threading.Event = field(default_factory=threading.Event)
@@ -85,12 +85,12 @@ class _Watch:
             total += num_bytes
             self.kinds.add(kind)
         if total:
-            self.samples.append(Sample(progress=progress, memory_bytes=total))
+            self.samples.append(TreeSample(progress=progress, memory_bytes=total))
 
 
 def run_watched(
     argv: Sequence[str], *, progress: Callable[[], int] = lambda: 0, environment: Mapping[str, str] | None = None
-) -> Usage:
+) -> TreeUsage:
     """Run a program to its end.
 
     Args:
@@ -120,7 +120,7 @@ def run_watched(
         if process.returncode:
             raise DataError(f"{' '.join(argv)}: expected exit status 0, found {process.returncode}: {_last(errors)}")
         output.seek(0)
-        return Usage(
+        return TreeUsage(
             wall_s=wall_s,
             cpu_s=max(used.ru_utime + used.ru_stime, sum(watch.cpu_s.values())),
             memory_is="rss" if "rss" in watch.kinds else "pss",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sharding
-from making_bench.process_tree import Usage, run_watched
+from making_bench.process_tree import TreeUsage, run_watched
 from sharding.errors import DataError
 from sharding.progress import say
 
@@ -39,7 +39,7 @@ class Turns:
     """What each program took, turn by turn; ratios are of programs that took turns with each other."""
 
     programs: dict[str, Program] = field(default_factory=dict)
-    used: dict[str, list[Usage]] = field(default_factory=dict)
+    used: dict[str, list[TreeUsage]] = field(default_factory=dict)
 
     def take(self, programs: Mapping[str, Program], repeats: int, progress: Callable[[], int] = lambda: 0) -> None:
         """Run the programs one after the other, `repeats` times.
@@ -79,7 +79,7 @@ class Turns:
         return {"median": statistics.median(first) / statistics.median(second), "min": min(each), "max": max(each)}
 
 
-def run_once(program: Program, progress: Callable[[], int]) -> Usage:
+def run_once(program: Program, progress: Callable[[], int]) -> TreeUsage:
     """Run a program, and leave nothing of it.
 
     Raises:

@@ -23,7 +23,7 @@ _END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class ArchiveEntry:
     """A member of an archive: its content is `lead` and then a content that others may have as well.
 
     Attributes:
@@ -37,7 +37,7 @@ class Entry:
     body: int | None = None
 
 
-def tar_pieces(entries: Iterable[Entry], bodies: Sequence[bytes]) -> Iterator[tuple[bytes, int | None]]:
+def tar_pieces(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes]) -> Iterator[tuple[bytes, int | None]]:
     """Yield what a tar is made of: bytes of an entry's own (header, lead) and the number of its shared content.
 
     The padding after an entry is the first of the next bytes; the end blocks are the last ones.
@@ -73,7 +73,7 @@ class VirtualArchive:
         crc32: Of the plain bytes.
     """
 
-    def __init__(self, entries: Iterable[Entry], bodies: Sequence[bytes]) -> None:
+    def __init__(self, entries: Iterable[ArchiveEntry], bodies: Sequence[bytes]) -> None:
         deflated = [deflate(body) for body in bodies]
         checksums = [zlib.crc32(body) for body in bodies]
         self.crc32, self.num_plain_bytes = 0, 0

@@ -44,13 +44,13 @@ class WatchedDataset(DiodeDepthDataset):
         if mine[BEGAN] == 0:
             mine[BEGAN], mine[PID] = time.monotonic(), os.getpid()
         items = super().__getitems__(indices)
-        if self._look_ahead is not None:
-            mine[IN_FLIGHT] = max(float(mine[IN_FLIGHT]), self._look_ahead.bytes_in_flight)
+        if self._read_ahead is not None:
+            mine[IN_FLIGHT] = max(float(mine[IN_FLIGHT]), self._read_ahead.bytes_in_flight)
         return items
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epoch:
+class EpochTimes:
     """What was seen of an epoch, from the first request on: the start of workers is before it.
 
     Attributes:
@@ -114,7 +114,7 @@ class Watched:
         loading = Loading(batch_size=batch_size, num_workers=num_workers, start_method="forkserver", timeout_s=300)
         self._loader: DataLoader[Any] = build_loader(dataset, self._sampler, loading)
 
-    def run(self, epoch: int, step_s: float = 0.0, check: bool = False) -> Epoch:
+    def run(self, epoch: int, step_s: float = 0.0, check: bool = False) -> EpochTimes:
         """Consume an epoch.
 
         Args:
@@ -138,7 +138,7 @@ class Watched:
             time.sleep(max(0.0, arrivals[-1] + step_s - time.monotonic()))
         ended, began = time.monotonic(), float(self._board[:, BEGAN][self._board[:, BEGAN] > 0].min())
         del batches
-        return Epoch(
+        return EpochTimes(
             samples=len(keys),
             seconds=ended - began,
             first_batch_s=arrivals[0] - began,

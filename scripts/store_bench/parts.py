@@ -12,11 +12,11 @@ from sharding.errors import DataError
 from sharding.format.choices import Compression
 from sharding.options import option
 from sharding.progress import say
-from store_bench.server import Link, link
+from store_bench.server import RunningLink, link
 
 if TYPE_CHECKING:
     from sharding.reading.shard_set import ShardSet
-    from store_bench.epochs import Epoch, Watched
+    from store_bench.epochs import EpochTimes, Watched
 
 PACE = 1.3
 """What the consumer takes for a batch, in local times."""
@@ -41,7 +41,7 @@ class BenchStoreConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class StoreBench:
     """What all measurements use.
 
     Attributes:
@@ -59,7 +59,7 @@ class Bench:
     cache: Path
 
     @contextmanager
-    def through(self, *options: str, cached: bool = False) -> Iterator[tuple["Watched", Link]]:
+    def through(self, *options: str, cached: bool = False) -> Iterator[tuple["Watched", RunningLink]]:
         """The loader of the remote set, new, through a link with `options`; all of it in the cache if there is one."""
         from sharding.reading.shard_set import ShardSet
         from sharding.stores.node_cache import CacheSettings
@@ -83,11 +83,11 @@ class Bench:
             for shard in samples.manifest.shards:
                 samples.reader.store.size(shard.name)
 
-    def paced(self, loader: "Watched") -> list["Epoch"]:
+    def paced(self, loader: "Watched") -> list["EpochTimes"]:
         """Epochs from 0 on, each paced by the same epoch from the local folder, right before."""
         return [loader.run(epoch, PACE * self.local.run(epoch).batch_s) for epoch in range(self.config.repeats)]
 
-    def ratios(self, remote: "Watched", epochs: Sequence[int]) -> tuple[list[float], list["Epoch"]]:
+    def ratios(self, remote: "Watched", epochs: Sequence[int]) -> tuple[list[float], list["EpochTimes"]]:
         """The remote speed over the local one in each epoch; and the remote epochs.
 
         They run one after the other, either of them first in every other epoch: what the first one finds or leaves on
@@ -120,7 +120,7 @@ def measure(config: BenchStoreConfig, target: Path, server: int, port: int, cach
     from training.loading.read_ahead import AHEAD_BYTES, THREADS
 
     samples = ShardSet(target)
-    bench = Bench(config=config, local=watch(samples, config), server=server, port=port, cache=cache)
+    bench = StoreBench(config=config, local=watch(samples, config), server=server, port=port, cache=cache)
     bench.warm_up()
     paced = bench.paced(bench.local)
     reference = [bench.local.run(0, check=True), *paced[1:]]
@@ -143,7 +143,7 @@ def stored_bytes(samples: "ShardSet") -> int:
     return int(samples.index[["image_bytes", "depth_bytes", "valid_bytes"]].to_numpy().sum())
 
 
-def measure_latency(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+def measure_latency(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
     """50 ms for each request; and memory over some epochs."""
     from training.loading.read_ahead import AHEAD_BYTES
 
@@ -168,7 +168,7 @@ def measure_latency(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
     }
 
 
-def waiting(name: str, paced: "Sequence[Epoch]") -> dict[str, Any]:
+def waiting(name: str, paced: "Sequence[EpochTimes]") -> dict[str, Any]:
     """What share of the time a paced consumer waited, without and with the first batch."""
     return {
         **spread(f"{name}_wait_share", [one.wait_share for one in paced]),
@@ -184,7 +184,7 @@ def growth(values: Sequence[int]) -> float:
     return slope * (len(values) - 1) / (statistics.mean(values) - slope * middle)
 
 
-def measure_faults(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+def measure_faults(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
     """50 ms for each request, of which 5 % fail."""
     faults = ("--fault-rate", "0.05", "--faults", "500,reset,truncate", "--only", "/shards/")
     with bench.through("--latency-ms", "50", *faults) as (remote, between):
@@ -202,7 +202,7 @@ def measure_faults(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
     }
 
 
-def measure_loopback(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+def measure_loopback(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
     """Nothing added: what the way through the network stack costs; and the images alone."""
     from sharding.reading.shard_set import ShardSet
 
@@ -222,7 +222,7 @@ def measure_loopback(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
     }
 
 
-def cpu_ms(epochs: "Sequence[Epoch]") -> float:
+def cpu_ms(epochs: "Sequence[EpochTimes]") -> float:
     """Of the workers, for a sample; the median over epochs."""
     return 1000 * statistics.median(one.cpu_s / one.samples for one in epochs)
 
@@ -239,7 +239,7 @@ def read_images(samples: "ShardSet") -> None:
         pass
 
 
-def measure_narrow(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+def measure_narrow(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
     """A link of 50 MB/s; what of it is used, and what the local speed would use of it."""
     with bench.through("--bandwidth", "50MB") as (remote, between):
         paced = remote.run(0, PACE * bench.local.run(0).batch_s)
@@ -255,7 +255,7 @@ def measure_narrow(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
     }
 
 
-def measure_cache(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
+def measure_cache(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
     """Epochs of which all is kept."""
     with bench.through(cached=True) as (remote, between):
         require_same([remote.run(0, check=True)], reference)
@@ -270,7 +270,7 @@ def measure_cache(bench: Bench, reference: "list[Epoch]") -> dict[str, Any]:
     }
 
 
-def require_same(epochs: "Sequence[Epoch]", reference: "Sequence[Epoch]") -> None:
+def require_same(epochs: "Sequence[EpochTimes]", reference: "Sequence[EpochTimes]") -> None:
     """Every sample once but for the dropped tail, as locally, in the same order; and the same pixels, if summed up.
 
     Raises:

@@ -34,14 +34,14 @@ def s3_server(root: Path) -> Iterator[int]:
 
 
 @contextmanager
-def link(server: int, port: int, *options: str) -> Iterator["Link"]:
+def link(server: int, port: int, *options: str) -> Iterator["RunningLink"]:
     """Run `unreliable_link.py` with `options` on `port`, in front of the server."""
     command = [sys.executable, str(LINK), "--to", f"127.0.0.1:{server}", "--port", str(port), *options]
     with _running(command, port):
-        yield Link(port)
+        yield RunningLink(port)
 
 
-class Link:
+class RunningLink:
     """What a running link has counted.
 
     Args:

@@ -56,7 +56,7 @@ class SeekPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class GzipEntry:
     """A gzip file that begins at a seek point: `prefix`, then the original from byte `start`.
 
     Attributes:
@@ -70,7 +70,7 @@ class Entry:
     plain_bytes: int
 
 
-def entry(point: SeekPoint, first_byte: int) -> Entry:
+def entry(point: SeekPoint, first_byte: int) -> GzipEntry:
     """Make a gzip file that goes on at `point`.
 
     Args:
@@ -91,7 +91,7 @@ def entry(point: SeekPoint, first_byte: int) -> Entry:
     prefix = _GZIP_HEADER + b"\0" + struct.pack("<HH", len(stored), len(stored) ^ 0xFFFF) + stored + _pack(bits)
     if shift:
         prefix = prefix[:-1] + bytes([prefix[-1] | first_byte >> shift << shift])
-    return Entry(prefix=prefix, start=byte + (shift > 0), plain_bytes=len(plain))
+    return GzipEntry(prefix=prefix, start=byte + (shift > 0), plain_bytes=len(plain))
 
 
 _EMPTY_BLOCK = [0, 1, 0] + [0] * 7  # not the last, fixed codes; end of block

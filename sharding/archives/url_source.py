@@ -23,7 +23,7 @@ from sharding.machine.threads import END_S, Fetchers
 from sharding.stores.credentials import check_login, http_headers, without_login
 from sharding.stores.opening import open_store
 
-BLOCK_BYTES = 1 << 20
+DOWNLOAD_BLOCK_BYTES = 1 << 20
 CACHED_BLOCKS = 96
 """A reader of many threads jumps ahead and back within this."""
 
@@ -76,12 +76,12 @@ class _Blocks:
         end = min(offset + num_bytes, self.size)
         if end <= offset:
             return b""
-        first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        first, last = offset // DOWNLOAD_BLOCK_BYTES, (end - 1) // DOWNLOAD_BLOCK_BYTES
         data = b"".join(self._block(index) for index in range(first, last + 1))
         if first - self._last in (0, 1):  # not after a jump: the first read is often a look at the first bytes
             self._read_ahead(last + 1)
         self._last = last
-        return data[offset - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
+        return data[offset - first * DOWNLOAD_BLOCK_BYTES : end - first * DOWNLOAD_BLOCK_BYTES]
 
     def _block(self, index: int) -> bytes:
         with self._lock:
@@ -101,7 +101,7 @@ class _Blocks:
 
     def _fill(self, index: int) -> None:
         """Read blocks before they are wanted; an error will come again when they are."""
-        for ahead in range(index, min(index + AHEAD_BLOCKS, -(-self.size // BLOCK_BYTES))):
+        for ahead in range(index, min(index + AHEAD_BLOCKS, -(-self.size // DOWNLOAD_BLOCK_BYTES))):
             if self._closed.is_set():
                 return
             try:
@@ -150,7 +150,7 @@ class HttpObject(_Blocks):
             raise
 
     def _fetch(self, index: int) -> bytes:
-        block = self._position // BLOCK_BYTES
+        block = self._position // DOWNLOAD_BLOCK_BYTES
         if not block <= index <= block + MAX_JUMP_BLOCKS:
             block = index
             self._drop()
@@ -161,8 +161,8 @@ class HttpObject(_Blocks):
 
     def _stream(self, index: int) -> bytes:
         """The block at the connection's position; lost connections are taken up at the byte."""
-        start = index * BLOCK_BYTES
-        wanted = min(BLOCK_BYTES, self.size - start)
+        start = index * DOWNLOAD_BLOCK_BYTES
+        wanted = min(DOWNLOAD_BLOCK_BYTES, self.size - start)
         data = bytearray()
 
         def read_on() -> None:
@@ -291,5 +291,5 @@ class StoredObject(_Blocks):
         self.size = size
 
     def _fetch(self, index: int) -> bytes:
-        start = index * BLOCK_BYTES
-        return bytes(self._store.read(self._key, [(start, min(BLOCK_BYTES, self.size - start))])[0])
+        start = index * DOWNLOAD_BLOCK_BYTES
+        return bytes(self._store.read(self._key, [(start, min(DOWNLOAD_BLOCK_BYTES, self.size - start))])[0])

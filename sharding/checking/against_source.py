@@ -24,7 +24,7 @@ from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate
 from sharding.sources.source import Readable, is_archive
 
-AHEAD_BYTES = 128 << 20
+COMPARED_AHEAD_BYTES = 128 << 20
 """Source bytes that are read ahead of what is compared."""
 
 LOSSY_LEVELS = 2.0
@@ -32,7 +32,7 @@ LOSSY_LEVELS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class SourceComparison:
     """What comparing a set with its source found.
 
     Attributes:
@@ -46,7 +46,7 @@ class Comparison:
     faults: list[Fault]
 
 
-def compare_with_source(opened: ShardSet, root: str) -> Comparison:
+def compare_with_source(opened: ShardSet, root: str) -> SourceComparison:
     """Encode each source sample again and compare it with the set.
 
     Args:
@@ -63,7 +63,7 @@ def compare_with_source(opened: ShardSet, root: str) -> Comparison:
     accounted = _Accounted.of(opened)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         judged = map_ahead(
-            lambda one: pool.submit(accounted.judge, one), samples, lambda one: one[0].bytes, AHEAD_BYTES
+            lambda one: pool.submit(accounted.judge, one), samples, lambda one: one[0].bytes, COMPARED_AHEAD_BYTES
         )
         with closing(judged) as pairs:
             found = {candidate.key: problem for (candidate, _), problem in pairs}
@@ -72,7 +72,7 @@ def compare_with_source(opened: ShardSet, root: str) -> Comparison:
     faults = _compare_archives(manifest, samples, root)
     faults += [Fault(shard="", key=key, problem=problem) for key, problem in found.items() if problem]
     faults += [Fault(shard="", key=key, problem=f"in the set, not in {root}") for key in accounted.rows.keys() - found]
-    return Comparison(
+    return SourceComparison(
         samples=len(found.keys() & accounted.rows.keys()),
         quarantined=len((found.keys() & accounted.quarantined) - accounted.rows.keys()),
         faults=faults,

@@ -49,7 +49,7 @@ class SupportsWrite(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedMember:
     """A member as it will stand in a shard.
 
     Attributes:
@@ -88,14 +88,14 @@ class Packer:
                 for level in (LEVEL, FAST_LEVEL)
             )
 
-    def pack(self, name: str, payload: bytes) -> Packed:
+    def pack(self, name: str, payload: bytes) -> PackedMember:
         """Make the member `name`."""
         header, padding = tar_header(name, len(payload)), bytes(-len(payload) % BLOCK)
         compressor = self._fast if name.endswith(COMPRESSED) else self._compressor
         if compressor is None:
-            return Packed(payload, google_crc32c.value(payload), header, padding)
+            return PackedMember(payload, google_crc32c.value(payload), header, padding)
         frame = compressor.compress(b"".join((header, payload, padding)))
-        return Packed(frame, google_crc32c.value(frame))
+        return PackedMember(frame, google_crc32c.value(frame))
 
     def end(self) -> bytes:
         """The two zero blocks that end a tar (in a `.tar.zst`: the last frame)."""
@@ -120,7 +120,7 @@ class ShardWriter:
         """Append a member and return where its stored bytes are."""
         return self.append(self._packer.pack(name, payload))
 
-    def append(self, member: Packed) -> Span:
+    def append(self, member: PackedMember) -> Span:
         """Append a member that was made before, with the same compression."""
         self._write(member.head)
         span = Span(self._offset, len(member.stored), member.crc32c)
@@ -208,7 +208,7 @@ class SupportsRead(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ShardMember:
     """A member met while walking a tar: its name, payload, and the offset of the payload in the (inflated) tar."""
 
     name: str
@@ -216,7 +216,7 @@ class Member:
     offset: int
 
 
-def iter_members(file: SupportsRead) -> Iterator[Member]:
+def iter_members(file: SupportsRead) -> Iterator[ShardMember]:
     """Walk the regular files of a tar, compressed or not, front to back, as any tar reader would.
 
     Raises:
@@ -227,7 +227,7 @@ def iter_members(file: SupportsRead) -> Iterator[Member]:
             for info in tar:
                 if info.isfile():
                     payload = tar.extractfile(info).read()
-                    yield Member(info.name, payload, info.offset_data)
+                    yield ShardMember(info.name, payload, info.offset_data)
     except (tarfile.TarError, zstandard.ZstdError, EOFError, OSError) as error:
         raise DataError(f"expected a whole tar, found a damaged or truncated one: {error}") from error
 

@@ -26,17 +26,17 @@ from sharding.sources.arrivals import HELD_BYTES, Arrivals, Boundary
 from sharding.sources.joiner import Joined, Joiner
 from sharding.sources.pairing import Refusal
 from sharding.sources.published import by_size, publishes_md5, recognise
-from sharding.sources.resume_point import Position, check_unchanged
+from sharding.sources.resume_point import ResumePoint, check_unchanged
 from sharding.sources.spool import Spool
 
 BATCH_BYTES = 4 << 20
 """What one worker gets at a time: bytes of samples, or of the archive that went by, whichever are more."""
 
-AHEAD_BYTES = 128 << 20
+ENCODED_AHEAD_BYTES = 128 << 20
 """What is read ahead of what is written, counted in the same way."""
 
 
-Packed = list[PackedSample | Refusal]
+PackedBatch = list[PackedSample | Refusal]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +100,9 @@ class ArchiveBuild:
         self._digest = digest
         self._workers = count_workers(workers, 1 << 30)
         self._kept: dict[int, Entry] = {}
-        self._ahead: deque[Position] = deque()  # of the boundaries that were read and are not saved yet
+        self._ahead: deque[ResumePoint] = deque()  # of the boundaries that were read and are not saved yet
 
-    def make_shards(self) -> tuple[Position, list[Entry]]:
+    def make_shards(self) -> tuple[ResumePoint, list[Entry]]:
         """Read the archive from where an earlier run stood to its end.
 
         Returns:
@@ -112,11 +112,11 @@ class ArchiveBuild:
             DataError: The archive is damaged, cut off, lost, or another one than it was.
             OSError: The set cannot be written.
         """
-        position = self._ledger.read_position()
+        position = self._ledger.read_resume_point()
         check_unchanged(position, self._fingerprint, self._plan.target.address)
         self._kept = self._find_finished()
         if not all(number in self._kept for number in range(position.shard)):
-            position = Position()  # a finished shard was lost: what comes before the gap is read, but not made again
+            position = ResumePoint()  # a finished shard was lost: what comes before the gap is read, but not made again
         if not position.ended:
             position = self._read_on(position)
         return position, [self._kept[number] for number in range(position.shard)]
@@ -131,7 +131,7 @@ class ArchiveBuild:
             whole = list(track(checks, total=len(lines), unit="shards", label="check what is finished"))
         return {number: entry for (number, entry), kept in zip(lines.items(), whole, strict=True) if kept}
 
-    def _read_on(self, position: Position) -> Position:
+    def _read_on(self, position: ResumePoint) -> ResumePoint:
         with ExitStack() as stack:
             joiner, position = self._restore(position)
             stack.callback(joiner.close)
@@ -143,14 +143,14 @@ class ArchiveBuild:
             )
             arrivals = Arrivals(archive, joiner, self._plan.layout, position)
             batches = self._batches(arrivals, archive, position, meter)
-            packed = map_ahead(partial(self._submit, pool), batches, lambda batch: batch.bytes, AHEAD_BYTES)
+            packed = map_ahead(partial(self._submit, pool), batches, lambda batch: batch.bytes, ENCODED_AHEAD_BYTES)
             results = _in_order(stack.enter_context(closing(packed)))
             return self._write(results, position, joiner, meter)
 
-    def _restore(self, position: Position) -> tuple[Joiner, Position]:
+    def _restore(self, position: ResumePoint) -> tuple[Joiner, ResumePoint]:
         """A joiner with all that waited at the position, and that position."""
-        for start in (position, Position()):  # the start if what waited on disk is lost
-            spool = Spool(2 * HELD_BYTES, self._plan.target.bring_waiting(start.segments))
+        for start in (position, ResumePoint()):  # the start if what waited on disk is lost
+            spool = Spool(2 * HELD_BYTES, self._plan.target.restore_spool(start.segments))
             joiner = Joiner(self._plan.layout.parse, self._plan.layout.needed, spool)
             finished = (key for number in range(start.shard) for key in self._kept[number].keys)
             if joiner.restore(start.waiting, finished):
@@ -158,7 +158,7 @@ class ArchiveBuild:
             joiner.close()
         return joiner, start
 
-    def _open_archive(self, position: Position) -> AbstractContextManager[Archive]:
+    def _open_archive(self, position: ResumePoint) -> AbstractContextManager[Archive]:
         """The archive at a position. What an earlier run downloaded is not downloaded again only to be hashed."""
         digest = self._digest and (
             position.enter == 0 or bool(position.md5_state) or isinstance(self._source, LocalFile)
@@ -173,10 +173,10 @@ class ArchiveBuild:
             return _open_threads(self._workers)
         return open_pool(self._workers, pack_all.__module__)
 
-    def _submit(self, pool: Executor, batch: _Batch) -> Future[Packed]:
+    def _submit(self, pool: Executor, batch: _Batch) -> Future[PackedBatch]:
         return pool.submit(pack_all, batch.samples, self._plan.recipe, self._plan.compression)
 
-    def _batches(self, arrivals: Arrivals, archive: Archive, position: Position, meter: Meter) -> Iterator[_Batch]:
+    def _batches(self, arrivals: Arrivals, archive: Archive, position: ResumePoint, meter: Meter) -> Iterator[_Batch]:
         """Samples in batches that end where shards end; without those whose shard is finished."""
         number, samples, wanted = position.shard, list[Joined](), 0
         begin, used = archive.position, archive.compressed_position
@@ -211,14 +211,14 @@ class ArchiveBuild:
         return ()
 
     def _write(
-        self, results: Iterator[PackedSample | Refusal | Boundary], position: Position, joiner: Joiner, meter: Meter
-    ) -> Position:
+        self, results: Iterator[PackedSample | Refusal | Boundary], position: ResumePoint, joiner: Joiner, meter: Meter
+    ) -> ResumePoint:
         """Write shard after shard, each with its line and the position after it."""
         told = False
         while not position.ended:
             position = self._write_shard(position.shard, results)
-            self._plan.target.keep_waiting(position.segments)
-            self._ledger.write_position(position)
+            self._plan.target.save_spool(position.segments)
+            self._ledger.write_resume_point(position)
             joiner.spool.tidy(set().union(*(coming.segments for coming in self._ahead)))
             self._ahead.popleft()
             if not told and position.shard > 1 and meter.rate > 0 and not position.ended:
@@ -226,7 +226,7 @@ class ArchiveBuild:
                 self._expect(meter)
         return position
 
-    def _write_shard(self, number: int, results: Iterator[PackedSample | Refusal | Boundary]) -> Position:
+    def _write_shard(self, number: int, results: Iterator[PackedSample | Refusal | Boundary]) -> ResumePoint:
         """Write up to the next boundary, if anything comes before it; return where the next shard begins."""
         first = next(results)
         if isinstance(first, Boundary):
@@ -244,7 +244,7 @@ class ArchiveBuild:
         self._ledger.write(self._kept[number])
         return result.position
 
-    def _announce(self, position: Position) -> None:
+    def _announce(self, position: ResumePoint) -> None:
         """Say what is to be done, and how much room there is."""
         already = f" ({position.shard} shards of it are finished)" if position.shard else ""
         say(
@@ -274,7 +274,7 @@ class ArchiveBuild:
         return sum(entry.file.samples for entry in self._kept.values())
 
 
-def _in_order(batches: Iterable[tuple[_Batch, Packed]]) -> Iterator[PackedSample | Refusal | Boundary]:
+def _in_order(batches: Iterable[tuple[_Batch, PackedBatch]]) -> Iterator[PackedSample | Refusal | Boundary]:
     """What became of each sample, and boundaries."""
     for batch, packed in batches:
         yield from packed

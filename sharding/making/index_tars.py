@@ -17,7 +17,7 @@ from sharding.errors import DataError, UsageError
 from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
 from sharding.format.manifest import MANIFEST_NAME, Manifest, ShardFile
 from sharding.format.sample import DepthFacts, depth_facts, valid_pixels
-from sharding.format.shard import Member, Span, detect_compression, iter_members
+from sharding.format.shard import ShardMember, Span, detect_compression, iter_members
 from sharding.machine.files import write_atomically
 from sharding.making.same_set import tool_version
 from sharding.progress import track
@@ -34,7 +34,7 @@ class Group:
     """Adjacent members under one key."""
 
     key: str
-    members: dict[str, Member]
+    members: dict[str, ShardMember]
 
 
 def run(config: IndexConfig) -> Outcome:
@@ -110,9 +110,9 @@ def index_tar(path: Path, skipped: Counter[str]) -> Iterator[Row]:
                 yield _row(path, group)
 
 
-def _groups(members: Iterator[Member], skipped: Counter[str]) -> Iterator[Group]:
+def _groups(members: Iterator[ShardMember], skipped: Counter[str]) -> Iterator[Group]:
     """Join adjacent members by key: the path up to the first dot of the base name, as webdataset has it."""
-    key, found = "", dict[str, Member]()
+    key, found = "", dict[str, ShardMember]()
     for member in members:
         folder, _, base = member.name.rpartition("/")
         stem, _, ext = base.partition(".")

@@ -28,7 +28,7 @@ from sharding.format.shard import Span
 from sharding.making.same_set import differences
 from sharding.making.target import SetTarget
 from sharding.sources.pairing import Refusal
-from sharding.sources.resume_point import Position
+from sharding.sources.resume_point import ResumePoint
 
 _PLAN, _POSITION = f"{LEDGER_NAME}/plan.json", f"{LEDGER_NAME}/position.json"
 _LINE = re.compile(r".+-(\d{6})\.json")
@@ -145,16 +145,16 @@ class Ledger:
         """Whether any shard may be finished."""
         return any(_LINE.fullmatch(name) for name in self._target.names(LEDGER_NAME))
 
-    def write_position(self, position: Position) -> None:
+    def write_resume_point(self, position: ResumePoint) -> None:
         """Write where the next shard begins in the archive."""
         self._target.write(_POSITION, position.encode())
 
-    def read_position(self) -> Position:
+    def read_resume_point(self) -> ResumePoint:
         """Where an earlier run stood; the start if it says nothing that can be read."""
         try:
-            return Position.decode(self._target.read(_POSITION) or b"")
+            return ResumePoint.decode(self._target.read(_POSITION) or b"")
         except ValueError:
-            return Position()
+            return ResumePoint()
 
     def is_whole(self, entry: Entry) -> bool:
         """Whether the shard is there with the size and content that its line says."""

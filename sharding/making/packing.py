@@ -7,7 +7,7 @@ from sharding.errors import DataError
 from sharding.format.choices import Compression
 from sharding.format.names import member_name
 from sharding.format.sample import DepthFacts
-from sharding.format.shard import Packed, Packer
+from sharding.format.shard import PackedMember, Packer
 from sharding.making.encode import Recipe, encode
 from sharding.sources.joiner import Joined, Payloads
 from sharding.sources.pairing import Candidate, Refusal
@@ -31,7 +31,7 @@ class PackedSample:
     width: int
     depth: DepthFacts
     depth_error: float
-    members: dict[str, tuple[str, Packed]] = field(default_factory=dict)
+    members: dict[str, tuple[str, PackedMember]] = field(default_factory=dict)
 
 
 def pack(source: Readable, candidate: Candidate, recipe: Recipe, packer: Packer) -> PackedSample:

@@ -18,7 +18,7 @@ from sharding.errors import DataError, UsageError
 from sharding.format.names import LEDGER_NAME
 from sharding.stores.client import TimeLimits, open_client
 from sharding.stores.credentials import conceal, without_login
-from sharding.stores.failure import read_refusal
+from sharding.stores.failure import read_failure
 from sharding.stores.retry import ReadFailed, persist
 
 PART_BYTES = 8 << 20
@@ -107,7 +107,7 @@ class RemoteTarget:
         """Nobody knows."""
         return None
 
-    def bring_waiting(self, names: Collection[str]) -> Path:
+    def restore_spool(self, names: Collection[str]) -> Path:
         """Get the files that an earlier run put."""
         folder = Path(self._scratch.name, "waiting")
         folder.mkdir(exist_ok=True)
@@ -117,7 +117,7 @@ class RemoteTarget:
                 self._sent[name] = len(content)
         return folder
 
-    def keep_waiting(self, names: Collection[str]) -> None:
+    def save_spool(self, names: Collection[str]) -> None:
         """Put the files that are new or have grown; delete those that are done with."""
         folder = Path(self._scratch.name, "waiting")
         for name in names:
@@ -157,7 +157,7 @@ class RemoteTarget:
         return persist(attempt)
 
     def _failure(self, verb: str, name: str, error: Exception) -> DataError:
-        refusal, where = read_refusal(conceal(str(error), os.environ)), f"{self.address}/{name}"
+        refusal, where = read_failure(conceal(str(error), os.environ)), f"{self.address}/{name}"
         if refusal.passing:
             return ReadFailed(where, str(refusal), verb=verb)
         return DataError(

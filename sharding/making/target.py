@@ -69,11 +69,11 @@ class SetTarget(Protocol):
         """Room that is left; None if nobody knows."""
         ...
 
-    def bring_waiting(self, names: Collection[str]) -> Path:
+    def restore_spool(self, names: Collection[str]) -> Path:
         """A folder on this machine for files that wait, with those of an earlier run that are still to be had."""
         ...
 
-    def keep_waiting(self, names: Collection[str]) -> None:
+    def save_spool(self, names: Collection[str]) -> None:
         """See that a later run will have these of them."""
         ...
 
@@ -149,11 +149,11 @@ class LocalTarget:
         """Ask the file system."""
         return shutil.disk_usage(self._folder).free
 
-    def bring_waiting(self, names: Collection[str]) -> Path:
+    def restore_spool(self, names: Collection[str]) -> Path:
         """Below the ledger, where a later run finds them."""
         return self._folder / LEDGER_NAME / "waiting"
 
-    def keep_waiting(self, names: Collection[str]) -> None:
+    def save_spool(self, names: Collection[str]) -> None:
         """They are kept."""
 
     def alone(self) -> AbstractContextManager[None]:

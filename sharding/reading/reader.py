@@ -131,7 +131,7 @@ class SampleReader:
             try:
                 return self.check(row, stored)
             except DataError:
-                if not self.store.forget(name, ranges):
+                if not self.store.invalidate(name, ranges):
                     raise
                 stored = self.read_stored([row], parts)[0]
         return self.check(row, stored)
@@ -189,9 +189,9 @@ class SampleReader:
         spans = self._spans(row, (*parts, "meta") if whole else parts)
         return merge_ranges(spans.values(), MERGE_GAP_BYTES)
 
-    def kept(self, row: int, parts: Sequence[str]) -> bool:
+    def is_cached(self, row: int, parts: Sequence[str]) -> bool:
         """Whether what is read for `parts` of a row, soon, is in a cache on this machine."""
-        return self.store.kept(self._shards[int(self.columns["shard"][row])], self.ranges(row, parts))
+        return self.store.is_cached(self._shards[int(self.columns["shard"][row])], self.ranges(row, parts))
 
     def group_touching(self, rows: Sequence[int], parts: Sequence[str]) -> list[list[int]]:
         """Group rows that one request may read: those of which each begins in the shard where the one before it ends.

@@ -155,6 +155,6 @@ def _read_again_if_damaged(store: Store, name: str, decode: Callable[[bytes], T]
         try:
             return decode(data)
         except DataError:
-            if not store.forget(name, []):
+            if not store.invalidate(name, []):
                 raise
     return decode(store.read_all(name))

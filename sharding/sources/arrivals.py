@@ -10,7 +10,7 @@ from sharding.archives.members import Member, MemberReader
 from sharding.archives.seek_point import SeekPoint
 from sharding.sources.joiner import Joined, Joiner
 from sharding.sources.layout import Layout
-from sharding.sources.resume_point import Position
+from sharding.sources.resume_point import ResumePoint
 
 SPAN_BYTES = 512 << 20
 """A shard ends at the latest when so much of the plain archive was read for it: no more is ever read again."""
@@ -18,7 +18,7 @@ SPAN_BYTES = 512 << 20
 HELD_BYTES = 192 << 20
 """What waits for others while more of the plain archive than this goes by, waits on disk."""
 
-LOOKED_AT = 1000
+FOREIGN_AFTER_MEMBERS = 1000
 """Members after which an archive in which nothing is wanted is taken for the wrong one."""
 
 
@@ -30,7 +30,7 @@ class Boundary:
         position: Where the next shard begins; saved once all before it is written.
     """
 
-    position: Position
+    position: ResumePoint
 
 
 class Arrivals:
@@ -43,9 +43,9 @@ class Arrivals:
         position: Where an earlier run stood; the default is the start.
     """
 
-    def __init__(self, archive: Archive, joiner: Joiner, layout: Layout, position: Position | None = None) -> None:
+    def __init__(self, archive: Archive, joiner: Joiner, layout: Layout, position: ResumePoint | None = None) -> None:
         self._archive, self._joiner, self._layout = archive, joiner, layout
-        self._start = position or Position()
+        self._start = position or ResumePoint()
         self._members = self._start.members
         self._points = [SeekPoint.decode(self._start.seek_point)] if self._start.seek_point else []
         self._reader = MemberReader(archive, self._wants, self._start.offset)
@@ -69,7 +69,7 @@ class Arrivals:
             joined = self._joiner.add(member.name, member.num_bytes, member.data, member.offset)
             self._joiner.spool.spill_older(member.end - HELD_BYTES)
             self._note_point(member.end)
-            if self._members == LOOKED_AT and self._seems_foreign():
+            if self._members == FOREIGN_AFTER_MEMBERS and self._seems_foreign():
                 raise self._layout.misfit(self.skipped)
             yield member, joined
         if not self._joiner.matched and not self._joiner.refused and not self._start.offset:
@@ -126,7 +126,7 @@ class Arrivals:
         point = next((known for known in reversed(self._points) if known.offset <= enter), None)
         used = self._archive.compressed_position
         return Boundary(
-            position=Position(
+            position=ResumePoint(
                 shard=number,
                 offset=offset,
                 enter=enter,
@@ -144,7 +144,7 @@ class Arrivals:
 
     def _last_boundary(self, number: int, fingerprint: Fingerprint) -> Boundary:
         return Boundary(
-            position=Position(
+            position=ResumePoint(
                 shard=number,
                 offset=self._archive.position,
                 archive=fingerprint.described,

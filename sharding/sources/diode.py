@@ -11,7 +11,7 @@ from functools import partial
 
 from sharding.format.names import make_key
 from sharding.sources.layout import Layout
-from sharding.sources.pairing import Aside, Pairing, Part
+from sharding.sources.pairing import Pairing, SkippedFile, SourcePart
 from sharding.sources.source import SourceFile
 
 _PATH = re.compile(
@@ -48,7 +48,7 @@ def layout(split: str, scene_type: str = "all") -> Layout:
     )
 
 
-def parse(name: str, split: str, scene_type: str = "all") -> Part | Aside:
+def parse(name: str, split: str, scene_type: str = "all") -> SourcePart | SkippedFile:
     """What the name of a file says.
 
     Args:
@@ -59,14 +59,16 @@ def parse(name: str, split: str, scene_type: str = "all") -> Part | Aside:
     match = _PATH.search(name)
     stem, role = _role(match)
     if match is not None and (match["split"] != split or scene_type not in ("all", match["type"])):
-        return Aside(f"of {match['split']}/{match['type']}")
+        return SkippedFile(f"of {match['split']}/{match['type']}")
     if match is None or role not in NEEDED:
-        return Aside(role, refused=role.startswith("misnamed"))
+        return SkippedFile(role, refused=role.startswith("misnamed"))
     try:
         key = make_key(stem)
     except ValueError as error:
-        return Aside(f"misnamed: {error}", refused=True)
-    return Part(key=key, role=role, split=split, scene=match["scene"], scan=match["scan"], scene_type=match["type"])
+        return SkippedFile(f"misnamed: {error}", refused=True)
+    return SourcePart(
+        key=key, role=role, split=split, scene=match["scene"], scan=match["scan"], scene_type=match["type"]
+    )
 
 
 def _role(match: re.Match[str] | None) -> tuple[str, str]:

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sharding.sources.pairing import DUPLICATE, Aside, Candidate, Part, Refusal, incomplete
+from sharding.sources.pairing import DUPLICATE, Candidate, Refusal, SkippedFile, SourcePart, incomplete
 from sharding.sources.source import SourceFile
-from sharding.sources.spool import Place, Spool
+from sharding.sources.spool import Spool, SpoolPlace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Waiting:
         contradicted: Names of all that came, if two of them have one role; none of them waits then.
     """
 
-    kept: tuple[tuple[SourceFile, Place], ...] = ()
+    kept: tuple[tuple[SourceFile, SpoolPlace], ...] = ()
     held: tuple[str, ...] = ()
     contradicted: tuple[str, ...] = ()
 
@@ -60,7 +60,7 @@ class Waiting:
 class _Group:
     """Files of one key. `contradicted`: two of them have one role, so all that come under the key are refused."""
 
-    part: Part
+    part: SourcePart
     files: dict[str, SourceFile] = field(default_factory=dict)
     payloads: dict[str, int] = field(default_factory=dict)
     ages: dict[str, int] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Joiner:
         spool: As given.
     """
 
-    def __init__(self, parse: Callable[[str], Part | Aside], needed: tuple[str, ...], spool: Spool) -> None:
+    def __init__(self, parse: Callable[[str], SourcePart | SkippedFile], needed: tuple[str, ...], spool: Spool) -> None:
         self._parse, self._needed, self.spool = parse, needed, spool
         self._waiting: dict[str, _Group] = {}
         self._finished: set[str] = set()
@@ -96,7 +96,7 @@ class Joiner:
 
     def wants(self, name: str, num_bytes: int) -> bool:
         """Whether the bytes of a file are needed: what a `MemberReader` asks."""
-        return isinstance(self._parse(name), Part)
+        return isinstance(self._parse(name), SourcePart)
 
     def add(self, name: str, num_bytes: int, data: bytes | None, age: int = 0) -> Joined | None:
         """Take in a file; returns the sample that it completes, if it does.
@@ -112,7 +112,7 @@ class Joiner:
             DataError: What waited on disk is damaged.
         """
         said = self._parse(name)
-        if isinstance(said, Aside):
+        if isinstance(said, SkippedFile):
             self._set_aside(name, said)
             return None
         self.matched += 1
@@ -133,7 +133,7 @@ class Joiner:
         waiting.payloads[said.role], waiting.ages[said.role] = self.spool.put(data, age), age
         return None
 
-    def _set_aside(self, name: str, said: Aside) -> None:
+    def _set_aside(self, name: str, said: SkippedFile) -> None:
         if said.refused:
             self.refused.append(Refusal(key="", files=(name,), reason=said.reason))
         else:
@@ -207,7 +207,7 @@ class Joiner:
     def _group(self, name: str) -> tuple[_Group, str]:
         """The group of a file that an earlier run took in, and its role."""
         said = self._parse(name)
-        assert isinstance(said, Part)
+        assert isinstance(said, SourcePart)
         group = self._waiting.setdefault(said.key, _Group(said))
         group.names.append(name)
         return group, said.role

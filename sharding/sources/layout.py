@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sharding.errors import DataError
-from sharding.sources.pairing import Aside, Pairing, Part, sort_out
+from sharding.sources.pairing import Pairing, SkippedFile, SourcePart, sort_out
 from sharding.sources.source import SourceFile
 
 
@@ -20,7 +20,7 @@ class Layout:
         foreign: Reasons to pass over a file that say it is of another data set or split.
     """
 
-    parse: Callable[[str], Part | Aside]
+    parse: Callable[[str], SourcePart | SkippedFile]
     needed: tuple[str, ...]
     expected: str
     foreign: tuple[str, ...]

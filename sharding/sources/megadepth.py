@@ -10,7 +10,7 @@ from functools import partial
 
 from sharding.format.names import make_key
 from sharding.sources.layout import Layout
-from sharding.sources.pairing import Aside, Pairing, Part
+from sharding.sources.pairing import Pairing, SkippedFile, SourcePart
 from sharding.sources.source import SourceFile
 
 _PATH = re.compile(
@@ -48,7 +48,7 @@ def needed(with_depth: bool) -> tuple[str, ...]:
     return ("image", "depth") if with_depth else ("image",)
 
 
-def parse(name: str, with_depth: bool) -> Part | Aside:
+def parse(name: str, with_depth: bool) -> SourcePart | SkippedFile:
     """What the name of a file says.
 
     Args:
@@ -58,12 +58,12 @@ def parse(name: str, with_depth: bool) -> Part | Aside:
     match = _PATH.search(name)
     role = _role(match, with_depth)
     if match is None or role not in ("image", "depth"):
-        return Aside(role)
+        return SkippedFile(role)
     try:
         key = make_key(match["scene"], match["dense"], match["stem"])
     except ValueError as error:
-        return Aside(f"misnamed: {error}", refused=True)
-    return Part(key=key, role=role, scene=match["scene"], scan=match["dense"], scene_type="outdoor")
+        return SkippedFile(f"misnamed: {error}", refused=True)
+    return SourcePart(key=key, role=role, scene=match["scene"], scan=match["dense"], scene_type="outdoor")
 
 
 def _role(match: re.Match[str] | None, with_depth: bool) -> str:

@@ -55,7 +55,7 @@ class Pairing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class SourcePart:
     """What the name of a source file says: which file of which sample it is.
 
     Attributes:
@@ -84,7 +84,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class SkippedFile:
     """A source file that belongs to no sample.
 
     Attributes:
@@ -99,7 +99,9 @@ class Aside:
 DUPLICATE = "several source files lead to this key"
 
 
-def sort_out(files: Sequence[SourceFile], parse: Callable[[str], Part | Aside], needed: tuple[str, ...]) -> Pairing:
+def sort_out(
+    files: Sequence[SourceFile], parse: Callable[[str], SourcePart | SkippedFile], needed: tuple[str, ...]
+) -> Pairing:
     """Pair files by what their names say.
 
     Args:
@@ -111,7 +113,7 @@ def sort_out(files: Sequence[SourceFile], parse: Callable[[str], Part | Aside], 
     asides = Pairing()
     for file in files:
         said = parse(file.name)
-        if isinstance(said, Part):
+        if isinstance(said, SourcePart):
             groups.setdefault(said.key, []).append(said.candidate({said.role: file}))
         elif said.refused:
             asides.refused.append(Refusal(key="", files=(file.name,), reason=said.reason))

@@ -12,13 +12,13 @@ from sharding.progress import say
 from sharding.sources.joiner import Waiting
 from sharding.sources.pairing import Refusal
 from sharding.sources.source import SourceFile
-from sharding.sources.spool import Place
+from sharding.sources.spool import SpoolPlace
 
 _BYTES = ("seek_point", "md5_state")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Position:
+class ResumePoint:
     """A place between two members of an archive.
 
     Attributes:
@@ -69,7 +69,7 @@ class Position:
         return (json.dumps(content) + "\n").encode()
 
     @staticmethod
-    def decode(data: bytes) -> "Position":
+    def decode(data: bytes) -> "ResumePoint":
         """Read what `encode` wrote.
 
         Raises:
@@ -82,17 +82,17 @@ class Position:
                 "waiting": tuple(_waiting(one) for one in content["waiting"]),
                 "refused": tuple(Refusal(**one | {"files": tuple(one["files"])}) for one in content["refused"]),
             }
-            return Position(**content | changed)
+            return ResumePoint(**content | changed)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"expected a position in an archive: {error!r}") from error
 
 
 def _waiting(content: dict[str, Any]) -> Waiting:
-    kept = tuple((SourceFile(**file), Place(**place)) for file, place in content["kept"])
+    kept = tuple((SourceFile(**file), SpoolPlace(**place)) for file, place in content["kept"])
     return Waiting(kept=kept, held=tuple(content["held"]), contradicted=tuple(content["contradicted"]))
 
 
-def check_unchanged(position: Position, fingerprint: Fingerprint, target: str) -> None:
+def check_unchanged(position: ResumePoint, fingerprint: Fingerprint, target: str) -> None:
     """Compare the archive with what it was when a position was saved. Beyond what was read it may have grown.
 
     Raises:
@@ -113,6 +113,6 @@ def check_unchanged(position: Position, fingerprint: Fingerprint, target: str) -
     )
 
 
-def same_place(position: Position, fingerprint: Fingerprint) -> bool:
+def same_place(position: ResumePoint, fingerprint: Fingerprint) -> bool:
     """Whether what stands before a saved position is what stood there."""
     return position.used <= fingerprint.bytes and fingerprint.probe(position.used) == position.probe

@@ -15,7 +15,7 @@ SEGMENT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SpoolPlace:
     """Where a payload lies on disk: file, offset in it, size, and CRC-32."""
 
     segment: str
@@ -41,7 +41,7 @@ class Spool:
     def __init__(self, memory_bytes: int, folder: Path | None = None) -> None:
         self._limit, self._folder = memory_bytes, folder
         self._held: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
-        self._spilled: dict[int, tuple[_Segment, Place]] = {}
+        self._spilled: dict[int, tuple[_Segment, SpoolPlace]] = {}
         self._segments: dict[str, _Segment] = {}
         self._open: _Segment | None = None
         self._next = self._next_segment = 0
@@ -101,11 +101,11 @@ class Spool:
         else:
             self._leave(self._spilled.pop(number)[0])
 
-    def place(self, number: int) -> Place | None:
+    def place(self, number: int) -> SpoolPlace | None:
         """Where bytes lie on disk, None if they are in memory."""
         return self._spilled[number][1] if number in self._spilled else None
 
-    def adopt(self, place: Place) -> int | None:
+    def adopt(self, place: SpoolPlace) -> int | None:
         """Take over bytes that an earlier run wrote to the folder; None if they are not whole."""
         try:
             segment = self._segments.get(place.segment) or self._reopen(place.segment)
@@ -149,7 +149,7 @@ class Spool:
             full, self._open = self._open, self._create()
             self._close_if_done(full)
         offset = self._open.append(data)
-        place = Place(segment=self._open.name, offset=offset, bytes=len(data), crc32=zlib.crc32(data))
+        place = SpoolPlace(segment=self._open.name, offset=offset, bytes=len(data), crc32=zlib.crc32(data))
         self._spilled[number] = self._open, place
         self.spilled_bytes += len(data)
 

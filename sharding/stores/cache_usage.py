@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sharding.machine.locks import try_lock
 
-BLOCK = 4096
+DISK_BLOCK_BYTES = 4096
 """A file takes whole blocks of this many bytes."""
 
 WAIT_SECONDS = 300.0
@@ -85,7 +85,7 @@ class Usage:
 
 def cost(length: int) -> int:
     """Bytes that a file of `length` bytes takes."""
-    return -(-length // BLOCK) * BLOCK
+    return -(-length // DISK_BLOCK_BYTES) * DISK_BLOCK_BYTES
 
 
 def size_of(path: Path) -> int:

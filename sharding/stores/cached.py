@@ -40,7 +40,7 @@ class CachedStore:
         """Ask the store."""
         return self._store.size(name)
 
-    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+    def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
         """Look whether all of them are; the disk is asked to have them ready."""
         return all(self._kept.has(name, span) for span in ranges)
 
@@ -48,8 +48,8 @@ class CachedStore:
         """Ask the store: ranges are kept, no files."""
         return self._store.local_path(name)
 
-    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
+    def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
         """Remove what is kept of the ranges; the next reading fetches them."""
-        self._store.forget(name, ranges)
-        self._kept.forget(name, ranges)
+        self._store.invalidate(name, ranges)
+        self._kept.invalidate(name, ranges)
         return True

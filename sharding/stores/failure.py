@@ -49,7 +49,7 @@ MAX_SAID = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
+class RequestFailure:
     """Why bytes did not come.
 
     Attributes:
@@ -91,18 +91,18 @@ class Refusal:
         return f"status {self.status}{self.code and ' ' + self.code}{said}" if self.status else self.message
 
 
-def read_refusal(text: str) -> Refusal:
+def read_failure(text: str) -> RequestFailure:
     """Make out of the text of obstore's error (0.8 to 0.12) what the server said or what happened to the connection."""
     if answered := _STATUS.search(text):
         code, message = _read_body(answered[2])
-        return Refusal(status=int(answered[1]), code=code, message=message)
+        return RequestFailure(status=int(answered[1]), code=code, message=message)
     for words, message in _OTHER.items():
         if words in text:
-            return Refusal(status=None, code="", message=message)
+            return RequestFailure(status=None, code="", message=message)
     if kind := _OUTER_KIND.search(text):
         message = ": ".join(filter(None, (_CONNECTION.get(kind[1], "the connection failed"), _read_reason(text))))
-        return Refusal(status=None, code="", message=message, lost=True)
-    return Refusal(status=None, code="", message=_first_line(text))
+        return RequestFailure(status=None, code="", message=message, lost=True)
+    return RequestFailure(status=None, code="", message=_first_line(text))
 
 
 def _read_reason(text: str) -> str:

@@ -56,10 +56,10 @@ class LocalStore:
         """The file itself."""
         return self._root / name
 
-    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+    def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
         """No: the folder may lie on a network, and who reads ahead in it has asked for that."""
         return False
 
-    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
+    def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
         """A file gives the same bytes again."""
         return False

@@ -29,7 +29,16 @@ from urllib.parse import quote
 
 from sharding.errors import UsageError
 from sharding.machine.locks import open_while, tried_alone, try_lock
-from sharding.stores.cache_usage import BLOCK, WAIT_SECONDS, Account, Usage, bytes_below, cost, remove_file, size_of
+from sharding.stores.cache_usage import (
+    DISK_BLOCK_BYTES,
+    WAIT_SECONDS,
+    Account,
+    Usage,
+    bytes_below,
+    cost,
+    remove_file,
+    size_of,
+)
 from sharding.stores.store import Buffer, Range
 
 TOUCH_SECONDS = 60.0
@@ -106,7 +115,7 @@ class NodeCache:
         block = self._unfinished / uuid.uuid4().hex
         with _usable(self.folder):
             try:
-                block.write_bytes(bytes(BLOCK))
+                block.write_bytes(bytes(DISK_BLOCK_BYTES))
             finally:
                 block.unlink(missing_ok=True)
 
@@ -245,7 +254,7 @@ class KeptSet:
         """Keep the bytes of a range, if there is room."""
         self._cache.put(self._shard(name) / str(span[0]), data)
 
-    def forget(self, name: str, ranges: Sequence[Range]) -> None:
+    def invalidate(self, name: str, ranges: Sequence[Range]) -> None:
         """Remove each kept range that overlaps one of `ranges`."""
         with suppress(OSError):
             kept = [(int(path.name), path) for path in self._shard(name).iterdir()]

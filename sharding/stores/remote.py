@@ -17,7 +17,7 @@ from sharding.errors import DataError
 from sharding.machine.threads import Fetchers
 from sharding.stores.client import TimeLimits, open_client
 from sharding.stores.credentials import conceal, without_login
-from sharding.stores.failure import Refusal, read_refusal
+from sharding.stores.failure import RequestFailure, read_failure
 from sharding.stores.ranges import MAX_MERGED_BYTES, cut_range, merge_ranges
 from sharding.stores.retry import ReadFailed
 from sharding.stores.retry_after import ask_retry_after
@@ -106,11 +106,11 @@ class RemoteStore:
         """Nothing of a remote store is on this machine."""
         return None
 
-    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+    def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
         """No."""
         return False
 
-    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
+    def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
         """Damage may have come on the way."""
         return True
 
@@ -165,7 +165,7 @@ class RemoteStore:
 
     def _failure(self, name: str, span: Range | None, error: Exception) -> DataError:
         """The error to raise for one of obstore's, whose own text is not shown: it may hold credentials."""
-        refusal = read_refusal(conceal(str(error), os.environ))
+        refusal = read_failure(conceal(str(error), os.environ))
         if name in self._seen and refusal.status == 412:
             return self._changed(name, f"it no longer has the ETag {self._seen[name][1]}")
         if name in self._seen and refusal.status == 404:
@@ -177,7 +177,7 @@ class RemoteStore:
             self.size(name)  # which tells a replaced object from a wrong range
         return DataError(f"{where}: expected to read it, but: {reason}; {refusal.advice}")
 
-    def _wait_s(self, name: str, refusal: Refusal) -> float | None:
+    def _wait_s(self, name: str, refusal: RequestFailure) -> float | None:
         """How long a server that throttles asks to be left alone; one thread asks for all, and not if it never says."""
         if not refusal.throttled:
             return None

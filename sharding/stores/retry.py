@@ -169,13 +169,13 @@ class RetryingStore:
         """As the store has it."""
         return self._store.local_path(name)
 
-    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+    def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
         """As the store has it."""
-        return self._store.kept(name, ranges)
+        return self._store.is_cached(name, ranges)
 
-    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
+    def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
         """As the store has it."""
-        return self._store.forget(name, ranges)
+        return self._store.invalidate(name, ranges)
 
 
 def persist(action: Callable[[], T], policy: RetryPolicy | None = None, clock: Clock | None = None) -> T:

@@ -33,7 +33,7 @@ class Store(Protocol):
         """Return the file behind an object, None if it is not on this machine."""
         ...
 
-    def kept(self, name: str, ranges: Sequence[Range]) -> bool:
+    def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
         """Be told that these ranges will be read soon.
 
         Returns:
@@ -41,7 +41,7 @@ class Store(Protocol):
         """
         ...
 
-    def forget(self, name: str, ranges: Sequence[Range]) -> bool:
+    def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
         """Be told that what was read of these ranges was damaged: drop it, where it is kept.
 
         Returns:

@@ -7,7 +7,7 @@ the focal length and twice the distance make the same picture), so all cameras s
 
 from dataclasses import dataclass
 
-Range = tuple[float, float]
+Interval = tuple[float, float]
 """Lowest and highest value."""
 
 Octave = tuple[float, float]
@@ -54,28 +54,28 @@ class Params:
 
     focal: float = 0.8660254037844386
     max_range_m: float = 300.0
-    camera_height_m: tuple[Range, ...] = ((0.0, 1.0), (0.1, 1.3), (0.7, 1.9), (0.88, 4.0), (1.0, 20.0))
-    pitch_deg: Range = (-11.0, 7.0)
-    roll_deg: Range = (-10.0, 10.0)
+    camera_height_m: tuple[Interval, ...] = ((0.0, 1.0), (0.1, 1.3), (0.7, 1.9), (0.88, 4.0), (1.0, 20.0))
+    pitch_deg: Interval = (-11.0, 7.0)
+    roll_deg: Interval = (-10.0, 10.0)
     clearance_m: float = 2.5
     room_clearance_m: float = 0.5
     ahead_m: float = 15.0
     roam_m: float = 60.0
-    room_camera_m: Range = (1.1, 1.7)
+    room_camera_m: Interval = (1.1, 1.7)
     blocks: int = 9
-    block_m: Range = (30.0, 52.0)
-    street_m: Range = (8.0, 16.0)
-    open_share: Range = (0.25, 0.85)
-    storeys: Range = (1.0, 7.0)
+    block_m: Interval = (30.0, 52.0)
+    street_m: Interval = (8.0, 16.0)
+    open_share: Interval = (0.25, 0.85)
+    storeys: Interval = (1.0, 7.0)
     storey_m: float = 3.0
     window_m: float = 2.4
     tile_m: float = 1.0
     plank_m: float = 0.2
     furnished_m: float = 85.0
-    haze_per_m: Range = (0.002, 0.02)
+    haze_per_m: Interval = (0.002, 0.02)
     clear_share: float = 0.35
     overcast_share: float = 0.25
-    sun_elevation_deg: Range = (18.0, 65.0)
+    sun_elevation_deg: Interval = (18.0, 65.0)
     ground_noise: tuple[Octave, ...] = ((0.12, 0.25), (0.4, 0.2), (1.5, 0.15), (6.0, 0.12), (25.0, 0.12))
     solid_noise: tuple[Octave, ...] = ((0.15, 0.1), (0.8, 0.08), (4.0, 0.1))
     foliage_noise: tuple[Octave, ...] = ((0.2, 0.55), (0.7, 0.4))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharding.toyworld.dice import Dice, spread
-from sharding.toyworld.params import PARAMS, Range
+from sharding.toyworld.params import PARAMS, Interval
 from sharding.toyworld.raycast import cut_box, make_lines, to_local
 from sharding.toyworld.scene import Scene
 
@@ -84,7 +84,7 @@ def free_ahead(scene: Scene, spot: Spot) -> NDArray[np.float64]:
     return np.asarray(met.min(axis=0, initial=1000.0))
 
 
-def _towards_middle(share: float, limits: Range) -> float:
+def _towards_middle(share: float, limits: Interval) -> float:
     """Map a uniform share to a range of which the middle is the more common."""
     low, high = limits
     side = 2.0 * share - 1.0

@@ -16,7 +16,7 @@ from sharding.toyworld.scene import Camera, Reals, Scene, Shape, Solids
 
 Floats = NDArray[np.float64]
 
-Window = tuple[slice, slice]
+PixelWindow = tuple[slice, slice]
 """Rows and columns."""
 
 SKY, BACKDROP, FIRST_SOLID = -1, 0, 1
@@ -69,7 +69,7 @@ class Lines:
     direction: Reals
     inverse: Reals
 
-    def part(self, window: Window) -> "Lines":
+    def part(self, window: PixelWindow) -> "Lines":
         """Return the lines of a part of the image; they share an origin."""
         return Lines(origin=self.origin, direction=self.direction[:, *window], inverse=self.inverse[:, *window])
 
@@ -174,7 +174,7 @@ def to_local(vector: Reals, turn: Reals | tuple[Reals, Reals]) -> Any:
     return turned
 
 
-def iter_windows(solids: Solids, rays: Rays) -> Iterator[tuple[int, float, Window]]:
+def iter_windows(solids: Solids, rays: Rays) -> Iterator[tuple[int, float, PixelWindow]]:
     """Yield each solid that may be in view, its smallest planar z, and the part of the image that it may cover."""
     height, width = rays.direction.shape[1:]
     corners = _corners(solids, rays)  # (K, 8, 3): right, down, forward

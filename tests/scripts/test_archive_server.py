@@ -6,14 +6,14 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from making_bench.archive_server import serve
-from making_bench.virtual_archive import Entry, VirtualArchive
+from making_bench.virtual_archive import ArchiveEntry, VirtualArchive
 
 from sharding.archives.archive import open_archive
 from sharding.archives.members import MemberReader
 from sharding.archives.url_source import open_source
 
 BODIES = [np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()]
-ENTRIES = [Entry(name=f"{number:04d}.bin", lead=b"%d" % number, body=0) for number in range(20)]
+ENTRIES = [ArchiveEntry(name=f"{number:04d}.bin", lead=b"%d" % number, body=0) for number in range(20)]
 
 
 @pytest.fixture(scope="module")

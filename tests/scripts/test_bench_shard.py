@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from bench_shard import fit_slope, holds, memory_by_gigabyte
-from making_bench.process_tree import Sample, Usage
+from making_bench.process_tree import TreeSample, TreeUsage
 from making_bench.turns import Program, Turns
 
 from sharding.errors import DataError
@@ -24,7 +24,7 @@ def call(*argv, scratch):
 
 
 def usage(wall_s, cpu_s=1.0, samples=(), output=""):
-    return Usage(wall_s=wall_s, cpu_s=cpu_s, memory_is="pss", samples=list(samples), output=output)
+    return TreeUsage(wall_s=wall_s, cpu_s=cpu_s, memory_is="pss", samples=list(samples), output=output)
 
 
 def test_a_folder_is_measured_and_nothing_is_left(tmp_path):
@@ -118,8 +118,8 @@ def test_the_slope_is_exact_on_a_line_and_outliers_do_not_move_it():
 
 def test_memory_is_taken_while_the_archive_is_read_and_after_its_first_gigabyte():
     size = 9 * 10**9
-    samples = [Sample(progress=at * 10**7, memory_bytes=(100 + at // 100) << 20) for at in range(900)]
-    ended = [Sample(progress=size, memory_bytes=9000 << 20)] * 500
+    samples = [TreeSample(progress=at * 10**7, memory_bytes=(100 + at // 100) << 20) for at in range(900)]
+    ended = [TreeSample(progress=size, memory_bytes=9000 << 20)] * 500
     points = memory_by_gigabyte(samples + ended, size, 1.0)
     assert points[0][0] >= 1.0
     assert max(mib for _, mib in points) <= 108

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from making_bench.virtual_archive import Entry, VirtualArchive, crc32_combine, deflate, stored
+from making_bench.virtual_archive import ArchiveEntry, VirtualArchive, crc32_combine, deflate, stored
 
 from sharding.archives.archive import open_archive
 from sharding.archives.byte_source import LocalFile
@@ -22,10 +22,10 @@ def make_bodies():
 
 
 def make_entries(count):
-    entries = [Entry(name="top/"), Entry(name="top/empty"), Entry(name="top/own", lead=b"alone")]
+    entries = [ArchiveEntry(name="top/"), ArchiveEntry(name="top/empty"), ArchiveEntry(name="top/own", lead=b"alone")]
     for number in range(count):
         lead = f"{number:06d}".encode() * (number % 3)
-        entries.append(Entry(name=f"top/{number:05d}.bin", lead=lead, body=number % 4))
+        entries.append(ArchiveEntry(name=f"top/{number:05d}.bin", lead=lead, body=number % 4))
     return entries
 
 

@@ -157,14 +157,14 @@ def identities(target):
 
 def finish(config, path, target, whole):
     """Run again to the end: finished shards stay the files they are, positions never go back, all bytes are right."""
-    kept, saved, patch = identities(target), [Ledger(LocalTarget(target)).read_position()], pytest.MonkeyPatch()
-    write = Ledger.write_position
+    kept, saved, patch = identities(target), [Ledger(LocalTarget(target)).read_resume_point()], pytest.MonkeyPatch()
+    write = Ledger.write_resume_point
 
     def watching(self, position):
         saved.append(position)
         write(self, position)
 
-    patch.setattr(Ledger, "write_position", watching)
+    patch.setattr(Ledger, "write_resume_point", watching)
     try:
         make(config, path, target)
     finally:

@@ -75,7 +75,7 @@ class SampleCounter(Callback):
         Raises:
             DataError: The checkpoint holds no state.
         """
-        self._restored = read_state(checkpoint)
+        self._restored = saved_state(checkpoint)
         if self._restored.is_epoch_trained and not trainer.enable_validation:
             self._restored = self._restored.after_epoch()  # its end would want metrics that died with the process
         warnings.filterwarnings("ignore", message=_NOT_RESUMABLE)
@@ -126,7 +126,7 @@ def stepped(trainer: Trainer, batch_idx: int) -> bool:
     return (batch_idx + 1) % int(trainer.accumulate_grad_batches) == 0
 
 
-def read_state(checkpoint: dict[str, Any]) -> TrainState:
+def saved_state(checkpoint: dict[str, Any]) -> TrainState:
     """The state that a `SampleCounter` put into a checkpoint.
 
     Raises:

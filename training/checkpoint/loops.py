@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 
 from training.checkpoint.state import TrainState
 
-Counts = dict[str, int]
+LoopCounts = dict[str, int]
 
 
 def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int) -> None:
@@ -39,7 +39,7 @@ def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int) -> 
     loops["epoch_loop.state_dict"] = {"_batches_that_stepped": state.steps - pending}
 
 
-def _all(count: int) -> Counts:
+def _all(count: int) -> LoopCounts:
     return dict.fromkeys(("ready", "started", "processed", "completed"), count)
 
 

@@ -21,7 +21,7 @@ from sharding.format.sample import Sample
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
 
-FORMAT = 1
+BASELINES_FORMAT = 1
 """Version of the JSON that holds fitted baselines."""
 
 _DROPPED_BITS = 11
@@ -106,7 +106,7 @@ class Baselines:
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back without loss."""
         return {
-            "format": FORMAT,
+            "format": BASELINES_FORMAT,
             "identity": self.identity,
             "where": self.where,
             "num_images": self.num_images,
@@ -123,8 +123,10 @@ class Baselines:
             DataError: if the object is of another version or lacks an entry.
         """
         try:
-            if data["format"] != FORMAT:
-                raise DataError(f"baselines have format {data['format']!r}, expected {FORMAT}; fit them again")
+            if data["format"] != BASELINES_FORMAT:
+                raise DataError(
+                    f"baselines have format {data['format']!r}, expected {BASELINES_FORMAT}; fit them again"
+                )
             return cls(
                 constant=ConstantBaseline(depth_m=float(data["constant_median_m"])),
                 row=RowBaseline(log_depth=tuple(float(value) for value in data["row_mean_log_depth"])),

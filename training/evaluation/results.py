@@ -15,7 +15,7 @@ from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
 from training.model.metrics import METRICS, PROTOCOLS
 
-FORMAT = 1
+EVALUATION_FORMAT = 1
 """Version of the JSON file."""
 
 
@@ -117,7 +117,7 @@ class Evaluation:
     def save(self, file: Path) -> None:
         """Write the summary, the protocols and the per-image rows as JSON, atomically."""
         rows = {str(name): column.tolist() for name, column in self.table.items()}
-        data = {"format": FORMAT, **self.summary(), "protocols": protocol_definitions(), "rows": rows}
+        data = {"format": EVALUATION_FORMAT, **self.summary(), "protocols": protocol_definitions(), "rows": rows}
         partial = file.with_name(file.name + ".partial")
         partial.write_text(json.dumps(data, indent=1) + "\n")
         partial.replace(file)
@@ -131,7 +131,7 @@ class Evaluation:
         """
         try:
             data = json.loads(file.read_text())
-            if data["format"] != FORMAT or data["protocols"] != protocol_definitions():
+            if data["format"] != EVALUATION_FORMAT or data["protocols"] != protocol_definitions():
                 raise DataError(f"{file} was written by another version of this program; evaluate again")
             table = pd.DataFrame(data["rows"], columns=["protocol", "key", "scene", *METRICS])
             info = SetInfo(**data["set"])

@@ -18,7 +18,7 @@ _USABLE = 0.7  # of a device's memory; the rest is workspace, gradients of activ
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
+class BatchSplit:
     """A global batch, cut.
 
     Attributes:
@@ -32,7 +32,7 @@ class Split:
     accumulation: int
 
 
-def split_batch(batch_size: int, world: int, micro_batch: str, fitting: int) -> Split:
+def split_batch(batch_size: int, world: int, micro_batch: str, fitting: int) -> BatchSplit:
     """Cut a global batch.
 
     Args:
@@ -53,7 +53,7 @@ def split_batch(batch_size: int, world: int, micro_batch: str, fitting: int) -> 
         micro = _parse(micro_batch)
         if share % micro:
             raise UsageError(f"--micro-batch {micro} does not divide the {share} samples of each of {world} processes")
-    return Split(world=world, micro_batch=micro, accumulation=share // micro)
+    return BatchSplit(world=world, micro_batch=micro, accumulation=share // micro)
 
 
 def _parse(text: str) -> int:

@@ -12,7 +12,7 @@ from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, cache_settings
 from training.evaluation.evaluate import native_batch
-from training.finetuning.batches import Split
+from training.finetuning.batches import BatchSplit
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
@@ -39,7 +39,7 @@ class DepthData:
     val_loader: "DataLoader[Any]"
 
 
-def make_data(config: FinetuneConfig, split: Split, pin_memory: bool) -> DepthData:
+def make_data(config: FinetuneConfig, split: BatchSplit, pin_memory: bool) -> DepthData:
     """Open both sets and make the loaders: augmented training crops, unresized validation images.
 
     Raises:
@@ -71,7 +71,7 @@ def _make_crops(config: FinetuneConfig, train: ShardSet, micro_batch: int) -> tu
     from training.streaming.datasets import StreamedDepth  # needs webdataset
 
     sampler = TrainSampler(len(train), config.batch_size)
-    plan = partial(sampler.ahead, micro_batch)
+    plan = partial(sampler.upcoming, micro_batch)
     return StreamedDepth(train, streaming, plan, augment=augment, seed=config.seed), sampler
 
 

@@ -27,7 +27,7 @@ from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.config import FinetuneConfig
-from training.finetuning.batches import Split, device_memory, fitting_samples, split_batch
+from training.finetuning.batches import BatchSplit, device_memory, fitting_samples, split_batch
 from training.finetuning.best import BestWeights
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.panels import DepthPanels
@@ -150,7 +150,7 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData) -> Hyperparame
     )
 
 
-def make_callbacks(config: FinetuneConfig, data: DepthData, split: Split, stop: StopSignals) -> list[Callback]:
+def make_callbacks(config: FinetuneConfig, data: DepthData, split: BatchSplit, stop: StopSignals) -> list[Callback]:
     """What watches a run, in the order in which it must: the count first, the checkpoint last."""
     out, counter = Path(config.out), SampleCounter(config.seed)
     counter.attach(data.sampler)
@@ -169,7 +169,7 @@ def make_callbacks(config: FinetuneConfig, data: DepthData, split: Split, stop: 
 def make_trainer(
     config: FinetuneConfig,
     data: DepthData,
-    split: Split,
+    split: BatchSplit,
     placement: Placement,
     callbacks: list[Callback],
     done_steps: int = 0,
@@ -201,7 +201,7 @@ def make_trainer(
     )
 
 
-def describe_run(config: FinetuneConfig, data: DepthData, split: Split) -> dict[str, Any]:
+def describe_run(config: FinetuneConfig, data: DepthData, split: BatchSplit) -> dict[str, Any]:
     """The part of `metrics.json` that says what the run is."""
     return {
         "arm": Path(config.out).name,
@@ -227,7 +227,7 @@ def _fitting(config: FinetuneConfig, unet: nn.Module, device: torch.device) -> i
     return fitting_samples(config.encoder_name, pixels, count_parameters(unet), device_memory(device))
 
 
-def _announce(config: FinetuneConfig, data: DepthData, split: Split, parameters: int) -> str:
+def _announce(config: FinetuneConfig, data: DepthData, split: BatchSplit, parameters: int) -> str:
     origin = "random weights" if config.encoder == SCRATCH else config.encoder
     steps = data.sampler.num_steps
     batch = f"batch {config.batch_size} = {split.world} ranks x {split.accumulation} x {split.micro_batch}"

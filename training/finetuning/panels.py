@@ -12,7 +12,7 @@ from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth, depth_range
 from sharding.reading.shard_set import ShardSet
 
-MAX_FACTOR = 2.0
+PANEL_SCALE_FACTOR = 2.0
 """Prediction / truth, or its inverse, at the end of the error's colour scale."""
 
 
@@ -21,13 +21,13 @@ class DepthPanels(Callback):
 
     Args:
         samples: The validation set.
-        rows: Which of them; by default `count` spread evenly over the set.
+        rows: Which of them; by default `count` spread_rows evenly over the set.
         count: How many.
     """
 
     def __init__(self, samples: ShardSet, rows: Sequence[int] | None = None, count: int = 4) -> None:
         self._set = samples
-        self._rows = list(rows) if rows is not None else spread(len(samples), count)
+        self._rows = list(rows) if rows is not None else spread_rows(len(samples), count)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Predict the samples one by one, at their own sizes, and write a panel each."""
@@ -43,8 +43,8 @@ class DepthPanels(Callback):
             )
 
 
-def spread(total: int, count: int) -> list[int]:
-    """At most `count` rows, spread evenly over `total`."""
+def spread_rows(total: int, count: int) -> list[int]:
+    """At most `count` rows, spread_rows evenly over `total`."""
     return [(2 * place + 1) * total // (2 * count) for place in range(count)] if total > count else list(range(total))
 
 
@@ -52,7 +52,7 @@ def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> NDArray[np.ui
     """Put picture, truth, prediction and error side by side.
 
     Truth and prediction share a log scale, from the 1st to the 99th percentile of the truth. The error is
-    max(p / g, g / p), from white (right) to dark (a factor of `MAX_FACTOR` or more). Grey is not measured.
+    max(p / g, g / p), from white (right) to dark (a factor of `PANEL_SCALE_FACTOR` or more). Grey is not measured.
 
     Args:
         sample: Image (H, W, 3), depth and valid (H, W).
@@ -71,6 +71,6 @@ def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> NDArray[np.ui
         sample.image,
         colorize_depth(depth, valid, near, far),
         colorize_depth(prediction, np.ones_like(valid), near, far),
-        colorize_depth(factor, valid, 1.0, MAX_FACTOR, cmap="Reds"),
+        colorize_depth(factor, valid, 1.0, PANEL_SCALE_FACTOR, cmap="Reds"),
     ]
     return np.concatenate(columns, axis=1)

@@ -23,7 +23,7 @@ METRICS_NAME, CURVES_NAME = "metrics.json", "curves.csv"
 
 _VAL = "val_"
 
-Row = dict[str, float]
+EpochRow = dict[str, float]
 """epoch (from 0), samples_seen, seconds, train_loss, val_loss, and val_ with each name of METRICS."""
 
 
@@ -43,7 +43,7 @@ class RunRecord(Checkpoint):
     """
 
     def __init__(self, out: Path, batch_size: int, about: Mapping[str, Any]) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[EpochRow] = []
         self._out, self._batch_size, self._about = out, batch_size, dict(about)
         self._begin = 0.0
 
@@ -84,10 +84,10 @@ class RunRecord(Checkpoint):
             content = self._about | summarize(self.rows) | {"finished": finished}
             write_atomically(self._out / METRICS_NAME, to_json(content))
 
-    def _collect(self, trainer: Trainer) -> Row:
+    def _collect(self, trainer: Trainer) -> EpochRow:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         names = ["train_loss", *(name for name in metrics if name.startswith(_VAL))]
-        row: Row = {
+        row: EpochRow = {
             "epoch": trainer.current_epoch,
             "samples_seen": trainer.global_step * self._batch_size,
             "seconds": round(time.monotonic() - self._begin, 3),
@@ -95,15 +95,15 @@ class RunRecord(Checkpoint):
         return row | {name: metrics[name + "_epoch" if name == "train_loss" else name] for name in names}
 
 
-def best_row(rows: list[Row]) -> Row:
+def best_row(rows: list[EpochRow]) -> EpochRow:
     """The row with the least `MONITOR`, the earliest of equals; one that is not finite only if none is."""
     return min(rows, key=lambda row: value if math.isfinite(value := row[_VAL + MONITOR]) else math.inf)
 
 
-def summarize(rows: list[Row]) -> dict[str, Any]:
+def summarize(rows: list[EpochRow]) -> dict[str, Any]:
     """The part of `metrics.json` that follows from the rows: metrics of the last and the best epoch, by plain names."""
 
-    def plain(row: Row) -> Row:
+    def plain(row: EpochRow) -> EpochRow:
         return {name.removeprefix(_VAL): value for name, value in row.items()}
 
     last = rows[-1]
@@ -120,7 +120,7 @@ def to_json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
-def to_csv(rows: list[Row]) -> bytes:
+def to_csv(rows: list[EpochRow]) -> bytes:
     """The rows as a table with a head."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[-1]))
@@ -129,7 +129,7 @@ def to_csv(rows: list[Row]) -> bytes:
     return text.getvalue().encode()
 
 
-def read_curves(run: str | Path) -> list[Row]:
+def read_curves(run: str | Path) -> list[EpochRow]:
     """The rows of a run folder.
 
     Raises:
@@ -142,7 +142,7 @@ def read_curves(run: str | Path) -> list[Row]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(opened)]
 
 
-def describe(row: Row, epochs: int) -> str:
+def describe(row: EpochRow, epochs: int) -> str:
     """One line on an epoch."""
     shown = [f"{name} {row[_VAL + name]:.4f}" for name in (MONITOR, "rmse", "delta1")]
     head = f"epoch {int(row['epoch']) + 1}/{epochs}: train loss {row['train_loss']:.4f}"

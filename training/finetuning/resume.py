@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sharding.errors import DataError, UsageError
-from training.checkpoint.counter import read_state
+from training.checkpoint.counter import saved_state
 from training.checkpoint.newest import find_newest, say_resumed
 from training.finetuning.depth_data import DepthData, describe_set
 from training.finetuning.record import METRICS_NAME, RunRecord
@@ -45,7 +45,7 @@ def go_on(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
     for name, samples in (("train", data.train), ("val", data.val)):
         if (before := about[name]) != (found := describe_set(samples)):
             raise UsageError(f"--resume: the {name} set of {out} was {before}, found {found}; give that one")
-    state = read_state(content)
+    state = saved_state(content)
     say_resumed(checkpoint, state)
     return checkpoint, state.steps
 

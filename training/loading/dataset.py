@@ -22,7 +22,7 @@ from sharding.reading.reader import StoredParts
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.loading.augment import PairedAugment
-from training.loading.read_ahead import LookAhead, Piece, cut_batch
+from training.loading.read_ahead import Piece, ReadAhead, cut_batch
 from training.loading.shared_columns import share
 from training.loading.shared_order import share_epoch_order, share_weighted_order
 from training.loading.upcoming import Batch
@@ -79,11 +79,11 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         sizes = tuple(int(size) for size in opened.shard_sizes)
         self._order = share_epoch_order(sizes, seed) if shuffle else None
         self._ids = torch.from_numpy(opened.ids.copy()).share_memory_()
-        self._look_ahead: LookAhead | None = None
+        self._read_ahead: ReadAhead | None = None
 
-    def looking_ahead(self, look_ahead: LookAhead) -> "DiodeDepthDataset":
-        """The same dataset for a loader whose batches `look_ahead` foresees; single items are read as they are."""
-        return _with_look_ahead(self, look_ahead)
+    def reading_ahead(self, read_ahead: ReadAhead) -> "DiodeDepthDataset":
+        """The same dataset for a loader whose batches `read_ahead` foresees; single items are read as they are."""
+        return _with_read_ahead(self, read_ahead)
 
     def __len__(self) -> int:
         return len(self._reader)
@@ -103,10 +103,10 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
             self._row(index) if isinstance(index, tuple) else position
             for index, (_, position) in zip(indices, positions, strict=True)
         ]
-        if self._look_ahead is None or positions != list(indices):
+        if self._read_ahead is None or positions != list(indices):
             stored = self._reader.read_stored_checked(rows, DEPTH_PARTS)
         else:
-            stored = self._look_ahead.take(positions, self._cut)
+            stored = self._read_ahead.take(positions, self._cut)
         return [
             self._item(self._reader.decode(row, one), row, *position)
             for one, row, position in zip(stored, rows, positions, strict=True)
@@ -197,11 +197,11 @@ class ImageDataset(Dataset[ImageDraw]):
         ids = np.concatenate([opened.ids + offset for opened, offset in zip(sets, offsets, strict=True)])
         self._ids = torch.from_numpy(ids).share_memory_()
         self._ends = np.cumsum(self._sizes)
-        self._look_ahead: LookAhead | None = None
+        self._read_ahead: ReadAhead | None = None
 
-    def looking_ahead(self, look_ahead: LookAhead) -> "ImageDataset":
-        """The same dataset for a loader whose batches `look_ahead` foresees."""
-        return _with_look_ahead(self, look_ahead)
+    def reading_ahead(self, read_ahead: ReadAhead) -> "ImageDataset":
+        """The same dataset for a loader whose batches `read_ahead` foresees."""
+        return _with_read_ahead(self, read_ahead)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -217,10 +217,10 @@ class ImageDataset(Dataset[ImageDraw]):
         """Read the images of a batch at once, set by set."""
         drawn = [self._draw(position) for position in positions]
         located = [self._locate(row) for _, row, _ in drawn]
-        if self._look_ahead is None:
+        if self._read_ahead is None:
             stored = self._read_stored(located)
         else:
-            stored = self._look_ahead.take(list(positions), self._cut)
+            stored = self._read_ahead.take(list(positions), self._cut)
         return [
             self._decode(*place, one, seed=(self.seed, epoch, int(self._ids[row]), replica))
             for place, one, (epoch, row, replica) in zip(located, stored, drawn, strict=True)
@@ -261,9 +261,9 @@ class ImageDataset(Dataset[ImageDraw]):
 D = TypeVar("D", DiodeDepthDataset, ImageDataset)
 
 
-def _with_look_ahead(dataset: D, look_ahead: LookAhead) -> D:
+def _with_read_ahead(dataset: D, read_ahead: ReadAhead) -> D:
     changed = copy.copy(dataset)
-    changed._look_ahead = look_ahead
+    changed._read_ahead = read_ahead
     return changed
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sharding.stores.opening import has_remote_client
-from training.loading.read_ahead import AHEAD_BYTES, LookAhead
+from training.loading.read_ahead import AHEAD_BYTES, ReadAhead
 from training.loading.sampler import EvalSampler, TrainSampler
 from training.loading.shared_batch import collate
 from training.loading.worker import start_fork_server, start_worker
@@ -22,8 +22,8 @@ StartMethod = Literal["auto", "fork", "forkserver"]
 class LooksAhead(Protocol):
     """A dataset that can read ahead."""
 
-    def looking_ahead(self, look_ahead: LookAhead) -> Dataset[Any]:
-        """The same dataset, reading by `look_ahead`."""
+    def reading_ahead(self, read_ahead: ReadAhead) -> Dataset[Any]:
+        """The same dataset, reading by `read_ahead`."""
         ...
 
 
@@ -62,7 +62,7 @@ def build_loader(
     The loader has a generator of its own, so that drawing from it does not move the global one.
     """
     return DataLoader(
-        _look_ahead(dataset, sampler, loading),
+        _read_ahead(dataset, sampler, loading),
         batch_size=loading.batch_size,
         sampler=sampler,
         num_workers=loading.num_workers,
@@ -90,11 +90,11 @@ def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
     }
 
 
-def _look_ahead(dataset: Dataset[Any], sampler: Sampler[Any], loading: Loading) -> Dataset[Any]:
+def _read_ahead(dataset: Dataset[Any], sampler: Sampler[Any], loading: Loading) -> Dataset[Any]:
     """The dataset, reading ahead if that is wanted and what lies ahead is known."""
     limit_bytes = ahead_bytes(dataset, loading)
     if limit_bytes and isinstance(dataset, LooksAhead) and isinstance(sampler, TrainSampler | EvalSampler):
-        return dataset.looking_ahead(LookAhead(partial(sampler.ahead, loading.batch_size), limit_bytes))
+        return dataset.reading_ahead(ReadAhead(partial(sampler.upcoming, loading.batch_size), limit_bytes))
     return dataset
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import get_worker_info
 from sharding.errors import DataError
 from sharding.machine.threads import Fetchers
 from sharding.reading.reader import SampleReader, StoredParts
-from training.loading.upcoming import Ahead, Batch
+from training.loading.upcoming import Batch, Upcoming
 
 AHEAD_BYTES = 64_000_000
 """Bytes in flight of a worker: some 25 views of DIODE, a second's work of its core. Behind a link that fails (50 ms,
@@ -54,9 +54,9 @@ class Piece:
         return sum(length for row in self.rows for _, length in self.reader.ranges(row, self.parts))
 
     @property
-    def kept(self) -> bool:
+    def is_cached(self) -> bool:
         """Whether all of them are in a cache on this machine."""
-        return all(self.reader.kept(row, self.parts) for row in self.rows)
+        return all(self.reader.is_cached(row, self.parts) for row in self.rows)
 
     def fetch(self) -> list[StoredParts]:
         """Read them, and compare them with their checksums."""
@@ -115,7 +115,7 @@ class _Request:
         return self.answer is None or self.answer.cancel()
 
 
-class LookAhead:
+class ReadAhead:
     """Fetches the batches of one loader worker, the next ones while it decodes the present one.
 
     Picklable; each process that reads has requests and threads of its own. What is requested or waits to be taken has
@@ -131,7 +131,11 @@ class LookAhead:
     """
 
     def __init__(
-        self, plan: Callable[[], Ahead], limit_bytes: int = AHEAD_BYTES, threads: int = THREADS, wait_s: float = WAIT_S
+        self,
+        plan: Callable[[], Upcoming],
+        limit_bytes: int = AHEAD_BYTES,
+        threads: int = THREADS,
+        wait_s: float = WAIT_S,
     ) -> None:
         self._plan = plan
         self.limit_bytes, self.threads, self.wait_s = limit_bytes, threads, wait_s
@@ -175,7 +179,7 @@ class _Window:
         settings: Limits.
     """
 
-    def __init__(self, settings: LookAhead) -> None:
+    def __init__(self, settings: ReadAhead) -> None:
         self._limit_bytes, self._wait_s = settings.limit_bytes, settings.wait_s
         self._fetchers: Fetchers[list[StoredParts]] = Fetchers(settings.threads)
         self._requests: deque[_Request] = deque()
@@ -190,7 +194,7 @@ class _Window:
         return sum(request.bytes for request in (*self._requests, *self._unwanted))
 
     def take(self, batch: Batch, cut: Cut, following: Iterator[Batch]) -> list[StoredParts]:
-        """See `LookAhead.take`; `following` is looked at only if `batch` was not foreseen."""
+        """See `ReadAhead.take`; `following` is looked at only if `batch` was not foreseen."""
         if self._head() != batch:
             self._begin_anew(batch, cut, following)
         found: dict[int, StoredParts] = {}
@@ -223,7 +227,7 @@ class _Window:
             if self._requests and in_flight + piece.bytes > self._limit_bytes:
                 return
             in_flight += piece.bytes
-            answer = None if piece.kept else self._fetchers.submit(piece.fetch)
+            answer = None if piece.is_cached else self._fetchers.submit(piece.fetch)
             self._requests.append(_Request(batch=batch, piece=piece, bytes=piece.bytes, answer=answer))
             self._next = next(self._planned, None)
 
@@ -242,5 +246,5 @@ class _Window:
             ) from error
 
 
-def _as_it_is(ahead: Ahead) -> Ahead:
+def _as_it_is(ahead: Upcoming) -> Upcoming:
     return ahead

@@ -9,7 +9,7 @@ from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.loading.read_ahead import AHEAD_BYTES, THREADS
 
-LOOKED_AT = 1000
+SAMPLED_ROWS = 1000
 """Samples of which the ranges are counted."""
 
 
@@ -55,7 +55,7 @@ def describe_reading(
 
 def _ranges_per_sample(samples: ShardSet, parts: Sequence[str]) -> float:
     """Ranges that are asked for, on the average of some samples throughout the set."""
-    rows = np.linspace(0, len(samples) - 1, min(len(samples), LOOKED_AT)).astype(int).tolist()
+    rows = np.linspace(0, len(samples) - 1, min(len(samples), SAMPLED_ROWS)).astype(int).tolist()
     return sum(len(samples.reader.ranges(row, parts)) for row in rows) / len(rows)
 
 

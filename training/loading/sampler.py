@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler
 
 from sharding.errors import UsageError
 from training.launch.world import World
-from training.loading.upcoming import Ahead
+from training.loading.upcoming import Upcoming
 
 
 class _PositionSampler(DistributedSampler[tuple[int, int]]):
@@ -124,10 +124,10 @@ class TrainSampler(_PositionSampler):
     def __len__(self) -> int:
         return self.num_steps * self._share(World.current())
 
-    def ahead(self, batch_size: int) -> Ahead:
+    def upcoming(self, batch_size: int) -> Upcoming:
         """What this rank's loader workers are asked for next, if the loader's batches have this size."""
         world = World.current()
-        return Ahead(
+        return Upcoming(
             step=self.batch_size,
             share=self._share(world),
             rank=world.rank,
@@ -173,12 +173,12 @@ class EvalSampler(_PositionSampler):
     def __len__(self) -> int:
         return -(-self.num_samples // World.current().size)
 
-    def ahead(self, batch_size: int) -> Ahead:
+    def upcoming(self, batch_size: int) -> Upcoming:
         """What this rank's loader workers are asked for next, if the loader's batches have this size."""
         world = World.current()
         step = world.size * self.batch_size
         whole_steps, rest = divmod(self.num_samples, step)
-        return Ahead(
+        return Upcoming(
             step=step,
             share=self.batch_size,
             rank=world.rank,

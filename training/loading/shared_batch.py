@@ -17,7 +17,7 @@ Placed = tuple[str, int, torch.dtype, tuple[int, ...]]
 """Name, first byte, dtype and shape of a tensor."""
 
 
-class Parcel(dict[str, Any]):
+class SharedBatch(dict[str, Any]):
     """A batch of a worker; a plain dict once it arrives.
 
     Args:
@@ -27,15 +27,15 @@ class Parcel(dict[str, Any]):
     """
 
     def __init__(self, storage: Tensor, placed: Sequence[Placed], others: Mapping[str, Any]) -> None:
-        super().__init__(open_parcel(storage, placed, others))
+        super().__init__(open_shared_batch(storage, placed, others))
         self._sent = storage, tuple(placed), dict(others)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What is sent."""
-        return open_parcel, self._sent
+        return open_shared_batch, self._sent
 
 
-def open_parcel(storage: Tensor, placed: Sequence[Placed], others: Mapping[str, Any]) -> dict[str, Any]:
+def open_shared_batch(storage: Tensor, placed: Sequence[Placed], others: Mapping[str, Any]) -> dict[str, Any]:
     """The batch: tensors that are parts of `storage`."""
     batch = dict(others)
     for name, start, dtype, shape in placed:
@@ -45,7 +45,7 @@ def open_parcel(storage: Tensor, placed: Sequence[Placed], others: Mapping[str, 
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """As torch's `default_collate`; in a worker, with all tensors of the items in one `Parcel`.
+    """As torch's `default_collate`; in a worker, with all tensors of the items in one `SharedBatch`.
 
     Args:
         items: Of a batch; tensors of a name have the same shape and dtype.
@@ -61,7 +61,7 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     storage = torch.empty(0, dtype=torch.uint8).new(torch.UntypedStorage._new_shared(end))
     tensors = {name for name, *_ in placed}
     others = {name: default_collate([one[name] for one in items]) for name in items[0].keys() - tensors}
-    parcel = Parcel(storage, placed, others)
+    batch = SharedBatch(storage, placed, others)
     for name in tensors:
-        torch.stack([one[name] for one in items], out=parcel[name])
-    return parcel
+        torch.stack([one[name] for one in items], out=batch[name])
+    return batch

@@ -11,7 +11,7 @@ Batch = list[Position]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ahead:
+class Upcoming:
     """The positions that one rank is given in an epoch, in order, and how its loader cuts them into batches.
 
     Of each global step of `step` positions the rank takes `share` consecutive ones; of what is left after the whole

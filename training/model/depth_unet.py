@@ -35,7 +35,7 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 MIN_DEPTH_M, MAX_DEPTH_M = 0.05, 1000.0
 """Predictions are clamped to this range, wider than any sensor's; the loss sees them before."""
 
-Batch = dict[str, Any]
+TensorBatch = dict[str, Any]
 """image uint8 (B, 3, H, W), depth float32 (B, 1, H, W), valid bool (B, 1, H, W), weight float32 (B,), key list[str]."""
 
 
@@ -160,12 +160,12 @@ class DepthUnet(LightningModule):
         """
         return depth_from_log(self(image))
 
-    def loss_sum(self, log_prediction: Tensor, batch: Batch) -> LossSum:
+    def loss_sum(self, log_prediction: Tensor, batch: TensorBatch) -> LossSum:
         """The loss over the pixels that count: valid, and of a sample whose weight is above 0."""
         counts = batch["valid"] & (batch["weight"] > 0)[:, None, None, None]
         return LOSSES[self.options.loss](log_prediction, batch["depth"], counts)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
         """Compute what to differentiate for a micro-batch; `on_before_optimizer_step` makes a mean of it.
 
         Raises:
@@ -215,7 +215,7 @@ class DepthUnet(LightningModule):
         """Start new sums."""
         self._start_sums()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: TensorBatch, batch_idx: int) -> None:
         """Add a batch to the sums: loss, and metrics by the headline protocol."""
         self._add_to_sums(batch)
 
@@ -228,7 +228,7 @@ class DepthUnet(LightningModule):
         """Start new sums."""
         self._start_sums()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: TensorBatch, batch_idx: int) -> None:
         """Add a batch to the sums, as validation does."""
         self._add_to_sums(batch)
 
@@ -248,7 +248,7 @@ class DepthUnet(LightningModule):
     def _start_sums(self) -> None:
         self._metrics, self._loss = MetricSums(), LossSum.zero()
 
-    def _add_to_sums(self, batch: Batch) -> None:
+    def _add_to_sums(self, batch: TensorBatch) -> None:
         z = self(batch["image"])
         self._loss = self._loss + self.loss_sum(z, batch).detached()
         values, counted = image_metrics(depth_from_log(z), batch["depth"], batch["valid"], PROTOCOLS["headline"])

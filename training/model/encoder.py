@@ -14,15 +14,13 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from sharding.errors import DataError, UsageError
+from training.runfolder import ENCODER_NAME
 
 ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101")
 """Names by torchvision."""
 
 SCRATCH = "none"
 """The source that means random weights."""
-
-WEIGHTS_NAME = "encoder.pt"
-"""What a pretraining run leaves in its folder: a torchvision state dict."""
 
 _HEAD = "fc."
 _LISTED_KEYS = 8
@@ -79,7 +77,7 @@ def find_weights(source: str | Path) -> Path:
         DataError: There is none.
     """
     path = Path(source)
-    file = path / WEIGHTS_NAME if path.is_dir() else path
+    file = path / ENCODER_NAME if path.is_dir() else path
     if not file.is_file():
         raise DataError(
             f"expected an encoder at {file}, found none; give the run folder of a finished `depthstream pretrain`, a "

@@ -27,7 +27,7 @@ from training.checkpoint.writer import AtomicCheckpointIO
 from training.launch.devices import Devices, Placement, place
 from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.loader import Loading, build_loader
-from training.loading.read_ahead import LookAhead
+from training.loading.read_ahead import ReadAhead
 from training.loading.sampler import TrainSampler
 from training.pretraining.reseed import Reseed
 from training.profiling.monitor import ThroughputMonitor
@@ -155,11 +155,11 @@ class ViewDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def looking_ahead(self, look_ahead: LookAhead) -> "ViewDataset":
+    def reading_ahead(self, read_ahead: ReadAhead) -> "ViewDataset":
         """The same views, of images that are read ahead."""
         if not isinstance(self.images, ImageDataset):
             return self  # a stream has no need to
-        return ViewDataset(self.images.looking_ahead(look_ahead), self.transform, self.randomness)
+        return ViewDataset(self.images.reading_ahead(read_ahead), self.transform, self.randomness)
 
     @property
     def remote(self) -> bool:
@@ -242,7 +242,7 @@ class StreamStrategy(Strategy):
         if isinstance(self.images, ImageDataset):
             return self.images, TrainSampler(len(self.images), global_batch, self.images.prepare)
         sampler = TrainSampler(len(self.images), global_batch)
-        return self.images.planned(partial(sampler.ahead, batch_size)), sampler
+        return self.images.planned(partial(sampler.upcoming, batch_size)), sampler
 
 
 class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):

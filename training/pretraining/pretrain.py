@@ -20,7 +20,7 @@ from sharding.machine.files import write_atomically
 from sharding.progress import is_rank_zero, say
 from sharding.reading.shard_set import ShardSet
 from training.checkpoint.cadence import Cadence
-from training.checkpoint.counter import read_state
+from training.checkpoint.counter import saved_state
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.newest import find_newest, say_resumed
 from training.checkpoint.stop import StopSignals
@@ -32,10 +32,9 @@ from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
 from training.pretraining.environment import surroundings
-from training.runfolder import CHECKPOINTS_NAME, CONFIG_NAME, check_same, claim, save_config
+from training.runfolder import CHECKPOINTS_NAME, CONFIG_NAME, ENCODER_NAME, check_same, claim, save_config
 from training.streaming.options import Streaming, announce_streaming, streaming_options
 
-ENCODER_NAME = "encoder.pt"
 SETS_NAME = "sets.json"
 # What may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
 _MAY_CHANGE = (
@@ -129,7 +128,7 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
 def _announced(checkpoint: Path | None) -> Path | None:
     """The same, after saying where the run goes on."""
     if checkpoint is not None and is_rank_zero():
-        say_resumed(checkpoint, read_state(lightly.unpickle_checkpoint(checkpoint)))
+        say_resumed(checkpoint, saved_state(lightly.unpickle_checkpoint(checkpoint)))
     return checkpoint
 
 

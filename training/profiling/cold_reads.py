@@ -49,7 +49,7 @@ def drop(work: Work) -> float:
     store, stayed = work.opened.reader.store, [0.0]
     for name, ranges in ranges_by_shard(work, work.rows().tolist()).items():
         if (path := store.local_path(name)) is None:
-            store.forget(name, ranges)
+            store.invalidate(name, ranges)
         else:
             drop_pages(path)
             stayed.append(resident_share(path))

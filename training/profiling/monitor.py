@@ -103,12 +103,12 @@ def timeline_of(device: torch.device) -> Timeline:
     return CudaTimeline(device) if device.type == "cuda" else HostTimeline()
 
 
-Span = tuple[Any, Any]
+Marks = tuple[Any, Any]
 """Two marks."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class LoggedSteps:
     """Some steps whose figures are logged together.
 
     Attributes:
@@ -120,8 +120,8 @@ class Window:
 
     step: int
     samples: int
-    whole: tuple[Span, ...]
-    waits: tuple[Span, ...]
+    whole: tuple[Marks, ...]
+    waits: tuple[Marks, ...]
 
     def figures(self, timeline: Timeline) -> dict[str, float]:
         """What is logged: samples a second, and the share of the time that was spent waiting, from 0 to 1."""
@@ -151,9 +151,9 @@ class ThroughputMonitor(Callback):
         self._profiler: Profiler | None = None
         self._steps = self._samples = 0
         self._asked: list[Any] = []
-        self._waits: list[Span] = []
-        self._whole: list[Span] = []
-        self._closed: list[Window] = []
+        self._waits: list[Marks] = []
+        self._whole: list[Marks] = []
+        self._closed: list[LoggedSteps] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to listen to the training loop, on rank 0."""
@@ -217,7 +217,7 @@ class ThroughputMonitor(Callback):
 
     def _close(self, trainer: Trainer) -> None:
         whole, waits = tuple(self._whole), tuple(self._waits)
-        self._closed.append(Window(step=self._steps - 1, samples=self._samples, whole=whole, waits=waits))
+        self._closed.append(LoggedSteps(step=self._steps - 1, samples=self._samples, whole=whole, waits=waits))
         self._forget()
         self._log(trainer)
 

@@ -51,7 +51,7 @@ from training.profiling.stages import CHAIN, STAGES, Held, Work, plan_work, time
 from training.profiling.stopwatch import Timing, one_thread
 from training.profiling.transfer import time_transfer
 
-PACKAGES = ("torch", "numpy", "pillow", "zstandard", "google-crc32c", "opencv-python-headless")
+STAGE_PACKAGES = ("torch", "numpy", "pillow", "zstandard", "google-crc32c", "opencv-python-headless")
 """Those that do the work of the stages."""
 
 KEPT = 0.1
@@ -205,7 +205,7 @@ def _fetch_notes(work: Work, told: Mapping[str, Any]) -> list[str]:
 
 def _machine() -> dict[str, Any]:
     packages = {}
-    for name in PACKAGES:
+    for name in STAGE_PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
     load = os.getloadavg()[0]

@@ -26,7 +26,7 @@ from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset, ImageDraw, Position, to_item
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order, weighted_order
-from training.loading.read_ahead import LookAhead
+from training.loading.read_ahead import ReadAhead
 from training.loading.sampler import EvalSampler
 from training.profiling.stopwatch import Stopwatch, Timing, time_once
 
@@ -124,9 +124,9 @@ class ImageViews(Dataset[dict[str, Any]]):
         """Whether images are read over a network."""
         return self._images.remote
 
-    def looking_ahead(self, look_ahead: LookAhead) -> "ImageViews":
-        """The same views for a loader whose batches `look_ahead` foresees."""
-        return ImageViews(self._images.looking_ahead(look_ahead), self._view)
+    def reading_ahead(self, read_ahead: ReadAhead) -> "ImageViews":
+        """The same views for a loader whose batches `read_ahead` foresees."""
+        return ImageViews(self._images.reading_ahead(read_ahead), self._view)
 
     def __getitems__(self, positions: Sequence[Position]) -> list[dict[str, Any]]:
         """The items of a batch, read at once."""

@@ -36,7 +36,7 @@ CHECKPOINT: Which = "last"
 
 BASELINES_NAME = "baselines.json"
 CONSTANT, ROW = "constant median", "row mean"
-PACKAGES = ("depthstream", "torch", "torchvision", "pytorch-lightning", "fastai", "numpy")
+REPORT_PACKAGES = ("depthstream", "torch", "torchvision", "pytorch-lightning", "fastai", "numpy")
 
 
 def run(config: CompareConfig) -> Outcome:
@@ -60,7 +60,7 @@ def collect(config: CompareConfig) -> Comparison:
     check_names(runs)
     cache = cache_settings(config)
     val, trained = open_val(runs, cache), open_trained(runs, cache)
-    bench = Bench(val=val, computing=Computing.choose(config.accelerator, config.num_workers))
+    bench = Measuring(val=val, computing=Computing.choose(config.accelerator, config.num_workers))
     arms = tuple(measure_arm(one, group, bench) for one in runs for group in trained if one in group.runs)
     fitted = [load_or_fit(group.samples, _keeper(group) / BASELINES_NAME) for group in trained]
     baselines = tuple(
@@ -86,7 +86,7 @@ def collect(config: CompareConfig) -> Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class Measuring:
     """Where everything is measured.
 
     Attributes:
@@ -117,7 +117,7 @@ def _whose(group: TrainedOn) -> str:
     return f" for {', '.join(one.name for one in group.runs)}"
 
 
-def measure_arm(one: RunFolder, group: TrainedOn, bench: Bench) -> Arm:
+def measure_arm(one: RunFolder, group: TrainedOn, bench: Measuring) -> Arm:
     """Evaluate the last checkpoint of a run."""
     file = find_checkpoint(one.folder, CHECKPOINT)
     evaluation = bench.measure(
@@ -135,7 +135,7 @@ def measure_arm(one: RunFolder, group: TrainedOn, bench: Bench) -> Arm:
     )
 
 
-def measure_baselines(group: TrainedOn, both: Baselines, bench: Bench, whose: str) -> list[BaselineResult]:
+def measure_baselines(group: TrainedOn, both: Baselines, bench: Measuring, whose: str) -> list[BaselineResult]:
     """Evaluate both baselines of a training set.
 
     Args:
@@ -169,7 +169,7 @@ def measure_baselines(group: TrainedOn, both: Baselines, bench: Bench, whose: st
 
 
 def make_gallery(
-    arms: Sequence[Arm], rows: Sequence[BaselineResult], fitted: Sequence[Baselines], bench: Bench
+    arms: Sequence[Arm], rows: Sequence[BaselineResult], fitted: Sequence[Baselines], bench: Measuring
 ) -> Gallery:
     """Predict and paint the example images.
 
@@ -202,7 +202,7 @@ def make_gallery(
 def find_versions() -> dict[str, str]:
     """Versions of what computes the numbers, as installed."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in REPORT_PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

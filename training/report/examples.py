@@ -18,10 +18,10 @@ from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation
 from training.report.comparison import Example, Gallery, Panel
 
-MAX_SIDE_PX = 320
+THUMBNAIL_SIDE_PX = 320
 """Longer side of a painted image."""
 
-MAX_FACTOR = 4.0
+ERROR_SCALE_FACTOR = 4.0
 """Prediction / truth at the ends of the error scale, and its inverse."""
 
 UNKNOWN = (128, 128, 128)
@@ -104,7 +104,7 @@ def build_gallery(choices: Sequence[Choice], samples: Mapping[str, Sample], show
         examples=examples,
         near_m=near,
         far_m=far,
-        max_factor=MAX_FACTOR,
+        max_factor=ERROR_SCALE_FACTOR,
         depth_bar_png=encode_png(colorize_depth(depths, np.ones_like(depths, bool), near, far)),
         error_bar_png=encode_png(paint_log_ratio(2 * ramp - 1)),
     )
@@ -122,7 +122,7 @@ def _depth_range(samples: Iterator[Sample]) -> tuple[float, float]:
 def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple[float, float]) -> Example:
     assert sample.depth is not None, "read with depth"
     assert sample.valid is not None, "read with valid"
-    step = max(1, -(-max(sample.depth.shape) // MAX_SIDE_PX))
+    step = max(1, -(-max(sample.depth.shape) // THUMBNAIL_SIDE_PX))
     truth, valid = sample.depth[::step, ::step], sample.valid[::step, ::step]
     panels = []
     for one in shown:
@@ -155,7 +155,7 @@ def paint_error(depth: NDArray[np.float32], truth: NDArray[np.float32], valid: N
         valid: bool (H, W).
     """
     ratio = np.where(valid, depth, 1.0) / np.where(valid, truth, 1.0)
-    colours = paint_log_ratio(np.log(np.maximum(ratio, 1e-6)) / np.log(MAX_FACTOR))
+    colours = paint_log_ratio(np.log(np.maximum(ratio, 1e-6)) / np.log(ERROR_SCALE_FACTOR))
     colours[~valid] = UNKNOWN
     return colours
 

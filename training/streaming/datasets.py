@@ -14,7 +14,7 @@ from sharding.format.sample import Sample
 from sharding.reading.shard_set import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DEPTH_PARTS, IMAGE_PARTS, ImageDraw, to_item
-from training.loading.upcoming import Ahead, Position
+from training.loading.upcoming import Position, Upcoming
 from training.streaming.options import Streaming
 from training.streaming.pipeline import Plan, SampleStreams, ShardRing, StreamedSet
 
@@ -102,5 +102,5 @@ class StreamedImages(Dataset[ImageDraw]):
         ]
 
 
-def _not_planned() -> Ahead:
+def _not_planned() -> Upcoming:
     raise RuntimeError("which images this process streams is known once there is a loader: call planned() first")

@@ -30,7 +30,7 @@ from sharding.stores.address import is_remote
 from training.launch.world import World
 from training.loading.dataset import DEPTH_PARTS
 from training.loading.shared_columns import share
-from training.loading.upcoming import Ahead, Position
+from training.loading.upcoming import Position, Upcoming
 from training.streaming.member_walk import ADVICE, MemberWalk
 from training.streaming.options import Streaming
 from training.streaming.shard_stream import ShardOpener
@@ -39,8 +39,8 @@ from training.streaming.shares import Place, Stretch, cut_ring, find_place, lane
 Grouped = dict[str, Any]
 """A sample as webdataset has it: extension -> payload, or what it was decoded to; and `__key__` and its like."""
 
-Plan = Callable[[], Ahead]
-"""Gives this rank's part of an epoch, where it is known: see `training.loading.read_ahead.LookAhead`."""
+Plan = Callable[[], Upcoming]
+"""Gives this rank's part of an epoch, where it is known: see `training.loading.read_ahead.ReadAhead`."""
 
 _ID, _EXTS = "__id__", "__exts__"  # webdataset's decoder leaves such names alone
 
@@ -257,5 +257,5 @@ def _text(error: Exception) -> str:
     return str(error.args[0] if error.args else error).partition(" @ ")[0]
 
 
-def _as_it_is(plan: Ahead) -> Ahead:
+def _as_it_is(plan: Upcoming) -> Upcoming:
     return plan

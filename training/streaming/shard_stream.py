@@ -23,7 +23,7 @@ from sharding.stores.store import Store
 URL_FIELD = "{url}"
 """What a shard's path or URL is put in place of."""
 
-WAIT_S = 300.0
+STREAM_WAIT_S = 300.0
 """The longest wait for a command's next byte."""
 
 
@@ -40,7 +40,7 @@ class ShardOpener:
 
     url: str = field(repr=False)
     pipe: str | None = None
-    wait_s: float = WAIT_S
+    wait_s: float = STREAM_WAIT_S
 
     @contextlib.contextmanager
     def open(self, shard: ShardFile, store: Store) -> Iterator[IO[bytes]]:
@@ -130,7 +130,7 @@ def _fetch(shard: ShardFile, store: Store) -> bytes:
     for _ in range(1 + REREADS):
         data = store.read_all(shard.name)
         found = hashlib.sha256(data).hexdigest()
-        if found == shard.sha256 or not store.forget(shard.name, [(0, len(data))]):
+        if found == shard.sha256 or not store.invalidate(shard.name, [(0, len(data))]):
             break
     if found != shard.sha256:
         raise DataError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.loading.order import epoch_order
-from training.loading.upcoming import Ahead
+from training.loading.upcoming import Upcoming
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Place:
     turn: int
 
 
-def find_place(plan: Ahead, position: int, lanes: int) -> Place:
+def find_place(plan: Upcoming, position: int, lanes: int) -> Place:
     """Where a position of an epoch is found.
 
     Args:
@@ -62,7 +62,7 @@ def find_place(plan: Ahead, position: int, lanes: int) -> Place:
     return Place(lane=batch % lanes, turn=batch // lanes * plan.batch_size + place)
 
 
-def lane_span(plan: Ahead, lane: int, lanes: int) -> range:
+def lane_span(plan: Upcoming, lane: int, lanes: int) -> range:
     """The part of the ring that a stream takes; those of all lanes of all ranks follow on each other without a gap."""
     batches = len(plan) // plan.batch_size
     each, more = divmod(batches, lanes)

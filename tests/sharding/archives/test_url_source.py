@@ -15,7 +15,7 @@ import pytest
 
 from sharding.archives.archive import open_archive
 from sharding.archives.members import MemberReader
-from sharding.archives.url_source import AHEAD_BLOCKS, BLOCK_BYTES, HttpObject, open_source
+from sharding.archives.url_source import AHEAD_BLOCKS, DOWNLOAD_BLOCK_BYTES, HttpObject, open_source
 from sharding.errors import DataError
 from tests import servers
 from tests.sharding.tarballs import payload, tarball, write
@@ -137,8 +137,8 @@ def test_a_start_in_the_middle_leaves_what_is_before():
     with serving() as (url, does), opened(url) as remote:
         remote._drop()
         before = remote.received_bytes
-        offset = 5 * BLOCK_BYTES
-        remote._position = 100 * BLOCK_BYTES
+        offset = 5 * DOWNLOAD_BLOCK_BYTES
+        remote._position = 100 * DOWNLOAD_BLOCK_BYTES
         assert remote.read_at(offset, 1000) == DATA[offset : offset + 1000]
         assert does.requests[-1] == f"bytes={offset}-"
         assert remote.received_bytes - before <= len(DATA) - offset
@@ -148,10 +148,10 @@ def test_reading_ahead_stays_within_its_bound():
     with serving(payload(20_000_000, 1)) as (url, _), opened(url) as remote:
         remote.read_at(0, 10)
         time.sleep(0.2)
-        assert remote.received_bytes == BLOCK_BYTES
+        assert remote.received_bytes == DOWNLOAD_BLOCK_BYTES
         remote.read_at(10, 10)
         time.sleep(0.5)
-        assert remote.received_bytes == (1 + AHEAD_BLOCKS) * BLOCK_BYTES
+        assert remote.received_bytes == (1 + AHEAD_BLOCKS) * DOWNLOAD_BLOCK_BYTES
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_resume_from_a_url_downloads_only_what_is_left(tmp_path, monkeypatch):
             state, position = archive.seek_point, archive.compressed_position
         with opened(url) as remote, open_archive(remote, end, state, threads=2) as archive:
             assert len(list(MemberReader(archive))) == 10
-            assert remote.received_bytes <= remote.size - position + (2 << 20) + 4 * BLOCK_BYTES
+            assert remote.received_bytes <= remote.size - position + (2 << 20) + 4 * DOWNLOAD_BLOCK_BYTES
 
 
 S3_READER = """

@@ -12,7 +12,7 @@ from sharding.errors import DataError, UsageError
 from sharding.making import from_archive as archivebuild
 from sharding.making.ledger import Ledger
 from sharding.reading.shard_set import ShardSet
-from sharding.sources.resume_point import Position
+from sharding.sources.resume_point import ResumePoint
 from sharding.sources.spool import Spool
 from tests.sharding.archives.test_url_source import bucket, serving
 from tests.sharding.shard_runs import content, count_encoding
@@ -195,8 +195,8 @@ def test_reading_is_never_far_ahead_of_what_a_later_run_can_build_on(megadepth_s
     """Also over stretches without a sample, and behind a slow encoder."""
     bounds = {"SPAN_BYTES": 8000, "HELD_BYTES": 2000, "BATCH_BYTES": 1000, "AHEAD_BYTES": 3000}
     shrink(monkeypatch, **bounds)
-    pack_all, read, save = archivebuild.pack_all, Archive.read, Ledger.write_position
-    saved, lags = Position(), []
+    pack_all, read, save = archivebuild.pack_all, Archive.read, Ledger.write_resume_point
+    saved, lags = ResumePoint(), []
 
     def slow(some, *arguments):
         time.sleep(0.02 if some else 0)
@@ -213,7 +213,7 @@ def test_reading_is_never_far_ahead_of_what_a_later_run_can_build_on(megadepth_s
 
     monkeypatch.setattr(archivebuild, "pack_all", slow)
     monkeypatch.setattr(Archive, "read", reading)
-    monkeypatch.setattr(Ledger, "write_position", saving)
+    monkeypatch.setattr(Ledger, "write_resume_point", saving)
     junk = [(f"MegaDepth_v1/0000/dense0/other/{i}.txt", bytes(1000)) for i in range(60)]
     members = [*images_first(files(megadepth_source)), *junk, ("MegaDepth_v1/0009/dense0/imgs/9.jpg", b"bad")]
     make(CONFIGS[name], pack(tmp_path / "x.tar", members), tmp_path / "set", allow_bad=1)

@@ -54,7 +54,7 @@ def test_a_cut_archive_is_an_error_and_goes_on_when_it_has_grown(little_ahead, t
         with pytest.raises(DataError, match=r"x\.tar.* (cut off|ends)"):
             make(IMAGES, path, tmp_path / "set", shard_size=1 << 20)
         assert not (tmp_path / "set/manifest.json").exists()
-        shards.append(Ledger(LocalTarget(tmp_path / "set")).read_position().shard)
+        shards.append(Ledger(LocalTarget(tmp_path / "set")).read_resume_point().shard)
     assert shards == sorted(shards)
     assert shards[0] < shards[-1]
     path.write_bytes(data)
@@ -78,7 +78,7 @@ def test_another_archive_in_its_place_is_refused_with_both_values(little_ahead, 
     path.write_bytes(data[: len(data) * 8 // 10])
     with pytest.raises(DataError):
         make(IMAGES, path, tmp_path / "set", shard_size=1 << 20)
-    was = Ledger(LocalTarget(tmp_path / "set")).read_position()
+    was = Ledger(LocalTarget(tmp_path / "set")).read_resume_point()
     assert was.shard > 1
     other = pack(path, [*members[:1], *members[:0:-1]]).read_bytes()
     path.write_bytes(other[:size])
@@ -127,7 +127,7 @@ def test_after_a_connection_is_lost_for_good_a_rerun_downloads_what_is_left(remo
         target = tmp_path / str(lost_at)
         with lost_beyond(does, lost_at << 20), pytest.raises(DataError, match="run again when the network"):
             make(IMAGES, url, target, shard_size=1 << 30)
-        position = Ledger(LocalTarget(target)).read_position()
+        position = Ledger(LocalTarget(target)).read_resume_point()
         assert position.used >= (lost_at << 20) - bound - slack
         assert position.shard > 0
         opened.clear()

@@ -67,7 +67,7 @@ def test_a_kill_at_the_worst_moment_costs_at_most_a_gigabyte_of_download(tmp_pat
     assert size > 1_400_000_000
     with serving(np.memmap(path, np.uint8, "r").data) as (url, does):
         assert killed_at(7, CONFIG, url, tmp_path / "set")  # the second shard is whole, its position not saved
-        position = Ledger(LocalTarget(tmp_path / "set")).read_position()
+        position = Ledger(LocalTarget(tmp_path / "set")).read_resume_point()
         assert position.shard == 1
         assert position.waiting
         left = size - does.sent

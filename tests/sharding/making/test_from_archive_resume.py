@@ -56,7 +56,7 @@ def test_killed_at_any_replacement_of_a_file_it_goes_on(archive, tmp_path, monke
     step, on_disk, in_memory = 2, 0, 0
     while killed_at(step, MEGADEPTH, path, tmp_path / f"{step}") and killed_at(-step, MEGADEPTH, path, tmp_path / "b"):
         for target in (tmp_path / f"{step}", tmp_path / "b"):
-            position = Ledger(LocalTarget(target)).read_position()
+            position = Ledger(LocalTarget(target)).read_resume_point()
             kept = {file.name for waiting in position.waiting for file, _ in waiting.kept}
             names.clear()
             finish(MEGADEPTH, path, target, whole)
@@ -87,7 +87,7 @@ def test_what_waited_on_disk_and_is_damaged_or_lost_is_read_again(archive, tmp_p
     step = 3
     while killed_at(step, MEGADEPTH, path, tmp_path / f"{step}"):
         target, step = tmp_path / f"{step}", step + 4
-        position, kept = Ledger(LocalTarget(target)).read_position(), identities(target)
+        position, kept = Ledger(LocalTarget(target)).read_resume_point(), identities(target)
         for segment in position.segments:
             waiting = target / ".making/waiting" / segment
             data = bytearray(waiting.read_bytes())
@@ -132,13 +132,13 @@ def test_files_on_disk_stay_until_no_boundary_that_is_still_to_be_saved_needs_th
     pack_all = archivebuild.pack_all
     monkeypatch.setattr(archivebuild, "pack_all", lambda *all: (time.sleep(0.05), pack_all(*all))[1])
     missing = []
-    write = Ledger.write_position
+    write = Ledger.write_resume_point
 
     def checking(self, position):
         write(self, position)
         missing.extend(name for name in position.segments if not (tmp_path / "set/.making/waiting" / name).exists())
 
-    monkeypatch.setattr(Ledger, "write_position", checking)
+    monkeypatch.setattr(Ledger, "write_resume_point", checking)
     make(MEGADEPTH, path, tmp_path / "set")
     assert missing == []
     assert content(tmp_path / "set") == whole
@@ -147,7 +147,7 @@ def test_files_on_disk_stay_until_no_boundary_that_is_still_to_be_saved_needs_th
 def test_a_saved_position_names_only_what_a_power_cut_leaves(archive, tmp_path, monkeypatch):
     path, _ = archive
     monkeypatch.setattr("sharding.sources.spool.SEGMENT_BYTES", 2000)
-    synced, fsync, write, checked = {}, os.fsync, Ledger.write_position, 0
+    synced, fsync, write, checked = {}, os.fsync, Ledger.write_resume_point, 0
 
     def syncing(number):
         fsync(number)
@@ -163,7 +163,7 @@ def test_a_saved_position_names_only_what_a_power_cut_leaves(archive, tmp_path, 
         write(self, position)
 
     monkeypatch.setattr(os, "fsync", syncing)
-    monkeypatch.setattr(Ledger, "write_position", checking)
+    monkeypatch.setattr(Ledger, "write_resume_point", checking)
     make(MEGADEPTH, path, tmp_path / "set")
     assert checked > 10
 
@@ -207,7 +207,7 @@ def test_a_stretch_without_samples_is_not_read_again(tmp_path, megadepth_source,
     path = pack(tmp_path / "x.tar", images_first(files(megadepth_source)))
     make(MEGADEPTH, path, tmp_path / "whole")
     assert killed_at(-4, MEGADEPTH, path, tmp_path / "set")
-    position = Ledger(LocalTarget(tmp_path / "set")).read_position()
+    position = Ledger(LocalTarget(tmp_path / "set")).read_resume_point()
     assert position.offset > 0
     assert not Ledger(LocalTarget(tmp_path / "set")).has_lines()
     names = count_reading(monkeypatch)

@@ -131,7 +131,7 @@ def test_a_small_wrong_archive_is_noticed_at_its_end(megadepth_source, tmp_path)
 
 def test_other_files_after_a_good_beginning_do_not_make_it_the_wrong_archive(diode_source, tmp_path, monkeypatch):
     """Also for a run that goes on there, and so meets nothing else."""
-    monkeypatch.setattr("sharding.sources.arrivals.LOOKED_AT", 60)
+    monkeypatch.setattr("sharding.sources.arrivals.FOREIGN_AFTER_MEMBERS", 60)
     shrink(monkeypatch, BATCH_BYTES=500)
     other = many("val/outdoor/scene_00001/scan_00001/00001_00001_outdoor_{:03d}_000.png", 80)
     good = [member for member in files(diode_source) if member[0].startswith("train") and "010" in member[0]]
@@ -171,7 +171,7 @@ def test_a_local_archive_has_its_md5_also_after_an_interruption(as_published, tm
     make(DIODE, path, tmp_path / "plain")
     for step in (7, 9, 12):
         assert killed_at(step, DIODE, path, tmp_path / str(step))
-        assert Ledger(LocalTarget(tmp_path / str(step))).read_position().shard > 0
+        assert Ledger(LocalTarget(tmp_path / str(step))).read_resume_point().shard > 0
         make(DIODE, path, tmp_path / str(step))
         assert content(tmp_path / str(step)) == content(tmp_path / "plain")
 
@@ -182,7 +182,7 @@ def interrupted(path, tmp_path, monkeypatch):
     with serving(path.read_bytes()) as (url, _):
         make(DIODE, url, tmp_path / "whole")
         assert killed_at(7, DIODE, url, tmp_path / "set")
-        assert Ledger(LocalTarget(tmp_path / "set")).read_position().shard > 0
+        assert Ledger(LocalTarget(tmp_path / "set")).read_resume_point().shard > 0
         make(DIODE, url, tmp_path / "set")
 
 

@@ -129,7 +129,7 @@ def test_files_that_wait_are_in_the_store_for_a_run_on_another_machine(far_apart
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sharding.making.ledger.Ledger.write_position", interrupt_after_two)
+        patch.setattr("sharding.making.ledger.Ledger.write_resume_point", interrupt_after_two)
         with pytest.raises(KeyboardInterrupt):
             shard_megadepth(ShardMegadepthConfig(set="s3://bucket/set", **options))
     waiting = [name for name in stored(bucket) if "/waiting/" in name or name.startswith(".making/waiting")]

@@ -6,19 +6,19 @@ from hypothesis import strategies as st
 
 from sharding.sources.joiner import Waiting
 from sharding.sources.pairing import Refusal
-from sharding.sources.resume_point import Position
+from sharding.sources.resume_point import ResumePoint
 from sharding.sources.source import SourceFile
-from sharding.sources.spool import Place
+from sharding.sources.spool import SpoolPlace
 
 TEXT = st.text(max_size=12)
 NAMES = st.lists(TEXT, max_size=3).map(tuple)
 COUNT = st.integers(0, 1 << 40)
-PLACES = st.builds(Place, segment=TEXT, offset=COUNT, bytes=COUNT, crc32=COUNT)
+PLACES = st.builds(SpoolPlace, segment=TEXT, offset=COUNT, bytes=COUNT, crc32=COUNT)
 KEPT = st.lists(st.tuples(st.builds(SourceFile, TEXT, COUNT), PLACES), max_size=3).map(tuple)
 WAITING = st.lists(st.builds(Waiting, kept=KEPT, held=NAMES, contradicted=NAMES), max_size=3).map(tuple)
 REFUSED = st.lists(st.builds(Refusal, key=TEXT, files=NAMES, reason=TEXT), max_size=3).map(tuple)
 POSITIONS = st.builds(
-    Position,
+    ResumePoint,
     shard=COUNT,
     offset=COUNT,
     enter=COUNT,
@@ -39,21 +39,22 @@ POSITIONS = st.builds(
 @settings(max_examples=100, deadline=None)
 @given(POSITIONS)
 def test_a_position_is_read_as_it_was_written(position):
-    assert Position.decode(position.encode()) == position
+    assert ResumePoint.decode(position.encode()) == position
     assert position.segments == {place.segment for one in position.waiting for _, place in one.kept}
     assert position.held == {name for one in position.waiting for name in one.held}
 
 
 def test_every_part_of_a_position_is_missed():
-    content = json.loads(Position().encode())
+    content = json.loads(ResumePoint().encode())
     for name in ("seek_point", "md5_state", "waiting", "refused"):
         with pytest.raises(ValueError, match="expected a position in an archive"):
-            Position.decode(json.dumps({key: value for key, value in content.items() if key != name}).encode())
+            ResumePoint.decode(json.dumps({key: value for key, value in content.items() if key != name}).encode())
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b"null", b'"x"', Position().encode()[:-9], b'{"seek_point": 1}', Position().encode()[1:]]
+    "data",
+    [b"", b"{", b"[]", b"null", b'"x"', ResumePoint().encode()[:-9], b'{"seek_point": 1}', ResumePoint().encode()[1:]],
 )
 def test_something_else_is_no_position(data):
     with pytest.raises(ValueError):  # noqa: PT011
-        Position.decode(data)
+        ResumePoint.decode(data)

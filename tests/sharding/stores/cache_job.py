@@ -28,7 +28,7 @@ class CountingStore(LocalStore):
                 log.write("".join(f"{name} {offset} {length}\n" for offset, length in ranges))
         return super().read(name, ranges)
 
-    def forget(self, name, ranges):
+    def invalidate(self, name, ranges):
         return True
 
 
@@ -110,7 +110,7 @@ def main():
             if store.read(name, [span]) != source.read(name, [span]):
                 sys.exit(f"{name} {span}: wrong bytes")
             if random.random() < options.forget:
-                store.forget(name, [span])
+                store.invalidate(name, [span])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from sharding.errors import DataError, UsageError
 from sharding.reading.reader import SampleReader
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
-from sharding.stores.cache_usage import BLOCK, Usage
+from sharding.stores.cache_usage import DISK_BLOCK_BYTES, Usage
 from sharding.stores.cached import CachedStore
 from sharding.stores.local import LocalStore
 from sharding.stores.node_cache import CacheSettings, NodeCache
@@ -32,8 +32,8 @@ def read_all(store, places):
 def equal(tmp_path):
     """A hundred ranges of two blocks each."""
     (tmp_path / "source" / "shards").mkdir(parents=True)
-    (tmp_path / "source" / NAME).write_bytes(os.urandom(200 * BLOCK))
-    return [(NAME, (at * 2 * BLOCK, 2 * BLOCK)) for at in range(100)]
+    (tmp_path / "source" / NAME).write_bytes(os.urandom(200 * DISK_BLOCK_BYTES))
+    return [(NAME, (at * 2 * DISK_BLOCK_BYTES, 2 * DISK_BLOCK_BYTES)) for at in range(100)]
 
 
 def test_what_was_fetched_is_not_fetched_again_by_anyone(tmp_path):
@@ -62,41 +62,43 @@ def test_only_what_is_missing_is_fetched_in_one_call_and_given_in_order(tmp_path
 def test_what_is_kept_is_known_without_reading_it(tmp_path, equal):
     store, cached = open_cached(tmp_path / "source", tmp_path / "cache")
     (offset, length), other = (span for _, span in equal[:2])
-    assert not cached.kept(NAME, [(offset, length)])
+    assert not cached.is_cached(NAME, [(offset, length)])
     cached.read(NAME, [(offset, length)])
-    assert cached.kept(NAME, [(offset, length)])
-    assert cached.kept(NAME, [(offset, length - 1)])
-    assert not cached.kept(NAME, [(offset, length + 1)])
-    assert not cached.kept(NAME, [(offset, length), other])
+    assert cached.is_cached(NAME, [(offset, length)])
+    assert cached.is_cached(NAME, [(offset, length - 1)])
+    assert not cached.is_cached(NAME, [(offset, length + 1)])
+    assert not cached.is_cached(NAME, [(offset, length), other])
     assert len(store.fetched) == 1
-    cached.forget(NAME, [(offset, length)])
-    assert not cached.kept(NAME, [(offset, length)])
+    cached.invalidate(NAME, [(offset, length)])
+    assert not cached.is_cached(NAME, [(offset, length)])
 
 
 def test_a_shorter_range_at_the_same_place_is_served_and_a_longer_one_takes_its_place(tmp_path, equal):
     store, cached = open_cached(tmp_path / "source", tmp_path / "cache")
     whole = (tmp_path / "source" / NAME).read_bytes()
-    for length in (BLOCK, 3 * BLOCK, 10, BLOCK, 3 * BLOCK):
+    for length in (DISK_BLOCK_BYTES, 3 * DISK_BLOCK_BYTES, 10, DISK_BLOCK_BYTES, 3 * DISK_BLOCK_BYTES):
         assert cached.read(NAME, [(8192, length)]) == [whole[8192 : 8192 + length]]
-    assert [span for _, span in store.fetched] == [(8192, BLOCK), (8192, 3 * BLOCK)]
-    assert NodeCache(tmp_path / "cache", PLENTY).kept_bytes == taken(tmp_path / "cache" / "sets") == 3 * BLOCK
+    assert [span for _, span in store.fetched] == [(8192, DISK_BLOCK_BYTES), (8192, 3 * DISK_BLOCK_BYTES)]
+    assert (
+        NodeCache(tmp_path / "cache", PLENTY).kept_bytes == taken(tmp_path / "cache" / "sets") == 3 * DISK_BLOCK_BYTES
+    )
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0, 1.5])
 def test_the_hit_rate_of_later_epochs_is_the_part_of_the_set_that_fits(tmp_path, equal, share):
-    limit = int(share * 100) * 2 * BLOCK
+    limit = int(share * 100) * 2 * DISK_BLOCK_BYTES
     for epoch in range(3):  # each in another order, and by another process as far as the cache can tell
         store, cached = open_cached(tmp_path / "source", tmp_path / "cache", limit)
         read_all(cached, equal[epoch * 30 :] + equal[: epoch * 30])
         assert len(store.fetched) == (100 if epoch == 0 else 100 - min(100, share * 100))
-        assert taken(tmp_path / "cache" / "sets") == min(limit, 200 * BLOCK)
+        assert taken(tmp_path / "cache" / "sets") == min(limit, 200 * DISK_BLOCK_BYTES)
 
 
 def test_longer_ranges_take_the_room_of_shorter_ones_that_filled_the_cache(tmp_path, equal):
-    limit = 60 * BLOCK
+    limit = 60 * DISK_BLOCK_BYTES
     store, cached = open_cached(tmp_path / "source", tmp_path / "cache", limit)
-    read_all(cached, [(name, (offset, BLOCK)) for name, (offset, _) in equal])
-    assert [path.stat().st_size for path in entries(tmp_path / "cache")] == [BLOCK] * 60
+    read_all(cached, [(name, (offset, DISK_BLOCK_BYTES)) for name, (offset, _) in equal])
+    assert [path.stat().st_size for path in entries(tmp_path / "cache")] == [DISK_BLOCK_BYTES] * 60
     read_all(cached, equal)
     store.fetched.clear()
     assert read_all(cached, equal) == read_all(LocalStore(tmp_path / "source"), equal)
@@ -105,11 +107,11 @@ def test_longer_ranges_take_the_room_of_shorter_ones_that_filled_the_cache(tmp_p
 
 
 def test_a_job_with_less_room_leaves_what_one_with_more_keeps(tmp_path, equal):
-    _, more = open_cached(tmp_path / "source", tmp_path / "cache", 200 * BLOCK)
-    read_all(more, [(name, (offset, BLOCK)) for name, (offset, _) in equal])
+    _, more = open_cached(tmp_path / "source", tmp_path / "cache", 200 * DISK_BLOCK_BYTES)
+    read_all(more, [(name, (offset, DISK_BLOCK_BYTES)) for name, (offset, _) in equal])
     kept = entries(tmp_path / "cache")
     assert len(kept) == 100
-    _, less = open_cached(tmp_path / "source", tmp_path / "cache", 50 * BLOCK)
+    _, less = open_cached(tmp_path / "source", tmp_path / "cache", 50 * DISK_BLOCK_BYTES)
     assert read_all(less, equal) == read_all(LocalStore(tmp_path / "source"), equal)
     assert entries(tmp_path / "cache") == kept
 
@@ -133,14 +135,16 @@ def test_what_another_process_kept_meanwhile_counts_once(tmp_path, equal, monkey
 
     monkeypatch.setattr(Path, "write_bytes", late)
     assert read_all(cached, equal[:1]) == read_all(beside, equal[:1])
-    assert NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 2 * BLOCK == taken(tmp_path / "cache" / "sets")
+    assert (
+        NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 2 * DISK_BLOCK_BYTES == taken(tmp_path / "cache" / "sets")
+    )
     assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
 
 
 def test_a_set_made_again_is_never_served_from_the_old_one(tmp_path, equal):
     _, cached = open_cached(tmp_path / "source", tmp_path / "cache", identity="old")
     old = read_all(cached, equal)
-    (tmp_path / "source" / NAME).write_bytes(os.urandom(200 * BLOCK))
+    (tmp_path / "source" / NAME).write_bytes(os.urandom(200 * DISK_BLOCK_BYTES))
     store, cached = open_cached(tmp_path / "source", tmp_path / "cache", identity="new")
     new = read_all(cached, equal)
     assert len(store.fetched) == 100
@@ -149,11 +153,11 @@ def test_a_set_made_again_is_never_served_from_the_old_one(tmp_path, equal):
 
 
 def test_two_sets_in_use_share_the_bound_and_neither_drives_out_the_other(tmp_path, equal):
-    first, one = open_cached(tmp_path / "source", tmp_path / "cache", 120 * BLOCK, "one")
-    second, two = open_cached(tmp_path / "source", tmp_path / "cache", 120 * BLOCK, "two")
+    first, one = open_cached(tmp_path / "source", tmp_path / "cache", 120 * DISK_BLOCK_BYTES, "one")
+    second, two = open_cached(tmp_path / "source", tmp_path / "cache", 120 * DISK_BLOCK_BYTES, "two")
     read_all(one, equal[:40])
     read_all(two, equal)
-    assert taken(tmp_path / "cache" / "sets") == 120 * BLOCK
+    assert taken(tmp_path / "cache" / "sets") == 120 * DISK_BLOCK_BYTES
     read_all(one, equal)
     assert len(first.fetched) == 100
     read_all(two, equal)
@@ -161,7 +165,7 @@ def test_two_sets_in_use_share_the_bound_and_neither_drives_out_the_other(tmp_pa
 
 
 def test_sets_that_nobody_uses_make_room_the_one_used_longest_ago_first(tmp_path, equal):
-    cache, limit = tmp_path / "cache", 150 * BLOCK
+    cache, limit = tmp_path / "cache", 150 * DISK_BLOCK_BYTES
     for age, identity in ((300, "middle"), (900, "oldest"), (100, "newest")):
         _, cached = open_cached(tmp_path / "source", cache, limit, identity)
         read_all(cached, equal[:20])
@@ -182,17 +186,17 @@ def test_sets_that_nobody_uses_make_room_the_one_used_longest_ago_first(tmp_path
 
 
 def test_a_smaller_limit_holds_as_soon_as_nobody_uses_the_set(tmp_path, equal):
-    places = [(f"shards/set-{at % 10}.tar.zst", (at * BLOCK, BLOCK)) for at in range(100)]
+    places = [(f"shards/set-{at % 10}.tar.zst", (at * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES)) for at in range(100)]
     for number in range(10):
-        (tmp_path / "source" / f"shards/set-{number}.tar.zst").write_bytes(os.urandom(100 * BLOCK))
-    _, cached = open_cached(tmp_path / "source", tmp_path / "cache", 100 * BLOCK)
+        (tmp_path / "source" / f"shards/set-{number}.tar.zst").write_bytes(os.urandom(100 * DISK_BLOCK_BYTES))
+    _, cached = open_cached(tmp_path / "source", tmp_path / "cache", 100 * DISK_BLOCK_BYTES)
     read_all(cached, places)
-    NodeCache(tmp_path / "cache", 30 * BLOCK)
+    NodeCache(tmp_path / "cache", 30 * DISK_BLOCK_BYTES)
     assert len(entries(tmp_path / "cache")) == 100
     del cached
-    NodeCache(tmp_path / "cache", 30 * BLOCK)
+    NodeCache(tmp_path / "cache", 30 * DISK_BLOCK_BYTES)
     assert len(entries(tmp_path / "cache")) == 30
-    assert taken(tmp_path / "cache" / "sets") == 30 * BLOCK
+    assert taken(tmp_path / "cache" / "sets") == 30 * DISK_BLOCK_BYTES
 
 
 def flip(path):
@@ -272,9 +276,12 @@ def test_a_second_epoch_over_http_asks_for_no_shard_and_one_of_images_neither(tm
 def test_forgetting_removes_what_overlaps_and_nothing_else(tmp_path, equal):
     store, cached = open_cached(tmp_path / "source", tmp_path / "cache")
     read_all(cached, equal[:10])
-    assert cached.forget(NAME, [(2 * BLOCK * 3 + 5, 2 * BLOCK), (2 * BLOCK * 7, 1)])
-    assert cached.forget("shards/none.tar", [(0, 10)])
-    assert NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 14 * BLOCK == taken(tmp_path / "cache" / "sets")
+    middle, late = 2 * DISK_BLOCK_BYTES * 3 + 5, 2 * DISK_BLOCK_BYTES * 7
+    assert cached.invalidate(NAME, [(middle, 2 * DISK_BLOCK_BYTES), (late, 1)])
+    assert cached.invalidate("shards/none.tar", [(0, 10)])
+    assert (
+        NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 14 * DISK_BLOCK_BYTES == taken(tmp_path / "cache" / "sets")
+    )
     store.fetched.clear()
     read_all(cached, equal[:10])
     assert store.fetched == [equal[3], equal[4], equal[7]]
@@ -304,10 +311,10 @@ def test_when_a_write_fails_adding_stops_is_said_once_and_reading_goes_on(tmp_pa
     assert said.count("\n") == 1
     assert f"cache {tmp_path / 'cache'}: No space left on device; nothing more is added" in said
     assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
-    assert NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 20 * BLOCK
+    assert NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 20 * DISK_BLOCK_BYTES
     del cached, beside
     _, cached = open_cached(tmp_path / "source", tmp_path / "cache")
-    assert NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 20 * BLOCK
+    assert NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 20 * DISK_BLOCK_BYTES
     read_all(cached, equal)
     assert len(entries(tmp_path / "cache")) == 100
 

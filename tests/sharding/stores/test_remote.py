@@ -5,7 +5,7 @@ import pytest
 
 from sharding.archives.url_source import open_source
 from sharding.errors import DataError, UsageError
-from sharding.stores.failure import read_refusal
+from sharding.stores.failure import read_failure
 from sharding.stores.opening import open_store
 from sharding.stores.ranges import merge_ranges
 from sharding.stores.remote import PARALLEL_REQUESTS
@@ -124,7 +124,7 @@ def test_an_address_that_no_attempt_can_reach_is_an_error_at_once():
     ],
 )
 def test_the_clients_text_is_read_for_what_may_be_shown(text, shown, passing):
-    refusal = read_refusal(text)
+    refusal = read_failure(text)
     assert (str(refusal), refusal.passing) == (shown, passing)
 
 

@@ -114,7 +114,7 @@ def test_a_damaged_byte_comes_through_and_may_be_read_again(through):
     with through("--fault-rate", 1, "--first", 1, "--faults", "corrupt") as (store, _):
         (damaged,) = store.read(NAME, [(0, 1000)])
         assert damaged == DATA[:500] + bytes([DATA[500] ^ 0x55]) + DATA[501:1000]
-        assert store.forget(NAME, [(0, 1000)])
+        assert store.invalidate(NAME, [(0, 1000)])
         assert store.read(NAME, [(0, 1000)]) == [DATA[:1000]]
 
 

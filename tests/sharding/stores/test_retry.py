@@ -48,7 +48,7 @@ class Scripted:
     def size(self, name):
         return len(self.read_all(name))
 
-    def forget(self, name, ranges):
+    def invalidate(self, name, ranges):
         return True
 
 

@@ -8,7 +8,7 @@ from pytorch_lightning import Callback
 
 from sharding.errors import DataError, UsageError
 from training.checkpoint import counter as counters
-from training.checkpoint.counter import SampleCounter, read_state, stepped
+from training.checkpoint.counter import SampleCounter, saved_state, stepped
 from training.checkpoint.state import TrainState
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
@@ -83,7 +83,7 @@ def test_a_step_follows_on_the_last_micro_batch(accumulation):
 
 def test_a_checkpoint_holds_the_state_of_after_the_step(saved):
     content = torch.load(saved.path, weights_only=True)
-    assert read_state(content) == TrainState(seed=0, batch_size=4, num_samples=13, epoch=1, samples_consumed=4)
+    assert saved_state(content) == TrainState(seed=0, batch_size=4, num_samples=13, epoch=1, samples_consumed=4)
     assert content["global_step"] == 4
 
 
@@ -114,12 +114,12 @@ def test_a_checkpoint_without_state_is_refused(tiny, saved, tmp_path):
 
 def test_reading_the_state_of_weights_alone_is_refused():
     with pytest.raises(DataError, match="holds weights only"):
-        read_state({"state_dict": {}})
+        saved_state({"state_dict": {}})
 
 
 def test_a_state_that_is_none_is_refused():
     with pytest.raises(DataError, match=r"^expected the state of a training run, found"):
-        read_state({"callbacks": {"SampleCounter": {"epoch": 1}}})
+        saved_state({"callbacks": {"SampleCounter": {"epoch": 1}}})
 
 
 @pytest.mark.parametrize(("rank", "expected"), [(0, [0, 2, 8, 10]), (1, [4, 6, 12, 14])])
@@ -226,7 +226,7 @@ def test_issue_21938_the_first_resumed_epoch_is_the_right_one(tiny, saved, tmp_p
     whole = whole_run(tiny, tmp_path / "whole", saved.cut, [SaveAt(tmp_path / "epoch.ckpt", "epoch", 1)])
     assert whole["trained"] == saved.report["trained"]
     last = torch.load(tmp_path / "epoch.ckpt", weights_only=True)
-    assert read_state(last).steps == 3
+    assert saved_state(last).steps == 3
     rest = whole_run(tiny, tmp_path / "rest", cut, checkpoint=tmp_path / "epoch.ckpt")
     assert rest["trained"] == whole["trained"][3:]
     assert rest["weights"] == whole["weights"]

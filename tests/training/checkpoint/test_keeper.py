@@ -15,7 +15,7 @@ import torch
 
 from sharding.errors import Interrupted
 from training.checkpoint import keeper
-from training.checkpoint.counter import read_state
+from training.checkpoint.counter import saved_state
 from training.checkpoint.newest import find_damage
 from training.checkpoint.state import TrainState
 
@@ -31,7 +31,7 @@ def at(epoch, consumed):
 
 def state_of(path):
     assert find_damage(path) is None
-    return read_state(torch.load(path, weights_only=True))
+    return saved_state(torch.load(path, weights_only=True))
 
 
 @pytest.fixture

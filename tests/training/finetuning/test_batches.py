@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sharding.errors import UsageError
-from training.finetuning.batches import Split, device_memory, fitting_samples, split_batch
+from training.finetuning.batches import BatchSplit, device_memory, fitting_samples, split_batch
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from training.finetuning.batches import Split, device_memory, fitting_samples, s
 )
 def test_ranks_times_micro_batches_make_the_global_batch(batch, world, micro, fitting, expected):
     split = split_batch(batch, world, micro, fitting)
-    assert split == Split(world=world, micro_batch=expected[0], accumulation=expected[1])
+    assert split == BatchSplit(world=world, micro_batch=expected[0], accumulation=expected[1])
     assert split.world * split.micro_batch * split.accumulation == batch
 
 

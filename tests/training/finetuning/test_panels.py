@@ -3,7 +3,7 @@ import pytest
 
 from sharding.format.sample import Sample
 from sharding.reading.pictures import INVALID_COLOR, colorize_depth
-from training.finetuning.panels import draw_panel, spread
+from training.finetuning.panels import draw_panel, spread_rows
 
 
 @pytest.fixture
@@ -39,4 +39,4 @@ def test_too_near_and_too_far_by_the_same_factor_look_equally_wrong(sample):
     ("total", "count", "rows"), [(8, 4, [1, 3, 5, 7]), (100, 4, [12, 37, 62, 87]), (3, 4, [0, 1, 2])]
 )
 def test_the_shown_samples_are_spread_over_the_set(total, count, rows):
-    assert spread(total, count) == rows
+    assert spread_rows(total, count) == rows

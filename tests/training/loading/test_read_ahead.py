@@ -13,11 +13,11 @@ import torch
 from sharding.errors import DataError
 from sharding.machine.threads import Fetchers
 from sharding.reading.shard_set import ShardSet
-from training.loading import read_ahead as lookahead
+from training.loading import read_ahead
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, ahead_bytes, build_loader
-from training.loading.read_ahead import AHEAD_BYTES, LookAhead
+from training.loading.read_ahead import AHEAD_BYTES, ReadAhead
 from training.loading.sampler import EvalSampler, TrainSampler
 
 SOON_S = 30.0  # for what happens at once on an idle machine
@@ -45,10 +45,10 @@ class WatchedStore:
                 found[at] = bytes([found[at][0] ^ 1]) + found[at][1:]
         return found
 
-    def kept(self, name, ranges):
+    def is_cached(self, name, ranges):
         return self.holds >= {(name, *span) for span in ranges}
 
-    def forget(self, name, ranges):
+    def invalidate(self, name, ranges):
         self.forgotten += [(name, *span) for span in ranges]
         return self._may_change
 
@@ -74,8 +74,8 @@ class Watched:
         reader = self.plain._readers[0] if images else self.plain._reader
         reader._store = os.getpid(), self.store
         self.sampler = TrainSampler(len(self.set), 4)
-        self.ahead = LookAhead(lambda: self.sampler.ahead(2), limit_bytes, threads=4, wait_s=wait_s)
-        self.dataset = self.plain.looking_ahead(self.ahead)
+        self.ahead = ReadAhead(lambda: self.sampler.upcoming(2), limit_bytes, threads=4, wait_s=wait_s)
+        self.dataset = self.plain.reading_ahead(self.ahead)
         self.batches = [list(self.sampler)[at : at + 2] for at in range(0, len(self.sampler), 2)]
 
     def ranges(self, batch):
@@ -291,7 +291,7 @@ def test_a_pickled_one_knows_what_lay_ahead_when_it_left(watch):
     seen.dataset.__getitems__(seen.batches[0])
     there = pickle.loads(pickle.dumps(seen.ahead))
     assert (there.limit_bytes, there.bytes_in_flight) == (77_000, 0)
-    assert there._plan() == seen.sampler.ahead(2)
+    assert there._plan() == seen.sampler.upcoming(2)
 
 
 def test_local_sets_are_not_read_ahead_unless_asked(diode_sets):
@@ -330,4 +330,4 @@ def test_calls_are_made_in_order_and_a_cancelled_one_never():
         futures[2].result(0)
     with pytest.raises(ZeroDivisionError):
         fetchers.submit(lambda: 1 / 0).result(SOON_S)
-    assert lookahead.THREADS > 1
+    assert read_ahead.THREADS > 1

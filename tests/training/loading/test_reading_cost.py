@@ -5,7 +5,7 @@ import pytest
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, PretrainConfig, cache_settings
-from training.finetuning.batches import Split
+from training.finetuning.batches import BatchSplit
 from training.finetuning.depth_data import make_data, open_metric
 from training.loading.dataset import DEPTH_PARTS, IMAGE_PARTS
 from training.loading.read_ahead import THREADS
@@ -69,7 +69,7 @@ def test_the_cache_options_reach_the_sets(diode_sets, tmp_path):
     )
     wanted = CacheSettings(folder=str(tmp_path), limit_bytes=5000)
     assert cache_settings(config) == wanted
-    data = make_data(config, Split(world=1, micro_batch=2, accumulation=1), pin_memory=False)
+    data = make_data(config, BatchSplit(world=1, micro_batch=2, accumulation=1), pin_memory=False)
     assert data.train.cache == data.val.cache == wanted
     assert open_metric(diode_sets[0].url, None).cache is None
     assert cache_settings(PretrainConfig(sets=("a",), out="run")) is None

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset, default_collate
 
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.loading.shared_batch import Parcel, collate, open_parcel
+from training.loading.shared_batch import SharedBatch, collate, open_shared_batch
 
 
 def item(number):
@@ -58,11 +58,11 @@ def test_without_workers_there_is_nothing_to_send():
     equal(collate([item(0), item(1)]), default_collate([item(0), item(1)]))
 
 
-def test_a_parcel_is_opened_to_the_same_batch():
+def test_a_shared_batch_is_opened_to_the_same_batch():
     storage = torch.arange(64, dtype=torch.uint8)
-    parcel = Parcel(storage, [("a", 0, torch.float32, (2, 3)), ("b", 32, torch.bool, (4,))], {"key": ["x"]})
-    opened = pickle.loads(pickle.dumps(parcel))
+    batch = SharedBatch(storage, [("a", 0, torch.float32, (2, 3)), ("b", 32, torch.bool, (4,))], {"key": ["x"]})
+    opened = pickle.loads(pickle.dumps(batch))
     assert type(opened) is dict
-    equal(opened, parcel)
-    equal(opened, open_parcel(*parcel._sent))
+    equal(opened, batch)
+    equal(opened, open_shared_batch(*batch._sent))
     assert opened["a"].shape == (2, 3)

@@ -33,7 +33,7 @@ def cut(sampler, batch_size: int) -> list[list[int]]:
 
 def check(sampler, batch_size: int, workers: int) -> int:
     """Compare every batch's followers with what the loader deals out: batch i goes to worker i % W."""
-    batches, ahead = cut(sampler, batch_size), sampler.ahead(batch_size)
+    batches, ahead = cut(sampler, batch_size), sampler.upcoming(batch_size)
     for number, batch in enumerate(batches):
         assert list(ahead.following(batch[0], workers)) == batches[number + max(1, workers) :: max(1, workers)]
     return len(batches)
@@ -67,7 +67,7 @@ def test_evaluation_batches_are_foreseen_also_the_last_uneven_ones(become):
 
 def test_nothing_follows_a_position_of_another_rank(become):
     become(1, 3)
-    ahead = TrainSampler(40, 12).ahead(4)
+    ahead = TrainSampler(40, 12).upcoming(4)
     own = set(chain.from_iterable(cut(TrainSampler(40, 12), 4)))
     assert own == {4, 5, 6, 7, 16, 17, 18, 19, 28, 29, 30, 31}
     assert {place for place in range(36) if list(ahead.following(place, 0))} == own - {28, 29, 30, 31}
@@ -91,7 +91,7 @@ class Foreseen(Dataset):
 def test_real_workers_are_asked_for_what_they_foresee():
     sampler = TrainSampler(41, 6)
     loading = Loading(batch_size=3, num_workers=2, start_method="fork", timeout_s=60)
-    loader = build_loader(Foreseen(sampler.ahead(3)), sampler, loading, collate_fn=lambda items: items[0])
+    loader = build_loader(Foreseen(sampler.upcoming(3)), sampler, loading, collate_fn=lambda items: items[0])
     for epoch, consumed in ((0, 0), (1, 0), (2, 12)):  # the workers live on
         sampler.resume(epoch, consumed)
         made = list(loader)

@@ -6,7 +6,7 @@ from PIL import Image
 from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth
 from training.report.examples import (
-    MAX_SIDE_PX,
+    THUMBNAIL_SIDE_PX,
     UNKNOWN,
     Choice,
     Shown,
@@ -79,12 +79,12 @@ def test_one_depth_scale_is_shared_by_truth_and_predictions(fabricate) -> None:
 
 
 def test_large_maps_are_thinned_not_interpolated(fabricate) -> None:
-    height, width = 30, 2 * MAX_SIDE_PX
+    height, width = 30, 2 * THUMBNAIL_SIDE_PX
     depth = np.where(np.arange(width) % 3 == 0, np.float32(2), np.float32(100)) * np.ones((height, 1), np.float32)
     sample = Sample(key="1_a", image=np.zeros((height, width, 3), np.uint8), depth=depth, valid=depth > 0)
     shown = Shown(name="arm", evaluation=fabricate("arm", {"1_a": 0.0}), depths={"1_a": depth})
     example = build_gallery([Choice(key="1_a", scene="1", reason="")], {"1_a": sample}, [shown]).examples[0]
     truth = decode(example.truth_png)
-    assert truth.shape[1] <= MAX_SIDE_PX
+    assert truth.shape[1] <= THUMBNAIL_SIDE_PX
     assert len(np.unique(truth.reshape(-1, 3), axis=0)) == 2
     assert decode(example.image_png).shape == truth.shape

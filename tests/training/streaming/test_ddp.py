@@ -29,7 +29,7 @@ def run_rank(rank: int, folder: Path, url: str) -> None:
     streamed = StreamedDepth(
         opened,
         Streaming(shuffle_buffer=6),
-        partial(sampler.ahead, 2),
+        partial(sampler.upcoming, 2),
         augment=PairedAugment(height=16, width=24),
         seed=1,
     )

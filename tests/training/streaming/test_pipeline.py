@@ -34,7 +34,7 @@ Item = dict[str, object]
 
 def stream_loader(opened, batch_size, micro_batch, num_workers=0, streaming=STREAMING):
     sampler = TrainSampler(len(opened), batch_size)
-    streamed = StreamedDepth(opened, streaming, partial(sampler.ahead, micro_batch), augment=AUGMENT, seed=SEED)
+    streamed = StreamedDepth(opened, streaming, partial(sampler.upcoming, micro_batch), augment=AUGMENT, seed=SEED)
     return build_loader(streamed, sampler, Loading(batch_size=micro_batch, num_workers=num_workers)), sampler
 
 
@@ -130,7 +130,7 @@ def test_a_run_resumed_midway_goes_on_exactly_in_the_same_world(train, num_worke
 
 def test_single_items_out_of_turn_are_the_same(train):
     sampler = TrainSampler(len(train), 8)
-    streamed = StreamedDepth(train, STREAMING, partial(sampler.ahead, 8), augment=AUGMENT, seed=SEED)
+    streamed = StreamedDepth(train, STREAMING, partial(sampler.upcoming, 8), augment=AUGMENT, seed=SEED)
     order = [item["key"] for item in streamed.__getitems__([(0, position) for position in range(12)])]
     for position in (7, 8, 3, 3, 0):
         assert streamed[(0, position)]["key"] == order[position]
@@ -156,7 +156,7 @@ def test_images_of_several_sets_are_those_of_the_indexed_reader(train, megadepth
     streamed = StreamedImages(sets, STREAMING, seed=SEED)
     with pytest.raises(RuntimeError, match=r"call planned\(\) first"):
         streamed[(0, 0)]
-    found = draws(streamed.planned(partial(sampler.ahead, 1)), count, epoch=2)
+    found = draws(streamed.planned(partial(sampler.upcoming, 1)), count, epoch=2)
     assert len(streamed) == len(found) == count
     assert found == draws(ImageDataset(sets, seed=SEED), count, epoch=2)
 
@@ -178,7 +178,7 @@ def test_pretraining_decodes_no_depth(train, tmp_path, monkeypatch):
 
     monkeypatch.setattr(sharding.reading.webdataset_decoder, "decode_depth", None)
     monkeypatch.setattr(sharding.reading.webdataset_decoder, "decode_valid", None)
-    streamed = StreamedImages([train], STREAMING).planned(partial(TrainSampler(40, 1).ahead, 1))
+    streamed = StreamedImages([train], STREAMING).planned(partial(TrainSampler(40, 1).upcoming, 1))
     assert len(draws(streamed, 40)) == 40
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.loading.upcoming import Ahead
+from training.loading.upcoming import Upcoming
 from training.streaming.shares import cut_ring, find_place, lane_span
 
 
@@ -21,7 +21,8 @@ def worlds(draw):
 
 def plans(world, share, micro, steps):
     return [
-        Ahead(step=world * share, share=share, rank=rank, whole_steps=steps, batch_size=micro) for rank in range(world)
+        Upcoming(step=world * share, share=share, rank=rank, whole_steps=steps, batch_size=micro)
+        for rank in range(world)
     ]
 
 
