@@ -19,7 +19,7 @@ from sharding.making.index_tars import run as index_tars
 from sharding.reading.shard_set import ShardSet
 from sharding.reading.webdataset_decoder import webdataset_decoder
 
-DOC = Path(__file__).parents[2] / "docs/format.md"
+DOC = Path(__file__).parents[3] / "docs/format.md"
 PRESETS = [("exact", "zstd"), ("exact", "none"), ("compact", "zstd"), ("compact", "none")]
 
 

@@ -15,7 +15,7 @@ from sharding.stores.local import LocalStore
 from sharding.stores.node_cache import NodeCache
 from tests.sharding.stores.cache_job import entries, make_objects, taken
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Jobs:

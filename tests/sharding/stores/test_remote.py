@@ -1,4 +1,3 @@
-import random
 import threading
 
 import pytest
@@ -7,28 +6,11 @@ from sharding.archives.url_source import open_source
 from sharding.errors import DataError, UsageError
 from sharding.stores.failure import read_failure
 from sharding.stores.opening import open_store
-from sharding.stores.ranges import merge_ranges
 from sharding.stores.remote import PARALLEL_REQUESTS
 from tests.servers import answer, answer_range, web_server
 from tests.sharding.tarballs import payload
 
 DATA = payload(2_000_000, 3)
-
-
-def test_merging_covers_exactly_what_was_asked_for():
-    random_numbers = random.Random(0)
-    for _ in range(500):
-        ranges = [
-            (random_numbers.randrange(60), random_numbers.randrange(9)) for _ in range(random_numbers.randrange(9))
-        ]
-        limit = random_numbers.choice([4, 12, 1000])
-        merged = merge_ranges(ranges, limit_bytes=limit)
-        asked = {byte for start, length in ranges for byte in range(start, start + length)}
-        assert {byte for start, length in merged for byte in range(start, start + length)} == asked
-        assert all(length <= max(limit, *(length for _, length in ranges)) for _, length in merged)
-        for start, length in ranges:  # none is torn apart
-            assert not length or any(s <= start and start + length <= s + n for s, n in merged)
-    assert merge_ranges([(10, 5), (0, 10), (16, 2)]) == [(0, 15), (16, 2)]
 
 
 def test_only_the_bytes_asked_for_are_requested_and_those_that_touch_at_once():

@@ -308,7 +308,7 @@ def test_a_process_that_ends_does_not_wait_for_ranges_that_hang():
     gate = threading.Event()
     with servers.web_server(lambda handler: gate.wait(60)) as server:
         script = (
-            "import sys, threading, time\nfrom sharding.stores.address import open_store\n"
+            "import sys, threading, time\nfrom sharding.stores.opening import open_store\n"
             f"store = open_store({server.url!r})\n"
             "read = lambda: store.read('x', [(0, 5), (100, 5)])\n"
             "threading.Thread(target=read, daemon=True).start()\n"

@@ -19,7 +19,7 @@ from training.launch.devices import place
 from training.launch.processes import ending_together, explain
 from training.launch.world import World
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LIMIT_S, LONG_S = 120, 600  # for a job, of about 10 s on an idle machine; what a rank hangs for, if nobody ends it
 DAMAGE = "shard a.tar, key k: expected a PNG, found none"
 FIRST, SECOND = World(0, 2), World(1, 2)

@@ -20,7 +20,8 @@ from pathlib import Path
 from sharding.sources.pairing import Candidate
 from sharding.making.encode import Recipe, encode
 from sharding.errors import DataError
-from sharding.sources.source import FolderSource, SourceFile
+from sharding.sources.folder import FolderSource
+from sharding.sources.source import SourceFile
 
 source, reasons = FolderSource(sys.argv[1]), {}
 def attempt(image, depth):
