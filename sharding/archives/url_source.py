@@ -126,9 +126,6 @@ class HttpObject(_Blocks):
         retries: Attempts without progress after the first.
         delay_s: Before the first retry; it doubles, up to 30 s.
 
-    Attributes:
-        received_bytes: That came over the network.
-
     Raises:
         DataError: There is no such file, it may not be read, or the server does not tell its size.
     """
@@ -139,7 +136,7 @@ class HttpObject(_Blocks):
         check_login(url)
         self.name, query = without_login(url), urlsplit(url).query
         self._url, self._login = f"{self.name}?{query}" if query else self.name, http_headers(url, os.environ)
-        self.size, self.received_bytes = -1, 0
+        self.size = -1
         self._ranges, self._version = False, ("", "")
         self._response: http.client.HTTPResponse | None = None
         self._position = 0
@@ -181,7 +178,6 @@ class HttpObject(_Blocks):
         if not piece:
             raise ConnectionError(f"connection closed at byte {self._position} of {self.size}")
         self._position += len(piece)
-        self.received_bytes += len(piece)
         return piece
 
     def _persist(self, action: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:

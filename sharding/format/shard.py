@@ -217,7 +217,7 @@ class ShardMember:
 
 
 def iter_members(file: SupportsRead) -> Iterator[ShardMember]:
-    """Walk the regular files of a tar, compressed or not, front to back, as any tar reader would.
+    """Walk the regular files of a plain tar front to back, as any tar reader would; see `open_plain` for a `.tar.zst`.
 
     Raises:
         DataError: The tar is truncated or damaged.

@@ -31,10 +31,15 @@ _PARTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Adjacent members under one key."""
+    """Adjacent members under one key.
+
+    Attributes:
+        key: Their path up to the first dot of the base name.
+        members: Part -> extension and member.
+    """
 
     key: str
-    members: dict[str, ShardMember]
+    members: dict[str, tuple[str, ShardMember]]
 
 
 def run(config: IndexConfig) -> Outcome:
@@ -112,7 +117,7 @@ def index_tar(path: Path, skipped: Counter[str]) -> Iterator[Row]:
 
 def _groups(members: Iterator[ShardMember], skipped: Counter[str]) -> Iterator[Group]:
     """Join adjacent members by key: the path up to the first dot of the base name, as webdataset has it."""
-    key, found = "", dict[str, ShardMember]()
+    key, found = "", dict[str, tuple[str, ShardMember]]()
     for member in members:
         folder, _, base = member.name.rpartition("/")
         stem, _, ext = base.partition(".")
@@ -124,36 +129,31 @@ def _groups(members: Iterator[ShardMember], skipped: Counter[str]) -> Iterator[G
         if part is None:
             skipped[ext] += 1
         else:
-            found[part[0]] = member
+            found[part[0]] = part[1], member
     if found:
         yield Group(key=key, members=found)
 
 
 def _row(path: Path, group: Group) -> Row:
     spans = {
-        part: (_ext(member.name), Span(member.offset, len(member.payload), google_crc32c.value(member.payload)))
-        for part, member in group.members.items()
+        part: (ext, Span(member.offset, len(member.payload), google_crc32c.value(member.payload)))
+        for part, (ext, member) in group.members.items()
     }
     try:
-        height, width = decode_image(group.members["image"].payload).shape[:2]
+        height, width = decode_image(group.members["image"][1].payload).shape[:2]
         facts = _facts(group)
     except DataError as error:
         raise DataError(f"{path}, key {group.key}: {error}") from error
     return Row(key=group.key, shard=path.name, height=height, width=width, depth=facts, parts=spans)
 
 
-def _ext(name: str) -> str:
-    """Extension of a part: what follows the part's own name."""
-    ext = name.rpartition("/")[2].partition(".")[2]
-    return ext.partition(".")[2] if ext.split(".")[0] in ("depth", "valid") else ext
-
-
 def _facts(group: Group) -> DepthFacts:
     """Facts of the depth part; its numbers are taken for metres, for nothing says otherwise."""
     if "depth" not in group.members:
         return DepthFacts()
-    depth = decode_depth(group.members["depth"].payload, _ext(group.members["depth"].name))
-    valid = decode_valid(group.members["valid"].payload) if "valid" in group.members else valid_pixels(depth)
+    ext, member = group.members["depth"]
+    depth = decode_depth(member.payload, ext)
+    valid = decode_valid(group.members["valid"][1].payload) if "valid" in group.members else valid_pixels(depth)
     return depth_facts(depth, valid, "metric" if valid.any() else "none")
 
 

@@ -126,12 +126,12 @@ class SampleReader:
 
     def _mend(self, row: int, parts: Sequence[str], stored: StoredParts) -> StoredParts:
         """The parts of a row, sound: those given, or others read in their place."""
-        name, ranges = self._shards[int(self.columns["shard"][row])], self.ranges(row, parts)
         for _ in range(REREADS):
             try:
                 return self.check(row, stored)
             except DataError:
-                if not self.store.invalidate(name, ranges):
+                name = self._shards[int(self.columns["shard"][row])]
+                if not self.store.invalidate(name, self.ranges(row, parts)):
                     raise
                 stored = self.read_stored([row], parts)[0]
         return self.check(row, stored)

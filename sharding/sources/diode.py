@@ -6,13 +6,11 @@ lists 612 validation views where the archive has 771.
 """
 
 import re
-from collections.abc import Sequence
 from functools import partial
 
 from sharding.format.names import make_key
 from sharding.sources.layout import Layout
-from sharding.sources.pairing import Pairing, SkippedFile, SourcePart
-from sharding.sources.source import SourceFile
+from sharding.sources.pairing import SkippedFile, SourcePart
 
 _PATH = re.compile(
     r"(?:^|/)(?P<split>train|val)/(?P<type>indoors|outdoor)/scene_(?P<scene>\d{5})/scan_(?P<scan>\d{5})/(?P<name>[^/]+)$"
@@ -22,22 +20,13 @@ _FOREIGN = "not of DIODE's layout"
 NEEDED = ("image", "depth", "mask")
 
 
-def pair(files: Sequence[SourceFile], split: str, scene_type: str = "all") -> Pairing:
-    """Find the triples of image, depth and mask among `files`, in any order.
+def layout(split: str, scene_type: str = "all") -> Layout:
+    """Describe DIODE's layout: a sample is an image, its depth and its mask.
 
     Args:
-        files: All files of the source.
         split: "train" or "val".
         scene_type: "outdoor", "indoors" or "all".
-
-    Raises:
-        DataError: No file belongs to the split and scene type.
     """
-    return layout(split, scene_type).pair(files)
-
-
-def layout(split: str, scene_type: str = "all") -> Layout:
-    """DIODE's layout; see `pair`."""
     wanted = "{indoors,outdoor}" if scene_type == "all" else scene_type
     other = "val" if split == "train" else "train"
     return Layout(

@@ -5,13 +5,11 @@ repeat across scenes and dense folders, so the key is `SCENE_denseN_STEM`.
 """
 
 import re
-from collections.abc import Sequence
 from functools import partial
 
 from sharding.format.names import make_key
 from sharding.sources.layout import Layout
-from sharding.sources.pairing import Pairing, SkippedFile, SourcePart
-from sharding.sources.source import SourceFile
+from sharding.sources.pairing import SkippedFile, SourcePart
 
 _PATH = re.compile(
     r"(?:^|/)(?P<scene>\d{4})/(?P<dense>dense\d+)/(?P<folder>imgs|depths)/(?P<stem>[^/]+)\.(?P<ext>[^./]+)$"
@@ -20,21 +18,12 @@ _FOREIGN = "not of MegaDepth's layout"
 _ROLES = {("imgs", "jpg"): "image", ("imgs", "jpeg"): "image", ("imgs", "png"): "image", ("depths", "h5"): "depth"}
 
 
-def pair(files: Sequence[SourceFile], with_depth: bool) -> Pairing:
-    """Find the samples among `files`, in any order.
+def layout(with_depth: bool) -> Layout:
+    """Describe MegaDepth's layout: a sample is an image and, if wanted, its depth map.
 
     Args:
-        files: All files of the source.
         with_depth: Whether a sample needs its depth map; otherwise depth maps are skipped.
-
-    Raises:
-        DataError: No file lies where MegaDepth has images.
     """
-    return layout(with_depth).pair(files)
-
-
-def layout(with_depth: bool) -> Layout:
-    """MegaDepth's layout; see `pair`."""
     return Layout(
         parse=partial(parse, with_depth=with_depth),
         needed=needed(with_depth),

@@ -33,9 +33,7 @@ class Spool:
             system's folder, so that nothing is left behind however the process ends.
 
     Attributes:
-        held_bytes: Of the strings in memory now.
-        peak_bytes: The most it has been.
-        spilled_bytes: Written to disk so far.
+        held_bytes: Bytes of the strings that are in memory now.
     """
 
     def __init__(self, memory_bytes: int, folder: Path | None = None) -> None:
@@ -45,7 +43,7 @@ class Spool:
         self._segments: dict[str, _Segment] = {}
         self._open: _Segment | None = None
         self._next = self._next_segment = 0
-        self.held_bytes = self.peak_bytes = self.spilled_bytes = 0
+        self.held_bytes = 0
 
     def put(self, data: bytes, age: int = 0) -> int:
         """Keep bytes; returns the number to take them by.
@@ -65,7 +63,6 @@ class Spool:
         else:
             self._held[number] = age, data
             self.held_bytes += len(data)
-            self.peak_bytes = max(self.peak_bytes, self.held_bytes)
         return number
 
     def spill_older(self, age: int) -> None:
@@ -134,11 +131,6 @@ class Spool:
             if path.name not in kept and path.name not in self._segments:
                 path.unlink()
 
-    @property
-    def disk_bytes(self) -> int:
-        """Size of the files now."""
-        return sum(segment.size for segment in self._segments.values() if segment.live)
-
     def _spill_oldest(self) -> None:
         number, (_, data) = self._held.popitem(last=False)
         self.held_bytes -= len(data)
@@ -151,7 +143,6 @@ class Spool:
         offset = self._open.append(data)
         place = SpoolPlace(segment=self._open.name, offset=offset, bytes=len(data), crc32=zlib.crc32(data))
         self._spilled[number] = self._open, place
-        self.spilled_bytes += len(data)
 
     def _create(self) -> "_Segment":
         if self._folder is None:

@@ -119,12 +119,6 @@ class NodeCache:
             finally:
                 block.unlink(missing_ok=True)
 
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes that are kept or reserved now, of all sets; an OSError if the folder is gone."""
-        with self._usage.locked() as account:
-            return account.bytes
-
     def of_set(self, identity: str) -> "KeptSet":
         """Use the kept ranges of the set with this identity; none of them is evicted as long as the result lives.
 

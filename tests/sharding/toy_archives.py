@@ -99,11 +99,12 @@ def shard_of(folder):
 
 
 def shrink(monkeypatch, **constants):
-    """Make bounds small: SPAN_BYTES, HELD_BYTES, BATCH_BYTES, AHEAD_BYTES."""
+    """Make bounds small: SPAN_BYTES, HELD_BYTES, BATCH_BYTES, ENCODED_AHEAD_BYTES."""
     for name, value in constants.items():
-        for module in (arrivals, archivebuild):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, value)
+        holders = [module for module in (arrivals, archivebuild) if hasattr(module, name)]
+        assert holders, name
+        for module in holders:
+            monkeypatch.setattr(module, name, value)
 
 
 def count_reading(monkeypatch):

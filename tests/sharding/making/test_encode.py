@@ -22,9 +22,9 @@ def encode_all(root, recipe):
     source = FolderSource(root)
     files = source.list()
     if recipe.dataset == "diode":
-        candidates = diode.pair(files, "train").candidates
+        candidates = diode.layout("train").pair(files).candidates
     else:
-        candidates = megadepth.pair(files, with_depth=True).candidates
+        candidates = megadepth.layout(with_depth=True).pair(files).candidates
     return {candidate.key: encode(source, candidate, recipe) for candidate in candidates}
 
 

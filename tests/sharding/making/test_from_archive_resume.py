@@ -189,7 +189,7 @@ def test_any_archive_within_any_bounds_killed_anywhere_gives_the_same_bytes(tmp_
         SPAN_BYTES=draw.choice([2000, 6000, 20_000, 1 << 30]),
         HELD_BYTES=draw.choice([0, 1000, 3000, 10_000, 1 << 30]),
         BATCH_BYTES=draw.choice([500, 3000, 1 << 20]),
-        AHEAD_BYTES=draw.choice([500, 5000, 1 << 20]),
+        ENCODED_AHEAD_BYTES=draw.choice([500, 5000, 1 << 20]),
     )
     monkeypatch.setattr("sharding.sources.spool.SEGMENT_BYTES", draw.choice([1, 3000, 1 << 20]))
     config = replace(MEGADEPTH, shard_size=draw.choice([2000, 5000, 12_000]), allow_bad=99)

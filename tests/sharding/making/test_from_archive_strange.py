@@ -112,7 +112,7 @@ FOREIGN = {
 def test_the_wrong_archive_is_noticed_early_and_binds_nobody(
     which, diode_source, megadepth_source, tmp_path, monkeypatch
 ):
-    shrink(monkeypatch, SPAN_BYTES=20_000, AHEAD_BYTES=1000, BATCH_BYTES=500)
+    shrink(monkeypatch, SPAN_BYTES=20_000, ENCODED_AHEAD_BYTES=1000, BATCH_BYTES=500)
     config, name, found = FOREIGN[which]
     wrong = pack(tmp_path / "wrong.tar", many(name))
     with pytest.raises(DataError, match=rf"expected .*, found 1000 {found}; is it the right archive and split"):

@@ -31,9 +31,9 @@ def test_diode_never_pairs_across_keys_in_any_order_of_files(views, shuffler, sp
     wanted = {view for view in views if view[0] == split}
     if not wanted:
         with pytest.raises(DataError, match=split):
-            diode.pair(files, split)
+            diode.layout(split).pair(files)
         return
-    pairing = diode.pair(files, split)
+    pairing = diode.layout(split).pair(files)
     assert len(pairing.candidates) == len(wanted)
     assert not pairing.refused
     assert sum(pairing.skipped.values()) == 3 * (len(views) - len(wanted))
@@ -48,7 +48,7 @@ def test_a_lost_file_costs_its_own_sample_and_no_other(views, data):
     views = sorted(view for view in {("train", *view[1:]) for view in views})
     files = [file for view in views for file in diode_files(view)]
     lost = data.draw(st.integers(0, len(files) - 1))
-    pairing = diode.pair(files[:lost] + files[lost + 1 :], "train")
+    pairing = diode.layout("train").pair(files[:lost] + files[lost + 1 :])
     assert len(pairing.candidates) == len(views) - 1
     (refusal,) = pairing.refused
     assert files[lost].name not in refusal.files
@@ -58,10 +58,10 @@ def test_a_lost_file_costs_its_own_sample_and_no_other(views, data):
 def test_diode_walks_the_files_and_skips_what_is_no_sample(diode_source):
     files = FolderSource(diode_source).list()
     random.Random(0).shuffle(files)
-    pairing = diode.pair(files, "train")
+    pairing = diode.layout("train").pair(files)
     assert len(pairing.candidates) == 9
     assert dict(pairing.skipped) == {"AppleDouble file": 1, "normals": 1, "of val/outdoor": 6}
-    assert [c.scene_type for c in diode.pair(files, "train", "indoors").candidates] == ["indoors"] * 3
+    assert [c.scene_type for c in diode.layout("train", "indoors").pair(files).candidates] == ["indoors"] * 3
 
 
 @pytest.mark.parametrize("level", [".", "train", "train/outdoor"])
@@ -69,21 +69,21 @@ def test_diode_may_be_given_at_any_level_that_still_names_the_split(diode_source
     root = diode_source / level
     if level == "train/outdoor":
         with pytest.raises(DataError, match="train"):
-            diode.pair(FolderSource(root).list(), "train")
+            diode.layout("train").pair(FolderSource(root).list())
     else:
-        assert len(diode.pair(FolderSource(root).list(), "train", "outdoor").candidates) == 6
+        assert len(diode.layout("train", "outdoor").pair(FolderSource(root).list()).candidates) == 6
 
 
 def test_a_file_in_the_wrong_folder_is_refused_by_name():
     files = diode_files(("train", "outdoor", 1, 1, 1, 1))
     stray = SourceFile(files[0].name.replace("scan_00001", "scan_00002"), 10)
-    (refusal,) = diode.pair([*files, stray], "train").refused
+    (refusal,) = diode.layout("train").pair([*files, stray]).refused
     assert refusal.files == (stray.name,)
     assert "00001_00002_outdoor_" in refusal.reason
 
 
 def test_megadepth_keys_tell_equal_stems_apart(megadepth_source):
-    pairing = megadepth.pair(FolderSource(megadepth_source).list(), with_depth=True)
+    pairing = megadepth.layout(with_depth=True).pair(FolderSource(megadepth_source).list())
     keys = [candidate.key for candidate in pairing.candidates]
     assert [key for key in keys if key.endswith("1_a_o")] == [
         "0000_dense0_1_a_o",
@@ -97,7 +97,7 @@ def test_megadepth_keys_tell_equal_stems_apart(megadepth_source):
 
 
 def test_megadepth_without_depth_takes_the_images_and_says_what_it_left(megadepth_source):
-    pairing = megadepth.pair(FolderSource(megadepth_source).list(), with_depth=False)
+    pairing = megadepth.layout(with_depth=False).pair(FolderSource(megadepth_source).list())
     assert {tuple(candidate.files) for candidate in pairing.candidates} == {("image",)}
     assert dict(pairing.skipped) == {"depth map (without --with-depth)": 8}
 
@@ -105,7 +105,7 @@ def test_megadepth_without_depth_takes_the_images_and_says_what_it_left(megadept
 def test_an_image_and_a_depth_map_that_miss_each_other_are_both_refused(megadepth_source):
     imgs = megadepth_source / "MegaDepth_v1/0001/dense0/imgs"
     (imgs / "4_png_o.png").rename(imgs / "9_new_o.png")
-    refused = megadepth.pair(FolderSource(megadepth_source).list(), with_depth=True).refused
+    refused = megadepth.layout(with_depth=True).pair(FolderSource(megadepth_source).list()).refused
     assert {refusal.key: refusal.reason for refusal in refused} == {
         "0001_dense0_4_png_o": "incomplete: no image",
         "0001_dense0_9_new_o": "incomplete: no depth",
@@ -114,7 +114,7 @@ def test_an_image_and_a_depth_map_that_miss_each_other_are_both_refused(megadept
 
 def test_two_images_under_one_key_are_refused_together():
     files = [SourceFile(f"t/0001/dense0/imgs/1_A_o.{ext}", 1) for ext in ("jpg", "png")]
-    pairing = megadepth.pair([*files, SourceFile("t/0001/dense0/imgs/2.jpg", 1)], with_depth=False)
+    pairing = megadepth.layout(with_depth=False).pair([*files, SourceFile("t/0001/dense0/imgs/2.jpg", 1)])
     assert [candidate.key for candidate in pairing.candidates] == ["0001_dense0_2"]
     assert pairing.refused[0].files == tuple(file.name for file in files)
 
@@ -122,6 +122,6 @@ def test_two_images_under_one_key_are_refused_together():
 def test_a_folder_without_the_data_set_is_an_error_that_names_what_was_expected(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
     with pytest.raises(DataError, match=r"SCENE/denseN/imgs/\*\.jpg, found 1 not of MegaDepth.s layout"):
-        megadepth.pair(FolderSource(tmp_path).list(), with_depth=False)
+        megadepth.layout(with_depth=False).pair(FolderSource(tmp_path).list())
     with pytest.raises(DataError, match="found nothing"):
         FolderSource(tmp_path / "nowhere")

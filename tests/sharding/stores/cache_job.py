@@ -8,9 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
+from sharding.stores.cache_usage import Usage
 from sharding.stores.cached import CachedStore
 from sharding.stores.local import LocalStore
-from sharding.stores.node_cache import CacheSettings
+from sharding.stores.node_cache import CacheSettings, NodeCache
 
 
 class CountingStore(LocalStore):
@@ -44,6 +45,15 @@ def make_objects(root, *, objects=3, ranges=40, largest=40_000, seed=0):
         starts = [sum(lengths[:at]) for at in range(ranges)]
         places += [(f"shards/set-{number}.tar.zst", span) for span in zip(starts, lengths, strict=True)]
     return places
+
+
+def counted(folder, limit=None):
+    """Bytes that a cache counts as used; with a limit, after a process has opened it with that limit."""
+    opened = None if limit is None else NodeCache(folder, limit)
+    with Usage(folder / "usage").locked() as account:
+        found = account.bytes
+    del opened  # until here it was in use
+    return found
 
 
 def taken(folder):

@@ -13,7 +13,7 @@ from sharding.stores.cache_usage import DISK_BLOCK_BYTES, Usage
 from sharding.stores.cached import CachedStore
 from sharding.stores.local import LocalStore
 from sharding.stores.node_cache import CacheSettings, NodeCache
-from tests.sharding.stores.cache_job import CountingStore, entries, make_objects, taken
+from tests.sharding.stores.cache_job import CountingStore, counted, entries, make_objects, taken
 
 NAME = "shards/set-0.tar.zst"
 PLENTY = 10**9
@@ -79,9 +79,7 @@ def test_a_shorter_range_at_the_same_place_is_served_and_a_longer_one_takes_its_
     for length in (DISK_BLOCK_BYTES, 3 * DISK_BLOCK_BYTES, 10, DISK_BLOCK_BYTES, 3 * DISK_BLOCK_BYTES):
         assert cached.read(NAME, [(8192, length)]) == [whole[8192 : 8192 + length]]
     assert [span for _, span in store.fetched] == [(8192, DISK_BLOCK_BYTES), (8192, 3 * DISK_BLOCK_BYTES)]
-    assert (
-        NodeCache(tmp_path / "cache", PLENTY).kept_bytes == taken(tmp_path / "cache" / "sets") == 3 * DISK_BLOCK_BYTES
-    )
+    assert counted(tmp_path / "cache", PLENTY) == taken(tmp_path / "cache" / "sets") == 3 * DISK_BLOCK_BYTES
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0, 1.5])
@@ -135,9 +133,7 @@ def test_what_another_process_kept_meanwhile_counts_once(tmp_path, equal, monkey
 
     monkeypatch.setattr(Path, "write_bytes", late)
     assert read_all(cached, equal[:1]) == read_all(beside, equal[:1])
-    assert (
-        NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 2 * DISK_BLOCK_BYTES == taken(tmp_path / "cache" / "sets")
-    )
+    assert counted(tmp_path / "cache", PLENTY) == 2 * DISK_BLOCK_BYTES == taken(tmp_path / "cache" / "sets")
     assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
 
 
@@ -179,7 +175,7 @@ def test_sets_that_nobody_uses_make_room_the_one_used_longest_ago_first(tmp_path
     _, other = open_cached(tmp_path / "source", cache, limit, "newest")
     read_all(cached, equal)
     assert {path.parents[1].name for path in entries(cache)} == {"newest", "present"}
-    assert taken(cache / "sets") == NodeCache(cache, limit).kept_bytes == limit
+    assert taken(cache / "sets") == counted(cache, limit) == limit
     del other
     read_all(cached, equal)
     assert {path.parents[1].name for path in entries(cache)} == {"present"}
@@ -279,9 +275,7 @@ def test_forgetting_removes_what_overlaps_and_nothing_else(tmp_path, equal):
     middle, late = 2 * DISK_BLOCK_BYTES * 3 + 5, 2 * DISK_BLOCK_BYTES * 7
     assert cached.invalidate(NAME, [(middle, 2 * DISK_BLOCK_BYTES), (late, 1)])
     assert cached.invalidate("shards/none.tar", [(0, 10)])
-    assert (
-        NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 14 * DISK_BLOCK_BYTES == taken(tmp_path / "cache" / "sets")
-    )
+    assert counted(tmp_path / "cache", PLENTY) == 14 * DISK_BLOCK_BYTES == taken(tmp_path / "cache" / "sets")
     store.fetched.clear()
     read_all(cached, equal[:10])
     assert store.fetched == [equal[3], equal[4], equal[7]]
@@ -311,10 +305,10 @@ def test_when_a_write_fails_adding_stops_is_said_once_and_reading_goes_on(tmp_pa
     assert said.count("\n") == 1
     assert f"cache {tmp_path / 'cache'}: No space left on device; nothing more is added" in said
     assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
-    assert NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 20 * DISK_BLOCK_BYTES
+    assert counted(tmp_path / "cache", PLENTY) == 20 * DISK_BLOCK_BYTES
     del cached, beside
     _, cached = open_cached(tmp_path / "source", tmp_path / "cache")
-    assert NodeCache(tmp_path / "cache", PLENTY).kept_bytes == 20 * DISK_BLOCK_BYTES
+    assert counted(tmp_path / "cache", PLENTY) == 20 * DISK_BLOCK_BYTES
     read_all(cached, equal)
     assert len(entries(tmp_path / "cache")) == 100
 

@@ -13,7 +13,7 @@ import pytest
 
 from sharding.stores.local import LocalStore
 from sharding.stores.node_cache import NodeCache
-from tests.sharding.stores.cache_job import entries, make_objects, taken
+from tests.sharding.stores.cache_job import counted, entries, make_objects, taken
 
 ROOT = Path(__file__).parents[3]
 
@@ -66,9 +66,9 @@ def watch(processes, cache):
 
 def check_sound(cache, limit, *sources):
     """What is visible is right, nothing unfinished is left once the cache was opened, and the count is exact."""
-    counted = NodeCache(cache, limit).kept_bytes
+    found = counted(cache, limit)
     assert list((cache / "unfinished").iterdir()) == []
-    assert counted == taken(cache / "sets") <= limit
+    assert found == taken(cache / "sets") <= limit
     roots = {job.name: job.source for job in sources}
     for path in entries(cache):
         span = int(path.name), path.stat().st_size
@@ -113,8 +113,8 @@ def test_a_process_killed_at_any_step_leaves_nothing_that_harms(jobs):
 def test_what_a_killed_process_reserved_stays_counted_until_nobody_else_uses_the_cache(jobs):
     beside = NodeCache(jobs.cache, 10**9)
     assert jobs.start(die="half").wait(20) == -9
-    assert beside.kept_bytes >= taken(jobs.cache / "unfinished") > 0
-    assert NodeCache(jobs.cache, 10**9).kept_bytes == beside.kept_bytes
+    assert counted(jobs.cache) >= taken(jobs.cache / "unfinished") > 0
+    assert counted(jobs.cache, 10**9) == counted(jobs.cache)
     assert len(list((jobs.cache / "unfinished").iterdir())) == 1
     del beside
     check_sound(jobs.cache, 10**9, jobs)
