@@ -61,18 +61,23 @@ class IndexConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig:
-    """Options of `depthstream verify`."""
+class ReadConfig:
+    """Options of the commands that read a finished set."""
 
     set: str = argument("folder or URL of a shard set", metavar="SET")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(ReadConfig):
+    """Options of `depthstream verify`."""
+
     against: str | None = option(None, "source to compare with, sample by sample: folder or archive", metavar="SRC")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectConfig:
+class InspectConfig(ReadConfig):
     """Options of `depthstream inspect`."""
 
-    set: str = argument("folder or URL of a shard set", metavar="SET")
     where: str | None = option(None, "a pandas query on the index, such as \"scene_type == 'outdoor'\"", metavar="EXPR")
     grid: str | None = option(None, "write a contact sheet: images, depth in metres, valid masks", metavar="FILE.png")
     samples: int = option(8, "samples on the contact sheet", metavar="N")

@@ -3,12 +3,14 @@
 Knows the columns and how they are written and read; docs/format.md lists them.
 """
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sharding.errors import DataError, UsageError
+from sharding.format.origin import Origin
 from sharding.format.sample import PARTS, DepthFacts
 from sharding.format.shard import Span
 
@@ -25,7 +27,7 @@ class Row:
     Attributes:
         key: The sample's key.
         shard: File name of its shard below `shards/`.
-        split, scene, scan, scene_type: Where it comes from; "" where the data set has no such thing.
+        origin: Where it comes from: the columns `split`, `scene`, `scan` and `scene_type`.
         height, width: Of the image in pixels.
         depth: Facts of its depth map.
         parts: Extension and place of each part it has.
@@ -33,10 +35,7 @@ class Row:
 
     key: str
     shard: str
-    split: str = ""
-    scene: str = ""
-    scan: str = ""
-    scene_type: str = ""
+    origin: Origin = field(default_factory=Origin)
     height: int = 0
     width: int = 0
     depth: DepthFacts = field(default_factory=DepthFacts)
@@ -44,11 +43,8 @@ class Row:
 
     def columns(self) -> dict[str, Any]:
         """The row as the index stores it; a part the sample lacks has extension "", offset -1."""
-        values = {
-            name: getattr(self, name)
-            for name in ("key", "shard", "split", "scene", "scan", "scene_type", "height", "width")
-        }
-        values |= {name: getattr(self.depth, name) for name in DepthFacts.__dataclass_fields__}
+        values = {"key": self.key, "shard": self.shard, "height": self.height, "width": self.width}
+        values |= dataclasses.asdict(self.origin) | dataclasses.asdict(self.depth)
         for part in PARTS:
             ext, span = self.parts.get(part, ("", Span(-1, 0, 0)))
             values |= {

@@ -3,6 +3,7 @@
 What is refused here raises a DataError that says why, and goes to quarantine.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -192,10 +193,7 @@ def _meta(source: Readable, candidate: Candidate, recipe: Recipe, size: tuple[in
     numbers = {name: getattr(facts, name) for name in ("valid_fraction", "depth_min", "depth_median", "depth_max")}
     content = {
         "dataset": recipe.dataset,
-        "split": candidate.split,
-        "scene": candidate.scene,
-        "scan": candidate.scan,
-        "scene_type": candidate.scene_type,
+        **dataclasses.asdict(candidate.origin),
         "height": size[0],
         "width": size[1],
         "depth_kind": facts.kind,

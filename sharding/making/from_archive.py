@@ -20,8 +20,7 @@ from sharding.making.ledger import Entry, Ledger
 from sharding.making.open_shard import open_shard
 from sharding.making.packing import PackedSample, pack_all
 from sharding.making.plan import ArchivePlan
-from sharding.making.target import tell_room
-from sharding.progress import Meter, say, spoken, track
+from sharding.progress import Meter, track
 from sharding.sources.arrivals import HELD_BYTES, Arrivals, Boundary
 from sharding.sources.joiner import Joined, Joiner
 from sharding.sources.pairing import Refusal
@@ -223,7 +222,7 @@ class ArchiveBuild:
             self._ahead.popleft()
             if not told and position.shard > 1 and meter.rate > 0 and not position.ended:
                 told = True
-                self._expect(meter)
+                self._forecast(meter)
         return position
 
     def _write_shard(self, number: int, results: Iterator[PackedSample | Refusal | Boundary]) -> ResumePoint:
@@ -245,29 +244,22 @@ class ArchiveBuild:
         return result.position
 
     def _announce(self, position: ResumePoint) -> None:
-        """Say what is to be done, and how much room there is."""
         already = f" ({position.shard} shards of it are finished)" if position.shard else ""
-        say(
-            f"{self._plan.name}: {self._fingerprint.name}, {self._source.size / 1e9:.2f} GB{self._hoped_for()}, into "
-            f"shards of {self._plan.shard_bytes / 1e6:.0f} MB of source files{already}; "
-            f"{tell_room(self._plan.target)}"
+        self._plan.announce(
+            f"{self._fingerprint.name}, {self._source.size / 1e9:.2f} GB{self._hoped_for()}, into shards of "
+            f"{self._plan.shard_bytes / 1e6:.0f} MB of source files{already}"
         )
 
     def _hoped_for(self) -> str:
-        """How many samples the published archive of this size holds."""
+        """Return how many samples the published archive of this size holds, in words."""
         published = by_size(self._plan.recipe.dataset, self._source.size)
         return f", some {published.samples} samples if it is the published {published.name}" if published else ""
 
-    def _expect(self, meter: Meter) -> None:
-        """Say what the first shards let expect of the others: time and room."""
+    def _forecast(self, meter: Meter) -> None:
         stored = sum(entry.file.bytes for entry in self._kept.values())
         done = self._source.size - meter.bytes_left
         more = meter.bytes_left / max(done, 1)
-        samples, needed = (round(more * found) for found in (self._num_kept, stored))
-        say(
-            f"{self._plan.name}: about {spoken(meter.seconds_left)} to go at {meter.rate / 1e6:.1f} MB/s of archive: "
-            f"some {samples} samples, {needed / 1e9:.2f} GB to be written, {tell_room(self._plan.target, needed)}"
-        )
+        self._plan.forecast(meter, "archive", round(more * stored), samples=round(more * self._num_kept))
 
     @property
     def _num_kept(self) -> int:

@@ -14,8 +14,8 @@ from sharding.making.finish import finish
 from sharding.making.ledger import Entry, Ledger
 from sharding.making.plan import FolderPlan
 from sharding.making.shard_job import Made, ShardJob, finished, make_shard
-from sharding.making.target import open_target, tell_room
-from sharding.progress import Meter, say, spoken, track
+from sharding.making.target import open_target
+from sharding.progress import Meter, say, track
 
 
 def build_from_folder(plan: FolderPlan, workers: int, allow_bad: int) -> Manifest:
@@ -51,7 +51,7 @@ def _make_all(plan: FolderPlan, jobs: Sequence[ShardJob], workers: int, allow_ba
             if len(results) == count:
                 meter.begin_measuring()  # the start of processes is behind
             elif len(results) == 2 * count < len(left):
-                _expect(plan, meter, results)
+                _forecast(plan, meter, results)
             bad += made.refused
             if bad > allow_bad and not told:
                 told = True
@@ -74,22 +74,15 @@ def _find_finished(jobs: Sequence[ShardJob], workers: int) -> dict[str, Made]:
 
 
 def _announce(plan: FolderPlan, kept: dict[str, Made], num_left: int) -> None:
-    """Say what is to be done, and how much room there is."""
     already = f" ({len(kept)} of them are finished, {num_left} left)" if kept else ""
-    say(
-        f"{plan.name}: {plan.samples} samples, {plan.bytes / 1e9:.2f} GB of source files "
-        f"into {len(plan.shards)} shards{already}; {tell_room(plan.target)}"
+    plan.announce(
+        f"{plan.samples} samples, {plan.bytes / 1e9:.2f} GB of source files into {len(plan.shards)} shards{already}"
     )
 
 
-def _expect(plan: FolderPlan, meter: Meter, results: Sequence[Made]) -> None:
-    """Say what the first shards let expect of the others: time and room."""
+def _forecast(plan: FolderPlan, meter: Meter, results: Sequence[Made]) -> None:
     read, stored = sum(made.source_bytes for made in results), sum(made.stored_bytes for made in results)
-    needed = round(meter.bytes_left * stored / max(read, 1))
-    say(
-        f"{plan.name}: about {spoken(meter.seconds_left)} to go at {meter.rate / 1e6:.1f} MB/s of source files, "
-        f"{needed / 1e9:.2f} GB to be written, {tell_room(plan.target, needed)}"
-    )
+    plan.forecast(meter, "source files", round(meter.bytes_left * stored / max(read, 1)))
 
 
 def _entry(ledger: Ledger, job: ShardJob) -> Entry:

@@ -3,7 +3,7 @@
 ```
 SET/.making/plan.json           source, options, encoders; a run that differs is refused
 SET/.making/NAME-000000.json    written atomically, after its shard
-SET/.making/position.json       of an archive: where the next shard begins, written after the line
+SET/.making/resume_point.json   of an archive: where the next shard begins, written after the line
 SET/.making/waiting/            of an archive: files that wait long for the others of their sample
 ```
 
@@ -23,6 +23,7 @@ from sharding.errors import UsageError
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.names import LEDGER_NAME
+from sharding.format.origin import Origin
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Span
 from sharding.making.same_set import differences
@@ -30,8 +31,11 @@ from sharding.making.target import SetTarget
 from sharding.sources.pairing import Refusal
 from sharding.sources.resume_point import ResumePoint
 
-_PLAN, _POSITION = f"{LEDGER_NAME}/plan.json", f"{LEDGER_NAME}/position.json"
+_PLAN, _RESUME_POINT = f"{LEDGER_NAME}/plan.json", f"{LEDGER_NAME}/resume_point.json"
 _LINE = re.compile(r".+-(\d{6})\.json")
+
+LEDGER_VERSION = 2
+"""Of the JSON below; an unfinished set with another one is not continued."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +90,8 @@ class Entry:
 
 def _row(content: dict[str, Any]) -> Row:
     parts = {part: (ext, Span(**span)) for part, (ext, span) in content["parts"].items()}
-    return Row(**content | {"depth": DepthFacts(**content["depth"]), "parts": parts})
+    origin, depth = Origin(**content["origin"]), DepthFacts(**content["depth"])
+    return Row(**content | {"origin": origin, "depth": depth, "parts": parts})
 
 
 class Ledger:
@@ -104,7 +109,8 @@ class Ledger:
         Raises:
             UsageError: An unfinished set is there that follows from other terms.
         """
-        old = self._read_plan() if self.has_lines() or self._target.read(_POSITION) is not None else None
+        terms = terms | {"version of the ledger": LEDGER_VERSION}
+        old = self._read_plan() if self.has_lines() or self._target.read(_RESUME_POINT) is not None else None
         if old is not None and (differing := differences(old, terms)):
             raise UsageError(
                 f"{self._target.address} holds an unfinished set that was begun otherwise: {'; '.join(differing)}; run "
@@ -147,12 +153,12 @@ class Ledger:
 
     def write_resume_point(self, position: ResumePoint) -> None:
         """Write where the next shard begins in the archive."""
-        self._target.write(_POSITION, position.encode())
+        self._target.write(_RESUME_POINT, position.encode())
 
     def read_resume_point(self) -> ResumePoint:
         """Where an earlier run stood; the start if it says nothing that can be read."""
         try:
-            return ResumePoint.decode(self._target.read(_POSITION) or b"")
+            return ResumePoint.decode(self._target.read(_RESUME_POINT) or b"")
         except ValueError:
             return ResumePoint()
 

@@ -53,10 +53,7 @@ class OpenShard:
             Row(
                 key=candidate.key,
                 shard=self._name,
-                split=candidate.split,
-                scene=candidate.scene,
-                scan=candidate.scan,
-                scene_type=candidate.scene_type,
+                origin=candidate.origin,
                 height=sample.height,
                 width=sample.width,
                 depth=sample.depth,

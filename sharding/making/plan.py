@@ -11,7 +11,8 @@ from sharding.format.shard import SUFFIX
 from sharding.making.encode import Recipe
 from sharding.making.same_set import encoder_versions, terms
 from sharding.making.shard_job import ShardJob
-from sharding.making.target import SetTarget
+from sharding.making.target import SetTarget, tell_room
+from sharding.progress import Meter, say, spoken
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate, Refusal
 
@@ -66,6 +67,25 @@ class SetPlan:
     def shard_name(self, number: int) -> str:
         """File name of a shard."""
         return f"{self.name}-{number:06d}{SUFFIX[self.compression]}"
+
+    def announce(self, work: str) -> None:
+        """Print what is to be done, and how much room there is."""
+        say(f"{self.name}: {work}; {tell_room(self.target)}")
+
+    def forecast(self, meter: Meter, read: str, needed: int, samples: int | None = None) -> None:
+        """Print the time and the room that the rest will take, extrapolated from the first shards.
+
+        Args:
+            meter: Of the bytes that are read.
+            read: What they are, such as "source files".
+            needed: Bytes that are still to be written.
+            samples: Samples that are still to come, where their number is not known beforehand.
+        """
+        rest = "" if samples is None else f": some {samples} samples"
+        say(
+            f"{self.name}: about {spoken(meter.seconds_left)} to go at {meter.rate / 1e6:.1f} MB/s of {read}{rest}, "
+            f"{needed / 1e9:.2f} GB to be written, {tell_room(self.target, needed)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import re
 from functools import partial
 
 from sharding.format.names import make_key
+from sharding.format.origin import Origin
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import SkippedFile, SourcePart
 
@@ -55,9 +56,8 @@ def parse(name: str, split: str, scene_type: str = "all") -> SourcePart | Skippe
         key = make_key(stem)
     except ValueError as error:
         return SkippedFile(f"misnamed: {error}", refused=True)
-    return SourcePart(
-        key=key, role=role, split=split, scene=match["scene"], scan=match["scan"], scene_type=match["type"]
-    )
+    origin = Origin(split=split, scene=match["scene"], scan=match["scan"], scene_type=match["type"])
+    return SourcePart(key=key, role=role, origin=origin)
 
 
 def _role(match: re.Match[str] | None) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import re
 from functools import partial
 
 from sharding.format.names import make_key
+from sharding.format.origin import Origin
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import SkippedFile, SourcePart
 
@@ -52,7 +53,8 @@ def parse(name: str, with_depth: bool) -> SourcePart | SkippedFile:
         key = make_key(match["scene"], match["dense"], match["stem"])
     except ValueError as error:
         return SkippedFile(f"misnamed: {error}", refused=True)
-    return SourcePart(key=key, role=role, scene=match["scene"], scan=match["dense"], scene_type="outdoor")
+    origin = Origin(scene=match["scene"], scan=match["dense"], scene_type="outdoor")
+    return SourcePart(key=key, role=role, origin=origin)
 
 
 def _role(match: re.Match[str] | None, with_depth: bool) -> str:

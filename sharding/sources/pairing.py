@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sharding.format.origin import Origin
 from sharding.sources.source import SourceFile
 
 
@@ -14,15 +15,12 @@ class Candidate:
     Attributes:
         key: The sample's key.
         files: Role ("image", "depth", "mask") -> file.
-        split, scene, scan, scene_type: As the index has them.
+        origin: Where it comes from.
     """
 
     key: str
     files: dict[str, SourceFile]
-    split: str = ""
-    scene: str = ""
-    scan: str = ""
-    scene_type: str = ""
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def bytes(self) -> int:
@@ -61,26 +59,16 @@ class SourcePart:
     Attributes:
         key: The sample's key.
         role: "image", "depth" or "mask".
-        split, scene, scan, scene_type: As the index has them.
+        origin: Where the sample comes from.
     """
 
     key: str
     role: str
-    split: str = ""
-    scene: str = ""
-    scan: str = ""
-    scene_type: str = ""
+    origin: Origin = field(default_factory=Origin)
 
     def candidate(self, files: dict[str, SourceFile]) -> Candidate:
         """A candidate of this sample with the files, by role."""
-        return Candidate(
-            key=self.key,
-            files=files,
-            split=self.split,
-            scene=self.scene,
-            scan=self.scan,
-            scene_type=self.scene_type,
-        )
+        return Candidate(key=self.key, files=files, origin=self.origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +140,6 @@ def gather(groups: dict[str, list[Candidate]], needed: tuple[str, ...]) -> Pairi
             pairing.refused.append(Refusal(key=key, files=names, reason=incomplete(missing)))
         else:
             files = {role: file for candidate in found for role, file in candidate.files.items()}
-            first = found[0]
-            pairing.candidates.append(
-                Candidate(
-                    key=key,
-                    files={role: files[role] for role in needed},
-                    split=first.split,
-                    scene=first.scene,
-                    scan=first.scan,
-                    scene_type=first.scene_type,
-                )
-            )
+            wanted = {role: files[role] for role in needed}
+            pairing.candidates.append(Candidate(key=key, files=wanted, origin=found[0].origin))
     return pairing

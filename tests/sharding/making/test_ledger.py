@@ -1,4 +1,5 @@
 import hashlib
+import json
 import math
 import os
 
@@ -7,9 +8,10 @@ import pytest
 from sharding.errors import UsageError
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
+from sharding.format.origin import Origin
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Span
-from sharding.making.ledger import Entry, Ledger
+from sharding.making.ledger import LEDGER_VERSION, Entry, Ledger
 from sharding.making.target import LocalTarget
 from sharding.sources.pairing import Refusal
 
@@ -29,7 +31,7 @@ def entry_of(data=b"shard"):
                 depth=DepthFacts(kind="metric", valid_fraction=1 / 3, depth_min=0.1, depth_median=1e-45, depth_max=7.0),
                 parts={"image": ("png", Span(0, 17, 4294967295)), "meta": ("json", Span(17, 3, 0))},
             ),
-            Row(key="b", shard=NAME, scene="7"),
+            Row(key="b", shard=NAME, origin=Origin(scene="7", scene_type="outdoor")),
         ],
         refused=[Refusal(key="c", files=("d/1.png", "d/1.npy"), reason="müde")],
         refused_at={"d/1.png": 1 << 62, "d/1.npy": 0},
@@ -104,6 +106,16 @@ def test_lines_without_a_plan_prove_nothing(ledger, tmp_path, plan):
     assert again.read(NAME) is None
     assert not again.has_lines()
     assert (tmp_path / "shards" / NAME).exists()
+
+
+@pytest.mark.parametrize("version", [None, LEDGER_VERSION - 1])
+def test_an_unfinished_set_with_a_ledger_of_another_version_is_refused_and_kept(ledger, tmp_path, version):
+    path = tmp_path / ".making/plan.json"
+    plan = json.loads(path.read_text()) | {"version of the ledger": version}
+    path.write_text(json.dumps({name: value for name, value in plan.items() if value is not None}))
+    with pytest.raises(UsageError, match=f"version of the ledger is {version} there, {LEDGER_VERSION} now"):
+        Ledger(LocalTarget(tmp_path)).open({"seed": 0})
+    assert ledger.read(NAME) is not None
 
 
 def test_what_was_half_written_is_removed_and_nothing_else(tmp_path):

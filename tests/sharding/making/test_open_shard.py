@@ -5,12 +5,15 @@ import tarfile
 import pytest
 import zstandard
 
+from sharding.format.origin import Origin
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Packer
 from sharding.making.open_shard import open_shard
 from sharding.making.packing import PackedSample
 from sharding.making.target import LocalTarget
 from sharding.sources.pairing import Candidate, Refusal
+
+ORIGIN = Origin(split="train", scene="1", scan="2", scene_type="outdoor")
 
 
 def sample(key, compression, error=0.0):
@@ -19,7 +22,7 @@ def sample(key, compression, error=0.0):
         part: (ext, packer.pack(f"{key}.{ext}", f"{key} {part}".encode() * 50))
         for part, ext in (("image", "jpg"), ("meta", "json"))
     }
-    candidate = Candidate(key=key, files={}, split="train", scene="1", scan="2", scene_type="outdoor")
+    candidate = Candidate(key=key, files={}, origin=ORIGIN)
     return PackedSample(candidate=candidate, height=3, width=4, depth=DepthFacts(), depth_error=error, members=members)
 
 
@@ -40,7 +43,7 @@ def test_the_line_tells_what_is_in_the_file(tmp_path, compression, suffix):
     assert (entry.refused, entry.refused_at, entry.depth_error) == ([refusal], {"c.jpg": 5}, 0.5)
     assert entry.keys == {"a", "b", "c", "d"}
     for row in entry.rows:
-        assert (row.shard, row.split, row.scene, row.scan, row.scene_type) == (path.name, "train", "1", "2", "outdoor")
+        assert (row.shard, row.origin) == (path.name, ORIGIN)
         assert (row.height, row.width, list(row.parts)) == (3, 4, ["image", "meta"])
         for part, (_, span) in row.parts.items():
             stored = data[span.offset : span.offset + span.bytes]

@@ -124,7 +124,7 @@ def test_files_that_wait_are_in_the_store_for_a_run_on_another_machine(far_apart
 
     def interrupt_after_two(self, position):
         written.append(position)
-        self._target.write(".making/position.json", position.encode())
+        self._target.write(".making/resume_point.json", position.encode())
         if len(written) == 2:
             raise KeyboardInterrupt
 

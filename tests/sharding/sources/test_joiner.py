@@ -115,9 +115,9 @@ def test_payloads_far_apart_wait_on_disk_and_come_back_whole(tmp_path):
 
 def test_the_toy_trees_are_joined_as_they_are_paired(diode_tree, megadepth_tree):
     for root, parse, needed, pairing in (
-        (diode_tree, partial(diode.parse, split="train"), diode.NEEDED, partial(diode.pair, split="train")),
+        (diode_tree, partial(diode.parse, split="train"), diode.NEEDED, diode.layout("train").pair),
         (megadepth_tree, partial(megadepth.parse, with_depth=True), ("image", "depth"),
-         partial(megadepth.pair, with_depth=True)),
+         megadepth.layout(True).pair),
     ):  # fmt: skip
         files = [SourceFile(file.name, len(content(file.name))) for file in FolderSource(root).list()]
         random.Random(0).shuffle(files)

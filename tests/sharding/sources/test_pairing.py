@@ -61,7 +61,7 @@ def test_diode_walks_the_files_and_skips_what_is_no_sample(diode_source):
     pairing = diode.layout("train").pair(files)
     assert len(pairing.candidates) == 9
     assert dict(pairing.skipped) == {"AppleDouble file": 1, "normals": 1, "of val/outdoor": 6}
-    assert [c.scene_type for c in diode.layout("train", "indoors").pair(files).candidates] == ["indoors"] * 3
+    assert [c.origin.scene_type for c in diode.layout("train", "indoors").pair(files).candidates] == ["indoors"] * 3
 
 
 @pytest.mark.parametrize("level", [".", "train", "train/outdoor"])
