@@ -1,1 +1,14 @@
-"""How good a prediction is: metrics, baselines, evaluation of a run, prediction of a photo."""
+"""How good a prediction is: a network or a baseline, evaluated on a set at native resolution, and prediction of photos.
+
+    checkpoint or baseline -+
+                            +- evaluate -> results: Evaluation, a JSON file in the run folder -> training.report
+    set with metric depth  -+
+
+- `evaluate`: `depthstream evaluate`; runs a predictor over a set and measures each image.
+- `results`: the metrics of each image and their means, written to and read from JSON.
+- `metric_names`: which metric decides, and how metrics and protocols are named, printed and defined.
+- `baselines`: the two predictors that ignore the image, computed from the training depths.
+- `predict`: `depthstream predict`; the depth of image files, as numbers and as pictures.
+
+The metrics themselves are in `training.model.metrics`, because the network is also validated while it trains.
+"""

@@ -1,8 +1,8 @@
-"""What a network must beat: two predictors that never look at the picture, computed from the training set alone.
+"""What a network must beat: two predictors that ignore the image, computed from the training set alone.
 
-The constant baseline answers the median of all valid training depths. The row baseline answers the mean log depth of
-the image row: outdoors far is up, so it is strong. Both are fitted in one pass over the training depths (no image is
-read) in memory that does not grow with the set. Knows nothing of validation sets and metrics.
+The constant baseline predicts the median of all valid training depths. The row baseline predicts the mean log depth of
+the image row: outdoors, higher rows are farther away, so it is strong. Both are fitted in one pass over the training
+depths (no image is read), in memory that does not grow with the set. Independent of validation sets and metrics.
 """
 
 import json
@@ -22,15 +22,17 @@ from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
 
 BASELINES_FORMAT = 1
-"""Version of the JSON that holds fitted baselines."""
+"""Version of the JSON format of fitted baselines."""
 
+# A positive float32 is 0 | 8 bits exponent | 23 bits mantissa. Without the sign bit and the lowest 11 bits, 20 bits are
+# left: 8 of the exponent and 12 of the mantissa, so 2^12 = 4096 bins per octave.
 _DROPPED_BITS = 11
 _NUM_BINS = 1 << (31 - _DROPPED_BITS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConstantBaseline:
-    """Predicts one depth everywhere.
+    """A predictor of one depth everywhere.
 
     Attributes:
         depth_m: Metres; the median over all valid pixels of the training set.
@@ -53,19 +55,20 @@ class ConstantBaseline:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowBaseline:
-    """Predicts, for every pixel of a row, the geometric mean depth that this row had in training.
+    """A predictor of the geometric mean depth that each image row had in training.
 
-    Rows are compared at relative height: row i of H rows lies at (i + 0.5) / H, whatever H is.
+    Rows of images of different heights are matched by relative height: the centre of row i of H is at (i + 0.5) / H.
 
     Attributes:
-        log_depth: Natural log of metres per row of the profile, from the top; finite.
+        log_depth: Natural log of metres for each row of the profile, from the top; finite.
     """
 
     log_depth: tuple[float, ...]
 
     def profile(self, height: int) -> NDArray[np.float64]:
-        """Natural log of metres, float64 (height,): the training profile, linearly interpolated to `height` rows."""
-        rows = (np.arange(height) + 0.5) / height * len(self.log_depth) - 0.5  # in units of profile rows
+        """Interpolate the training profile linearly to `height` rows: natural log of metres, float64 (height,)."""
+        # Centres of the image rows in units of profile rows, where profile row k has its centre at k.
+        rows = (np.arange(height) + 0.5) / height * len(self.log_depth) - 0.5
         profile: NDArray[np.float64] = np.interp(rows, np.arange(len(self.log_depth)), np.array(self.log_depth))
         return profile
 
@@ -92,8 +95,8 @@ class Baselines:
         row: The mean log depth of each image row.
         identity: Identity of the training set.
         where: The subset of it that was used, a pandas query; None means all.
-        num_images: Images read.
-        num_pixels: Valid pixels read.
+        num_images: Images of the training set.
+        num_pixels: Valid pixels used.
     """
 
     constant: ConstantBaseline
@@ -104,7 +107,7 @@ class Baselines:
     num_pixels: int
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back without loss."""
+        """Return a JSON object that `from_json` reads back without loss."""
         return {
             "format": BASELINES_FORMAT,
             "identity": self.identity,
@@ -117,10 +120,10 @@ class Baselines:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Baselines":
-        """Read what `to_json` made.
+        """Read an object that `to_json` returned.
 
         Raises:
-            DataError: if the object is of another version or lacks an entry.
+            DataError: The object has another version or lacks an entry.
         """
         try:
             if data["format"] != BASELINES_FORMAT:
@@ -136,15 +139,15 @@ class Baselines:
                 num_pixels=int(data["num_pixels"]),
             )
         except KeyError as error:
-            raise DataError(f"baselines lack the entry {error}; delete the file, it is made again") from error
+            raise DataError(f"baselines lack the entry {error}; delete the file to compute them again") from error
 
 
 class DepthHistogram:
-    """Finds the median of any number of positive float32 values in 16 MiB.
+    """A histogram that finds the median of any number of positive float32 values in 16 MiB.
 
-    Positive floats sort like their bit patterns, so the upper 20 bits of a value are its bin: 4096 bins an octave. Each
-    bin keeps count and sum and stands for the mean of its values, so the result is exact where a bin holds one distinct
-    value and off by less than one bin, 1/4096 = 0.025 %, always.
+    Positive floats sort like their bit patterns, so the upper 20 bits after the sign are the bin of a value: 4096 bins
+    per octave. A bin stores count and sum, and represents its values by their mean. So the result is exact where a bin
+    has one distinct value, and otherwise off by less than the width of a bin, 1/4096 = 0.025 %.
     """
 
     def __init__(self) -> None:
@@ -154,14 +157,15 @@ class DepthHistogram:
     def add(self, values: NDArray[np.float32]) -> None:
         """Count `values`: float32 (n,), positive and finite."""
         bins = values.view(np.uint32) >> _DROPPED_BITS  # (n,)
+        # bincount over the occupied range alone: its result would otherwise have a million bins for every image.
         first, last = int(bins.min(initial=_NUM_BINS)), int(bins.max(initial=0)) + 1
         if values.size:
             self._counts[first:last] += np.bincount(bins - first, minlength=last - first)
             self._sums[first:last] += np.bincount(bins - first, weights=values, minlength=last - first)
 
     def median(self) -> float:
-        """The median; of an even number of values the mean of the middle two. Needs at least one value."""
-        ends = np.cumsum(self._counts)
+        """Return the median of at least one value: of an even number the mean of the middle two."""
+        ends = np.cumsum(self._counts)  # values up to and including each bin
         middle = np.array([(ends[-1] - 1) // 2, ends[-1] // 2])
         bins = np.searchsorted(ends, middle, side="right")  # (2,), the bins that hold the middle two
         return float(np.mean(self._sums[bins] / self._counts[bins]))
@@ -169,7 +173,7 @@ class DepthHistogram:
 
 @dataclass
 class RowMeans:
-    """Sums log depth by row at relative height.
+    """Sums of log depth by row at relative height.
 
     Attributes:
         num_rows: Rows of the profile.
@@ -186,18 +190,22 @@ class RowMeans:
     def add(self, depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
         """Add a depth map: float32 (H, W) metres and bool (H, W)."""
         height = depth.shape[0]
-        rows = (2 * np.arange(height) + 1) * self.num_rows // (2 * height)  # row i lies at (i + 0.5) / H
+        # Profile row of each image row: floor((i + 0.5) / H * num_rows), in exact integers.
+        rows = (2 * np.arange(height) + 1) * self.num_rows // (2 * height)
         log_depth = np.zeros(depth.shape, np.float64)
         np.log(depth, out=log_depth, where=valid, dtype=np.float64)
+        # add.at, because several image rows may fall into one row of the profile; += would add only one of them.
         np.add.at(self._sums, rows, log_depth.sum(axis=1))
         np.add.at(self._counts, rows, valid.sum(axis=1))
 
     def means(self) -> NDArray[np.float64]:
-        """Natural log of metres, float64 (num_rows,).
+        """Return the means, natural log of metres, float64 (num_rows,).
 
-        A row never seen valid takes the nearest that was, the upper of two. At least one pixel must have been valid.
+        A row without valid pixels takes the mean of the nearest row that has some, of two equally near ones the upper.
+        At least one pixel must have been valid.
         """
         seen = np.flatnonzero(self._counts)
+        # (num_rows, rows with valid pixels) distances; argmin takes the first, so the upper, of equal ones.
         nearest = seen[np.abs(np.arange(self.num_rows)[:, None] - seen[None, :]).argmin(axis=1)]
         means: NDArray[np.float64] = self._sums[nearest] / self._counts[nearest]
         return means
@@ -217,7 +225,7 @@ def fit_baselines(train: ShardSet) -> Baselines:
         train: Training set, or the subset of it that the arms were trained on.
 
     Raises:
-        DataError: if no pixel of the set has depth.
+        DataError: No pixel of the set has depth.
     """
     histogram, num_pixels = DepthHistogram(), 0
     rows = RowMeans(int(train.index["height"].mode().iloc[0])) if len(train) else RowMeans(1)
@@ -240,20 +248,20 @@ def fit_baselines(train: ShardSet) -> Baselines:
 
 
 def load_or_fit(train: ShardSet, file: Path) -> Baselines:
-    """Take the baselines of `train` from `file` if it holds them; otherwise compute them and write the file.
+    """Read the baselines of `train` from `file` if it contains them; otherwise compute them and write the file.
 
     Args:
         train: Training set or subset.
         file: JSON file, such as RUN/baselines.json.
 
     Raises:
-        DataError: if the file is no JSON object of baselines, or no pixel of the set has depth.
+        DataError: The file is not a JSON object of baselines, or no pixel of the set has depth.
     """
     if file.exists():
         try:
             found = Baselines.from_json(json.loads(file.read_text()))
         except json.JSONDecodeError as error:
-            raise DataError(f"{file} is no JSON ({error}); delete it, it is made again") from error
+            raise DataError(f"{file} is not JSON ({error}); delete it to compute the baselines again") from error
         if (found.identity, found.where) == (train.manifest.identity, train.where):
             return found
     fitted = fit_baselines(train)

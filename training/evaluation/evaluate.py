@@ -1,7 +1,7 @@
 """`depthstream evaluate`: metrics of a predictor on a set, at native resolution, per image and then averaged.
 
-Anything that has `predict_depth` can be judged: a network or a baseline. The ground truth is never resized. One process
-does the work; a run's own validation while it trains is in `training.model.depth_unet`.
+Anything with a method `predict_depth` can be evaluated: a network or a baseline. The ground truth is never resized. It
+runs in one process; the validation of a run while it trains is in `training.model.depth_unet`.
 """
 
 import hashlib
@@ -36,21 +36,21 @@ BATCH_PIXELS = 1024 * 768
 
 
 class Predictor(Protocol):
-    """What can be evaluated."""
+    """Anything that predicts depth from images."""
 
     def predict_depth(self, image: Tensor) -> Tensor:
-        """From uint8 (B, 3, H, W) to float32 (B, 1, H, W) metres, finite."""
+        """Predict depth: uint8 (B, 3, H, W), RGB, to float32 (B, 1, H, W), metres, finite."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A predictor and its name.
+    """A predictor to evaluate, with its name.
 
     Attributes:
-        predictor: What predicts.
-        name: For people.
-        fingerprint: Of its weights; what a kept evaluation is recognised by.
+        predictor: The network or baseline.
+        name: Display name.
+        fingerprint: Hash of its weights, by which a stored evaluation is recognised.
     """
 
     predictor: Predictor
@@ -60,11 +60,11 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Computing:
-    """Where to compute.
+    """Device and processes to compute with.
 
     Attributes:
-        device: Where images go; the predictor must be there already.
-        num_workers: Loader processes.
+        device: Device that images are moved to; the predictor must be on it already.
+        num_workers: Number of loader processes.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -72,10 +72,10 @@ class Computing:
 
     @classmethod
     def choose(cls, accelerator: str, num_workers: int) -> "Computing":
-        """The first device of an accelerator.
+        """Choose the first device of an accelerator.
 
         Raises:
-            UsageError: There is none.
+            UsageError: The accelerator is not available.
         """
         return cls(device=find_devices(accelerator, 1)[0], num_workers=num_workers)
 
@@ -86,7 +86,7 @@ def evaluate_model(judged: Judged, samples: ShardSet, computing: Computing | Non
     Args:
         judged: The predictor.
         samples: Set, or subset, whose depth is metric.
-        computing: Where; the CPU by default.
+        computing: Device and loader processes; by default the CPU, without loader processes.
 
     Raises:
         DataError: A prediction is not finite, or no image has enough valid pixels.
@@ -106,7 +106,7 @@ def evaluate_model(judged: Judged, samples: ShardSet, computing: Computing | Non
 
 
 def _check_metric(samples: ShardSet) -> None:
-    # Kind "none" is a view without a single return: it is skipped, and counted as skipped.
+    # Kind "none" is a view without any measured depth: it is skipped, and counted as skipped.
     kinds = sorted(set(samples.index["kind"]) - {"metric", "none"})
     if kinds:
         raise UsageError(
@@ -133,46 +133,46 @@ def _measure(prediction: Tensor, batch: dict[str, Any]) -> Iterator[tuple[Any, .
         try:
             depth, valid = batch["depth"].to(prediction.device), batch["valid"].to(prediction.device)
             values, counted = image_metrics(prediction, depth, valid, protocol)
-        except DataError as error:
+        except DataError as error:  # it numbers the images of the batch: add their keys
             raise DataError(f"samples {', '.join(batch['key'])}: {error}") from error
-        chosen = counted.cpu() & (batch["weight"] > 0)  # weight 0: padding, or stands in for a sample that failed
+        chosen = counted.cpu() & (batch["weight"] > 0)  # weight 0: padding, or the replacement of a sample that failed
         for key, row, take in zip(batch["key"], values.cpu().numpy().astype(np.float64), chosen.tolist(), strict=True):
             if take:
                 yield name, key, *row.tolist()
 
 
 def native_batch(index: pd.DataFrame) -> int:
-    """Batch size for unresized images: 1 if they differ in size, otherwise as many as fill `BATCH_PIXELS`."""
+    """Choose a batch size for images at native size: 1 if they differ in size, otherwise what fits `BATCH_PIXELS`."""
     sizes = index[["height", "width"]].drop_duplicates()
     return max(1, BATCH_PIXELS // int(sizes.prod(axis=1).iloc[0])) if len(sizes) == 1 else 1
 
 
 def file_sha256(file: Path) -> str:
-    """sha256 of a file's bytes."""
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def load_judged(file: Path, name: str, device: torch.device) -> Judged:
-    """Load a checkpoint for judging, in evaluation mode on `device`.
+    """Load the network of a checkpoint for evaluation, in eval mode on `device`.
 
     Raises:
-        DataError: It is no checkpoint of this program.
+        DataError: The file is not a checkpoint of `depthstream finetune`.
     """
     model = DepthUnet.load(file).to(device).eval()
     return Judged(predictor=model, name=name, fingerprint=file_sha256(file))
 
 
 def evaluation_file(run: Path, samples: ShardSet, which: str) -> Path:
-    """Where the evaluation of a run's checkpoint on a set, or a subset of it, is kept."""
+    """Return the path at which the evaluation of a run's checkpoint on a set, or a subset of it, is stored."""
     subset = "" if samples.where is None else "-" + hashlib.sha256(samples.where.encode()).hexdigest()[:8]
     return run / f"evaluation-{samples.manifest.name}{subset}-{which}.json"
 
 
 def run(config: EvaluateConfig) -> Outcome:
-    """Evaluate a run's checkpoint on a set; keep the result in the run folder."""
+    """Evaluate a run's checkpoint on a set, and store the result in the run folder."""
     folder = Path(config.run)
-    load_config(folder)  # says so if it is no run folder
+    load_config(folder)  # raises DataError if it is not a run folder
     file = find_checkpoint(folder, config.checkpoint)
     samples = ShardSet(config.set, config.where, cache_settings(config))
     computing = Computing.choose(config.accelerator, config.num_workers)
@@ -181,11 +181,11 @@ def run(config: EvaluateConfig) -> Outcome:
     evaluation = evaluate_model(judged, samples, computing)
     kept = evaluation_file(folder, samples, config.checkpoint)
     evaluation.save(kept)
-    return Outcome(data=evaluation.summary() | {"file": str(kept)}, text=describe(evaluation) + f"\n\nkept in {kept}")
+    return Outcome(data=evaluation.summary() | {"file": str(kept)}, text=describe(evaluation) + f"\n\nstored in {kept}")
 
 
 def describe(evaluation: Evaluation) -> str:
-    """The metrics as tables of plain text: a line a protocol, then a line a scene."""
+    """Format the metrics as plain text tables: a line for each protocol, then a line for each scene."""
     shown = ["abs_rel", "rmse", "log10", "silog", "delta1", "delta2", "delta3"]
     lines = [
         f"{evaluation.predictor} on {evaluation.set.describe()}",

@@ -1,24 +1,17 @@
-"""How metrics and protocols are called, printed and defined for people."""
+"""How metrics and protocols are named, printed and defined in text, tables and reports; and which of them decide.
+
+The metrics are computed in `training.model.metrics`.
+"""
 
 from dataclasses import dataclass
 
 from training.model.metrics import EDGE_RATIO, EDGE_WINDOW_PX, Protocol
 
 METRIC = "abs_rel"
-"""The metric that decides; lower is better."""
-
+"""Metric that decides between predictors; lower is better."""
 
 PROTOCOL = "headline"
-
-
-def fixed(value: float, digits: int = 3) -> str:
-    """`value` with a fixed number of decimals."""
-    return f"{value:.{digits}f}"
-
-
-def count(number: int, noun: str) -> str:
-    """`3 scenes`, `1 scene`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+"""Protocol under which it decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +19,12 @@ class MetricName:
     """How a metric is shown.
 
     Attributes:
-        label: Column head.
-        unit: Unit, empty for a pure number.
+        label: Column heading.
+        definition: Formula with p the prediction, g the truth, e = ln p - ln g, and means over the valid pixels of an
+            image.
+        unit: Unit; empty for a dimensionless number.
         digits: Decimals.
         lower_is_better: False for the shares delta1 to delta3.
-        definition: With p the prediction, g the truth, e = ln p - ln g, means over the valid pixels of an image.
     """
 
     label: str
@@ -41,7 +35,7 @@ class MetricName:
 
     @property
     def arrow(self) -> str:
-        """Which way is better."""
+        """Return the arrow in the direction of better values."""
         return "↓" if self.lower_is_better else "↑"
 
 
@@ -59,27 +53,32 @@ METRIC_NAMES = {
     "rmse_log": MetricName(label="rmse_log", definition="√ mean e², with e = ln p - ln g (natural logarithm)"),
     "log10": MetricName(label="log10", definition="mean |log₁₀ p - log₁₀ g|"),
     "silog": MetricName(
-        label="silog", digits=2, definition="100 √(mean e² - (mean e)²): the error that no common factor explains"
+        label="silog", digits=2, definition="100 √(mean e² - (mean e)²): the log error left after the best common scale"
     ),
     "delta1": _delta(1),
     "delta2": _delta(2),
     "delta3": _delta(3),
 }
-"""By the name in `METRICS`."""
+"""By metric, with the names of `METRICS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolName:
-    """How a protocol is shown."""
+    """How a protocol is shown.
+
+    Attributes:
+        label: Row or table heading.
+        note: Sentence that follows the definition; may be empty.
+    """
 
     label: str
     note: str = ""
 
     def definition(self, protocol: Protocol) -> str:
-        """Which pixels are compared, and how, in a sentence."""
+        """Describe in a sentence which pixels are compared, and how."""
         text = f"Truth from {protocol.min_depth:g} to {protocol.max_depth:g} m counts, predictions are clamped to this"
         if protocol.drop_edges:
-            text += f", no pixel whose window of {EDGE_WINDOW_PX} pixels spans a depth ratio above {EDGE_RATIO:g}"
+            text += f", no pixel whose {EDGE_WINDOW_PX} x {EDGE_WINDOW_PX} window spans a ratio above {EDGE_RATIO:g}"
         if protocol.median_scale:
             text += ", each prediction scaled to the median of the truth first"
         return text + "." + (f" {self.note}" if self.note else "")
@@ -90,7 +89,17 @@ PROTOCOL_NAMES = {
     "cap80": ProtocolName(label="Up to 80 m"),
     "edge_cleaned": ProtocolName(label="Edge-cleaned", note="Scanners return false depths there."),
     "median_scaled": ProtocolName(
-        label="Median-scaled", note="Knows the truth's scale: not comparable with the other lines."
+        label="Median-scaled", note="Uses the scale of the truth: not comparable with the other protocols."
     ),
 }
-"""By the name in `PROTOCOLS`."""
+"""By protocol, with the names of `PROTOCOLS`."""
+
+
+def fixed(value: float, digits: int = 3) -> str:
+    """Format a value with a fixed number of decimals."""
+    return f"{value:.{digits}f}"
+
+
+def count(number: int, noun: str) -> str:
+    """Format a number with its noun, such as "3 scenes" or "1 scene"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,12 +1,12 @@
-"""`depthstream predict`: the depth of image files, as numbers and as a picture to look at.
+"""`depthstream predict`: the depth of image files, as numbers and as a picture.
 
 For an IMAGE with stem S three files are written, upright (the orientation in the EXIF data is applied):
 
     S.npy         float32 (H, W), metres, as large as the image
     S.depth.png   the same as 16-bit log depth, which never saturates: code 1..65535 means
-                  near * (far / near) ** ((code - 1) / 65534), and near and far (metres) stand in the PNG's text chunks;
+                  near * (far / near) ** ((code - 1) / 65534), and near and far (metres) are in the PNG's text chunks;
                   `sharding.codecs.log16.decode_log16` reads it
-    S.view.png    the image beside its depth in colour, with a colour bar in metres
+    S.view.png    the image next to its depth in colour, with a colour bar in metres
 """
 
 from collections import Counter
@@ -33,13 +33,13 @@ from training.evaluation.evaluate import Predictor, load_judged
 from training.launch.devices import find_devices
 from training.runfolder import find_checkpoint
 
-_VIEW_SIDE_PX = 640
+_VIEW_SIDE_PX = 640  # longer side of a panel
 _GAP_PX = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What was written for an image.
+    """The files written for an image, and a summary of its depth.
 
     Attributes:
         image: The image file.
@@ -59,13 +59,13 @@ class Prediction:
 
 
 def read_photo(file: Path) -> NDArray[np.uint8]:
-    """Read an image file of any mode, turned upright.
+    """Read an image file of any mode, rotated as its EXIF orientation tells.
 
     Returns:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        DataError: It is missing, or no readable image.
+        DataError: The file is missing, or is not a readable image.
     """
     try:
         with open_image(file.read_bytes()) as image:
@@ -80,7 +80,7 @@ def predict_image(predictor: Predictor, image: NDArray[np.uint8], device: torch.
     Args:
         predictor: A network on `device`, in evaluation mode, or a baseline.
         image: uint8 (H, W, 3), RGB.
-        device: Where to compute.
+        device: Device to compute on.
 
     Returns:
         float32 (H, W), metres.
@@ -92,7 +92,7 @@ def predict_image(predictor: Predictor, image: NDArray[np.uint8], device: torch.
 
 
 def draw_view(image: NDArray[np.uint8], depth: NDArray[np.float32]) -> Image.Image:
-    """The image, its depth in colour, and a colour bar in metres, side by side.
+    """Draw the image, its depth in colour, and a colour bar in metres, side by side.
 
     Args:
         image: uint8 (H, W, 3).
@@ -119,10 +119,10 @@ def write_prediction(file: Path, image: NDArray[np.uint8], depth: NDArray[np.flo
     """Write the three files of an image into a folder.
 
     Args:
-        file: The image file; its stem names them.
+        file: The image file; its stem is the stem of the three.
         image: uint8 (H, W, 3).
         depth: float32 (H, W), metres, positive and finite.
-        out: The folder.
+        out: The folder to write into.
     """
     contents = {
         f"{file.stem}.npy": encode_npy(depth),
@@ -143,7 +143,7 @@ def write_prediction(file: Path, image: NDArray[np.uint8], depth: NDArray[np.flo
 
 
 def run(config: PredictConfig) -> Outcome:
-    """Predict every image; stops at the first that cannot be read, and keeps what was written before."""
+    """Predict every image; stop at the first that cannot be read, and keep the files written so far."""
     files = [Path(name) for name in config.images]
     _check_stems(files)
     device = find_devices(config.accelerator, 1)[0]

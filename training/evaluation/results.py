@@ -1,7 +1,8 @@
-"""What an evaluation found: one row an image and protocol, and the means that follow from it.
+"""Result of an evaluation: one row for each image and protocol, and the means that follow from the rows.
 
-Metrics are taken per image over its valid pixels, then averaged over images, each image counting the same. Knows how to
-write itself as JSON and to say whether a file still describes a given predictor, set and protocol; computes no metric.
+Metrics are computed per image over its valid pixels, then averaged over images, all with the same weight. This module
+writes and reads results as JSON, and checks whether a file still matches a predictor, set and protocols; it computes no
+metric.
 """
 
 import json
@@ -16,18 +17,18 @@ from sharding.reading.shard_set import ShardSet
 from training.model.metrics import METRICS, PROTOCOLS
 
 EVALUATION_FORMAT = 1
-"""Version of the JSON file."""
+"""Version of the JSON format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetInfo:
-    """Which samples were used.
+    """The set, or subset, that was used.
 
     Attributes:
         name: Name of the set.
         split: Split it was made from, such as "val".
-        url: Where it was read.
-        identity: Identity of its bytes.
+        url: Folder or URL it was read from.
+        identity: Hash of its content.
         where: Subset, a pandas query on the index; None means all.
         images: Samples of the subset.
         scenes: Scenes of the subset.
@@ -56,11 +57,11 @@ class SetInfo:
 
     @property
     def key(self) -> tuple[str, str | None]:
-        """What makes two subsets the same: identity and query. Name and place do not matter."""
+        """Identify a subset by identity and query; name and URL do not matter."""
         return self.identity, self.where
 
     def describe(self) -> str:
-        """Name, subset, counts and identity in one line."""
+        """Describe name, subset, counts and identity in one line."""
         subset = f", where {self.where}" if self.where else ""
         return f"{self.name}{subset}: {self.images} images of {self.scenes} scenes (identity {self.identity[:12]})"
 
@@ -70,9 +71,9 @@ class Evaluation:
     """Metrics of one predictor on one set.
 
     Attributes:
-        predictor: What predicted, for people.
-        fingerprint: What predicted, exactly: sha256 of the checkpoint, or of the fitted baseline.
-        set: What it was evaluated on.
+        predictor: Display name of the predictor.
+        fingerprint: SHA-256 of the checkpoint, or of the fitted baselines.
+        set: The set it was evaluated on.
         table: One row for each protocol and image that was counted (in set order): protocol, key, scene, and METRICS.
     """
 
@@ -82,20 +83,20 @@ class Evaluation:
     table: pd.DataFrame
 
     def rows(self, protocol: str) -> pd.DataFrame:
-        """The images counted under a protocol, indexed by key: scene and METRICS."""
+        """Select the images counted under a protocol: scene and METRICS, indexed by key."""
         return self.table[self.table["protocol"] == protocol].drop(columns="protocol").set_index("key")
 
     def counted(self, protocol: str) -> int:
-        """Images with enough valid pixels under the protocol; the other images of the set were skipped."""
+        """Count the images with enough valid pixels under the protocol; the others of the set were skipped."""
         return int((self.table["protocol"] == protocol).sum())
 
     def mean(self, protocol: str) -> dict[str, float]:
-        """Each metric, averaged over the counted images; empty if there is none."""
+        """Average each metric over the counted images; empty without counted images."""
         rows = self.rows(protocol)
         return {metric: float(rows[metric].mean()) for metric in METRICS} if len(rows) else {}
 
     def scenes(self, protocol: str) -> dict[str, dict[str, float]]:
-        """Per scene: `images` (counted) and each metric averaged over them."""
+        """Average each metric over the counted images of each scene; `images` is their number."""
         groups = self.rows(protocol).groupby("scene", sort=True)
         return {
             str(scene): {"images": len(rows)} | {metric: float(rows[metric].mean()) for metric in METRICS}
@@ -103,7 +104,7 @@ class Evaluation:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Everything but the per-image rows, as a JSON object."""
+        """Return everything but the per-image rows, as a JSON object."""
         return {
             "predictor": self.predictor,
             "fingerprint": self.fingerprint,
@@ -118,16 +119,17 @@ class Evaluation:
         """Write the summary, the protocols and the per-image rows as JSON, atomically."""
         rows = {str(name): column.tolist() for name, column in self.table.items()}
         data = {"format": EVALUATION_FORMAT, **self.summary(), "protocols": protocol_definitions(), "rows": rows}
+        # Written next to the file, then renamed: a reader never sees a partial file.
         partial = file.with_name(file.name + ".partial")
         partial.write_text(json.dumps(data, indent=1) + "\n")
         partial.replace(file)
 
     @classmethod
     def load(cls, file: Path) -> "Evaluation":
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            DataError: if the file is no evaluation of this version, or was made under other protocols.
+            DataError: The file is not an evaluation of this version, or was made under other protocols.
         """
         try:
             data = json.loads(file.read_text())
@@ -137,27 +139,27 @@ class Evaluation:
             info = SetInfo(**data["set"])
             return cls(predictor=data["predictor"], fingerprint=data["fingerprint"], set=info, table=table)
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{file} is no evaluation ({type(error).__name__}: {error}); evaluate again") from error
+            raise DataError(f"{file} is not an evaluation ({type(error).__name__}: {error}); evaluate again") from error
 
 
 def protocol_definitions() -> dict[str, dict[str, Any]]:
-    """The parameters of every protocol, by name."""
+    """Return the parameters of every protocol, by name."""
     return {name: asdict(protocol) for name, protocol in PROTOCOLS.items()}
 
 
 def load_matching(file: Path, fingerprint: str, samples: ShardSet) -> Evaluation | None:
-    """The evaluation in `file`, if it is that of this very predictor on this very subset; otherwise None.
+    """Read the evaluation in `file` if it is that of this predictor on this subset; otherwise return None.
 
     Args:
-        file: Where it would be.
-        fingerprint: Of the predictor as it is now.
-        samples: The set as it is now.
+        file: File of the evaluation; may be missing.
+        fingerprint: Fingerprint of the current predictor.
+        samples: The current set.
     """
     if not file.exists():
         return None
     try:
         found = Evaluation.load(file)
     except DataError:
-        return None  # of another version, or damaged: a cache, made again
+        return None  # another version, or damaged: a cache miss
     same = found.fingerprint == fingerprint and found.set.key == SetInfo.of(samples).key
     return found if same else None

@@ -1,4 +1,4 @@
-"""The two sets of a fine-tuning run: opened, checked, and in loaders."""
+"""The training and the validation set of a fine-tuning run, checked for metric depth, and their loaders."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,14 +22,14 @@ from training.streaming.options import streaming_options
 
 @dataclass(frozen=True, kw_only=True)
 class DepthData:
-    """The two sets and their loaders.
+    """The training and the validation set, and their loaders.
 
     Attributes:
         train: Training set, metric depth only.
         val: Validation set, metric depth only.
-        sampler: Of the training loader.
+        sampler: Sampler of the training loader.
         train_loader: Augmented crops, in micro-batches.
-        val_loader: Unresized images.
+        val_loader: Images at native size.
     """
 
     train: ShardSet
@@ -40,7 +40,7 @@ class DepthData:
 
 
 def make_data(config: FinetuneConfig, split: BatchSplit, pin_memory: bool) -> DepthData:
-    """Open both sets and make the loaders: augmented training crops, unresized validation images.
+    """Open both sets and build the loaders: augmented training crops, validation images at native size.
 
     Raises:
         DataError: A set cannot be read, or its depth is not in metres.
@@ -63,12 +63,12 @@ def make_data(config: FinetuneConfig, split: BatchSplit, pin_memory: bool) -> De
 
 
 def _make_crops(config: FinetuneConfig, train: ShardSet, micro_batch: int) -> tuple[Dataset[Any], TrainSampler]:
-    """The augmented training set, read as the options say, and its sampler."""
+    """Build the augmented training set, read by index or streamed as the options tell, and its sampler."""
     augment, streaming = PairedAugment(height=config.height, width=config.width), streaming_options(config)
     if streaming is None:
         crops = DiodeDepthDataset(train, augment=augment, seed=config.seed, shuffle=True)
         return crops, TrainSampler(len(train), config.batch_size, crops.prepare)
-    from training.streaming.datasets import StreamedDepth  # needs webdataset
+    from training.streaming.datasets import StreamedDepth  # imports webdataset, which reading by index does not need
 
     sampler = TrainSampler(len(train), config.batch_size)
     plan = partial(sampler.upcoming, micro_batch)
@@ -76,10 +76,10 @@ def _make_crops(config: FinetuneConfig, train: ShardSet, micro_batch: int) -> tu
 
 
 def open_metric(url: str, where: str | None, cache: CacheSettings | None = None) -> ShardSet:
-    """Open a set, or subset, all of whose samples have depth in metres.
+    """Open a set, or a subset of it, and check that all samples have depth in metres.
 
     Raises:
-        DataError: Some have not; says which kinds there are.
+        DataError: Some have other depth; the message lists the kinds found.
     """
     samples = ShardSet(url, where, cache)
     kinds = samples.index["kind"].value_counts().to_dict()
@@ -93,7 +93,7 @@ def open_metric(url: str, where: str | None, cache: CacheSettings | None = None)
 
 
 def mean_log_depth(samples: ShardSet) -> float:
-    """Mean over the samples of the natural log of their median depth (metres), from the index alone.
+    """Average the natural log of the samples' median depths (metres), from the index alone.
 
     Raises:
         DataError: No sample has a valid pixel.
@@ -106,7 +106,7 @@ def mean_log_depth(samples: ShardSet) -> float:
 
 
 def describe_set(samples: ShardSet) -> dict[str, Any]:
-    """What makes a subset the same again: identity and query; and its name and size, for people."""
+    """Describe a subset: identity and query, which decide whether it is the same, and name and size for the reader."""
     return {
         "name": samples.manifest.name,
         "identity": samples.manifest.identity,

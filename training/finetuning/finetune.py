@@ -1,7 +1,7 @@
 """`depthstream finetune`: train a depth U-Net on a set with metric depth.
 
-Every rank runs all of this (Lightning starts the command again for each further device), so nothing but the options and
-the run folder decides what is done, and whatever writes asks whether it is rank 0.
+Every rank runs this whole module (Lightning starts the command again for each further device). So all decisions follow
+from the options and the run folder alone, and only rank 0 writes files.
 """
 
 import contextlib
@@ -45,15 +45,16 @@ from training.runfolder import check_same, checkpoint_path, claim, save_config
 from training.streaming.options import announce_streaming, streaming_options
 
 MIN_SIDE_PX = 33
-"""Smaller training images would leave the encoder a single pixel, of which BatchNorm cannot take a variance."""
+"""Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
 
-WARMUP_SHARE, MAX_WARMUP_STEPS = 0.05, 1000
-GRADIENT_CLIP = 1.0
+WARMUP_SHARE, MAX_WARMUP_STEPS = 0.05, 1000  # warm-up: this share of all steps, at most this many
+GRADIENT_CLIP = 1.0  # largest norm of all gradients together
 
+# Warnings of Lightning that do not apply here, as regular expressions.
 _NOT_OURS = (
     ".*does not have many workers.*",  # the user chose how many
     ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 with a newer torch
-    ".*recommended to use .self.log.'(val|train)_.*sync_dist=True.*",  # they are reduced already, exactly
+    ".*recommended to use .self.log.'(val|train)_.*sync_dist=True.*",  # the values are reduced over the ranks already
 )
 
 
@@ -63,19 +64,20 @@ def run(config: FinetuneConfig) -> Outcome:
 
 
 def init_model(encoder: str | Path = SCRATCH, encoder_name: str = "resnet50", seed: int = 0) -> nn.Module:
-    """Build the network: a decoder behind an encoder.
+    """Build the network: an encoder and its decoder.
 
     Args:
         encoder: Run folder of `pretrain`, a state dict file with torchvision's names, or "none" for random weights.
-        encoder_name: Which ResNet it is.
-        seed: Of all random weights; the decoder's are the same whatever the encoder's.
+        encoder_name: Name of the ResNet, by torchvision.
+        seed: Seed of all random weights; the decoder's weights do not depend on the encoder's.
 
     Returns:
-        float32 (B, 3, H, W), normalised, to (B, 1, H, W); in training mode. `DepthUnet` makes metres of it.
+        A network from float32 (B, 3, H, W), normalised, to (B, 1, H, W), in training mode. `DepthUnet` converts its
+        output to metres.
 
     Raises:
         DataError: The file does not fill the whole encoder.
-        UsageError: There is no such ResNet.
+        UsageError: The ResNet is unknown.
     """
     return build_unet(load_encoder(encoder, encoder_name, seed), seed)
 
@@ -83,12 +85,12 @@ def init_model(encoder: str | Path = SCRATCH, encoder_name: str = "resnet50", se
 def finetune_unet(
     unet: nn.Module, train_set: str | Path, val_set: str | Path, out: str | Path, **options: Any
 ) -> DepthUnet:
-    """Train a network of `init_model` as `depthstream finetune` does, and return it as it was at its best.
+    """Train a network of `init_model` as `depthstream finetune` does, and return it with the weights of its best epoch.
 
     Args:
         unet: The network; it is trained in place.
-        train_set: Shard set.
-        val_set: Shard set.
+        train_set: Shard set to train on.
+        val_set: Shard set to validate on.
         out: Run folder, new or empty.
         **options: Fields of `FinetuneConfig`, such as batch_size, learning_rate, epochs; `encoder_name` must be that
             of the network.
@@ -103,11 +105,11 @@ def finetune_unet(
 
 
 def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome:
-    """Train the network that `make_unet()` returns; the run folder then holds what `training.finetuning.record` says.
+    """Train the network that `make_unet()` returns; `training.finetuning.record` documents the files of the run folder.
 
     Raises:
-        UsageError: The options ask for something impossible, or the run folder holds another run.
-        DataError: A set or the encoder cannot be used, or training diverged.
+        UsageError: An option has an impossible value, or the run folder contains another run.
+        DataError: A set or the encoder is invalid, or training diverged.
     """
     if config.resume:
         check_same(config, MAY_CHANGE)
@@ -125,6 +127,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
     for samples in (data.val,) if streaming else (data.train, data.val):
         announce_reading(samples, DEPTH_PARTS, config.num_workers)
     checkpoint, steps = go_on(folder, data) if config.resume else (None, 0)
+    # After resume's checks, so that a refused command leaves the run folder's config as it was.
     save_config(folder, config)
     seed_everything(config.seed, workers=False, verbose=False)
     model = DepthUnet(unet, make_hyperparameters(config, data))
@@ -136,7 +139,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
 
 
 def make_hyperparameters(config: FinetuneConfig, data: DepthData) -> Hyperparameters:
-    """What the model needs of the options and the training set."""
+    """Derive the model's hyper-parameters from the options and the training set."""
     steps = data.sampler.num_steps * config.epochs
     return Hyperparameters(
         encoder_name=config.encoder_name,
@@ -151,10 +154,12 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData) -> Hyperparame
 
 
 def make_callbacks(config: FinetuneConfig, data: DepthData, split: BatchSplit, stop: StopSignals) -> list[Callback]:
-    """What watches a run, in the order in which it must: the count first, the checkpoint last."""
+    """Build the callbacks of a run; their order matters, see below."""
     out, counter = Path(config.out), SampleCounter(config.seed)
     counter.attach(data.sampler)
     record = RunRecord(out, config.batch_size, describe_run(config, data, split))
+    # The counter first, so that every other callback sees the state after the step. The record before the checkpoint,
+    # so that a checkpoint never has more rows than the files. best.ckpt last, from the weights just saved.
     return [
         counter,
         ThroughputMonitor(),
@@ -174,24 +179,24 @@ def make_trainer(
     callbacks: list[Callback],
     done_steps: int = 0,
 ) -> Trainer:
-    """The Lightning trainer of a run that has done so many steps."""
+    """Build the Lightning trainer of a run that has done `done_steps` optimizer steps."""
     several = placement.world > 1
     return Trainer(
         **placement.trainer_arguments(),
         plugins=[placement.make_environment(), AtomicCheckpointIO()],
         # DDP gives all ranks the BatchNorm statistics of rank 0 before each batch, validation's too.
         strategy="ddp" if several else "auto",
-        # BatchNorm of a few samples is poor; GPUs can share theirs. torch has no such thing for CPUs.
+        # BatchNorm statistics of a few samples are noisy: share them over the GPUs. torch cannot do so on CPUs.
         sync_batchnorm=several and placement.kind == "cuda",
         precision=config.precision,
         deterministic=config.deterministic,
         max_epochs=config.epochs,
         accumulate_grad_batches=split.accumulation,
         gradient_clip_val=GRADIENT_CLIP,
-        use_distributed_sampler=False,
+        use_distributed_sampler=False,  # the project's samplers split the samples over the ranks
         num_sanity_val_steps=1,
         log_every_n_steps=max(1, min(50, data.sampler.num_steps // 10)),
-        # What was logged after the checkpoint is logged again: TensorBoard must forget it.
+        # Steps after the checkpoint are logged again, so TensorBoard must drop their earlier values.
         logger=TensorBoardLogger(
             config.out, "tensorboard", "", default_hp_metric=False, purge_step=done_steps if config.resume else None
         ),
@@ -202,7 +207,7 @@ def make_trainer(
 
 
 def describe_run(config: FinetuneConfig, data: DepthData, split: BatchSplit) -> dict[str, Any]:
-    """The part of `metrics.json` that says what the run is."""
+    """Collect the entries of `metrics.json` that identify the run."""
     return {
         "arm": Path(config.out).name,
         "encoder": config.encoder,
@@ -240,7 +245,7 @@ def _announce(config: FinetuneConfig, data: DepthData, split: BatchSplit, parame
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what Lightning tells about matters that are decided here; its warnings stay, but for `_NOT_OURS`."""
+    """Silence Lightning's information messages, and its warnings in `_NOT_OURS`; other warnings are shown."""
     log = logging.getLogger("pytorch_lightning")
     level = log.level
     log.setLevel(logging.WARNING)
@@ -254,7 +259,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _outcome(folder: Path, text: str) -> Outcome:
-    """What the run folder says; only rank 0 reports it, and other nodes need not have it."""
+    """Report the run folder's metrics, on rank 0 alone: the folder may not exist on other nodes."""
     if not is_rank_zero():
         return Outcome(data={}, text="")
     data = json.loads((folder / METRICS_NAME).read_text())

@@ -1,4 +1,4 @@
-"""Image panels for TensorBoard: picture, measured depth, prediction and error, of the same few samples every time."""
+"""Image panels for TensorBoard: image, measured depth, prediction and error of the same few samples every time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +17,12 @@ PANEL_SCALE_FACTOR = 2.0
 
 
 class DepthPanels(Callback):
-    """Adds panels of a few validation samples to TensorBoard after each validation, on rank 0.
+    """Writer of panels of a few validation samples to TensorBoard, after each validation, on rank 0.
 
     Args:
         samples: The validation set.
-        rows: Which of them; by default `count` spread_rows evenly over the set.
-        count: How many.
+        rows: Rows of the set to show; by default `count` rows spread evenly over the set.
+        count: Number of samples.
     """
 
     def __init__(self, samples: ShardSet, rows: Sequence[int] | None = None, count: int = 4) -> None:
@@ -30,13 +30,13 @@ class DepthPanels(Callback):
         self._rows = list(rows) if rows is not None else spread_rows(len(samples), count)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Predict the samples one by one, at their own sizes, and write a panel each."""
+        """Predict the samples one by one, at their native sizes, and write a panel for each."""
         writer: Any = getattr(trainer.logger, "experiment", None)
         if trainer.sanity_checking or not trainer.is_global_zero or not hasattr(writer, "add_image"):
             return
         model: Any = pl_module
         for sample in self._set.read(self._rows):
-            image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))[None]
+            image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))[None]  # (1, 3, H, W)
             prediction = model.predict_depth(image.to(model.device))[0, 0].cpu().numpy()
             writer.add_image(
                 f"val/{sample.key}", draw_panel(sample, prediction), trainer.current_epoch, dataformats="HWC"
@@ -44,15 +44,15 @@ class DepthPanels(Callback):
 
 
 def spread_rows(total: int, count: int) -> list[int]:
-    """At most `count` rows, spread_rows evenly over `total`."""
+    """Choose at most `count` rows, spread evenly over `total`: the middles of `count` equal parts."""
     return [(2 * place + 1) * total // (2 * count) for place in range(count)] if total > count else list(range(total))
 
 
 def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Put picture, truth, prediction and error side by side.
+    """Draw image, truth, prediction and error side by side.
 
     Truth and prediction share a log scale, from the 1st to the 99th percentile of the truth. The error is
-    max(p / g, g / p), from white (right) to dark (a factor of `PANEL_SCALE_FACTOR` or more). Grey is not measured.
+    max(p / g, g / p), from white (1: no error) to dark (`PANEL_SCALE_FACTOR` or more). Grey is not measured.
 
     Args:
         sample: Image (H, W, 3), depth and valid (H, W).
@@ -65,6 +65,7 @@ def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> NDArray[np.ui
     if depth is None or valid is None:
         raise ValueError(f"sample {sample.key} has no depth to show")
     near, far = depth_range([sample])
+    # Invalid pixels get the ratio 1, which avoids a division by 0; they are painted grey.
     truth = np.where(valid, depth, prediction)
     factor = np.maximum(prediction / truth, truth / prediction)
     columns = [

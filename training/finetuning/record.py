@@ -1,4 +1,4 @@
-"""What a fine-tuning run leaves behind, epoch by epoch: curves, metrics and checkpoints; and what a person sees."""
+"""Record of a fine-tuning run: curves.csv and metrics.json, written after each epoch, and the progress bar."""
 
 import csv
 import io
@@ -17,29 +17,30 @@ from sharding.machine.files import write_atomically
 from sharding.progress import say, track
 
 MONITOR = "abs_rel"
-"""The validation metric by which an epoch is the best: lower is better."""
+"""The validation metric that decides which epoch is the best; lower is better."""
 
 METRICS_NAME, CURVES_NAME = "metrics.json", "curves.csv"
 
-_VAL = "val_"
+_VAL = "val_"  # prefix of validation values in Lightning's metrics and in the rows
 
 EpochRow = dict[str, float]
 """epoch (from 0), samples_seen, seconds, train_loss, val_loss, and val_ with each name of METRICS."""
 
 
 class RunRecord(Checkpoint):
-    """Writes curves and metrics after each epoch.
+    """Writer of curves and metrics after each epoch.
 
-    RUN/curves.csv has a row an epoch, RUN/metrics.json the last and the best one; the rows are in the checkpoints that
-    a run goes on from, too.
+    RUN/curves.csv has a row for each epoch, RUN/metrics.json the last and the best row. The rows are also stored in the
+    checkpoints that a run resumes from.
 
-    It must come before the `CheckpointKeeper`: what it writes may be ahead of the last checkpoint when a run is killed
-    (it is then written again), but never behind.
+    A `Checkpoint`, because Lightning calls those after the module's own epoch end, which logs the epoch's loss. It must
+    come before the `CheckpointKeeper`: when a run is killed, the files may be ahead of the last checkpoint (they are
+    then written again), but never behind it.
 
     Args:
         out: Run folder.
-        batch_size: Global.
-        about: Entries of `metrics.json` that say what the run is.
+        batch_size: Samples of the global batch.
+        about: Entries of `metrics.json` that identify the run.
     """
 
     def __init__(self, out: Path, batch_size: int, about: Mapping[str, Any]) -> None:
@@ -48,34 +49,34 @@ class RunRecord(Checkpoint):
         self._begin = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far and what the run is, for the checkpoint."""
+        """Return the rows so far and the entries that identify the run, for the checkpoint."""
         return {"rows": self.rows, "about": self._about}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows of a checkpoint."""
+        """Restore the rows of a checkpoint."""
         self.rows = state_dict["rows"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the files agree with the checkpoint that the run goes on from."""
+        """Make the files agree with the checkpoint that the run resumes from."""
         self._write(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of an epoch that is resumed midway."""
+        """Start the clock of an epoch that is resumed midway, for which Lightning reports no epoch start."""
         self._begin = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock of the epoch."""
         self._begin = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write everything down; validation has been run by now."""
+        """Add a row and write the files; Lightning has validated by now."""
         row = self._collect(trainer)
         self.rows.append(row)
         self._write(trainer)
         say(describe(row, trainer.max_epochs or 0))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write down that the run is finished; its last checkpoint is saved by now."""
+        """Mark the run as finished; its last checkpoint is saved by now."""
         self._write(trainer, finished=True)
 
     def _write(self, trainer: Trainer, finished: bool = False) -> None:
@@ -92,16 +93,17 @@ class RunRecord(Checkpoint):
             "samples_seen": trainer.global_step * self._batch_size,
             "seconds": round(time.monotonic() - self._begin, 3),
         }
+        # Lightning's plain train_loss is that of the last step; the row has the mean over the epoch.
         return row | {name: metrics[name + "_epoch" if name == "train_loss" else name] for name in names}
 
 
 def best_row(rows: list[EpochRow]) -> EpochRow:
-    """The row with the least `MONITOR`, the earliest of equals; one that is not finite only if none is."""
+    """Find the row with the lowest `MONITOR`, the earliest of equals; a value that is not finite counts as infinite."""
     return min(rows, key=lambda row: value if math.isfinite(value := row[_VAL + MONITOR]) else math.inf)
 
 
 def summarize(rows: list[EpochRow]) -> dict[str, Any]:
-    """The part of `metrics.json` that follows from the rows: metrics of the last and the best epoch, by plain names."""
+    """Derive the part of `metrics.json` that follows from the rows: the last and the best epoch, names without val_."""
 
     def plain(row: EpochRow) -> EpochRow:
         return {name.removeprefix(_VAL): value for name, value in row.items()}
@@ -116,12 +118,12 @@ def summarize(rows: list[EpochRow]) -> dict[str, Any]:
 
 
 def to_json(content: Mapping[str, Any]) -> bytes:
-    """Readable JSON."""
+    """Encode as indented JSON, UTF-8, with a final newline."""
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def to_csv(rows: list[EpochRow]) -> bytes:
-    """The rows as a table with a head."""
+    """Encode the rows as CSV with a header line."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[-1]))
     writer.writeheader()
@@ -130,10 +132,10 @@ def to_csv(rows: list[EpochRow]) -> bytes:
 
 
 def read_curves(run: str | Path) -> list[EpochRow]:
-    """The rows of a run folder.
+    """Read the rows of a run folder.
 
     Raises:
-        DataError: There are none.
+        DataError: The folder has no curves.csv.
     """
     file = Path(run) / CURVES_NAME
     if not file.is_file():
@@ -143,7 +145,7 @@ def read_curves(run: str | Path) -> list[EpochRow]:
 
 
 def describe(row: EpochRow, epochs: int) -> str:
-    """One line on an epoch."""
+    """Describe an epoch in one line."""
     shown = [f"{name} {row[_VAL + name]:.4f}" for name in (MONITOR, "rmse", "delta1")]
     head = f"epoch {int(row['epoch']) + 1}/{epochs}: train loss {row['train_loss']:.4f}"
     return f"{head}; val {', '.join(shown)}; {row['seconds']:.1f} s"
@@ -156,19 +158,19 @@ class TrainProgress(Callback):
         self._bar: Iterator[int] | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a bar."""
+        """Discard the bar of the epoch before."""
         self._bar = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Begin it here, for a resumed epoch has no other beginning."""
+        """Start the bar at the first batch: Lightning reports no epoch start when it resumes midway."""
         if self._bar is None:
             total = int(trainer.num_training_batches)
             label = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self._bar = track(range(batch_idx, total), total=total, unit="batches", label=label, done=batch_idx)
-            next(self._bar, None)
+            next(self._bar, None)  # draws the bar; each further `next` advances it by a batch
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Advance it; after the last batch it ends."""
+        """Advance the bar; it ends after the last batch."""
         next(self._bar or iter(()), None)

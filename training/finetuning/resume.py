@@ -1,4 +1,4 @@
-"""Going on with a fine-tuning run: whether it is the same run, and from which checkpoint."""
+"""Resume a fine-tuning run: check that it is the same run, and find the checkpoint to continue from."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,8 @@ from training.finetuning.depth_data import DepthData, describe_set
 from training.finetuning.record import METRICS_NAME, RunRecord
 from training.runfolder import checkpoint_path
 
-# What may differ: where and in which pieces the run is computed, not what it learns. Sets go by identity.
+# Options that may differ from the interrupted run: they change where and in which parts it is computed, not what it
+# learns. The paths of the sets may differ, because the sets are compared by identity.
 MAY_CHANGE = (
     *("set", "val", "out", "micro_batch", "num_workers", "cache", "cache_size", "pipe"),
     *("devices", "accelerator", "checkpoint_every", "resume"),
@@ -22,20 +23,20 @@ MAY_CHANGE = (
 
 
 def is_finished(out: str | Path) -> bool:
-    """Whether a run folder holds a run that came to its end."""
+    """Check whether a run folder contains a finished run."""
     file = Path(out) / METRICS_NAME
     return file.is_file() and bool(json.loads(file.read_text()).get("finished", False))
 
 
 def go_on(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
-    """Find the newest good checkpoint of a run, check that its sets are these, and say where it stands.
+    """Find the newest undamaged checkpoint of a run, check that it used the same sets, and report its position.
 
     Returns:
-        The checkpoint to go on from, and its optimizer steps; None and 0 if the run has none yet.
+        The checkpoint to resume from, and its optimizer steps; None and 0 if the run has no checkpoint yet.
 
     Raises:
-        DataError: No checkpoint is whole, or the newest is none of a fine-tuning run.
-        UsageError: The sets are others; names both.
+        DataError: All checkpoints are damaged, or the newest is not that of a fine-tuning run.
+        UsageError: The run used other sets; the message describes both.
     """
     checkpoint = find_newest(checkpoint_path(out, "last").parent)
     if checkpoint is None:
@@ -51,17 +52,17 @@ def go_on(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """Read the checkpoint of a fine-tuning run; its tensors stay on the disk until they are used.
+    """Read the checkpoint of a fine-tuning run; its tensors are mapped from the file, not loaded, until they are used.
 
     Raises:
-        DataError: The file is damaged, or no checkpoint of a fine-tuning run.
+        DataError: The file is damaged, or is not a checkpoint of a fine-tuning run.
     """
     try:
         content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        content["callbacks"][RunRecord.__qualname__]["about"]
+        content["callbacks"][RunRecord.__qualname__]["about"]  # KeyError if another program wrote the file
     except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
         raise DataError(
             f"{checkpoint}: expected a checkpoint of `depthstream finetune`, found none ({error}); remove it and "
-            "resume: the run goes on from the one before it, or begins again"
+            "use --resume: the run continues from the checkpoint before it, or starts again"
         ) from error
     return content

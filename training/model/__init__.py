@@ -1,1 +1,13 @@
-"""The depth network: encoder, U-Net, losses, metrics, the Lightning module."""
+"""The depth network: a U-Net on a ResNet encoder that predicts log depth, with its loss and its metrics.
+
+    image -> encoder -> decoder -> z = ln(depth in metres) -+-> loss per valid pixel         (training)
+             encoder.py  unet.py                            +-> exp, clamp -> depth metrics  (validation)
+
+- `depth_unet`: the Lightning module that holds all of the above, its hyper-parameters and its optimizer.
+- `encoder`: torchvision's ResNets, and strict loading of pretrained weights.
+- `unet`: fastai's decoder on such an encoder.
+- `losses`: losses on log depth, as sums over valid pixels.
+- `global_loss`: one mean per valid pixel from the sums of all micro-batches and ranks.
+- `metrics`: abs_rel, rmse, delta1 and others, per image, and which pixels each protocol compares.
+- `schedule`: the learning rate at a step.
+"""

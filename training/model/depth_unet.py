@@ -1,7 +1,7 @@
-"""DepthUnet: the Lightning module that predicts log depth, is trained on valid pixels, and measures itself exactly.
+"""DepthUnet: the Lightning module that predicts log depth, with its training loss and validation metrics.
 
 The network predicts z, the natural log of depth in metres, as a difference to the training set's mean log depth. So
-depth is positive, near and far weigh alike, and training starts at a sensible constant.
+depth is always positive, equal relative errors weigh the same near and far, and training starts at a typical depth.
 """
 
 import math
@@ -30,10 +30,10 @@ from training.runfolder import find_checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-"""Of RGB in [0, 1]: what torchvision's encoders and LightlyTrain's pretraining expect."""
+"""Per channel of RGB in [0, 1]: the normalisation of torchvision's encoders and of LightlyTrain's pretraining."""
 
 MIN_DEPTH_M, MAX_DEPTH_M = 0.05, 1000.0
-"""Predictions are clamped to this range, wider than any sensor's; the loss sees them before."""
+"""Predictions are clamped to this range, wider than any sensor's; the loss uses unclamped values."""
 
 TensorBatch = dict[str, Any]
 """image uint8 (B, 3, H, W), depth float32 (B, 1, H, W), valid bool (B, 1, H, W), weight float32 (B,), key list[str]."""
@@ -41,22 +41,22 @@ TensorBatch = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
-    """What a DepthUnet is, besides its weights: plain numbers and words, stored in its checkpoints.
+    """Everything that defines a DepthUnet besides its weights: numbers and strings, stored in its checkpoints.
 
     Attributes:
         encoder_name: torchvision ResNet that the network was built on.
-        height: Of the training images, pixels (the network takes any size).
-        width: The same.
+        height: Height of the training images, pixels (the network accepts any size).
+        width: Width of the training images, pixels.
         loss: Name in `LOSSES`.
-        learning_rate: Peak.
-        encoder_lr_factor: The encoder learns at this multiple of the learning rate.
-        weight_decay: AdamW's, decoupled.
+        learning_rate: Peak learning rate.
+        encoder_lr_factor: Multiple of the learning rate that the encoder is trained with.
+        weight_decay: Decoupled weight decay of AdamW.
         warmup_steps: Optimizer steps of linear warm-up.
         total_steps: Optimizer steps until the rate has fallen to 0 by a half cosine; 0 keeps it at its peak.
-        log_depth_mean: Natural log of metres; what the network starts from.
+        log_depth_mean: Natural log of metres; added to the output of the network.
 
     Raises:
-        UsageError: No such encoder or loss, or a rate that is not positive.
+        UsageError: The encoder or the loss is unknown, or the learning rate is not positive.
     """
 
     encoder_name: str = "resnet50"
@@ -83,8 +83,8 @@ class DepthUnet(LightningModule):
     """A network that turns images into metric depth, with its training and validation.
 
     Args:
-        unet: float32 (B, 3, H, W) to (B, 1, H, W), such as `init_model` makes. None builds an untrained one from the
-            hyper-parameters, which is how a checkpoint is loaded.
+        unet: Network from float32 (B, 3, H, W) to (B, 1, H, W), such as `init_model` returns. None builds an untrained
+            one from the hyper-parameters; `load` then fills in the weights of a checkpoint.
         hyperparameters: A `Hyperparameters`, or the dictionary of one; None for the defaults.
 
     Example:
@@ -103,10 +103,11 @@ class DepthUnet(LightningModule):
         super().__init__()
         options = _as_hyperparameters(hyperparameters)
         hyperparameters = asdict(options)
-        # Plain values under the argument's own name, never the network: so checkpoints load with weights_only=True.
+        # Plain values under the argument's own name, never the network: then torch.load accepts weights_only=True.
         self.save_hyperparameters(hyperparameters)
         self.options = options
         self.unet = build_unet(load_encoder(SCRATCH, options.encoder_name)) if unet is None else unet
+        # Scaled to uint8 RGB and kept out of the state dict, as they are constants.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1) * 255, persistent=False)
         self._train_loss = GlobalLoss()
@@ -114,13 +115,13 @@ class DepthUnet(LightningModule):
 
     @classmethod
     def load(cls, source: str | Path) -> "DepthUnet":
-        """Load a trained network, ready to predict: in eval mode, on the CPU.
+        """Load a trained network in eval mode, on the CPU.
 
         Args:
             source: A checkpoint file, or a run folder of `finetune` (its best checkpoint is taken).
 
         Raises:
-            DataError: There is no checkpoint, or it is not one of a DepthUnet.
+            DataError: There is no checkpoint, or it is not that of a DepthUnet.
         """
         file = find_checkpoint(source)
         try:
@@ -132,7 +133,7 @@ class DepthUnet(LightningModule):
         return model.eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict z.
+        """Predict z, the log depth.
 
         Args:
             image: uint8 (B, 3, H, W), RGB.
@@ -150,7 +151,7 @@ class DepthUnet(LightningModule):
 
     @torch.no_grad()
     def predict_depth(self, image: Tensor) -> Tensor:
-        """Predict depth; call it in eval mode (`load` gives it so).
+        """Predict depth; the network must be in eval mode (as `load` returns it).
 
         Args:
             image: uint8 (B, 3, H, W), RGB, on the network's device.
@@ -161,29 +162,35 @@ class DepthUnet(LightningModule):
         return depth_from_log(self(image))
 
     def loss_sum(self, log_prediction: Tensor, batch: TensorBatch) -> LossSum:
-        """The loss over the pixels that count: valid, and of a sample whose weight is above 0."""
+        """Compute the loss over the valid pixels of the samples whose weight is above 0.
+
+        Args:
+            log_prediction: float32 (B, 1, H, W), natural log of metres.
+            batch: With "depth", "valid" and "weight".
+        """
         counts = batch["valid"] & (batch["weight"] > 0)[:, None, None, None]
         return LOSSES[self.options.loss](log_prediction, batch["depth"], counts)
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
-        """Compute what to differentiate for a micro-batch; `on_before_optimizer_step` makes a mean of it.
+        """Compute the scalar to differentiate for a micro-batch; `on_before_optimizer_step` turns it into a mean.
 
         Raises:
-            DataError: The loss is not finite; names the samples.
+            DataError: The loss is not finite; the message names the samples.
         """
         part = self.loss_sum(self(batch["image"]), batch)
         if not torch.isfinite(part.total):
             raise DataError(
                 f"the loss is {part.total.item()} at step {self.global_step}, in the batch of "
-                f"{', '.join(batch['key'])}: look at these samples with `depthstream inspect`; if they are sound, "
+                f"{', '.join(batch['key'])}: look at these samples with `depthstream inspect`; if they are valid, "
                 "lower the learning rate"
             )
         return self._train_loss.add(part, batch["valid"].numel())
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Make the gradients those of the mean over the valid pixels of the global batch, and log that mean."""
+        """Scale the gradients to those of the mean over the valid pixels of the global batch, and log that mean."""
         loss, factor = self._train_loss.finish_step()
-        # Lightning has divided the gradients by the micro-batches of a step, DDP by the ranks.
+        # Lightning has divided the gradients by the number of micro-batches, DDP by the number of ranks: undo both.
+        # Lightning clips after this hook, so its threshold applies to the scaled gradients.
         factor = factor * (self.trainer.accumulate_grad_batches * World.current().size)
         for parameter in self.parameters():
             if parameter.grad is not None:
@@ -191,11 +198,11 @@ class DepthUnet(LightningModule):
         self.log_dict({"train_loss": loss, "lr": optimizer.param_groups[-1]["lr"]})
 
     def on_train_start(self) -> None:
-        """Forget the step that an earlier `fit` may have left unfinished."""
+        """Discard the step that an earlier `fit` may have left unfinished."""
         self._train_loss.start_step()
 
     def on_train_epoch_start(self) -> None:
-        """Start new sums; not called when a run goes on in the middle of an epoch."""
+        """Reset the epoch's sums; Lightning does not call this when a run resumes in the middle of an epoch."""
         self._train_loss.start_epoch()
 
     def on_train_epoch_end(self) -> None:
@@ -204,28 +211,28 @@ class DepthUnet(LightningModule):
         self._train_loss.start_epoch()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the epoch's loss so far."""
+        """Add the loss sums of the unfinished epoch."""
         checkpoint["train_loss"] = self._train_loss.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it up again."""
+        """Restore the loss sums of the unfinished epoch."""
         self._train_loss.load_state_dict(checkpoint.get("train_loss", {"total": 0.0, "count": 0}))
 
     def on_validation_epoch_start(self) -> None:
-        """Start new sums."""
+        """Reset the sums."""
         self._start_sums()
 
     def validation_step(self, batch: TensorBatch, batch_idx: int) -> None:
-        """Add a batch to the sums: loss, and metrics by the headline protocol."""
+        """Add a batch to the sums: the loss, and the metrics under the headline protocol."""
         self._add_to_sums(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val_loss`, `val_abs_rel` and so on; the first batches that Lightning tries before training are not."""
+        """Log `val_loss`, `val_abs_rel` and so on, except for Lightning's sanity check before training."""
         if not self.trainer.sanity_checking:
             self._log_means("val")
 
     def on_test_epoch_start(self) -> None:
-        """Start new sums."""
+        """Reset the sums."""
         self._start_sums()
 
     def test_step(self, batch: TensorBatch, batch_idx: int) -> None:
@@ -237,7 +244,7 @@ class DepthUnet(LightningModule):
         self._log_means("test")
 
     def validation_means(self) -> dict[str, float]:
-        """Reduce the sums over the ranks: "loss" and each of METRICS, over samples that count exactly once each.
+        """Reduce the sums over the ranks to means: "loss" and each of METRICS, every sample counted exactly once.
 
         Raises:
             DataError: No image has enough valid pixels.
@@ -258,7 +265,7 @@ class DepthUnet(LightningModule):
         self.log_dict({f"{prefix}_{name}": value for name, value in self.validation_means().items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with a linear warm-up and a half cosine, counted in optimizer steps."""
+        """Return AdamW and its schedule: a linear warm-up and a half cosine, counted in optimizer steps."""
         options = self.options
         encoder, rest = split_parameters(self.unet)
         groups = [
@@ -271,7 +278,7 @@ class DepthUnet(LightningModule):
 
 
 def depth_from_log(z: Tensor) -> Tensor:
-    """Depth of z: float32 (B, 1, H, W) natural log of metres to metres, within [`MIN_DEPTH_M`, `MAX_DEPTH_M`]."""
+    """Convert z to depth: float32 (B, 1, H, W), natural log of metres to metres in [`MIN_DEPTH_M`, `MAX_DEPTH_M`]."""
     return z.clamp(math.log(MIN_DEPTH_M), math.log(MAX_DEPTH_M)).exp()
 
 

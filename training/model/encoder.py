@@ -1,7 +1,7 @@
 """Encoders: torchvision ResNets cut before pooling, and the strict loading of pretrained weights into them.
 
-A state dict either fills the whole encoder or is refused with the keys that are wrong. Half-loaded weights train
-without a complaint and look like a bad pretraining.
+A state dict either fills the whole encoder or is refused with a list of the wrong keys. Partly loaded weights would
+train without an error and look like poor pretraining.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ from sharding.errors import DataError, UsageError
 from training.runfolder import ENCODER_NAME
 
 ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101")
-"""Names by torchvision."""
+"""Supported encoders, by their names in torchvision."""
 
 SCRATCH = "none"
-"""The source that means random weights."""
+"""Value of `source` that means random weights."""
 
-_HEAD = "fc."
-_LISTED_KEYS = 8
+_HEAD = "fc."  # prefix of the classifier's keys in torchvision's ResNets
+_LISTED_KEYS = 8  # at most, of each problem in a message
 
 
 def load_encoder(source: str | Path, name: str, seed: int = 0) -> nn.Sequential:
@@ -32,30 +32,31 @@ def load_encoder(source: str | Path, name: str, seed: int = 0) -> nn.Sequential:
     Args:
         source: Run folder of `pretrain`, a state dict file with torchvision's names, or "none" for random weights.
         name: One of `ENCODERS`.
-        seed: Of random weights.
+        seed: Seed of the random weights.
 
     Returns:
         The ResNet without pooling and classifier: float32 (B, 3, H, W), normalised by ImageNet's mean and deviation, to
         features (B, C, ceil(H / 32), ceil(W / 32)). In training mode, on the CPU.
 
     Raises:
-        DataError: The file is missing, no state dict, or does not fill every key of the encoder.
-        UsageError: There is no such encoder.
+        DataError: The file is missing, is not a state dict, or does not fill every key of the encoder.
+        UsageError: The encoder is unknown.
     """
     resnet = build_resnet(name, seed)
     if str(source) != SCRATCH:
         file = find_weights(source)
         state = read_state(file)
         check_state(state, resnet, f"{file} as {name}")
+        # strict=False only for the classifier: `check_state` has compared all other keys.
         resnet.load_state_dict({key: value for key, value in state.items() if not key.startswith(_HEAD)}, strict=False)
     return cut_body(resnet)
 
 
 def build_resnet(name: str, seed: int = 0) -> nn.Module:
-    """Build a torchvision ResNet with random weights from `seed` alone; the global generator is left as it was.
+    """Build a torchvision ResNet with random weights from `seed` alone; the global generator is not changed.
 
     Raises:
-        UsageError: There is no such encoder.
+        UsageError: The encoder is unknown.
     """
     if name not in ENCODERS:
         raise UsageError(f"no encoder {name!r}; there are {', '.join(ENCODERS)}")
@@ -67,14 +68,14 @@ def build_resnet(name: str, seed: int = 0) -> nn.Module:
 
 def cut_body(resnet: nn.Module) -> nn.Sequential:
     """Cut average pooling and classifier off a ResNet; the layers are shared, not copied."""
-    return nn.Sequential(*list(resnet.children())[:-2])
+    return nn.Sequential(*list(resnet.children())[:-2])  # the last two children are avgpool and fc
 
 
 def find_weights(source: str | Path) -> Path:
-    """The state dict file that `source` (a run folder of `pretrain`, or the file itself) means.
+    """Find the state dict file of `source`: a run folder of `pretrain`, or the file itself.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no such file.
     """
     path = Path(source)
     file = path / ENCODER_NAME if path.is_dir() else path
@@ -87,10 +88,10 @@ def find_weights(source: str | Path) -> Path:
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """Read a state dict onto the CPU, without running code from the file.
+    """Read a state dict onto the CPU, without executing code from the file.
 
     Raises:
-        DataError: The file is damaged, or holds something else.
+        DataError: The file is damaged, or is not a flat state dict.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -110,17 +111,18 @@ _ADVICE = (
 
 
 def check_state(state: Mapping[str, Tensor], resnet: nn.Module, what: str) -> None:
-    """Check that a state dict fills a ResNet: every key but the classifier's, every shape, no other key, finite.
+    """Check that a state dict fills a ResNet: all keys but the classifier's, no others, same shapes, finite values.
 
     Args:
         state: The state dict.
         resnet: The network with its classifier.
-        what: Named in the message.
+        what: Name of the state dict in the message.
 
     Raises:
-        DataError: It does not; lists the keys.
+        DataError: The state dict does not fill the ResNet; the message lists the keys.
     """
     wanted, found = _body_shapes(resnet.state_dict()), _body_shapes(state)
+    # Integer entries (BatchNorm's num_batches_tracked) are always finite.
     infinite = [key for key in found if state[key].is_floating_point() and not bool(state[key].isfinite().all())]
     problems = {
         "missing": [key for key in wanted if key not in found],
@@ -145,11 +147,11 @@ def _shorten(keys: list[str]) -> str:
 
 
 def _hint(found: Mapping[str, tuple[int, ...]], problems: Mapping[str, list[str]]) -> str:
-    """What to do about it, as far as the keys tell."""
+    """Suggest a fix, as far as the keys show the cause."""
     if not any(keys for kind, keys in problems.items() if kind != "not finite"):
         return "The pretraining diverged: lower its learning rate"
     for name in ENCODERS:
-        with torch.device("meta"):
+        with torch.device("meta"):  # shapes only, no memory for the weights
             other = _body_shapes(get_model(name, weights=None).state_dict())
         if other == dict(found):
             return f"These are the weights of a {name}: give --encoder-name {name}"

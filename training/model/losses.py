@@ -1,8 +1,8 @@
 """Losses on log depth over valid pixels, as sums that add up over micro-batches and ranks.
 
 All of them compare natural logarithms: e = log_prediction - ln(depth). Invalid pixels are replaced before any
-logarithm or division, so whatever lies under them (0, NaN, inf) reaches neither the value nor the gradient. Everything
-is computed in float32, outside autocast. A sample that must not count (weight 0) is passed with `valid` all False.
+logarithm or division, so their content (0, NaN, inf) reaches neither the value nor the gradient. Everything is computed
+in float32, outside autocast. A sample that must not count (weight 0) is passed with `valid` all False.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch import Tensor
 from training.launch.world import World
 
 EPS = 1e-6
-"""Added under silog's square root, whose slope at 0 is infinite (so a perfect prediction costs 0.001, not 0)."""
+"""Added under silog's square root, whose gradient at 0 is infinite (so a perfect prediction costs 0.001, not 0)."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class LossSum:
     """A loss before division: add totals and counts of parts (micro-batches, ranks), then divide.
 
     Attributes:
-        total: float32 scalar (float64 once `detached`), the sum over valid pixels; 0, with a zero gradient, if there
-            is none.
+        total: float32 scalar (float64 once `detached`), the sum over valid pixels; 0, with a zero gradient, without
+            valid pixels.
         count: int64 scalar, the number of valid pixels.
     """
 
@@ -33,21 +33,21 @@ class LossSum:
 
     @classmethod
     def zero(cls) -> "LossSum":
-        """No part yet."""
+        """Return the sum of no parts."""
         return cls(torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64))
 
     def __add__(self, other: "LossSum") -> "LossSum":
-        """Join two parts."""
+        """Add two parts."""
         return LossSum(self.total + other.total, self.count + other.count)
 
     def mean(self) -> Tensor:
-        """float32 scalar: the total per valid pixel; 0 if there is none."""
+        """Return the total per valid pixel, a scalar; 0 without valid pixels."""
         return self.total / self.count.clamp(min=1)
 
     def detached(self) -> "LossSum":
-        """The same without its graph, in float64: exact enough to be added up over an epoch.
+        """Return the same without its graph, in float64: exact enough to be summed over an epoch.
 
-        It stays on its device; on the CPU if that device (mps) has no float64.
+        It stays on its device, except on mps, which has no float64: there it moves to the CPU.
         """
         total, count = self.total.detach(), self.count
         if total.device.type == "mps":
@@ -55,14 +55,14 @@ class LossSum:
         return LossSum(total.double(), count)
 
     def over_ranks(self) -> "LossSum":
-        """The detached sum of all ranks' parts, the same on each: one collective if there are several.
+        """Sum the parts of all ranks, detached, the same on each; one collective operation if there are several ranks.
 
-        Its tensors must be where the process group can reach them: on the GPU with NCCL.
+        The tensors must be on a device that the process group's backend supports: on the GPU with NCCL.
         """
         own = self.detached()
         if World.current().size == 1:
             return own
-        sums = torch.stack([own.total, own.count.double()])  # a count is exact to 2^53
+        sums = torch.stack([own.total, own.count.double()])  # float64 is exact for counts up to 2^53
         dist.all_reduce(sums)
         return LossSum(sums[0], sums[1].long())
 
@@ -72,7 +72,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], LossSum]
 
 
 def log_error(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
-    """Compute e = log_prediction - ln(depth), exactly 0 (value and gradient) where invalid.
+    """Compute e = log_prediction - ln(depth); value and gradient are exactly 0 where invalid.
 
     Args:
         log_prediction: (B, 1, H, W), natural log of metres.
@@ -92,6 +92,7 @@ def log_error(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
         )
     if valid.dtype != torch.bool:
         raise ValueError(f"valid must be bool, found {valid.dtype}; compare the mask with 0.5 first")
+    # Replaced before any arithmetic: masked afterwards, an inf of an invalid pixel gives the gradient 0 * inf = NaN.
     error = torch.where(valid, log_prediction.float(), 0.0) - torch.where(valid, depth.float(), 1.0).log()
     return error.flatten(1)
 
@@ -107,18 +108,18 @@ def _image_sum(value: Tensor, valid: Tensor) -> Tensor:
 def silog(log_prediction: Tensor, depth: Tensor, valid: Tensor, variance_focus: float = 0.85) -> LossSum:
     """Scale-invariant log loss of each image, weighted by the image's valid pixels.
 
-    For an image with n valid pixels, n * sqrt(mean(e^2) - lambda * mean(e)^2 + EPS), summed over images. With lambda 1
-    an error of scale costs nothing, with 0 it is the root mean square of e. Computed as var(e) + (1 - lambda) *
-    mean(e)^2, which is the same without cancellation.
+    n * sqrt(mean(e^2) - lambda * mean(e)^2 + EPS) for an image with n valid pixels, summed over images. With lambda 1
+    a wrong scale costs nothing, with 0 it is the root mean square of e. Computed as var(e) + (1 - lambda) * mean(e)^2,
+    which is the same without cancellation.
 
-    Source: Eigen et al. 2014 (lambda 0.5); with the root and lambda 0.85 BTS, AdaBins, NeWCRFs (their factor of 10
-    only scales the learning rate, and is left out).
+    Source: Eigen et al. 2014 (lambda 0.5); with the root and lambda 0.85 BTS, AdaBins and NeWCRFs, whose factor 10 is
+    left out, because it only scales the loss.
 
     Args:
         log_prediction: (B, 1, H, W), natural log of metres.
         depth: (B, 1, H, W), metres.
         valid: bool (B, 1, H, W).
-        variance_focus: lambda, 0 to 1.
+        variance_focus: The lambda above, in [0, 1].
 
     Returns:
         The sum, and the number of valid pixels.
@@ -129,35 +130,36 @@ def silog(log_prediction: Tensor, depth: Tensor, valid: Tensor, variance_focus: 
         mean = _image_sum(error, valid) / count.clamp(min=1)
         variance = _image_sum((error - mean[:, None]).square(), valid) / count.clamp(min=1)
         root = (variance + (1 - variance_focus) * mean.square() + EPS).sqrt()
+        # count * root: after division by the count of all parts, an image weighs by its valid pixels.
         return LossSum((count * root).sum(), count.sum())
 
 
 def l1_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
-    """Absolute log error |e|, summed over valid pixels; arguments as in `Loss`."""
+    """Sum the absolute log error |e| over valid pixels; arguments as in `Loss`."""
     with _float32(log_prediction):
         return LossSum(log_error(log_prediction, depth, valid).abs().sum(), valid.sum())
 
 
 def mse_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
-    """Squared log error e^2, summed over valid pixels; arguments as in `Loss`.
+    """Sum the squared log error e^2 over valid pixels; arguments as in `Loss`.
 
-    What the tutorial's mse becomes on log depth, with the sky left out.
+    The tutorial's mean squared error, on log depth and without invalid pixels (sky).
     """
     with _float32(log_prediction):
         return LossSum(log_error(log_prediction, depth, valid).square().sum(), valid.sum())
 
 
 def berhu_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
-    """Reverse Huber of the log error, summed over valid pixels; arguments as in `Loss`.
+    """Sum the reverse Huber loss of the log error over valid pixels; arguments as in `Loss`.
 
-    |e| if |e| <= c, else (e^2 + c^2) / (2 c), with c = 0.2 * max|e| taken as a constant.
+    |e| if |e| <= c, else (e^2 + c^2) / (2 c), with c = 0.2 * max|e|, through which no gradient flows.
 
     Source: Laina et al. 2016, who take the maximum over the batch; here it is that of each image, so that the loss
-    does not depend on how a batch is cut into micro-batches.
+    does not depend on how a batch is split into micro-batches.
     """
     with _float32(log_prediction):
         size = log_error(log_prediction, depth, valid).abs()  # (B, P)
-        threshold = (0.2 * size.detach().amax(1, keepdim=True)).clamp(min=EPS)  # (B, 1)
+        threshold = (0.2 * size.detach().amax(1, keepdim=True)).clamp(min=EPS)  # (B, 1), divisor below
         far = (size.square() + threshold.square()) / (2 * threshold)
         total = _image_sum(torch.where(size <= threshold, size, far), valid.flatten(1)).sum()
         return LossSum(total, valid.sum())

@@ -1,7 +1,7 @@
 """Depth metrics: per image over valid pixels in float64, then averaged over images and ranks.
 
 Per-image averaging is the convention of KITTI, NYU and the DIODE devkit. Ground truth is never resized and never
-clipped: pixels out of range are left out. Knows nothing of networks, sets or files.
+clipped: pixels out of range are left out. Independent of networks, sets and files.
 """
 
 import math
@@ -22,11 +22,11 @@ MIN_VALID_PIXELS = 10
 
 EDGE_WINDOW_PX = 5
 EDGE_RATIO = 1.15
-"""A pixel is at an edge if the valid depths of its 5 x 5 window span more than this ratio.
+"""A pixel is at an edge if the largest / least valid depth of its 5 x 5 window exceeds this ratio.
 
-Our choice. DIODE's masks are liberal: its scanner interpolates between near and far surfaces, and those false depths
-lie within some 2 pixels of an edge. A surface that changes by 15 % in 5 pixels by its slant alone (ground just below
-the horizon) is left out too.
+A choice of this project, because DIODE's masks are liberal: false depths between a near and a far surface ("flying
+pixels") count as valid. The window reaches 2 pixels to each side. A steeply slanted surface that changes by 15 % within
+5 pixels (ground just below the horizon) is left out too.
 """
 
 
@@ -39,8 +39,8 @@ class Protocol:
         min_depth: Metres; ground truth below is left out, predictions below are raised to it.
         max_depth: Metres; ground truth beyond is left out, predictions beyond are lowered to it.
         drop_edges: Leave out pixels at depth edges (`EDGE_RATIO`).
-        median_scale: Multiply each prediction by median(truth) / median(prediction) of its valid pixels first: for
-            comparison with scale-free methods, never the headline of a metric model.
+        median_scale: First multiply each prediction by median(truth) / median(prediction) over the compared pixels, as
+            monodepth2 does: for comparison with scale-free methods, not for the headline of a metric model.
     """
 
     name: str
@@ -59,7 +59,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(name="median_scaled", median_scale=True),
     )
 }
-"""By name: the headline (0.6 m is DIODE's least, 350 m beyond its largest depth), and the lines beside it."""
+"""By name: the headline (0.6 to 350 m is the range of DIODE's scanner), and the variants reported next to it."""
 
 
 def image_metrics(prediction: Tensor, depth: Tensor, valid: Tensor, protocol: Protocol) -> tuple[Tensor, Tensor]:
@@ -69,7 +69,7 @@ def image_metrics(prediction: Tensor, depth: Tensor, valid: Tensor, protocol: Pr
         prediction: (B, 1, H, W) metres, finite everywhere.
         depth: float32 (B, 1, H, W) metres, read only where valid.
         valid: bool (B, 1, H, W).
-        protocol: Range, edges, alignment.
+        protocol: Which pixels are compared, and how.
 
     Returns:
         values: float64 (B, 10), columns as in `METRICS`; 0 where the image is not counted.
@@ -77,7 +77,8 @@ def image_metrics(prediction: Tensor, depth: Tensor, valid: Tensor, protocol: Pr
 
     Raises:
         ValueError: The shapes differ, or valid is not bool.
-        DataError: The prediction holds NaN or inf; a valid pixel has no depth; a median to align with is not positive.
+        DataError: The prediction contains NaN or inf; a valid depth is not finite and positive; the median to scale by
+            is not positive.
     """
     prediction, depth = _checked(prediction, depth, valid)
     valid = valid.to(depth.device)
@@ -94,7 +95,7 @@ def image_metrics(prediction: Tensor, depth: Tensor, valid: Tensor, protocol: Pr
 
 
 def _checked(prediction: Tensor, depth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64, depth 1 where invalid."""
+    """Return prediction and depth in float64, depth 1 where invalid."""
     if not (prediction.ndim == 4 and prediction.shape == depth.shape == valid.shape and valid.dtype == torch.bool):
         raise ValueError(
             "prediction, depth and valid (bool) must have one and the same shape (B, 1, H, W), found "
@@ -110,7 +111,7 @@ def _checked(prediction: Tensor, depth: Tensor, valid: Tensor) -> tuple[Tensor, 
 
 
 def _require(holds: Tensor, otherwise: str) -> None:
-    """Raise a DataError that names the images of the batch where `holds` (B, ...) is not True throughout."""
+    """Raise a DataError that names the images of the batch for which `holds`, bool (B, ...), is not True everywhere."""
     bad = (~holds).flatten(1).sum(1)  # (B,)
     if bad.any():
         images = bad.nonzero().flatten().tolist()
@@ -118,16 +119,18 @@ def _require(holds: Tensor, otherwise: str) -> None:
 
 
 def depth_edges(depth: Tensor, valid: Tensor) -> Tensor:
-    """Find pixels whose 5 x 5 window holds valid depths with max / min > `EDGE_RATIO`.
+    """Find pixels whose 5 x 5 window contains valid depths with max / min > `EDGE_RATIO`.
 
     Args:
         depth: (B, 1, H, W) metres.
-        valid: bool (B, 1, H, W); depth elsewhere is not looked at, an invalid neighbour makes no edge.
+        valid: bool (B, 1, H, W); depth elsewhere is ignored, so an invalid neighbour makes no edge.
 
     Returns:
         bool (B, 1, H, W).
     """
     pad = EDGE_WINDOW_PX // 2
+    # The minimum is the negated maximum of -depth. Invalid pixels are -inf, as is max_pool2d's own padding; a window
+    # without valid pixels then compares -inf > inf, and is no edge.
     infinity = torch.tensor(torch.inf, dtype=depth.dtype, device=depth.device)
     farthest = F.max_pool2d(torch.where(valid, depth, -infinity), EDGE_WINDOW_PX, stride=1, padding=pad)
     nearest = -F.max_pool2d(torch.where(valid, -depth, -infinity), EDGE_WINDOW_PX, stride=1, padding=pad)
@@ -136,29 +139,46 @@ def depth_edges(depth: Tensor, valid: Tensor) -> Tensor:
 
 def _median_scaled(prediction: Tensor, depth: Tensor, chosen: Tensor) -> Tensor:
     median = _median(prediction, chosen)
-    _require((median > 0)[:, None], "the median of the prediction is not above 0, it can not be aligned")
+    _require((median > 0)[:, None], "the median of the prediction is not above 0, so it cannot be scaled")
     return prediction * (_median(depth, chosen) / median)[:, None]
 
 
 def _median(value: Tensor, chosen: Tensor) -> Tensor:
-    """Median of the chosen values of each row, the mean of the middle two of an even number; 1 if none is chosen."""
+    """Return the median of the chosen values of each row (B,): of an even number the mean of the middle two; 1 of none.
+
+    Args:
+        value: (B, P).
+        chosen: bool (B, P).
+    """
     count = chosen.sum(1, keepdim=True)  # (B, 1)
-    ordered = torch.where(chosen, value, torch.inf).sort(1).values
+    ordered = torch.where(chosen, value, torch.inf).sort(1).values  # chosen values first
     middle = torch.cat([(count - 1).clamp(min=0) // 2, count // 2], 1).clamp(max=value.shape[1] - 1)  # (B, 2)
     return torch.where(count[:, 0] > 0, ordered.gather(1, middle).mean(1), 1.0)
 
 
 def _metric_columns(p: Tensor, g: Tensor, chosen: Tensor) -> Tensor:
-    """Metrics float64 (B, 10) of p and g, > 0 where chosen, all (B, P); 0 for a row without chosen pixels.
+    """Compute the metrics, float64 (B, 10), of prediction p and truth g; 0 for a row without chosen pixels.
 
-    With e = ln p - ln g: abs_rel mean|p-g|/g; sq_rel mean (p-g)^2/g (m); mae mean|p-g| (m); rmse sqrt(mean (p-g)^2)
-    (m); rmse_log sqrt(mean e^2); log10 mean|log10 p - log10 g|; silog 100 sqrt(mean e^2 - (mean e)^2) as in KITTI;
-    deltaK the share with max(p/g, g/p) < 1.25^K, strictly.
+    With e = ln p - ln g and means over the chosen pixels:
+
+        abs_rel   mean |p - g| / g         rmse_log  sqrt(mean e^2)
+        sq_rel    mean (p - g)^2 / g (m)   log10     mean |log10 p - log10 g|
+        mae       mean |p - g| (m)         silog     100 sqrt(mean e^2 - (mean e)^2)
+        rmse      sqrt(mean (p - g)^2) (m) deltaK    share with max(p / g, g / p) < 1.25^K, strictly
+
+    Source: the evaluation code of monodepth2, NeWCRFs and ZoeDepth; silog with its factor 100 as on KITTI. The DIODE
+    devkit's log_rmse uses log10: times ln 10 it is rmse_log.
+
+    Args:
+        p: Prediction (B, P), > 0 where chosen.
+        g: Truth (B, P), > 0 where chosen.
+        chosen: bool (B, P).
     """
     count = chosen.sum(1).clamp(min=1).double()  # (B,)
-    # Where nothing is compared both become 1: every difference and logarithm is 0 there and adds nothing.
+    # Both become 1 where not chosen: differences and logarithms are 0 there and add nothing to the sums.
     p, g = torch.where(chosen, p, 1.0), torch.where(chosen, g, 1.0)
     off, ratio, e = (p - g).abs(), torch.maximum(p / g, g / p), (p / g).log()
+    # e minus its mean before squaring: mean e^2 - (mean e)^2 would cancel when the scale is far off.
     spread = torch.where(chosen, e - (e.sum(1) / count)[:, None], 0.0)
     sums = {
         "abs_rel": (off / g).sum(1),
@@ -176,14 +196,14 @@ def _metric_columns(p: Tensor, g: Tensor, chosen: Tensor) -> Tensor:
 
 
 class MetricSums:
-    """Sums of per-image metrics, and the number of images: exact over batches and ranks, for any world.
+    """Sums of per-image metrics, and the number of images: exact over batches and ranks, for any number of ranks.
 
-    For means of groups (scenes) keep a dict of these; every rank must hold the same keys and reduce them in the same
-    order, including groups it saw nothing of.
+    For means of groups (scenes) use a dict of these; every rank must have the same keys and reduce them in the same
+    order, including groups of which it had no image.
     """
 
     def __init__(self) -> None:
-        # One tensor, one reduction: the sum of each metric, images counted, images skipped.
+        # One tensor, so one reduction: the sum of each metric, images counted, images skipped.
         self._sums = torch.zeros(len(METRICS) + 2, dtype=torch.float64)
 
     def add(self, values: Tensor, counted: Tensor, weight: Tensor) -> None:
@@ -192,7 +212,7 @@ class MetricSums:
         Args:
             values: float64 (B, 10), from `image_metrics`.
             counted: bool (B,), from `image_metrics`.
-            weight: (B,), the batch's "weight": 0 for padding and replaced samples, which are left out altogether.
+            weight: (B,), the batch's "weight": 0 for padding and replaced samples, which are in no sum.
         """
         real = weight.to(values.device) > 0
         taken, skipped = real & counted, real & ~counted
@@ -203,7 +223,7 @@ class MetricSums:
     def all_reduce(self) -> None:
         """Sum over the ranks, if torch.distributed is initialised; call it once, after the last `add`."""
         if dist.is_available() and dist.is_initialized():
-            if dist.get_backend() == "nccl":
+            if dist.get_backend() == "nccl":  # reduces CUDA tensors only; a rank without batches still has CPU sums
                 self._sums = self._sums.cuda()
             dist.all_reduce(self._sums)
 
@@ -218,7 +238,7 @@ class MetricSums:
         return int(self._sums[-1])
 
     def mean(self) -> dict[str, float]:
-        """Mean of each metric over the images.
+        """Return the mean of each metric over the counted images.
 
         Raises:
             DataError: No image was counted.

@@ -4,15 +4,15 @@ import math
 
 
 def rate_factor(step: int, warmup_steps: int, total_steps: int) -> float:
-    """Share of the peak learning rate at an optimizer step: a linear rise, then a half cosine to 0.
+    """Return the fraction of the peak learning rate at an optimizer step: a linear warm-up, then a half cosine to 0.
 
     Args:
-        step: From 0.
-        warmup_steps: Steps of the rise; the first step has 1 / (warmup_steps + 1) of the peak.
-        total_steps: Steps of the run; 0 means the rate stays at its peak after the rise.
+        step: Optimizer step, from 0.
+        warmup_steps: Steps of the warm-up; the first step has 1 / (warmup_steps + 1) of the peak.
+        total_steps: Steps of the run; 0 means the rate stays at its peak after the warm-up.
 
     Returns:
-        In (0, 1] before `total_steps`, 0 from there on.
+        In (0, 1] before `total_steps`, 0 from then on.
     """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)

@@ -1,4 +1,4 @@
-"""Run folders as a comparison sees them: options, curves, and which sets they were made with. Loads no network."""
+"""Run folders as arms of a comparison: options, curves, and which sets they were made with. Loads no network."""
 
 import json
 import math
@@ -22,7 +22,7 @@ class RunFolder:
     """A run of `depthstream finetune`.
 
     Attributes:
-        name: Of the folder; what the arm is called.
+        name: Name of the folder, and of the arm.
         folder: The folder.
         config: Resolved options.
         history: Epochs in order.
@@ -36,19 +36,19 @@ class RunFolder:
     identities: dict[str, str]
 
     def open(self, split: str, cache: CacheSettings | None = None) -> ShardSet:
-        """Open the "train" or the "val" set, or the subset of it that the run was given.
+        """Open the "train" or the "val" set, or the subset of it that the run used.
 
         Raises:
-            DataError: There is no finished set.
+            DataError: The set is missing or unfinished.
         """
         return ShardSet(self.config["set" if split == "train" else "val"], self.config.get("where"), cache)
 
 
 def read_run(folder: str | Path) -> RunFolder:
-    """Read what a fine-tuning run left.
+    """Read the folder of a fine-tuning run.
 
     Raises:
-        DataError: It is no run folder, or not one epoch is finished.
+        DataError: It is not a run folder, or no epoch is finished.
     """
     path = Path(folder)
     config, file = load_config(path), path / METRICS_NAME
@@ -68,7 +68,7 @@ def read_run(folder: str | Path) -> RunFolder:
 
 def _epoch(row: dict[str, float]) -> Epoch:
     return Epoch(
-        epoch=int(row["epoch"]) + 1,
+        epoch=int(row["epoch"]) + 1,  # from 0 in curves.csv
         train_loss=_finite(row.get("train_loss")),
         val_abs_rel=_finite(row.get("val_abs_rel")),
     )
@@ -79,15 +79,15 @@ def _finite(value: float | None) -> float | None:
 
 
 def check_names(runs: Sequence[RunFolder]) -> None:
-    """Refuse two runs of the same name.
+    """Refuse runs of the same name.
 
     Raises:
-        UsageError: There are.
+        UsageError: Several runs have the same name.
     """
     names = [one.name for one in runs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(
-            f"arms are called by their run folders, and several are called {', '.join(twice)}; rename a folder"
+            f"arms are named after their run folders, and several are called {', '.join(twice)}; rename a folder"
         )
 
 
@@ -103,7 +103,7 @@ def open_val(runs: Sequence[RunFolder], cache: CacheSettings | None = None) -> S
             f"{one.name} on {SetInfo.of(samples).describe()}" for one, samples in zip(runs, opened, strict=True)
         )
         raise UsageError(
-            "these runs cannot be compared, for they were validated on different sets, and a metric depends on its "
+            "these runs cannot be compared because they were validated on different sets, and a metric depends on its "
             f"images: {found}. Compare runs of one validation set and one --where"
         )
     return opened[0]
@@ -115,7 +115,7 @@ class TrainedOn:
 
     Attributes:
         samples: The set, or the subset.
-        runs: The runs.
+        runs: The runs trained on it.
     """
 
     samples: ShardSet
@@ -124,6 +124,7 @@ class TrainedOn:
 
 def open_trained(runs: Sequence[RunFolder], cache: CacheSettings | None = None) -> list[TrainedOn]:
     """Open the training sets, and group the runs by them."""
+    # By identity and query, so that a set read from two places is one group.
     groups: dict[tuple[str, str | None], TrainedOn] = {}
     for one in runs:
         samples = one.open("train", cache)
@@ -134,7 +135,7 @@ def open_trained(runs: Sequence[RunFolder], cache: CacheSettings | None = None) 
 
 
 def find_warnings(trained: Sequence[TrainedOn], val: ShardSet) -> list[str]:
-    """What makes arms less than comparable, in whole sentences: other training sets, changed sets, missing epochs."""
+    """Find what limits the comparison, in whole sentences: other training sets, changed sets, missing epochs."""
     runs = [one for group in trained for one in group.runs]
     found = [_different_sets(trained)] if len(trained) > 1 else []
     found += [
@@ -158,17 +159,17 @@ def _different_sets(trained: Sequence[TrainedOn]) -> str:
     )
     return (
         f"The arms were not trained on the same set: {found}. They differ in their data, not only in their options, "
-        "and each is set against the baselines of its own training set."
+        "and each is compared with the baselines of its own training set."
     )
 
 
 def _changed(one: RunFolder, split: str, samples: ShardSet) -> str:
     follows = (
-        "the baselines are those of the set that is there now"
+        "the baselines are those of the current set"
         if split == "train"
-        else "the table is of the set that is there now, the learning curve of the former"
+        else "the table is of the current set, the learning curve of the former"
     )
     return (
-        f"The {split} set of {one.name} was another when it ran (identity {one.identities[split][:12]}, now "
+        f"The {split} set of {one.name} has changed since it ran (identity {one.identities[split][:12]}, now "
         f"{samples.manifest.identity[:12]} at {samples.url}): {follows}."
     )

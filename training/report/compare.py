@@ -1,7 +1,7 @@
-"""`depthstream compare`: evaluate the arms and the baselines on one set, judge, and write the report.
+"""`depthstream compare`: evaluate the arms and the baselines on one set, compare them, and write the report.
 
-Evaluations and baselines are kept in the run folders and taken from there as long as the checkpoint, the set and the
-protocols are those they were made with. Refuses arms that were validated on different sets.
+Evaluations and baselines are stored in the run folders, and read from there as long as checkpoint, set and protocols
+are those they were made with. Arms that were validated on different sets are refused.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ from training.report.standing import compare_evaluations
 from training.runfolder import Which, find_checkpoint
 
 CHECKPOINT: Which = "last"
-"""Which checkpoint is compared: the best one was chosen on the images it would be judged on."""
+"""Checkpoint that is compared; not the best one, which was selected on the very images it would be evaluated on."""
 
-BASELINES_NAME = "baselines.json"
+BASELINES_NAME = "baselines.json"  # in a run folder
 CONSTANT, ROW = "constant median", "row mean"
 REPORT_PACKAGES = ("depthstream", "torch", "torchvision", "pytorch-lightning", "fastai", "numpy")
 
@@ -50,7 +50,7 @@ def run(config: CompareConfig) -> Outcome:
 
 
 def collect(config: CompareConfig) -> Comparison:
-    """Read the runs, evaluate what is not evaluated yet, and judge.
+    """Read the runs, evaluate what is not evaluated yet, and compare.
 
     Raises:
         DataError: A run folder is incomplete, or a set is missing.
@@ -87,21 +87,27 @@ def collect(config: CompareConfig) -> Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Measuring:
-    """Where everything is measured.
+    """The set that everything is measured on, and the device.
 
     Attributes:
-        val: The set.
-        computing: The device.
+        val: Validation set of all arms.
+        computing: Device and loader processes.
     """
 
     val: ShardSet
     computing: Computing
 
     def measure(self, file: Path, fingerprint: str, load: Callable[[], Judged]) -> Evaluation:
-        """Take an evaluation from its file if it still holds; otherwise load the predictor, evaluate and keep it."""
+        """Read an evaluation from its file if that still matches; otherwise load the predictor, evaluate and store it.
+
+        Args:
+            file: File of the evaluation; may be missing.
+            fingerprint: Fingerprint of the predictor.
+            load: Loads the predictor; not called on a cache hit.
+        """
         kept = load_matching(file, fingerprint, self.val)
         if kept is not None:
-            say(f"{kept.predictor}: evaluated before, kept in {file}")
+            say(f"{kept.predictor}: evaluation read from {file}")
             return kept
         evaluation = evaluate_model(load(), self.val, self.computing)
         evaluation.save(file)
@@ -109,7 +115,7 @@ class Measuring:
 
 
 def _keeper(group: TrainedOn) -> Path:
-    """The run folder that keeps the baselines of a training set."""
+    """Return the run folder that stores the baselines of a training set: that of its first run."""
     return group.runs[0].folder
 
 
@@ -140,9 +146,9 @@ def measure_baselines(group: TrainedOn, both: Baselines, bench: Measuring, whose
 
     Args:
         group: The training set.
-        both: Fitted on it.
-        bench: Where to evaluate.
-        whose: Ends their names, where there are those of several training sets.
+        both: The baselines fitted on it.
+        bench: Set and device to evaluate on.
+        whose: Suffix of their names that distinguishes them from the baselines of other training sets.
     """
     top, bottom = (math.exp(both.row.log_depth[at]) for at in (0, -1))
     pixels = f"the {both.num_pixels:,} valid pixels of {count(both.num_images, 'training image')}"
@@ -159,6 +165,7 @@ def measure_baselines(group: TrainedOn, both: Baselines, bench: Measuring, whose
     for kind, predictor, detail in described:
         judged = Judged(predictor=predictor, name=kind + whose, fingerprint=fingerprint)
         file = evaluation_file(_keeper(group), bench.val, kind.replace(" ", "-"))
+        # The default argument binds this iteration's predictor, not the loop variable.
         evaluation = bench.measure(file, fingerprint, lambda judged=judged: judged)  # type: ignore[misc]
         results.append(
             BaselineResult(
@@ -176,8 +183,8 @@ def make_gallery(
     Args:
         arms: All arms.
         rows: The row baseline of each training set.
-        fitted: The baselines of each training set.
-        bench: Where to predict.
+        fitted: The baselines of each training set, in the same order.
+        bench: Set and device to predict on.
     """
     val, device = bench.val, bench.computing.device
     choices = choose_examples([arm.evaluation for arm in arms])
@@ -190,7 +197,7 @@ def make_gallery(
         return Shown(name=name, evaluation=evaluation, depths=depths)
 
     shown = []
-    for arm in arms:
+    for arm in arms:  # one network in memory at a time
         shown.append(
             show(arm.name, arm.evaluation, load_judged(find_checkpoint(arm.folder, CHECKPOINT), arm.name, device))
         )
@@ -200,7 +207,7 @@ def make_gallery(
 
 
 def find_versions() -> dict[str, str]:
-    """Versions of what computes the numbers, as installed."""
+    """Find the installed versions of the packages that compute the numbers."""
     found = {"python": platform.python_version()}
     for name in REPORT_PACKAGES:
         try:

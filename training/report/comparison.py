@@ -1,6 +1,6 @@
-"""What a comparison consists of: arms, baselines, standings, example pictures, and how all of it was made.
+"""The values of a comparison: arms, baselines, standings, example images, and how all of it was made.
 
-Values only: `training.report.compare` collects them from run folders, `training.report.page` shows them.
+`training.report.compare` collects them from run folders, `training.report.page` shows them.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from training.report.standing import Standing, caution, headline, ranking
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What training logged for an epoch.
+    """Values logged for an epoch of training.
 
     Attributes:
         epoch: From 1.
@@ -37,7 +37,7 @@ class Arm:
         folder: Its run folder.
         config: Its resolved options.
         history: Its epochs in order.
-        evaluation: Of its last checkpoint on its validation set.
+        evaluation: Evaluation of its last checkpoint on its validation set.
         train: The set it was trained on.
     """
 
@@ -54,10 +54,11 @@ class BaselineResult:
     """A baseline, evaluated.
 
     Attributes:
-        name: "constant median" or "row mean" (with the set's name if the arms were trained on several).
-        kind: Which of the two.
+        name: "constant median" or "row mean" (with the names of its arms if there are several training
+            sets).
+        kind: "constant median" or "row mean".
         detail: What it predicts, with numbers.
-        evaluation: On the arms' validation set.
+        evaluation: Evaluation on the arms' validation set.
         train: The set it was computed from.
     """
 
@@ -70,11 +71,11 @@ class BaselineResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A predictor's depth beside the truth, as PNG files.
+    """A predictor's depth of one image and its error, as PNG files.
 
     Attributes:
-        name: Who predicted.
-        abs_rel: Of this prediction on this image.
+        name: Name of the predictor.
+        abs_rel: abs_rel of this prediction on this image.
         depth_png: Depth in colour, on the gallery's scale.
         error_png: Log ratio of prediction to truth in colour, on the gallery's scale; grey where there is no truth.
     """
@@ -92,8 +93,8 @@ class Example:
     Attributes:
         key: Key of the sample.
         scene: Its scene.
-        reason: Why this one is shown.
-        image_png: The picture.
+        reason: Why this image is shown.
+        image_png: The image.
         truth_png: Measured depth in colour; grey where nothing was measured.
         panels: One for each arm, then the row baseline.
     """
@@ -108,7 +109,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """Example pictures and the two colour scales they share.
+    """Example images and the two colour scales they share.
 
     Attributes:
         examples: The images.
@@ -129,15 +130,15 @@ class Gallery:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Everything that a report shows.
+    """All values that a report shows.
 
     Attributes:
         arms: In the order given.
         baselines: Two for each training set.
         standings: Each arm against the baselines of its own training set.
-        warnings: What makes the arms less than comparable, in whole sentences.
+        warnings: What limits the comparison, in whole sentences.
         val: The set that all were evaluated on.
-        gallery: Pictures.
+        gallery: Example images.
         command: The command that makes this report again.
         versions: Version by name, of the software that was used.
     """
@@ -152,14 +153,14 @@ class Comparison:
     versions: dict[str, str]
 
     def contenders(self) -> Iterator[tuple[str, Evaluation]]:
-        """Name and evaluation of every arm, then of every baseline."""
+        """Yield name and evaluation of every arm, then of every baseline."""
         for arm in self.arms:
             yield arm.name, arm.evaluation
         for baseline in self.baselines:
             yield baseline.name, baseline.evaluation
 
     def verdict(self) -> list[str]:
-        """The judgement in whole sentences: warnings, how each arm stands, what the numbers cannot carry."""
+        """Return the result in whole sentences: warnings, the standing of each arm, ranking, and what is not shown."""
         values = [(arm.name, arm.evaluation.mean(PROTOCOL)[METRIC]) for arm in self.arms]
         sentences = [*self.warnings, headline(self.standings)]
         sentences += [standing.sentence() + "." for standing in self.standings]
@@ -167,12 +168,12 @@ class Comparison:
         return [*sentences, self.caution()]
 
     def caution(self) -> str:
-        """What the numbers cannot carry."""
+        """State what the numbers do not show."""
         seeds = [arm.config.get("seed", "unknown") for arm in self.arms]
         return caution(seeds, self.arms[0].evaluation.counted(PROTOCOL), len(self.arms[0].evaluation.scenes(PROTOCOL)))
 
     def to_json(self) -> dict[str, Any]:
-        """What `depthstream compare --json` prints: metrics of every arm and baseline, standings and verdict."""
+        """Return the object of `depthstream compare --json`: metrics of arms and baselines, standings and verdict."""
         return {
             "val": asdict(self.val),
             "arms": {arm.name: arm.evaluation.summary() for arm in self.arms},

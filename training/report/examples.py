@@ -1,7 +1,7 @@
-"""Example pictures of a report: which images are shown, by rule, and what is painted.
+"""Example images of a report: which images are chosen, and how depth and error are painted.
 
 Depth has one logarithmic colour scale for the whole gallery, and so has the error, the ratio of prediction to truth.
-Arrays are made smaller by leaving out rows and columns, so that no painted value was interpolated.
+Arrays are made smaller by leaving out rows and columns, so that no painted value is interpolated.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ ERROR_SCALE_FACTOR = 4.0
 UNKNOWN = (128, 128, 128)
 """Grey, where there is no truth."""
 
-_ANCHORS = np.linspace(-1, 1, 7)
+_ANCHORS = np.linspace(-1, 1, 7)  # log ratio / log(ERROR_SCALE_FACTOR) of each colour below
 _COLOURS = np.array(
     [(5, 48, 97), (67, 147, 195), (166, 209, 229), (247, 247, 247), (249, 189, 158), (214, 96, 77), (103, 0, 31)]
 )
@@ -39,7 +39,7 @@ class Choice:
     """An image to show.
 
     Attributes:
-        key: Its key.
+        key: Key of the sample.
         scene: Its scene.
         reason: Why it is shown.
     """
@@ -54,8 +54,9 @@ def choose_examples(arms: Sequence[Evaluation], most_scenes: int = 4) -> list[Ch
 
     Args:
         arms: Evaluations on one set.
-        most_scenes: If there are more scenes, as many evenly spaced ones.
+        most_scenes: Maximum number of scenes; of more scenes, this many are taken, evenly spaced by name.
     """
+    # By key: the mean over the arms of the image's abs_rel.
     difficulty = pd.concat([arm.rows(PROTOCOL)[METRIC] for arm in arms]).groupby(level=0, sort=False).mean()
     scenes = arms[0].rows(PROTOCOL)["scene"]
     names = sorted(set(scenes))
@@ -79,7 +80,7 @@ class Shown:
 
     Attributes:
         name: Its name.
-        evaluation: Its evaluation, for the number beside each picture.
+        evaluation: Its evaluation, for the number next to each picture.
         depths: float32 (H, W) metres, by key.
     """
 
@@ -89,16 +90,17 @@ class Shown:
 
 
 def build_gallery(choices: Sequence[Choice], samples: Mapping[str, Sample], shown: Sequence[Shown]) -> Gallery:
-    """Paint everything.
+    """Paint the chosen images, with truth, predictions and errors, and the two colour scales.
 
     Args:
-        choices: Images, in order.
-        samples: With image, depth and valid, by key.
+        choices: Images to paint, in order.
+        samples: Samples with image, depth and valid, by key.
         shown: Predictors, in order.
     """
     near, far = _depth_range(samples[choice.key] for choice in choices)
     examples = tuple(_example(choice, samples[choice.key], shown, (near, far)) for choice in choices)
     ramp = np.linspace(0, 1, 256)[None, :]  # (1, 256)
+    # The ramp runs from -1 to 1 for the error scale, and logarithmically from near to far for the depth scale.
     depths = (near * (far / near) ** ramp).astype(np.float32)
     return Gallery(
         examples=examples,
@@ -111,17 +113,18 @@ def build_gallery(choices: Sequence[Choice], samples: Mapping[str, Sample], show
 
 
 def _depth_range(samples: Iterator[Sample]) -> tuple[float, float]:
-    """The 1st and 99th percentile of all measured depth: ends of the colour scale, metres."""
+    """Compute the 1st and 99th percentile of all valid depth, metres: the ends of the colour scale."""
     measured = np.concatenate(
         [sample.depth[sample.valid] for sample in samples if sample.depth is not None and sample.valid is not None]
     )
     near, far = np.percentile(measured, [1, 99])
-    return float(near), float(max(far, near * 1.01))
+    return float(near), float(max(far, near * 1.01))  # the scale must not be empty
 
 
 def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple[float, float]) -> Example:
     assert sample.depth is not None, "read with depth"
     assert sample.valid is not None, "read with valid"
+    # -(-a // b) rounds up: every step-th pixel then gives at most THUMBNAIL_SIDE_PX of them.
     step = max(1, -(-max(sample.depth.shape) // THUMBNAIL_SIDE_PX))
     truth, valid = sample.depth[::step, ::step], sample.valid[::step, ::step]
     panels = []
@@ -161,7 +164,7 @@ def paint_error(depth: NDArray[np.float32], truth: NDArray[np.float32], valid: N
 
 
 def paint_log_ratio(value: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Colours uint8 (H, W, 3) of values (H, W) between -1 (blue) and 1 (red); those beyond take the end's colour."""
+    """Paint values (H, W) from -1 (blue) to 1 (red) as uint8 (H, W, 3); values beyond get the colour of the end."""
     channels = [np.interp(value, _ANCHORS, _COLOURS[:, channel]) for channel in range(3)]
     colours: NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
     return colours

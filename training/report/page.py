@@ -1,7 +1,7 @@
-"""The report: one HTML file that needs nothing else, made from a `Comparison`.
+"""The report: one self-contained HTML file, rendered from a `Comparison`.
 
-Turns values into what the template (report.html, report.css) shows. Every metric cell carries the exact value beside
-the printed one. Computes no metric and reads no file but the template.
+Converts values to the variables of the template (report.html, report.css). Every metric cell contains the exact value
+in addition to the printed one. Computes no metric and reads no file but the template.
 """
 
 import base64
@@ -25,21 +25,22 @@ SUMMARY = {
     "cap80": ("abs_rel", "rmse", "delta1"),
     "edge_cleaned": ("abs_rel", "rmse", "delta1"),
 }
-"""Columns of the one table: metrics by protocol."""
+"""Columns of the summary table: metrics by protocol."""
 
 NUM_ARM_STYLES, NUM_BASELINE_STYLES = 6, 2
-"""Colours that report.css defines."""
+"""Number of line styles that report.css defines; further arms and baselines reuse them in turn."""
 
 RELATION_CSS = {"beats": "beats", "does not beat": "not", "equals": "equals"}
 
 
 def render_report(comparison: Comparison) -> str:
-    """Make the page.
+    """Render the page.
 
     Returns:
-        A complete HTML document that refers to nothing outside itself.
+        A complete HTML document without references to other files or URLs.
     """
     folder = resources.files("training.report")
+    # StrictUndefined: a variable that the template needs and `_page` lacks is an error, not an empty string.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -79,7 +80,7 @@ def _page(comparison: Comparison) -> dict[str, Any]:
 
 
 def _contenders(comparison: Comparison) -> list[dict[str, Any]]:
-    """Name and look of every arm, then of every baseline."""
+    """Return name and style of every arm, then of every baseline."""
     arms = [
         {"name": arm.name, "css": f"s{index % NUM_ARM_STYLES}", "baseline": False}
         for index, arm in enumerate(comparison.arms)
@@ -124,17 +125,18 @@ def _standing(standing: Standing) -> dict[str, str]:
 def _cells(
     values: Mapping[str, Mapping[str, float]], protocol: str, metric: str, scene: str = ""
 ) -> list[dict[str, Any]]:
-    """One cell a contender, for a metric; the best as printed are marked (none, if all print the same).
+    """Make the cells of a metric, one per contender; the best printed values are marked, unless all are the same.
 
     Args:
-        values: Metrics by contender; one without the metric gets a dash.
-        protocol: Their protocol.
-        metric: Which metric.
-        scene: Their scene, if they are those of one scene.
+        values: Metrics by contender; without the metric the text is empty, which the template shows as a dash.
+        protocol: Protocol of the values.
+        metric: Metric of the cells.
+        scene: Scene of the values; empty for all scenes.
     """
     name = METRIC_NAMES[metric]
     found = [row[metric] for row in values.values() if metric in row]
     printed = {fixed(value, name.digits) for value in found}
+    # Compared as printed: values that a reader cannot distinguish are all marked.
     best = fixed((min if name.lower_is_better else max)(found), name.digits) if len(printed) > 1 else None
     cells = []
     for contender, row in values.items():
@@ -146,7 +148,7 @@ def _cells(
 
 
 def _columns(comparison: Comparison, protocol: str, metrics: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """Cells of a table, by contender and then by metric."""
+    """Make the cells of a table, by contender and then by metric."""
     values = {name: evaluation.mean(protocol) for name, evaluation in comparison.contenders()}
     columns = [_cells(values, protocol, metric) for metric in metrics]
     return [list(row) for row in zip(*columns, strict=True)]
@@ -217,7 +219,7 @@ def _charts(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _config_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """Options, those in which the arms differ first; the run folder always differs and is not marked."""
+    """List the options, first those in which the arms differ; `out`, which always differs, is not marked."""
     rows = []
     for name in dict.fromkeys(name for arm in arms for name in arm.config):
         values = ["" if arm.config.get(name) is None else str(arm.config[name]) for arm in arms]
@@ -230,7 +232,7 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
         "gallery": gallery,
         "depth_marks": [
             {"css": "left", "at": 0, "text": f"{gallery.near_m:.3g}"},
-            {"css": "", "at": 50, "text": f"{(gallery.near_m * gallery.far_m) ** 0.5:.3g}"},
+            {"css": "", "at": 50, "text": f"{(gallery.near_m * gallery.far_m) ** 0.5:.3g}"},  # log scale
             {"css": "right", "at": 100, "text": f"{gallery.far_m:.3g} m"},
         ],
         "error_marks": [

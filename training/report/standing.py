@@ -1,7 +1,7 @@
-"""The judgement of a comparison: how each arm stands to each baseline, in numbers and in plain words.
+"""The standing of each arm against each baseline: whether it beats it, in numbers and in sentences.
 
-Judges exact values, never rounded ones, and prints as many digits as it takes to tell two values apart. Claims no
-significance: an arm that was trained once is one draw.
+Exact values are compared, never rounded ones, and printed with as many digits as distinguish them. No significance is
+claimed: an arm that was trained once is a single sample.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Relation = Literal["beats", "does not beat", "equals"]
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How an arm stands to a baseline, by mean abs_rel under the headline protocol.
+    """An arm against a baseline, by mean abs_rel under the headline protocol.
 
     Attributes:
         arm: Name of the arm.
@@ -40,17 +40,17 @@ class Standing:
 
     @property
     def relation(self) -> Relation:
-        """`beats` if the arm's value is strictly lower, whatever rounding would show."""
+        """Return "beats" if the arm's exact value is strictly lower, whatever the rounded values show."""
         if self.arm_value == self.baseline_value:
             return "equals"
         return "beats" if self.arm_value < self.baseline_value else "does not beat"
 
     def change(self) -> str:
-        """The arm's value relative to the baseline's, such as "31 % lower"."""
+        """Describe the arm's value relative to the baseline's, such as "31 % lower"."""
         return relative_change(self.arm_value, self.baseline_value)
 
     def sentence(self) -> str:
-        """The standing in plain words, with numbers."""
+        """Describe the standing in a sentence, with numbers."""
         arm, baseline = distinct(self.arm_value, self.baseline_value)
         how = "the same" if self.relation == "equals" else self.change()
         return (
@@ -61,7 +61,8 @@ class Standing:
 
 
 def compare_evaluations(arm: tuple[str, Evaluation], baseline: tuple[str, Evaluation]) -> Standing:
-    """Set an arm against a baseline, each given as (name, evaluation) on the same set."""
+    """Compare an arm with a baseline, each given as (name, evaluation) on the same set."""
+    # Only images that both evaluations counted.
     ours, theirs = arm[1].rows(PROTOCOL)[METRIC].align(baseline[1].rows(PROTOCOL)[METRIC], join="inner")
     our_scenes, their_scenes = arm[1].scenes(PROTOCOL), baseline[1].scenes(PROTOCOL)
     shared = our_scenes.keys() & their_scenes.keys()
@@ -78,11 +79,12 @@ def compare_evaluations(arm: tuple[str, Evaluation], baseline: tuple[str, Evalua
 
 
 def headline(standings: Sequence[Standing]) -> str:
-    """One sentence: how many arms beat which baseline."""
+    """Write a sentence: how many arms beat which baseline."""
+    # Baselines beaten by the same number of arms share a clause: "all 3 arms beat the a and the b".
     by_baseline: dict[str, list[Standing]] = {}
     for standing in standings:
         by_baseline.setdefault(standing.baseline, []).append(standing)
-    beaten: dict[str, list[str]] = {}  # how many arms beat it -> baselines
+    beaten: dict[str, list[str]] = {}  # clause of `_how_many` -> baselines
     for baseline, group in by_baseline.items():
         beaten.setdefault(_how_many(group), []).append(f"the {baseline}")
     text = ", and ".join(f"{arms} {' and '.join(baselines)}" for arms, baselines in beaten.items())
@@ -101,7 +103,7 @@ def _how_many(group: Sequence[Standing]) -> str:
 
 
 def ranking(arms: Sequence[tuple[str, float]]) -> str:
-    """The arms from the lowest abs_rel up, in one sentence; empty for a single arm."""
+    """Write a sentence that lists the arms from the lowest abs_rel up; empty for a single arm."""
     if len(arms) < 2:
         return ""
     ordered = sorted(arms, key=lambda arm: arm[1])
@@ -117,33 +119,34 @@ def ranking(arms: Sequence[tuple[str, float]]) -> str:
 
 
 def caution(seeds: Sequence[object], num_images: int, num_scenes: int) -> str:
-    """What the numbers cannot carry.
+    """State what the numbers do not show: one seed per arm and few scenes prove no difference.
 
     Args:
         seeds: Seed of each arm.
-        num_images: Images evaluated.
-        num_scenes: Scenes they come from.
+        num_images: Number of images evaluated.
+        num_scenes: Number of scenes they come from.
     """
     drawn = f"seed {seeds[0]}" if len(set(seeds)) == 1 else "seeds " + ", ".join(map(str, seeds))
     return (
         f"Each arm was trained once ({drawn}), and one seed is one draw: another would give other numbers, so a "
-        "difference between two arms is not shown to come from what sets them apart. The "
+        "difference between two arms cannot be attributed to their options. The "
         f"{count(num_images, 'image')} come from {count(num_scenes, 'scene')}, and images of a scene are alike. "
-        "No significance is claimed; three seeds an arm would be the least to ask for."
+        "No significance is claimed; that would take at least three seeds per arm."
     )
 
 
 def distinct(first: float, second: float, digits: int = 3) -> tuple[str, str]:
-    """Both values with as few decimals (at least `digits`) as tell them apart: unequal values never print the same."""
+    """Format two values with the fewest decimals, at least `digits`, at which unequal values print differently."""
     while fixed(first, digits) == fixed(second, digits) and first != second:
         digits += 1
     return fixed(first, digits), fixed(second, digits)
 
 
 def relative_change(value: float, reference: float) -> str:
-    """How far `value` lies from `reference`, such as "31 % lower", "0.4 % higher" or "less than 0.1 % lower"."""
+    """Describe `value` relative to `reference`: such as "31 % lower", "0.4 % higher" or "less than 0.1 % lower"."""
     if value == reference:
         return "the same"
     percent = abs(value / reference - 1) * 100 if reference else float("inf")
+    # The limits are where one decimal would round to 10.0 % and to 0.1 %.
     size = f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.1f} %" if percent >= 0.05 else "less than 0.1 %"
     return f"{size} {'lower' if value < reference else 'higher'}"

@@ -1,4 +1,4 @@
-"""The strip plot of a report: one track a contender, a bar at the mean over images, a dot at the mean of each scene."""
+"""The strip plot of a report: a track per contender, a bar at the mean over images, a dot at the mean of each scene."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ def strip_plot(contenders: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Place means and scene means of abs_rel on one scale that begins at 0.
 
     Args:
-        contenders: Each with name, css, baseline and its `evaluation`.
+        contenders: Arms and baselines, each a mapping with name, css, baseline and evaluation.
 
     Returns:
-        `rows` (name, look, `at` in percent of the track, text, dots) and `ticks` (at, text).
+        `rows` (name, css, baseline, at, text, dots) and `ticks` (at, text), where `at` is in percent of the track.
     """
     scenes = [_scene_means(contender["evaluation"]) for contender in contenders]
     means = [contender["evaluation"].mean(PROTOCOL)[METRIC] for contender in contenders]

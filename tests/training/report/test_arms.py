@@ -62,7 +62,7 @@ def test_a_set_that_changed_since_the_run_is_said_plainly(make_run, sets) -> Non
     record["train"]["identity"] = "e" * 64
     (folder / METRICS_NAME).write_text(json.dumps(record))
     (warning,) = find_warnings(open_trained([read_run(folder)]), sets[2])
-    assert "train set of a was another when it ran (identity eeeeeeeeeeee" in warning
+    assert "train set of a has changed since it ran (identity eeeeeeeeeeee" in warning
 
 
 def test_an_unfinished_run_is_said_plainly(make_run, sets) -> None:

@@ -26,11 +26,11 @@ def standing(arm: float, baseline: float, name: str = "row mean") -> Standing:
     ("arm", "baseline", "relation"),
     [(0.3, 0.4, "beats"), (0.4, 0.3, "does not beat"), (0.3, 0.3, "equals"), (0.30000001, 0.30000002, "beats")],
 )
-def test_the_verdict_follows_the_exact_values(arm: float, baseline: float, relation: str) -> None:
+def test_the_standing_follows_the_exact_values(arm: float, baseline: float, relation: str) -> None:
     assert standing(arm, baseline).relation == relation
 
 
-def test_the_verdict_flips_when_arm_and_baseline_change_places(fabricate) -> None:
+def test_the_standing_flips_when_arm_and_baseline_change_places(fabricate) -> None:
     low, high = fabricate("low", {"1_a": 0.1, "2_a": 0.2}), fabricate("high", {"1_a": 0.3, "2_a": 0.4})
     assert compare_evaluations(("low", low), ("high", high)).relation == "beats"
     assert compare_evaluations(("high", high), ("low", low)).relation == "does not beat"
