@@ -1,10 +1,10 @@
 """Measure `depthstream shard` on generated archives in the layout of MegaDepth and DIODE, against `tar xzf`.
 
-Programs that are compared take turns; what they wrote is deleted and the disk synchronised between turns, outside the
-timing. The archives are in the page cache. The last part reads an archive over HTTP that is made while it is read, and
-fits how the memory of the program grows with the bytes that were read.
+Compared programs take turns; between turns their output is deleted and the disk is synchronised, outside the timing.
+The archives are in the page cache. The last part reads an archive over HTTP that is generated while it is read, and
+fits how the memory of the program grows with the bytes read.
 
-Memory is that of all processes of a program. MB and GB are powers of 1000, of the compressed archive.
+Memory is that of all processes of a program. MB and GB are 10**6 and 10**9 bytes of the compressed archive.
 """
 
 import statistics
@@ -34,18 +34,24 @@ BOUNDS = {
     "rss_slope_mib_per_gb": ("at most", 6),
 }
 BINS = 64
-"""Pieces of equal bytes in which the median of memory is taken before the fit."""
+"""Bins of equal bytes read; memory is reduced to the median of each bin before the fit."""
 _PACKAGES = ("depthstream", "rapidgzip", "zstandard", "numpy", "pillow", "h5py")
 _PROGRAMS = ("tar", "gzip")
 
 
 def fit_slope(points: Sequence[tuple[float, float]]) -> float:
-    """Slope of a line through points: the median over all pairs (Theil 1950, Sen 1968), which outliers do not move."""
+    """Fit the slope of a line: the median over all pairs (Theil 1950, Sen 1968), which is robust to outliers."""
     return statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(points, 2) if a[0] != b[0])
 
 
 def memory_by_gigabyte(samples: Sequence[TreeSample], num_bytes: int, settled_gigabytes: float) -> list[list[float]]:
-    """GB read and the median of memory in MiB there, while the archive is read, without its first GB."""
+    """Reduce samples to [GB read, MiB of memory], the medians of each bin.
+
+    Args:
+        samples: Whose progress is the number of bytes read.
+        num_bytes: Of the whole archive; later samples, when all is read, are left out.
+        settled_gigabytes: Earlier samples, while buffers and caches fill, are left out.
+    """
     bins: defaultdict[int, list[TreeSample]] = defaultdict(list)
     for one in samples:
         if settled_gigabytes * GIGABYTE <= one.progress < num_bytes:
@@ -60,14 +66,15 @@ def memory_by_gigabyte(samples: Sequence[TreeSample], num_bytes: int, settled_gi
 
 
 def results(turns: Turns, config: BenchConfig) -> dict[str, Any]:
-    """The figures that have bounds, as far as their parts were measured, and what lies behind them."""
+    """Compute the figures that have bounds, as far as their parts were measured, and the spread or points of each."""
     found: dict[str, Any] = {}
     if TAR in turns.used:
         spread = turns.ratio(IMAGES, TAR)
         found |= {"images_only_over_tar_xzf": spread["median"], "images_only_over_tar_xzf_spread": spread}
     if ONE_WORKER in turns.used:
-        spread = turns.ratio(ONE_WORKER, TWO_WORKERS)  # the same samples: speeds are as times the other way round
+        spread = turns.ratio(ONE_WORKER, TWO_WORKERS)  # same samples: speed of 2 over speed of 1
         found |= {"workers2_over_1": spread["median"], "workers2_over_1_spread": spread}
+    # The memory of tar has no bound: only the conversions count.
     found["peak_rss_mib"] = max(one.peak_mib for name, used in turns.used.items() if name != TAR for one in used)
     if STREAMED in turns.used:
         size, samples = turns.programs[STREAMED].num_bytes, turns.used[STREAMED][0].samples
@@ -78,7 +85,7 @@ def results(turns: Turns, config: BenchConfig) -> dict[str, Any]:
 
 
 def holds(name: str, value: float | None) -> bool | None:
-    """Whether a figure is within its bound; None if it was not measured."""
+    """Return whether a figure is within its bound; None if it was not measured."""
     word, bound = BOUNDS[name]
     if value is None:
         return None
@@ -86,7 +93,7 @@ def holds(name: str, value: float | None) -> bool | None:
 
 
 def table(data: dict[str, Any]) -> str:
-    """The figures as a person reads them."""
+    """Format the figures as text: a line for each program, then one for each bound."""
     lines = [f"{'':29}{'s':>8}{'min - max':>16}{'MB/s':>8}{'samples/s':>11}{'cores':>7}{'MiB':>7}"]
     for name, row in data["runs"].items():
         spread = f"{row['wall_s_min']:.2f} - {row['wall_s_max']:.2f}"
@@ -105,17 +112,17 @@ def _or_dash(value: float | None) -> str:
 
 
 def check(config: BenchConfig) -> None:
-    """Refuse what cannot be measured.
+    """Check the options.
 
     Raises:
-        UsageError: Counts or sizes that make no sense, or a folder that is not there.
+        UsageError: A count, size or part is not valid, or the scratch folder does not exist.
     """
     if low := [name for name in ("views", "distinct", "repeats") if getattr(config, name) < 1]:
         raise UsageError(f"{', '.join(low)}: expected 1 or more")
     if low := [name for name in ("gigabytes", "diode_gigabytes", "slope_gigabytes") if getattr(config, name) <= 0]:
         raise UsageError(f"{', '.join(low)}: expected more than 0")
     if config.settled_gigabytes >= config.slope_gigabytes:
-        raise UsageError("settled_gigabytes: expected fewer than slope_gigabytes, for nothing would be left to fit")
+        raise UsageError("settled_gigabytes: expected fewer than slope_gigabytes, or nothing is left to fit")
     if unknown := sorted(set(config.parts) - set(MEASURE)):
         raise UsageError(f"parts: expected some of {', '.join(MEASURE)}, found {', '.join(unknown)}")
     if config.scratch is not None and not Path(config.scratch).is_dir():
@@ -127,11 +134,12 @@ def run(config: BenchConfig) -> Outcome:
 
     Raises:
         UsageError: As `check`.
-        DataError: A program failed, or made a set of another number of samples.
+        DataError: A program failed, or its set does not have the expected number of samples.
     """
     check(config)
     turns, began = Turns(), time.monotonic()
     for part in config.parts:
+        # A folder a part, so that a part's archives are deleted before the next ones are written.
         with TemporaryDirectory(prefix="bench-shard-", dir=config.scratch) as scratch:
             MEASURE[part](turns, config, Path(scratch))
     found = results(turns, config)
@@ -149,7 +157,7 @@ COMMAND = Command(
     name="scripts/bench_shard.py",
     config=BenchConfig,
     runner=f"{__name__}:run",
-    help="measure the making of shard sets against tar xzf",
+    help="measure how fast shard sets are made, against tar xzf",
     examples=(
         "scripts/bench_shard.py --json > shard.json",
         "scripts/bench_shard.py --parts archive --gigabytes 4 --repeats 5",
@@ -160,7 +168,7 @@ COMMAND = Command(
 
 def main(argv: Sequence[str]) -> int:
     """Run with the options of `BenchConfig` and return the exit status."""
-    return run_program("python", __doc__ or "", [COMMAND], [COMMAND.name, *argv])
+    return run_program("python", __doc__, [COMMAND], [COMMAND.name, *argv])
 
 
 if __name__ == "__main__":

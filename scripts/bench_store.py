@@ -1,13 +1,15 @@
 """Measure the fine-tuning loader on an object store against a local folder, in one run on loopback.
 
-A real S3 server (localbucket) and a link in front of it (`unreliable_link.py`) run in processes of their own, and share
-the cores with the workers and the consumer: the consumer therefore sleeps its step, as one does whose GPU works. Paced,
-it takes 1.3 times the local time a batch, measured with the same workers on the local folder right before; the time in
-`next(loader)` is its waiting, all of it. Unpaced, it takes batches as they come, local and remote epochs in turn,
-either of them first in every other pair. Order and keys are compared in every paced epoch; pixels in epochs that are
-not timed, for the sums would take the time of the workers.
+A real S3 server (localbucket) and a link in front of it (`unreliable_link.py`) run in processes of their own and share
+the cores with the loader workers and the consumer. The consumer therefore sleeps for each step, like a training loop
+that waits for its GPU.
 
-A figure with a spread is a median.
+Paced epochs: a step takes 1.3 times the local time a batch, which is measured with the same number of workers on the
+local folder right before; all time in `next(loader)` counts as waiting. Unpaced epochs: batches are consumed as fast as
+they come; local and remote epochs run in pairs, and the side that runs first alternates.
+
+Keys and their order are compared in every paced epoch; pixels only in epochs that are not timed, because checksums take
+CPU time that the workers need. A figure with a spread is a median.
 """
 
 import os
@@ -35,17 +37,17 @@ BOUNDS = {
     "rss_growth": ("at most", 0.05),
     "inflight_over_bound": ("at most", 1.0),
 }
-"""What is to be reached."""
+"""Target of each figure."""
 
 _PACKAGES = ("torch", "obstore", "localbucket", "numpy", "zstandard", "opencv-python-headless")
 
 
 def run(config: BenchStoreConfig) -> Outcome:
-    """Measure all.
+    """Measure all figures.
 
     Raises:
-        UsageError: There is not enough to measure, or the server is not installed.
-        DataError: An epoch from the store is not the local one.
+        UsageError: There are too few samples or repeats, or the S3 server is not installed.
+        DataError: An epoch from the store differs from the local one.
     """
     if (
         config.samples < 4 * config.batch_size * config.num_workers
@@ -53,7 +55,7 @@ def run(config: BenchStoreConfig) -> Outcome:
     ):
         raise UsageError("--samples: expected four batches a worker or more, at least one worker, epoch and repeat")
     began, load, port = time.monotonic(), os.getloadavg()[0], free_port()
-    use_endpoint(port)  # before the fork server is started
+    use_endpoint(port)  # before the fork server starts, whose environment all workers inherit
     with tempfile.TemporaryDirectory(prefix="bench-store-") as temporary:
         root = Path(config.folder or temporary)
         target = find_set(root, config)
@@ -65,14 +67,14 @@ def run(config: BenchStoreConfig) -> Outcome:
 
 
 def find_set(root: Path, config: BenchStoreConfig) -> Path:
-    """The set as `root/bucket/set`, made unless it is there."""
+    """Return the path of the set, `root/bucket/set`, and make the set unless it exists."""
     from store_bench.views import make_set
 
     target = root / "bucket" / "set"
     if not (target / "manifest.json").exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         make_set(target, config.samples, config.height, config.width, config.compression)
-        os.sync()  # or the disk would be busy with it while the first epochs are timed
+        os.sync()  # otherwise the disk is still writing the set while the first epochs are timed
     return target
 
 
@@ -81,7 +83,7 @@ def _holds(value: float, side: str, bound: float) -> bool:
 
 
 def table(figures: dict[str, Any], missed: Sequence[str]) -> str:
-    """A line a figure, with its bound."""
+    """Format the figures as text, a line each, with its bound if it has one."""
     rows = []
     for name, value in figures.items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)

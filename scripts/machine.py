@@ -1,4 +1,4 @@
-"""Where, when and with what something is measured: what each result says of itself."""
+"""Where, when and with which versions a measurement ran, for the JSON of a program; not a program itself."""
 
 import os
 import platform
@@ -13,14 +13,16 @@ from typing import Any
 
 
 def describe_machine(packages: Sequence[str], programs: Sequence[str] = ()) -> dict[str, Any]:
-    """Processor, cores this process may use, memory, load of the last minute, versions, date and command (Linux).
+    """Describe processor, cores this process may use, memory, load of the last minute, versions, date and command.
+
+    Linux only.
 
     Args:
-        packages: Whose versions are told, beside Python's.
-        programs: Whose `--version` is told.
+        packages: Installed packages whose versions are added to Python's.
+        programs: Programs whose first line of `--version` is added.
     """
-    told = {name: subprocess.check_output([name, "--version"], text=True).splitlines()[0] for name in programs}
-    versions = {"python": platform.python_version()} | {name: version(name) for name in packages} | told
+    shown = {name: subprocess.check_output([name, "--version"], text=True).splitlines()[0] for name in programs}
+    versions = {"python": platform.python_version()} | {name: version(name) for name in packages} | shown
     return {
         "cpu": _find("/proc/cpuinfo", "model name"),
         "cores": len(os.sched_getaffinity(0)),
@@ -33,6 +35,6 @@ def describe_machine(packages: Sequence[str], programs: Sequence[str] = ()) -> d
 
 
 def _find(path: str, name: str) -> str:
-    """What a file of the kernel says of a name; "" if nothing."""
+    """Return the value of the first line `NAME : VALUE` of a kernel file; "" if there is none."""
     lines = Path(path).read_text().splitlines() if Path(path).exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")

@@ -1,7 +1,7 @@
-"""Measure what it saves to keep freed memory (`sharding.machine.heap`): processes that do and do not take turns.
+"""Measure what it saves to keep freed memory (`sharding.machine.heap`), with alternating processes that do and do not.
 
-Each reads epochs of a local set by the fine-tuning loader, with one worker. What a worker hands over is in shared
-memory, whose pages are brought anew in both cases.
+Each process reads two epochs of a local set through the fine-tuning loader, with one worker; the second is measured.
+A worker passes its batches on in shared memory, whose pages are new for each batch in both cases.
 """
 
 import json
@@ -24,8 +24,7 @@ from sharding.options import option
 from sharding.progress import say
 
 NOT_KEPT = {"GLIBC_TUNABLES": "glibc.malloc.perturb=0"}
-"""Changes nothing of the heap, but makes `keep_freed_memory` leave it alone."""
-
+"""Has no effect on glibc itself (0 is its default), but makes `keep_freed_memory` leave the heap alone."""
 
 PACKAGES = ("torch", "numpy", "zstandard", "opencv-python-headless", "pillow")
 
@@ -34,19 +33,19 @@ PACKAGES = ("torch", "numpy", "zstandard", "opencv-python-headless", "pillow")
 class MeasureHeapConfig:
     """Options of the measurement."""
 
-    samples: int = option(96, "views of the set", metavar="N")
-    height: int = option(768, "of the views; they are cropped to squares of it", metavar="PX")
-    width: int = option(1024, "of the views", metavar="PX")
+    samples: int = option(96, "views in the set", metavar="N")
+    height: int = option(768, "height of the views, and side of the square crops", metavar="PX")
+    width: int = option(1024, "width of the views", metavar="PX")
     batch_size: int = option(8, "samples of a batch", metavar="N")
     repeats: int = option(5, "pairs of processes", metavar="N")
-    read: str | None = option(None, "only read this set, in this process, and print what that took", metavar="SET")
+    read: str | None = option(None, "only read this set, in this process, and print its figures", metavar="SET")
 
 
 def run(config: MeasureHeapConfig) -> Outcome:
-    """Measure.
+    """Measure pairs of processes, or read in this one if `read` is given.
 
     Raises:
-        UsageError: There is not a batch to measure.
+        UsageError: There are fewer samples than a batch, or no repeats.
         DataError: A process failed.
     """
     if config.samples < config.batch_size or min(config.batch_size, config.repeats) < 1:
@@ -70,7 +69,7 @@ def run(config: MeasureHeapConfig) -> Outcome:
 
 
 def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
-    """Run two epochs with one loader worker; of the second, speed, and CPU, page faults and memory of the worker."""
+    """Run two epochs with one loader worker; return speed, CPU, page faults and memory of the worker in the second."""
     from store_bench.epochs import Watched
 
     from sharding.reading.shard_set import ShardSet
@@ -89,7 +88,8 @@ def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
 
 
 def _faults(pid: int) -> int:
-    """Pages that the kernel has brought a process without reading a disk (Linux, proc(5))."""
+    """Return how many minor page faults a process has had: pages mapped without disk reads (Linux, proc(5))."""
+    # Split after the name in parentheses, which may contain spaces; field 8 after it is minflt.
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[7])
 
 
@@ -99,7 +99,7 @@ def _read_apart(folder: str, config: MeasureHeapConfig, environment: dict[str, s
     command = [sys.executable, __file__, "--json", "--read", str(Path(folder, "set")), *sizes]
     done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise DataError(f"a process that reads ended with exit status {done.returncode}; it says above why")
+        raise DataError(f"--read: expected exit status 0, found {done.returncode}; its own message is above")
     found: dict[str, float] = json.loads(done.stdout)
     say(f"{'given back' if environment else 'kept'}: {found['samples_per_s']:.1f} samples/s")
     return found
@@ -120,7 +120,7 @@ COMMAND = Command(
     name="scripts/measure_heap.py",
     config=MeasureHeapConfig,
     runner=f"{__name__}:run",
-    help="measure what it saves a loader worker to keep freed memory, on generated data",
+    help="measure what a loader worker saves by keeping freed memory, on generated data",
     examples=("scripts/measure_heap.py", "scripts/measure_heap.py --json > heap.json"),
 )
 

@@ -1,8 +1,11 @@
-"""Measure what the micro-batch still changes in training, through BatchNorm and otherwise; on generated data.
+"""Measure what the micro-batch changes in training, through BatchNorm and otherwise; on generated data.
 
     python scripts/measure_micro_batch.py [--json] [--batch-size N] [--micro-batches N N ...] [--steps N] [--seeds N]
 
-What is compared with what is said in `measure_micro_batch`.
+Each run takes the same steps on the same samples from the same weights, as `finetune` does but without clipping, and
+accumulates the gradient over micro-batches of another size: a cut. All cuts are compared with the first one, twice:
+with live BatchNorm statistics, those of each micro-batch, and with frozen ones, so that the output of a sample does not
+depend on the rest of its micro-batch. The yardstick is a run of the first cut on other samples.
 """
 
 import contextlib
@@ -41,45 +44,27 @@ from training.model.depth_unet import DepthUnet, Hyperparameters
 class MicroBatchConfig:
     """Options of `scripts/measure_micro_batch.py`."""
 
-    batch_size: int = option(8, "samples of a step")
-    micro_batches: tuple[int, ...] = option((8, 4, 2), "sizes to cut it into, the first to compare with", metavar="N")
+    batch_size: int = option(8, "samples of an optimizer step")
+    micro_batches: tuple[int, ...] = option((8, 4, 2), "micro-batch sizes; the first is the reference", metavar="N")
     steps: int = option(2, "optimizer steps of each run")
     seeds: int = option(3, "repeats, each with other weights and samples")
-    height: int = option(48, "of the crops", metavar="PX")
-    width: int = option(64, "of the crops", metavar="PX")
-    learning_rate: float = option(1e-4, "of AdamW")
-
-
-COMMAND = Command(
-    name="scripts/measure_micro_batch.py",
-    config=MicroBatchConfig,
-    runner="measure_micro_batch:run",
-    help="measure what the micro-batch changes in training, through BatchNorm and otherwise; on generated data",
-    examples=(
-        "scripts/measure_micro_batch.py",
-        "scripts/measure_micro_batch.py --json > micro_batch.json",
-        "scripts/measure_micro_batch.py --batch-size 16 --micro-batches 16 8 4 --height 128 --width 192 --seeds 1",
-    ),
-)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run and return the exit status."""
-    return run_program("python", __doc__, [COMMAND], [COMMAND.name, *argv])
+    height: int = option(48, "height of the crops", metavar="PX")
+    width: int = option(64, "width of the crops", metavar="PX")
+    learning_rate: float = option(1e-4, "learning rate of AdamW")
 
 
 FIGURES = {
     "gradient": "of the first step, by its norm",
     "weights": "after the last step, by their norm",
-    "movement": "the same, by the norm of what the steps changed in them",
+    "movement": "weights after the last step, by the norm of their change in all steps",
     "loss": "of the last step",
 }
-"""Of a cut, all relative to the first one."""
+"""Differences between a cut and the reference, each relative to a quantity of the reference."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A run of a few steps: gradient of the first, weights before and after, loss of the last."""
+    """A run of a few steps: gradient of the first, weights before and after, loss of the last; vectors are flat."""
 
     gradient: Tensor
     before: Tensor
@@ -88,12 +73,13 @@ class Trace:
 
 
 class Observer(Callback):
-    """Keeps the gradient of the first optimizer step."""
+    """A callback that stores the gradient of the first optimizer step."""
 
     gradient: Tensor | None = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Take it when it is whole."""
+        """Store the gradient after the last micro-batch of the first step, when all have been accumulated."""
+        # Lightning clears the gradients only when the next step begins.
         if self.gradient is None and trainer.global_step == 1:
             self.gradient = flatten([parameter.grad for parameter in pl_module.parameters()])
 
@@ -102,7 +88,7 @@ def run(config: MicroBatchConfig) -> Outcome:
     """Measure all cuts.
 
     Raises:
-        UsageError: A micro-batch does not divide the batch, or there is nothing to compare.
+        UsageError: A micro-batch size does not divide the batch size, or there is only one.
     """
     if len(config.micro_batches) < 2 or any(size < 1 or config.batch_size % size for size in config.micro_batches):
         raise UsageError(
@@ -117,7 +103,8 @@ def run(config: MicroBatchConfig) -> Outcome:
 
 
 def make_set(folder: Path, config: MicroBatchConfig) -> str:
-    """A generated set with samples for all steps, and for the yardstick's."""
+    """Generate a set with samples for all steps and return its path."""
+    # More views than a run takes: some are indoors, and the yardstick draws its samples from the same set.
     make_diode(str(folder / "toy"), images=3 * config.batch_size * config.steps, height=64, width=96, seed=0)
     shard_diode(
         ShardDiodeConfig(source=str(folder / "toy"), set=str(folder / "set"), split="train", allow_bad=1000, workers=1)
@@ -126,7 +113,7 @@ def make_set(folder: Path, config: MicroBatchConfig) -> str:
 
 
 def compare_cuts(config: MicroBatchConfig, source: str, seed: int) -> dict[tuple[str, str], dict[str, float]]:
-    """The figures of each cut but the first, with live and with frozen statistics; and of other samples."""
+    """Compute the figures of each cut but the first, with live and with frozen statistics, and of other samples."""
     figures = {}
     first, *others = config.micro_batches
     for frozen in (False, True):
@@ -143,7 +130,15 @@ def compare_cuts(config: MicroBatchConfig, source: str, seed: int) -> dict[tuple
 
 
 def train(config: MicroBatchConfig, source: str, seeds: tuple[int, int], micro_batch: int, frozen: bool) -> Trace:
-    """Take the steps in micro-batches, as `finetune` does (without clipping); seeds are of weights and of samples."""
+    """Take the steps in micro-batches.
+
+    Args:
+        config: Options of the measurement.
+        source: The set.
+        seeds: Of the weights, and of the order and augmentation of samples.
+        micro_batch: Samples of a micro-batch.
+        frozen: Whether BatchNorm uses the statistics of one whole batch throughout.
+    """
     crops = DiodeDepthDataset(
         source,
         where="scene_type == 'outdoor'",
@@ -164,7 +159,7 @@ def train(config: MicroBatchConfig, source: str, seeds: tuple[int, int], micro_b
 
 
 def make_trainer(steps: int, accumulation: int, observer: Callback) -> Trainer:
-    """A trainer that leaves nothing behind."""
+    """Make a CPU trainer that writes no files."""
     return Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -179,23 +174,23 @@ def make_trainer(steps: int, accumulation: int, observer: Callback) -> Trainer:
 
 
 def freeze_statistics(model: DepthUnet, image: Tensor) -> None:
-    """Give each BatchNorm the statistics of these images, uint8 (B, 3, H, W), and let it keep them."""
+    """Set the statistics of each BatchNorm to those of some images, uint8 (B, 3, H, W), and freeze them."""
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     for layer in layers:
-        layer.momentum = None  # the plain mean of what it sees
+        layer.momentum = None  # a cumulative mean: after one forward pass, the statistics of these images alone
     with torch.no_grad():
         model.train()(image)
     for layer in layers:
-        layer.eval()
+        layer.eval()  # Lightning trains each module in the mode it finds it in
 
 
 def flatten(tensors: Sequence[Tensor | None]) -> Tensor:
-    """All values in one vector."""
+    """Concatenate all values into one vector; None is skipped."""
     return torch.cat([tensor.detach().flatten() for tensor in tensors if tensor is not None])
 
 
 def relate(found: Trace, reference: Trace) -> dict[str, float]:
-    """The `FIGURES` of a run."""
+    """Compute the `FIGURES` of a run."""
     off = (found.after - reference.after).norm()
     return {
         "gradient": float((found.gradient - reference.gradient).norm() / reference.gradient.norm()),
@@ -206,7 +201,7 @@ def relate(found: Trace, reference: Trace) -> dict[str, float]:
 
 
 def summarize(repeats: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Median, least and largest of each figure."""
+    """Compute median, least and largest value of each figure."""
     columns = {name: [one[name] for one in repeats] for name in FIGURES}
     return {
         name: {"median": statistics.median(values), "min": min(values), "max": max(values)}
@@ -215,7 +210,7 @@ def summarize(repeats: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def make_table(config: MicroBatchConfig, rows: list[dict[str, Any]]) -> str:
-    """What a person reads."""
+    """Format the figures as text, a line a cut."""
     first = config.micro_batches[0]
     lines = [
         f"{config.steps} steps of {config.batch_size} crops of {config.height} x {config.width} px, ResNet-18 U-Net: "
@@ -232,11 +227,29 @@ def make_table(config: MicroBatchConfig, rows: list[dict[str, Any]]) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what Lightning tells about such short runs."""
+    """Silence Lightning's messages and warnings about such short runs."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+COMMAND = Command(
+    name="scripts/measure_micro_batch.py",
+    config=MicroBatchConfig,
+    runner=f"{__name__}:run",
+    help="measure what the micro-batch changes in training, through BatchNorm and otherwise; on generated data",
+    examples=(
+        "scripts/measure_micro_batch.py",
+        "scripts/measure_micro_batch.py --json > micro_batch.json",
+        "scripts/measure_micro_batch.py --batch-size 16 --micro-batches 16 8 4 --height 128 --width 192 --seeds 1",
+    ),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run and return the exit status."""
+    return run_program("python", __doc__, [COMMAND], [COMMAND.name, *argv])
 
 
 if __name__ == "__main__":

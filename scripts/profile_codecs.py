@@ -1,8 +1,8 @@
-"""Measure encodings of images and depth: bytes, time to encode, time to decode, and the real error.
+"""Measure encodings of images and depth: bytes, time to encode, time to decode, and the error.
 
-Payloads are stored and read as in a shard, a zstd frame each. Times are CPU times of one core, the frame included.
-Bytes and times of maps that are smaller or larger are counted as if they had --height x --width pixels. Then every pair
-of an image and a depth encoding is held against what the two presets must reach.
+Payloads are stored and read as in a shard, one zstd frame each. Times are CPU times of the process and include the
+frame. Bytes and times of smaller or larger maps are scaled to --height x --width pixels. Then every pair of an image
+and a depth encoding is compared with the bounds of the two presets.
 """
 
 import statistics
@@ -22,30 +22,30 @@ from sharding.cli import main as run_program
 from sharding.errors import UsageError
 
 FASTER, LARGER, COMPACT_SHARE, COMPACT_ERROR = 3.0, 1.15, 0.40, 1e-4
-"""exact: decodes so many times faster than PNG + npy, at most so many times the bytes of the published archive.
-compact: at most this share of the bytes of exact, at most this relative error of depth."""
+"""Bounds of the presets. exact: decodes at least FASTER times as fast as PNG + npy, in at most LARGER times the bytes
+of the published archive. compact: at most COMPACT_SHARE of the bytes of exact, at most this relative error of depth."""
 
 PUBLISHED = ("PNG", "npy", "mask npy")
-"""Files of a view as they are published."""
+"""Encodings of image, depth and mask in the published data."""
 EXACT, COMPACT, VALID = ("PPM", "byte planes"), ("JPEG q95", "rounded planes"), "bool npy"
-"""The pairs that are shown view by view, and how either keeps the mask."""
+"""The (image, depth) pairs of the presets, which are shown view by view, and the encoding of the mask in both."""
 _PACKAGES = ("numpy", "pillow", "zstandard", "imagecodecs")
 
 
 @dataclass(frozen=True)
 class CodecView:
-    """An image, depth and valid group that make a view."""
+    """An image group, a depth group and its valid group, which together make a view."""
 
     image: CodecGroup
     depth: CodecGroup
     valid: CodecGroup
 
     def total(self, of: Callable[[CodecRow], float], image: str, depth: str, valid: str = VALID) -> float:
-        """Bytes or time of a view, when its parts are encoded so."""
+        """Sum a figure, bytes or time, over the parts of a view that are encoded as named."""
         return of(self.image.rows[image]) + of(self.depth.rows[depth]) + of(self.valid.rows[valid])
 
     def ratios(self, image: str, depth: str) -> dict[str, float]:
-        """What a pair of encodings costs against others, the valid mask included in all."""
+        """Compare a pair of encodings with the published data and with exact, the valid mask always included."""
         kilobytes = self.total(_kilobytes, image, depth)
         return {
             "faster": self.total(_decode_ms, *PUBLISHED) / self.total(_decode_ms, image, depth),
@@ -63,21 +63,23 @@ def _decode_ms(row: CodecRow) -> float:
 
 
 def views(groups: list[CodecGroup]) -> Iterator[CodecView]:
-    """Images and depth of the toy world; photographs with the depth that was given, or without any with the toy's."""
+    """Yield the toy world's images with its depth; photographs with the given depth, or else with the toy world's."""
     by_part = {part: [one for one in groups if one.part == part] for part in ("image", "depth", "valid")}
     given = any(not one.name.startswith("toy") for one in by_part["depth"])
     for image, (depth, valid) in product(by_part["image"], zip(by_part["depth"], by_part["valid"], strict=True)):
         toy = image.name.startswith("toy"), depth.name.startswith("toy")
+        # Both of the toy world or both given; a photograph with toy depth only where no depth was given.
         if toy[0] == toy[1] or not (toy[0] or given):
             yield CodecView(image, depth, valid)
 
 
 def judge(groups: list[CodecGroup]) -> list[dict[str, Any]]:
-    """Hold each pair of encodings against the bounds of the preset it could be, over all views.
+    """Evaluate each pair of encodings against the bounds of the preset it could be, over all views.
 
     Returns:
-        Of each pair `preset`, `image`, `depth`; [least, largest] over the views of `faster` (decoding than PNG + npy),
-        `of_archive` and `of_exact` (bytes); `error` (relative, of depth); `holds`. Those that hold come first.
+        For each pair `preset`, `image`, `depth`; [least, largest] over the views of `faster` (decoding speed over that
+        of PNG + npy), `of_archive` and `of_exact` (ratios of bytes); `error` (relative, of depth); `holds`. Pairs for
+        exact come first, and of each preset those that hold.
     """
     shown = list(views(groups))
     pairs = [
@@ -90,7 +92,8 @@ def judge(groups: list[CodecGroup]) -> list[dict[str, Any]]:
 
 
 def judge_pair(shown: list[CodecView], image: str, depth: str) -> dict[str, Any] | None:
-    """One line of `judge`; None if the pair can be neither preset."""
+    """Evaluate one pair for `judge`; None if the pair can be neither preset."""
+    # One element where image and depth are both exact or both lossy, which either preset requires.
     lossless = {
         all(view.image.rows[image].exact for view in shown),
         all(view.depth.rows[depth].exact for view in shown),
@@ -108,7 +111,7 @@ def judge_pair(shown: list[CodecView], image: str, depth: str) -> dict[str, Any]
 
 
 def judge_views(groups: list[CodecGroup]) -> list[dict[str, Any]]:
-    """The ratios of the two chosen pairs, view by view."""
+    """Compute the ratios of the presets' own pairs, view by view."""
     return [
         {"preset": preset, "images": view.image.name, "depth": view.depth.name, **view.ratios(*pair)}
         for preset, pair in (("exact", EXACT), ("compact", COMPACT))
@@ -117,7 +120,7 @@ def judge_views(groups: list[CodecGroup]) -> list[dict[str, Any]]:
 
 
 def table(groups: list[CodecGroup], pairs: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> str:
-    """The figures as a person reads them."""
+    """Format the figures as text: a table for each group, then the pairs, then the presets view by view."""
     lines = []
     for group in groups:
         share = f"; in the archive {group.archive_kb:.0f} kB" if group.archive_kb else ""
@@ -157,7 +160,7 @@ def run(config: CodecsConfig) -> Outcome:
 
     Raises:
         UsageError: Counts or sizes below 1, or a pattern without files.
-        DataError: A file is no image or no depth map.
+        DataError: A file is not an image or not a depth map.
     """
     if low := [name for name in ("samples", "repeats", "height", "width") if getattr(config, name) < 1]:
         raise UsageError(f"{', '.join(low)}: expected 1 or more")
@@ -171,7 +174,7 @@ def run(config: CodecsConfig) -> Outcome:
 
 
 def plain(group: CodecGroup) -> dict[str, Any]:
-    """A group as JSON has it: of what was not measured only why."""
+    """Convert a group for JSON; of a candidate that was not measured only the reason is left."""
     rows = {name: {"missing": row.missing} if row.missing else asdict(row) for name, row in group.rows.items()}
     return asdict(group) | {"rows": rows}
 

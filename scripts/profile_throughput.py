@@ -1,17 +1,18 @@
-"""Measure each stage of loading a set, and the ceiling that none can pass: the JSON on stdout, the table on stderr.
+"""Measure each stage of loading a set, and the ceiling of reading alone: the JSON on stdout, the tables on stderr.
 
     python scripts/profile_throughput.py SET [--where EXPR] [--samples N] [--repeats N] [--num-workers N] > figures.json
 
-`depthstream profile` and a ladder: how fast the bytes come when nothing is done with them. Of a folder that is reading
-the shards of the samples from end to end (at most 2 GB of them), after the page cache dropped them (cold) and again
-(warm), as `cat` does. Of a URL it is getting the very ranges of the samples with 32 threads, without a cache.
+This is `depthstream profile` and a ceiling: how fast the bytes are read when nothing is done with them. For a folder,
+the shards of the samples (about 2 GB of them at most) are read from end to end, as `cat` does, after the page cache has
+dropped them (cold) and again (warm). For a URL, exactly the ranges of the samples are read with 32 threads, without a
+cache.
 
 The JSON is that of `training.profiling.profile`, and in it
 
     ceiling    {warm, cold or null: figures, of_stage: {STAGE: share}}: figures have bytes, threads, mb_per_s with
                mb_per_s_min and _max, medians over the repeats. of_stage: samples/s of each stage, of the chain, and of
                the workers, over those of the warm ceiling at the stored bytes of the samples; above 1 where a stage
-               is faster than the bytes come
+               is faster than reading
 """
 
 import os
@@ -38,17 +39,22 @@ if TYPE_CHECKING:
 THREADS = 32
 BLOCK_BYTES = 1 << 20
 LIMIT_BYTES = 2_000_000_000
-"""Of the files that are read from end to end."""
+"""Bytes of files after which no further file is added to those that are read from end to end."""
 
 
 def run(config: ProfileConfig) -> Outcome:
-    """Measure, and show the tables on stderr."""
-    from training.profiling.profile import run as measure  # torch: not for --help
+    """Measure, and show the tables on stderr.
+
+    Raises:
+        DataError: The set does not exist, or a sample cannot be read.
+    """
+    from training.profiling.profile import run as measure  # imports torch, which --help does not need
     from training.profiling.stages import plan_work
 
     outcome = measure(config)
     work = plan_work(ShardSet(config.set, config.where), config.samples, config.num_workers)
     ceiling = measure_ceiling(work, config.repeats)
+    # Bytes a second of the ceiling / stored bytes a sample = samples a second.
     ceiling["of_stage"] = compare(outcome.data, ceiling["warm"]["mb_per_s"] * 1e6 * work.samples / work.stored_bytes)
     say(outcome.text)
     say(make_table(ceiling))
@@ -56,7 +62,7 @@ def run(config: ProfileConfig) -> Outcome:
 
 
 def measure_ceiling(work: "Work", repeats: int) -> dict[str, Any]:
-    """Read the bytes, and nothing else, as often as that; of a folder cold and warm in turn."""
+    """Time reading the bytes and nothing else, `repeats` times; for a folder first cold, then warm."""
     from training.profiling.pagecache import drop_pages
 
     if is_remote(work.opened.url):
@@ -74,13 +80,13 @@ def measure_ceiling(work: "Work", repeats: int) -> dict[str, Any]:
 def time_reading(
     read: Callable[[], int], repeats: int, threads: int, prepare: Callable[[], object] = lambda: None
 ) -> dict[str, Any]:
-    """Read several times over, after some preparation each time; `read` returns the number of bytes."""
+    """Time `read`, which returns its number of bytes, `repeats` times, each after a call of `prepare` not timed."""
     from training.profiling.stopwatch import time_once
 
     size, rates = 0, []
     for _ in range(repeats):
         prepare()
-        sizes: list[int] = []
+        sizes: list[int] = []  # time_once returns times alone
         seconds = time_once(lambda sizes=sizes: sizes.append(read()))[0]  # type: ignore[misc]
         size = sizes[0]
         rates.append(size / seconds / 1e6)
@@ -89,7 +95,7 @@ def time_reading(
 
 
 def choose_files(work: "Work") -> list[Path]:
-    """The shards of the samples, the first ones that have `LIMIT_BYTES` together."""
+    """Return local paths of the samples' shards: the first ones, until they have `LIMIT_BYTES` together."""
     from training.profiling.requests import ranges_by_shard
 
     store, chosen, total = work.opened.reader.store, [], 0
@@ -114,7 +120,7 @@ def read_files(files: Sequence[Path]) -> int:
 
 
 def get_ranges(work: "Work") -> int:
-    """Get the ranges of the samples side by side; return their bytes."""
+    """Read the ranges of the samples in parallel; return their bytes."""
     from training.profiling.requests import ranges_by_shard
 
     store = work.opened.reader.store
@@ -124,13 +130,13 @@ def get_ranges(work: "Work") -> int:
 
 
 def compare(data: Mapping[str, Any], samples_per_s: float) -> dict[str, float]:
-    """Samples/s of each stage over those of the ceiling."""
+    """Divide the samples/s of each stage by those of the ceiling."""
     rows = dict(data["stages"]) | {"chain": data["chain"], "workers": data["workers"]}
     return {name: one["samples_per_s"] / samples_per_s for name, one in rows.items() if one is not None}
 
 
 def make_table(ceiling: Mapping[str, Any]) -> str:
-    """What a person reads."""
+    """Format the ceiling as text."""
     lines = [
         f"ceiling, {name}: {one['mb_per_s']:.1f} MB/s ({one['mb_per_s_min']:.1f} - {one['mb_per_s_max']:.1f}), "
         f"{one['bytes'] / 1e6:.1f} MB with {one['threads']} threads, to nowhere"
@@ -143,9 +149,16 @@ def make_table(ceiling: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Run with the options of `depthstream profile` and return its exit status."""
-    command = next(one for one in COMMANDS if one.name == "profile")
-    here = replace(command, runner=f"{__name__}:run")
-    return run_program("depthstream", __doc__, [here], [command.name, "--json", *argv])
+    profile = next(one for one in COMMANDS if one.name == "profile")
+    name = "scripts/profile_throughput.py"
+    command = replace(
+        profile,
+        name=name,
+        runner=f"{__name__}:run",
+        help="measure each stage of loading, and the ceiling of reading alone; JSON on stdout, tables on stderr",
+        examples=(f"{name} sets/diode-train > figures.json", f"{name} s3://bucket/set --samples 200 > figures.json"),
+    )
+    return run_program("python", __doc__, [command], [name, "--json", *argv])
 
 
 if __name__ == "__main__":

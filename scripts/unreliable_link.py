@@ -1,12 +1,12 @@
-"""A proxy that makes a server slow, narrow and unreliable, to try a client against.
+"""Run a proxy that adds latency, limits the bandwidth and injects faults, to test how an HTTP client handles them.
 
     python scripts/unreliable_link.py --to 127.0.0.1:9000 --latency-ms 50
     python scripts/unreliable_link.py --to 127.0.0.1:9000 --bandwidth 50MB
     python scripts/unreliable_link.py --to 127.0.0.1:9000 --fault-rate 0.05 --faults 500,reset,truncate --seed 1
     python scripts/unreliable_link.py --to 127.0.0.1:9000 --fault-rate 1 --faults 503 --first 3 --only /shards/
 
-The first line it prints is its own address; `curl ADDRESS/_link` shows what it counted, as JSON. Requests pass as they
-are, the Host header too, so that signatures hold.
+The first line it prints is its own address; `curl ADDRESS/_link` shows its counts of requests, body bytes and faults as
+JSON. Requests are passed on unchanged, the Host header too, so that their signatures stay valid.
 """
 
 import argparse
@@ -43,19 +43,19 @@ CONTROL_PATH = "/_link"
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """What the link does.
+    """The settings of a link.
 
     Attributes:
         to: Host and port of the server.
-        latency_s: Before each request is passed on.
+        latency_s: Delay before each request is passed on, seconds.
         bandwidth: Bytes a second of all bodies together; 0 for no limit.
         fault_rate: Probability of a fault, for each request.
-        faults: Which, equally likely.
-        first: Only so many requests are harmed, 0 for any number.
-        only: Only requests whose path holds this are harmed.
-        seed: Of the draws.
-        stall_s: Length of a stall.
-        retry_after: Value of the header.
+        faults: Names of `FAULTS` to draw from, all equally likely.
+        first: Largest number of requests that get a fault; 0 for any number.
+        only: Only requests whose request line contains this get a fault.
+        seed: Of the random draws.
+        stall_s: Length of a stall, seconds.
+        retry_after: Value of the Retry-After header.
     """
 
     to: tuple[str, int]
@@ -72,7 +72,7 @@ class Link:
 
 @dataclass
 class LinkCounts:
-    """What went through."""
+    """Totals of a link since its start."""
 
     requests: int = 0
     body_bytes: int = 0
@@ -80,19 +80,19 @@ class LinkCounts:
 
 
 class Proxy:
-    """Passes requests of many connections on, and harms some of them."""
+    """A proxy that passes on the requests of many connections and injects faults into some."""
 
     def __init__(self, link: Link) -> None:
         self._link, self.counts = link, LinkCounts()
-        self._random, self._harmed, self._free_at = random.Random(link.seed), 0, 0.0
+        self._random, self._faulted, self._free_at = random.Random(link.seed), 0, 0.0
 
     async def serve(self, client_sock: socket.socket) -> None:
-        """One connection of a client, and one to the server for it."""
+        """Serve one connection of a client, by one connection to the server."""
         client, server = Peer(client_sock), None
         try:
             while head := await client.until(b"\r\n\r\n"):
                 if head.split(b" ", 2)[1].decode().startswith(CONTROL_PATH):
-                    await self._tell(client)
+                    await self._send_counts(client)
                     continue
                 server = server or Peer(await self._connect())
                 await self._exchange(client, server, head)
@@ -113,17 +113,18 @@ class Proxy:
             raise
         return sock
 
-    async def _tell(self, client: Peer) -> None:
+    async def _send_counts(self, client: Peer) -> None:
         body = json.dumps(asdict(self.counts)).encode()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         await client.send(head.encode() + body)
 
     async def _exchange(self, client: Peer, server: Peer, head: bytes) -> None:
-        """One request and its answer."""
+        """Pass on one request and its response, or inject a fault before the server sees the request."""
         self.counts.requests += 1
         fault = self._draw(head)
         await asyncio.sleep(self._link.latency_s)
         if fault in STATUS_FAULTS:
+            # The request's body is read all the same: the connection stays open, and the next head follows it.
             await self._skip(client, body_length(head))
             self._count(fault)
             return await self._refuse(client, fault, head.startswith(b"HEAD"))
@@ -139,13 +140,14 @@ class Proxy:
         await self._answer(client, server, answer, fault, bodiless=head.startswith(b"HEAD"))
 
     def _draw(self, head: bytes) -> str:
-        """The fault of this request, "" for none."""
+        """Draw the fault of this request; "" for none."""
         link = self._link
+        # The draws come before --only and --first are looked at: other filters leave the random stream as it is.
         drawn = self._random.random() < link.fault_rate and self._random.choice(link.faults)
-        wanted = link.only.encode() in head.split(b"\r\n", 1)[0] and not (link.first and self._harmed >= link.first)
+        wanted = link.only.encode() in head.split(b"\r\n", 1)[0] and not (link.first and self._faulted >= link.first)
         if not (drawn and wanted):
             return ""
-        self._harmed += 1
+        self._faulted += 1
         return drawn
 
     def _count(self, fault: str) -> None:
@@ -159,9 +161,10 @@ class Proxy:
         await client.send(head.encode() + (b"" if bodiless else body))
 
     async def _answer(self, client: Peer, server: Peer, answer: bytes, fault: str, bodiless: bool) -> None:
-        """Pass an answer on, harmed in its body if there is one."""
-        bodiless = bodiless or answer.split(b" ", 2)[1] in (b"204", b"304")
+        """Pass on a response, with a fault in its body if one was drawn and there is a body."""
+        bodiless = bodiless or answer.split(b" ", 2)[1] in (b"204", b"304")  # RFC 9112, 6.3
         length, chunked = body_length(answer), re.search(rb"\r\ntransfer-encoding: *chunked", answer, re.IGNORECASE)
+        # A body fault that was drawn for a response without a body, or with a chunked one, is dropped and not counted.
         if bodiless:
             return await client.send(answer)
         if chunked:
@@ -174,25 +177,25 @@ class Proxy:
             answer = re.sub(rb"(?i)(\r\ncontent-length: *)\d+", rb"\g<1>%d" % (length // 2), answer)
         await client.send(answer)
         await self._relay(server, client, length // 2)
-        await self._harm(client, server, fault, length - length // 2)
+        await self._inject(client, server, fault, length - length // 2)
 
-    async def _harm(self, client: Peer, server: Peer, fault: str, left: int) -> None:
-        """Do what the fault is, in the middle of a body of which `left` bytes are to come."""
+    async def _inject(self, client: Peer, server: Peer, fault: str, left: int) -> None:
+        """Inject a fault in the middle of a body of which `left` bytes have not been passed on."""
         if fault == "corrupt":
             byte = bytes(await server.some(1))
             await client.send(bytes([byte[0] ^ 0x55]) if byte else b"")
             return await self._relay(server, client, left - 1)
         if fault == "shorten":
-            return await self._skip(server, left)
+            return await self._skip(server, left)  # the client has all that the header announced: the link stays open
         if fault == "stall":
             await asyncio.sleep(self._link.stall_s)
         if fault == "reset":
-            await asyncio.sleep(0.01)  # what was sent arrives first
+            await asyncio.sleep(0.01)  # a reset discards unsent data: let the first half arrive
             client.reset()
         raise Broken
 
     async def _relay(self, source: Peer, target: Peer, length: int) -> None:
-        """Pass `length` bytes of a body on."""
+        """Pass on `length` bytes of a body."""
         while length > 0:
             piece = await source.some(min(length, self._piece_bytes()))
             if not piece:
@@ -203,13 +206,14 @@ class Proxy:
             self.counts.body_bytes += len(piece)
 
     def _piece_bytes(self) -> int:
-        """Small enough that a narrow link flows rather than jumps."""
+        """Return the most bytes to pass on at once: a fiftieth of a second's, so that a narrow link flows smoothly."""
         return max(4096, min(BUFFER_BYTES, int(self._link.bandwidth / 50))) if self._link.bandwidth else BUFFER_BYTES
 
     async def _pace(self, num_bytes: int) -> None:
-        """Wait for this piece's turn on the link, which all connections share."""
+        """Wait until this piece would be through the link, which all connections share."""
         if self._link.bandwidth:
             now = asyncio.get_running_loop().time()
+            # Each piece is queued after all earlier ones of any connection; unused time is not saved up.
             self._free_at = max(now, self._free_at) + num_bytes / self._link.bandwidth
             await asyncio.sleep(self._free_at - now)
 
@@ -222,8 +226,8 @@ class Proxy:
 
 
 async def run(link: Link, port: int) -> None:
-    """Serve until the process ends."""
-    proxy, running = Proxy(link), set()
+    """Serve on a port of loopback, 0 for a free one, until the process ends."""
+    proxy, running = Proxy(link), set()  # the event loop refers to tasks only weakly
     with socket.create_server(("127.0.0.1", port), backlog=256) as listener:
         listener.setblocking(False)
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
@@ -256,22 +260,30 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the options and serve."""
+    """Parse the options, serve, and return the exit status."""
     listed = "faults:\n" + "\n".join(f"  {name:9} {text}" for name, text in FAULTS.items())
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=listed, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--to", type=_address, required=True, metavar="HOST:PORT", help="the server")
-    parser.add_argument("--port", type=int, default=0, help="to listen on, on loopback (default: a free one)")
-    parser.add_argument("--latency-ms", type=float, default=0.0, help="added to each request")
-    parser.add_argument("--bandwidth", type=_bytes, default=0.0, help="of all bodies together, such as 50MB a second")
+    parser.add_argument("--to", type=_address, required=True, metavar="HOST:PORT", help="address of the server")
+    parser.add_argument("--port", type=int, default=0, help="port of loopback to listen on (default: a free one)")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="delay added to each request")
+    parser.add_argument(
+        "--bandwidth", type=_bytes, default=0.0, help="limit of all bodies together, a second, such as 50MB"
+    )
     parser.add_argument("--fault-rate", type=float, default=0.0, help="probability of a fault, for each request")
-    parser.add_argument("--faults", type=_faults, default=("500",), help="which, separated by commas (default 500)")
-    parser.add_argument("--first", type=int, default=0, help="harm only so many requests (default: any number)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="harm only requests whose line holds this")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default 0)")
-    parser.add_argument("--stall-s", type=float, default=60.0, help="length of a stall (default 60)")
-    parser.add_argument("--retry-after", default="1", help="value of the header (default 1)")
+    parser.add_argument(
+        "--faults", type=_faults, default=("500",), help="faults to inject, separated by commas (default 500)"
+    )
+    parser.add_argument(
+        "--first", type=int, default=0, help="fault only the first so many requests (default: no limit)"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="fault only requests whose request line contains this"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default 0)")
+    parser.add_argument("--stall-s", type=float, default=60.0, help="seconds of a stall (default 60)")
+    parser.add_argument("--retry-after", default="1", help="value of the Retry-After header (default 1)")
     options = vars(parser.parse_args(arguments))
     port, latency_ms = options.pop("port"), options.pop("latency_ms")
     try:

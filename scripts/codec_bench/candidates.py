@@ -1,6 +1,6 @@
-"""The candidates that `profile_codecs.py` measures: how each encodes and decodes, by our code, Pillow or imagecodecs.
+"""The encodings that `profile_codecs.py` measures, by this project's code, Pillow or imagecodecs.
 
-What is here and not in `sharding` was tried and not taken. imagecodecs is imported when a candidate of it runs.
+Those that are not in `sharding` were tried and rejected. imagecodecs is imported only when a candidate needs it.
 """
 
 import importlib
@@ -27,12 +27,12 @@ Valid: TypeAlias = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Codec:
-    """A candidate.
+    """A candidate encoding.
 
     Attributes:
-        name: What the tables call it.
-        encode: Of (image,) or of (depth, valid).
-        decode: The array, from what `encode` returned.
+        name: As in the tables.
+        encode: Called with (image) or with (depth, valid).
+        decode: Returns the array from the bytes of `encode`: the image, the depth, or the valid mask.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Codec:
 
 
 def foreign(function: str, **settings: Any) -> Callable[[Any], Any]:
-    """A function of imagecodecs, which is imported when it is called."""
+    """Return a function of imagecodecs with its settings; the library is imported when the function is called."""
     return lambda data: getattr(importlib.import_module("imagecodecs"), function)(data, **settings)
 
 
 def pillow(kind: str, **settings: Any) -> Callable[[NDArray[Any]], bytes]:
-    """Encode by Pillow."""
+    """Return an encoder by Pillow."""
 
     def encode(image: NDArray[Any]) -> bytes:
         buffer = io.BytesIO()
@@ -57,7 +57,8 @@ def pillow(kind: str, **settings: Any) -> Callable[[NDArray[Any]], bytes]:
 
 
 def encode_rows(image: NDArray[np.uint8]) -> bytes:
-    """Green, red - green, blue - green, each minus the row above: a .npy of uint8 (H, 3, W)."""
+    """Encode green, red - green and blue - green, each minus the row above, as a .npy of uint8 (H, 3, W)."""
+    # Differences wrap modulo 256, and so do the sums of the decoder: exact.
     planes = image[:, :, [1, 0, 2]].transpose(0, 2, 1).copy()
     planes[:, 1:] -= planes[:, :1]
     planes[1:] -= planes[:-1].copy()
@@ -65,7 +66,7 @@ def encode_rows(image: NDArray[np.uint8]) -> bytes:
 
 
 def decode_rows(data: bytes) -> NDArray[np.uint8]:
-    """The image of `encode_rows`: rows are added up one by one, which is faster than numpy's accumulate."""
+    """Decode the image of `encode_rows`; rows are added up one by one, which is faster than numpy's accumulate."""
     planes = np.lib.format.read_array(io.BytesIO(data))
     for above, row in pairwise(planes):
         np.add(above, row, out=row)
@@ -77,15 +78,18 @@ def decode_rows(data: bytes) -> NDArray[np.uint8]:
 
 
 def encode_differences(depth: Depth, valid: Valid) -> bytes:
-    """Bits of rounded depth minus those of the row above, sign moved to the lowest bit, as byte planes."""
+    """Encode the bits of rounded depth minus those of the row above, in zigzag coding, as byte planes."""
+    # Rounding clears the 10 lowest bits, so 22 are left, whose differences fit into int32. Zigzag coding moves the sign
+    # to the lowest bit: 0, -1, 1, -2 become 0, 1, 2, 3, whose upper bytes are mostly 0.
     bits = (round_depth(depth, valid).view(np.uint32) >> np.uint32(10)).astype(np.int32)
     bits[1:] -= bits[:-1].copy()
     return encode_planes(((bits << 1) ^ (bits >> 31)).view(np.float32))
 
 
 def decode_differences(data: bytes) -> Depth:
-    """The depth of `encode_differences`."""
+    """Decode the depth of `encode_differences`."""
     folded = decode_planes(data).view(np.uint32)
+    # Unfold the sign: XOR with all ones (-1 as uint32) where the lowest bit is 1. Sums wrap modulo 2**32.
     bits = (folded >> np.uint32(1)) ^ -(folded & np.uint32(1))
     for above, row in pairwise(bits):
         np.add(above, row, out=row)
@@ -93,13 +97,16 @@ def decode_differences(data: bytes) -> Depth:
 
 
 def encode_lerc_log(depth: Depth, valid: Valid) -> bytes:
-    """LERC bounds absolute errors, so it gets the logarithm; 0 where invalid."""
+    """Encode the logarithm of depth by LERC, which bounds absolute errors: those of the logarithm are relative ones.
+
+    Invalid pixels are stored as 0.
+    """
     logarithm = np.log(np.where(valid, depth, np.float32(1)))
     return bytes(foreign("lerc_encode", level=0.95 * MAX_ROUNDING)(logarithm))
 
 
 def of_depth(encode: Callable[[Depth], bytes], rounded: bool = False) -> Callable[[Depth, Valid], bytes]:
-    """An encoder of (depth, valid) that keeps no valid mask: of the depth as it is, or rounded."""
+    """Return an encoder of (depth, valid) that stores no valid mask, from one of the depth as it is or rounded."""
     return lambda depth, valid: encode(round_depth(depth, valid) if rounded else depth)
 
 
@@ -114,7 +121,7 @@ IMAGE_CODECS = (
     Codec("JXL lossless e3", foreign("jpegxl_encode", lossless=True, effort=3), foreign("jpegxl_decode")),
     *(Codec(f"JPEG q{q}", pillow("JPEG", quality=q, subsampling=0), decode_image) for q in (90, 95, 98)),
 )
-"""The first is what the others are compared with."""
+"""All are compared with the first one."""
 
 DEPTH_CODECS = (
     Codec("npy", of_depth(encode_npy), decode_npy),

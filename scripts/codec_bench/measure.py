@@ -1,4 +1,4 @@
-"""How `profile_codecs.py` measures: candidates take turns on a group of images or depth maps, in frames of a shard."""
+"""The measurement of `profile_codecs.py`: candidates take turns on a group of images or depth maps, in shard frames."""
 
 import io
 import math
@@ -20,14 +20,14 @@ from sharding.format.shard import ShardWriter, unpack_member
 
 @dataclass(kw_only=True)
 class CodecRow:
-    """What was measured of a candidate on a group, a view of --height x --width pixels.
+    """The figures of a candidate on a group, for a view of --height x --width pixels.
 
     Attributes:
-        kilobytes: What is stored (1 kB = 1000 bytes).
-        encode_ms, decode_ms: Of each repeat, the zstd frame included.
+        kilobytes: Stored size (1 kB = 1000 bytes).
+        encode_ms, decode_ms: CPU time of each repeat, the zstd frame included.
         error: Images: largest difference in grey levels. Depth: largest relative difference over valid pixels.
-        psnr_db: Of images; None if they are exact.
-        exact: Every bit came back, those of invalid pixels included.
+        psnr_db: Peak signal-to-noise ratio of lossy images; None otherwise.
+        exact: Whether decoding returns every bit, those of invalid pixels included.
         missing: Why it was not measured; empty if it was.
     """
 
@@ -41,7 +41,7 @@ class CodecRow:
 
     @property
     def decode(self) -> float:
-        """Median time to decode a view, ms."""
+        """Return the median time to decode a view, ms."""
         return statistics.median(self.decode_ms)
 
 
@@ -49,17 +49,17 @@ Rows = dict[str, CodecRow]
 
 
 def measure(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, truth: int = 0) -> Rows:
-    """Measure candidates on a group, taking turns, so that a busy machine is busy for all of them.
+    """Measure candidates on a group; they take turns, so that other load on the machine affects all of them alike.
 
     Args:
         codecs: The candidates.
         items: The group.
         config: Options of the measurement.
-        truth: Which array of an item must come back.
+        truth: Position in an item of the array that decoding must return.
     """
     views = count_views(items, config)
     rows, stored = {codec.name: CodecRow() for codec in codecs}, {}
-    for codec in codecs:
+    for codec in codecs:  # untimed: it also warms up
         try:
             stored[codec.name] = store_all(codec, items)
             check(rows[codec.name], load_all(codec, stored[codec.name]), items, truth)
@@ -77,7 +77,7 @@ def measure(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, tr
 
 
 def store_all(codec: Codec, items: list[Item]) -> list[bytes]:
-    """The frames of a shard that hold the items."""
+    """Encode the items, each as the frame that a shard stores."""
     frames = []
     for item in items:
         ShardWriter(shard := io.BytesIO()).add("member", codec.encode(*item))
@@ -86,19 +86,19 @@ def store_all(codec: Codec, items: list[Item]) -> list[bytes]:
 
 
 def load_all(codec: Codec, frames: list[bytes]) -> list[NDArray[Any]]:
-    """What a reader does with them."""
+    """Decode the frames as a reader does: unpack the zstd frame, then decode its payload."""
     return [codec.decode(unpack_member(frame, "member", "zstd")) for frame in frames]
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
-    """CPU time of the whole process, ms: on a busy machine, what the wall clock would show on an idle one."""
+    """Measure the CPU time of this process for some work, ms: unlike wall-clock time, it excludes other load."""
     began = time.process_time()
     work()
     return 1000 * (time.process_time() - began)
 
 
 def check(row: CodecRow, decoded: list[NDArray[Any]], items: list[Item], truth: int) -> None:
-    """Compare what came back with what went in."""
+    """Compare decoded arrays with the originals; set `exact`, `error` and `psnr_db`."""
     wanted = [np.ascontiguousarray(item[truth]) for item in items]
     row.exact = all(map(same, decoded, wanted))
     if wanted[0].dtype == np.float32:
@@ -107,15 +107,16 @@ def check(row: CodecRow, decoded: list[NDArray[Any]], items: list[Item], truth: 
             for one, (depth, valid) in zip(decoded, items, strict=True)
         )
         return
+    # int16, because differences of uint8 wrap; of a valid mask they are -1, 0 or 1.
     errors = [one.astype(np.int16) - other for one, other in zip(decoded, wanted, strict=True)]
     row.error = float(max(np.abs(one).max() for one in errors))
     if row.error and wanted[0].dtype == np.uint8:
         squares = statistics.fmean(float(np.square(one, dtype=np.float64).mean()) for one in errors)
-        row.psnr_db = 10 * math.log10(255**2 / squares)
+        row.psnr_db = 10 * math.log10(255**2 / squares)  # squares: mean squared error over all images
 
 
 def same(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether two arrays agree in every bit; of a bool, in what it means, for True may be stored as any byte."""
+    """Return whether two arrays agree in every bit; for bool in truth value, because True may be any nonzero byte."""
     if one.dtype == np.bool_:
         return np.array_equal(one, other)
     return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
@@ -123,7 +124,15 @@ def same(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class CodecGroup:
-    """Rows of one kind of part, measured on one group."""
+    """The rows of one kind of part, measured on one group.
+
+    Attributes:
+        part: "image", "depth" or "valid".
+        name: Of the group, such as "toy world".
+        items: How many were measured.
+        archive_kb: kB (1000 bytes) of a view in the published archive; 0 for valid, which depth includes.
+        rows: By name of the candidate.
+    """
 
     part: str
     name: str
@@ -134,7 +143,7 @@ class CodecGroup:
 
 def measure_groups(config: CodecsConfig) -> Iterator[CodecGroup]:
     """Measure every part of every group."""
-    images, depth = photographs(config), depth_groups(config)  # first: a wrong pattern ends it at once
+    images, depth = photographs(config), depth_groups(config)  # first, so that a wrong pattern fails at once
     toy_images, toy_depth = toy_groups(config)
     images, depth = toy_images | images, toy_depth | depth
     plan = [("image", images, IMAGE_CODECS, 0), ("depth", depth, DEPTH_CODECS, 0), ("valid", depth, VALID_CODECS, 1)]

@@ -1,8 +1,7 @@
-"""What `profile_codecs.py` measures on: views of the toy world, and photographs and depth maps that are given."""
+"""The input of `profile_codecs.py`: views of the toy world, and photographs and depth maps that its options name."""
 
 import glob
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from toy_views import DEPTH_NOISE_M, IMAGE_NOISE, add_depth_noise, add_image_noise, render_view
 
 from sharding.codecs.image import decode_image, open_image
 from sharding.codecs.npy import encode_npy, load_npy
@@ -18,16 +18,12 @@ from sharding.format.sample import valid_pixels
 from sharding.options import option
 from sharding.progress import track
 from sharding.reading.pictures import encode_png
-from sharding.toyworld.diode import lay_traps, place_view, plan_view
-from sharding.toyworld.view import render
 
 MAX_ENLARGEMENT = 1.25
-"""An image that would have to be enlarged more is left out: enlarged pixels compress too well."""
-IMAGE_NOISE, DEPTH_NOISE_M = 2.0, 0.001
-"""Standard deviations of what a sensor adds: grey levels, and metres of a scanner's range."""
+"""An image that would have to be enlarged more is skipped: enlarged pixels compress too well."""
 
 Item = tuple[NDArray[Any], ...]
-"""(image,) or (depth, valid)."""
+"""(image,), uint8 (H, W, 3); or (depth, valid), float32 in metres and bool, both (H, W)."""
 Groups = dict[str, list[Item]]
 
 
@@ -35,51 +31,50 @@ Groups = dict[str, list[Item]]
 class CodecsConfig:
     """Options of the measurement."""
 
-    images: tuple[str, ...] = option((), "photographs to measure besides the toy world's", metavar="GLOB", shown="none")
+    images: tuple[str, ...] = option(
+        (), "photographs to measure as well as the toy world's images", metavar="GLOB", shown="none"
+    )
     depth: tuple[str, ...] = option(
         (),
-        "depth to measure besides the toy world's: .npy in metres, or GLOB:N of 16-bit .png, N a metre",
+        "depth maps to measure as well as the toy world's: .npy in metres, or GLOB:N of 16-bit .png, N units a metre",
         metavar="GLOB",
         shown="none",
     )
-    samples: int = option(4, "views of the toy world, and photographs, to measure", metavar="N")
+    samples: int = option(4, "number of toy world views, and of photographs, to measure", metavar="N")
     repeats: int = option(5, "timed repeats, after one that is not timed", metavar="N")
-    height: int = option(768, "of the images and of the toy world", metavar="PX")
-    width: int = option(1024, "of the images and of the toy world", metavar="PX")
+    height: int = option(768, "height of all images and of the toy world's depth", metavar="PX")
+    width: int = option(1024, "width of all images and of the toy world's depth", metavar="PX")
 
 
 def toy_groups(config: CodecsConfig) -> tuple[Groups, Groups]:
-    """Images and depth of the toy world; and its depth with the noise of a scanner, for exact planes are too easy."""
+    """Make images and depth of the toy world, and its depth with scanner noise: exact planes compress too well."""
     images: list[Item] = []
     clean: list[Item] = []
     noisy: list[Item] = []
     for number in track(range(config.samples), total=config.samples, unit="views", label="toy world"):
-        view = plan_view("train", number)
-        scene, camera, _ = place_view(view, 0)
-        seen = render(scene, camera, config.height, config.width)
-        depth, mask = lay_traps(view, seen, 0, Counter())
-        valid = valid_pixels(depth, mask)
-        noise = np.random.default_rng(number).normal(0, DEPTH_NOISE_M, depth.shape)
-        images.append((seen.image,))
-        clean.append((depth, valid))
-        noisy.append((np.where(valid, depth + noise, depth).astype(np.float32), valid))
+        view = render_view(number, config.height, config.width)
+        valid = valid_pixels(view.depth, view.mask)
+        noise = np.random.default_rng(number).normal(0, DEPTH_NOISE_M, view.depth.shape)
+        images.append((view.image,))
+        clean.append((view.depth, valid))
+        noisy.append((add_depth_noise(view.depth, valid, noise), valid))
     return {"toy world": images}, {"toy world": clean, "toy world + 1 mm": noisy}
 
 
 def photographs(config: CodecsConfig) -> Groups:
-    """Photographs of the wanted size, as they are and with noise, evenly taken from those that --images names."""
+    """Read photographs at the configured size, as they are and with noise: evenly spaced picks from --images."""
     names = sorted(name for pattern in config.images for name in find(pattern))
     fitted = [one for name in names if (one := fit_image(Path(name).read_bytes(), config)) is not None]
     if not fitted:
         return {}
     taken = [fitted[at] for at in np.linspace(0, len(fitted) - 1, min(config.samples, len(fitted))).astype(int)]
     noise = np.random.default_rng(0).normal(0, IMAGE_NOISE, (len(taken), *taken[0].shape))
-    noisy = [np.rint(one + more).clip(0, 255).astype(np.uint8) for one, more in zip(taken, noise, strict=True)]
+    noisy = [add_image_noise(one, more) for one, more in zip(taken, noise, strict=True)]
     return {"photographs": [(one,) for one in taken], "photographs + noise": [(one,) for one in noisy]}
 
 
 def find(pattern: str) -> list[str]:
-    """Files of a pattern.
+    """List the files of a pattern, sorted.
 
     Raises:
         UsageError: There are none.
@@ -90,11 +85,12 @@ def find(pattern: str) -> list[str]:
 
 
 def fit_image(data: bytes, config: CodecsConfig) -> NDArray[np.uint8] | None:
-    """Scale until it covers --height x --width, and cut its middle out; None if it is too small for that."""
+    """Scale an image until it covers --height x --width, and crop its centre; None if it is too small for that."""
     pixels = decode_image(data)
     factor = max(config.height / pixels.shape[0], config.width / pixels.shape[1])
     if factor > MAX_ENLARGEMENT:
         return None
+    # Pillow's sizes are (width, height).
     size = max(config.width, round(pixels.shape[1] * factor)), max(config.height, round(pixels.shape[0] * factor))
     x, y = (size[0] - config.width) // 2, (size[1] - config.height) // 2
     scaled = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
@@ -102,7 +98,7 @@ def fit_image(data: bytes, config: CodecsConfig) -> NDArray[np.uint8] | None:
 
 
 def depth_groups(config: CodecsConfig) -> Groups:
-    """A group for each pattern of --depth, called like its first file."""
+    """Read a group of depth maps for each pattern of --depth, named after its first file."""
     groups = {}
     for pattern in config.depth:
         path, _, units = pattern.partition(":")
@@ -112,11 +108,15 @@ def depth_groups(config: CodecsConfig) -> Groups:
 
 
 def read_map(name: str, units: str) -> Item:
-    """A depth map at its own size, of a .npy file in metres or a 16-bit image of `units` a metre: float32 and valid.
+    """Read depth (float32, metres) and valid at their own size: a .npy file in metres, or a 16-bit image.
+
+    Args:
+        name: Of the file.
+        units: Values of the image that make a metre, as written after the pattern; ignored for .npy.
 
     Raises:
-        UsageError: The units are missing or no number.
-        DataError: There is no depth in it.
+        UsageError: The units of an image are missing or not a positive integer.
+        DataError: The file is not a map (H, W), or has no depth above 0.
     """
     data = Path(name).read_bytes()
     if name.endswith(".npy"):
@@ -132,14 +132,17 @@ def read_map(name: str, units: str) -> Item:
 
 
 def count_views(items: list[Item], config: CodecsConfig) -> float:
-    """How many views of --height x --width pixels the items amount to."""
+    """Count the items in views of --height x --width pixels, by their pixels; maps may be of any size."""
     return sum(int(item[0].shape[0] * item[0].shape[1]) for item in items) / (config.height * config.width)
 
 
 def archive_kilobytes(items: list[Item], config: CodecsConfig) -> float:
-    """What the source files of a view take in a .tar.gz: PNG images; depth and mask as float32 .npy."""
+    """Estimate the kB (1000 bytes) of a view in the published archive: PNG image, or depth and mask as float32 .npy.
+
+    Each file is deflated at gzip's default level 6, as in a .tar.gz; tar headers are left out.
+    """
     views = count_views(items, config)
-    if len(items[0]) == 1:
+    if len(items[0]) == 1:  # an image, not (depth, valid)
         files = [encode_png(*item) for item in items]
     else:
         files = [encode_npy(array.astype(np.float32)) for item in items for array in item]

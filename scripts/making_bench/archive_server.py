@@ -1,4 +1,4 @@
-"""A web server on loopback, in a process of its own, for an archive that is not on a disk."""
+"""A web server on loopback, in a process of its own, for an archive that is generated while it is read."""
 
 import multiprocessing
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 from making_bench.virtual_archive import VirtualArchive
 
-_START_S = 60
+_START_S = 60  # a spawned process imports everything again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,8 @@ class Served:
 
     Attributes:
         url: Of the archive.
-        position: Tells where in the archive the bytes end that were given out last; a look at its end does not stay.
+        position: Returns the offset in the archive just after the bytes that were sent last. A read of the end moves it
+            there only until the next read.
     """
 
     url: str
@@ -31,10 +32,10 @@ class Served:
 def serve(archive: VirtualArchive, name: str) -> Iterator[Served]:
     """Serve `archive` under `name` as long as the context lasts.
 
-    Answers single ranges (`bytes=N-`, `bytes=N-M`), and tells size and an ETag.
+    Supports single ranges (`bytes=N-`, `bytes=N-M`; RFC 9110, 14.2) and sends the size and an ETag.
 
     Raises:
-        TimeoutError: The server did not start.
+        TimeoutError: The server did not start in time.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -80,10 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             for part in self.archive.read(start, stop):
                 start += len(part)
-                self.sent.value = start  # before they go: who has them may ask at once
+                self.sent.value = start  # before the write: a reader that has the bytes may ask at once
                 self.wfile.write(part)
         except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True  # the reader has what it wanted
+            self.close_connection = True  # the reader closed the connection early
 
     def log_message(self, format: str, *arguments: Any) -> None:
         pass

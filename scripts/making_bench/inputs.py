@@ -1,7 +1,7 @@
-"""What `bench_shard.py` measures on: generated archives and folders that look like the published ones.
+"""The input of `bench_shard.py`: generated archives and folders in the layout and the file sizes of the published ones.
 
-A few views of the toy world, with the noise of a sensor, are used under thousands of names. Each JPEG holds a comment
-of its own, and what repeats lies farther apart than the 32 KB that gzip looks back.
+A few views of the toy world, with sensor noise, are used under thousands of names. Each JPEG has a comment of its own,
+and repeated contents are farther apart than the 32 KB window of deflate, so they compress like different ones.
 """
 
 import io
@@ -10,7 +10,6 @@ import random
 import struct
 import subprocess
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -22,25 +21,23 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from toy_views import DEPTH_NOISE_M, SEED, add_depth_noise, add_image_noise, render_view
 
 from making_bench.virtual_archive import ArchiveEntry, tar_pieces
 from sharding.codecs.hdf5 import write_depth
 from sharding.codecs.npy import encode_npy
 from sharding.errors import DataError
 from sharding.reading.pictures import encode_png
-from sharding.toyworld import render
-from sharding.toyworld.diode import lay_traps, place_view, plan_view
 from sharding.toyworld.megadepth import ROOT, photograph, plan_photo, stored_depth
 
-SEED = 0
 VARIANTS = 3
-"""Pictures of a view: the noise differs."""
+"""Images of each view, with different noise."""
 VIEWS_A_FOLDER = 100
 JPEG_QUALITY, PNG_NOISE, JPEG_NOISE = 95, 4.0, (6.0, 9.0, 12.0)
-"""Grey levels of noise: at 768 x 1024 and at 960 x 1280 they give files as large as the published ones."""
-DEPTH_NOISE_M = 0.001
+"""Standard deviations of noise in grey levels (of a JPEG by variant): PNG at 768 x 1024 and JPEG at 960 x 1280 become
+as large as the published files."""
 H5_MANTISSA_BITS_CUT = 5
-"""So that a depth map takes about 1 MB of the archive, as in MegaDepth's."""
+"""Lowest bits that are cleared, so that a depth map takes about 1 MB of the archive, as in MegaDepth's."""
 
 _START_OF_IMAGE, _COMMENT = b"\xff\xd8", b"\xff\xfe"
 _GZIP_LEVEL = 6
@@ -51,9 +48,9 @@ class Contents:
     """Files of one layout.
 
     Attributes:
-        views: For each distinct view the numbers in `bodies` of its files.
-        bodies: Contents of files; of a JPEG all but its first two bytes.
-        deflated_bytes: What a view takes in a `.tar.gz`, on average.
+        views: For each distinct view the positions of its files in `bodies`.
+        bodies: Contents of files; of a JPEG all but its first two bytes, which `comment_lead` supplies.
+        deflated_bytes: Mean bytes of a view in a `.tar.gz`.
     """
 
     views: list[tuple[int, ...]]
@@ -62,7 +59,7 @@ class Contents:
 
 
 def make_contents(files: Iterable[tuple[bytes, ...]]) -> Contents:
-    """Number the files of the views; what is equal has one number."""
+    """Make `Contents` of the files of the views; equal files are stored once."""
     numbers: dict[bytes, int] = {}
     views = [tuple(numbers.setdefault(data, len(numbers)) for data in view) for view in files]
     sizes = [len(zlib.compress(body, _GZIP_LEVEL)) for body in numbers]
@@ -72,7 +69,7 @@ def make_contents(files: Iterable[tuple[bytes, ...]]) -> Contents:
 
 @cache
 def make_photos(distinct: int, height: int, width: int) -> Contents:
-    """JPEG and `.h5` of `distinct` photographs of the toy world, `VARIANTS` of each."""
+    """Make JPEG and `.h5` of `distinct` photographs of the toy world, `VARIANTS` of each."""
     with ProcessPoolExecutor() as pool:
         made = pool.map(partial(_photo_files, height=height, width=width), range(distinct))
         return make_contents(files for variants in made for files in variants)
@@ -82,37 +79,34 @@ def _photo_files(number: int, height: int, width: int) -> list[tuple[bytes, ...]
     photo = plan_photo(SEED, number)
     view = photograph(photo, SEED, height, width)
     depth = _h5(_cut(stored_depth(photo, view, SEED)))
-    return [(_jpeg(add_noise(view.image, JPEG_NOISE[at], number))[2:], depth) for at in range(VARIANTS)]
+    return [(_jpeg(_noisy(view.image, JPEG_NOISE[at], number))[2:], depth) for at in range(VARIANTS)]
 
 
 def _cut(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Clear the lowest `H5_MANTISSA_BITS_CUT` bits of each float32."""
     kept = np.uint32(0xFFFFFFFF << H5_MANTISSA_BITS_CUT & 0xFFFFFFFF)
     return (depth.view(np.uint32) & kept).view(np.float32)
 
 
 @cache
 def make_scans(distinct: int, height: int, width: int) -> Contents:
-    """PNG, depth and mask of `distinct` views of the toy world in DIODE's form, `VARIANTS` of each."""
+    """Make PNG, depth and mask of `distinct` views of the toy world in DIODE's form, `VARIANTS` of each."""
     with ProcessPoolExecutor() as pool:
         made = pool.map(partial(_scan_files, height=height, width=width), range(distinct))
         return make_contents(files for variants in made for files in variants)
 
 
 def _scan_files(number: int, height: int, width: int) -> list[tuple[bytes, ...]]:
-    view = plan_view("train", number)
-    scene, camera, _ = place_view(view, SEED)
-    seen = render(scene, camera, height, width)
-    depth, mask = lay_traps(view, seen, SEED, Counter())
-    noise = np.random.default_rng(number).normal(0, DEPTH_NOISE_M, depth.shape)
-    noisy = np.where(mask > 0, depth + noise, depth).astype(np.float32)
-    flat = encode_npy(noisy[..., None]), encode_npy(mask.astype(np.float32))
-    return [(encode_png(add_noise(seen.image, PNG_NOISE, VARIANTS * number + at)), *flat) for at in range(VARIANTS)]
+    view = render_view(number, height, width)
+    noise = np.random.default_rng(number).normal(0, DEPTH_NOISE_M, view.depth.shape)
+    depth = encode_npy(add_depth_noise(view.depth, view.mask > 0, noise)[..., None])  # (H, W, 1), as in DIODE
+    mask = encode_npy(view.mask)
+    return [(encode_png(_noisy(view.image, PNG_NOISE, VARIANTS * number + at)), depth, mask) for at in range(VARIANTS)]
 
 
-def add_noise(image: NDArray[np.uint8], deviation: float, seed: int) -> NDArray[np.uint8]:
-    """`image`, uint8 (H, W, 3), with normal noise of so many grey levels."""
-    noise = np.random.default_rng(seed).normal(0, deviation, image.shape)
-    return np.rint(image + noise).clip(0, 255).astype(np.uint8)
+def _noisy(image: NDArray[np.uint8], deviation: float, seed: int) -> NDArray[np.uint8]:
+    """Add normal noise with a standard deviation in grey levels to an image (H, W, 3)."""
+    return add_image_noise(image, np.random.default_rng(seed).normal(0, deviation, image.shape))
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
@@ -128,9 +122,9 @@ def _h5(depth: NDArray[np.float32]) -> bytes:
 
 
 def list_photos(contents: Contents, num_views: int) -> list[ArchiveEntry]:
-    """Entries of a MegaDepth archive: in each folder all images, then all depth maps, both as a file system lists them.
+    """List the entries of a MegaDepth archive: in each folder all images, then all depth maps, each kind shuffled.
 
-    Each JPEG begins with a comment (ITU-T T.81, B.2.4.5) that no other has.
+    The order is that of a file system, not of names. Each JPEG begins with a comment of its own (ITU-T T.81, B.2.4.5).
     """
     entries = []
     for first in range(0, num_views, VIEWS_A_FOLDER):
@@ -151,12 +145,13 @@ def _stem(number: int) -> str:
 
 
 def comment_lead(text: str) -> bytes:
-    """The start of a JPEG with a comment; the rest of the JPEG follows."""
+    """Return the first bytes of a JPEG: start of image and a comment; the JPEG follows without its first two bytes."""
+    # The 16-bit big-endian length of a JPEG segment counts itself, but not its marker.
     return _START_OF_IMAGE + _COMMENT + struct.pack(">H", 2 + len(text)) + text.encode()
 
 
 def list_scans(contents: Contents, num_views: int) -> list[ArchiveEntry]:
-    """Entries of DIODE's train archive, the files of a folder in the disorder in which a file system lists them."""
+    """List the entries of DIODE's train archive; the files of a folder are shuffled, in the order of a file system."""
     entries = []
     for first in range(0, num_views, VIEWS_A_FOLDER):
         scan = first // VIEWS_A_FOLDER
@@ -176,7 +171,7 @@ def list_scans(contents: Contents, num_views: int) -> list[ArchiveEntry]:
 
 
 def pack(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes], archive: Path) -> None:
-    """Write a `.tar.gz` as `tar | gzip -6` does: by the program gzip, one stream.
+    """Write a `.tar.gz` as `tar | gzip -6` does: one stream, by the program gzip.
 
     Raises:
         DataError: gzip failed; a full disk is the usual cause.
@@ -184,7 +179,7 @@ def pack(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes], archive: Path
     with archive.open("wb") as file:
         gzip = subprocess.Popen(["gzip", f"-{_GZIP_LEVEL}"], stdin=subprocess.PIPE, stdout=file)
         assert gzip.stdin is not None
-        with suppress(BrokenPipeError), gzip.stdin as pipe:  # it has ended, and its status tells
+        with suppress(BrokenPipeError), gzip.stdin as pipe:  # gzip has ended; its status is checked below
             for own, body in tar_pieces(entries, bodies):
                 pipe.write(own)
                 pipe.write(bodies[body] if body is not None else b"")
@@ -193,7 +188,7 @@ def pack(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes], archive: Path
 
 
 def lay_out(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes], root: Path) -> None:
-    """Write the entries as files below `root`; a content that repeats is one file of several names (hard links)."""
+    """Write the entries as files below `root`; repeated contents are hard links to one file."""
     first: dict[int, Path] = {}
     for entry in entries:
         path = root / entry.name

@@ -1,4 +1,4 @@
-"""Run a program and watch the memory and the processor time of its whole process tree. Linux: reads /proc."""
+"""Run a program and sample the memory and the CPU time of its whole process tree, from /proc (Linux, proc(5))."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from sharding.errors import DataError
 INTERVAL_S = 0.05
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_TOLD_LINES = 5
+_SHOWN_LINES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,8 @@ class TreeSample:
     """The tree at one moment.
 
     Attributes:
-        progress: What the caller's function said, such as bytes read.
-        memory_bytes: Of all processes together, as `TreeUsage.memory_is` says.
+        progress: The value of the caller's function, such as bytes read.
+        memory_bytes: Of all processes together, of the kind in `TreeUsage.memory_is`.
     """
 
     progress: int
@@ -32,13 +32,13 @@ class TreeSample:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeUsage:
-    """What a program took.
+    """Time and memory of a program.
 
     Attributes:
-        wall_s: From its start until it was reaped.
-        cpu_s: User and system time of the tree: the larger of what the kernel tells of the processes that were waited
-            for, and of what was last seen of each process (a process that outlives its parent is in the second alone).
-        memory_is: "pss" (shared pages are divided among their users) or, where that may not be read, "rss".
+        wall_s: Seconds from its start until it was reaped.
+        cpu_s: User and system seconds of the tree: the larger of the kernel's total of waited-for processes and the sum
+            of the last samples of each process (a process that outlives its parent is in the second alone).
+        memory_is: "pss" (shared pages are divided among their users) or, without permission to read that, "rss".
         samples: One every `INTERVAL_S`.
         output: What the program wrote to stdout.
     """
@@ -51,18 +51,18 @@ class TreeUsage:
 
     @property
     def cores(self) -> float:
-        """Cores that were busy on average."""
+        """Return how many cores were busy on average."""
         return self.cpu_s / self.wall_s
 
     @property
     def peak_mib(self) -> float:
-        """The largest memory that was seen, in MiB; 0 if the program ended before the first sample."""
+        """Return the largest sampled memory in MiB; 0 if the program ended before the first sample."""
         return max((sample.memory_bytes for sample in self.samples), default=0) / 2**20
 
 
 @dataclass
 class _Watch:
-    """Looks at the tree below `root` until it is told to stop."""
+    """A sampler of the tree below `root` that runs in a thread until `done` is set."""
 
     root: int
     progress: Callable[[], int]
@@ -79,6 +79,7 @@ class _Watch:
 
     def look(self) -> None:
         progress, total = self.progress(), 0
+        # CPU time is kept for each process, because one that has ended is no longer in the tree.
         for pid, cpu_s in tree(self.root).items():
             self.cpu_s[pid] = max(cpu_s, self.cpu_s.get(pid, 0.0))
             num_bytes, kind = memory(pid)
@@ -95,11 +96,11 @@ def run_watched(
 
     Args:
         argv: The program and its arguments.
-        progress: Called with every sample.
+        progress: Called for every sample, in another thread.
         environment: Of the program; None for that of this process.
 
     Raises:
-        DataError: It failed; the message ends with what it wrote last to stderr.
+        DataError: Its exit status is not 0; the message ends with the last lines of its stderr.
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         begin = time.perf_counter()
@@ -108,7 +109,7 @@ def run_watched(
         thread = threading.Thread(target=watch.run, daemon=True)
         thread.start()
         try:
-            _, status, used = os.wait4(process.pid, 0)
+            _, status, used = os.wait4(process.pid, 0)  # also the CPU time of the tree, unlike Popen.wait
         except BaseException:
             process.terminate()
             raise
@@ -116,6 +117,7 @@ def run_watched(
             watch.done.set()
         wall_s = time.perf_counter() - begin
         thread.join()
+        # Popen did not reap the process itself, and must not wait for its id again.
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise DataError(f"{' '.join(argv)}: expected exit status 0, found {process.returncode}: {_last(errors)}")
@@ -131,15 +133,15 @@ def run_watched(
 
 def _last(errors: IO[str]) -> str:
     errors.seek(0)
-    return "\n".join(errors.read().splitlines()[-_TOLD_LINES:])
+    return "\n".join(errors.read().splitlines()[-_SHOWN_LINES:])
 
 
 def tree(root: int) -> dict[int, float]:
-    """Processor seconds so far of `root` and of all its descendants, by process id; empty if `root` has ended."""
+    """Return CPU seconds so far of `root` and of all its descendants, by process id; empty if `root` has ended."""
     found = {int(name): one for name in os.listdir("/proc") if name.isdigit() and (one := _stat(int(name)))}
     members = {root: found[root][1]} if root in found else {}
     grown = True
-    while grown:
+    while grown:  # one generation a turn
         below = {pid: cpu_s for pid, (parent, cpu_s) in found.items() if parent in members and pid not in members}
         members |= below
         grown = bool(below)
@@ -147,17 +149,18 @@ def tree(root: int) -> dict[int, float]:
 
 
 def _stat(pid: int) -> tuple[int, float] | None:
-    """Parent and processor seconds of a process; None if it has ended."""
+    """Return parent and CPU seconds of a process; None if it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()  # after the name, which may hold anything
+            fields = file.read().rpartition(b")")[2].split()  # after the name, which may contain spaces and ")"
     except OSError:
         return None
+    # Of the fields after the name: 2 is ppid, 12 and 13 are utime and stime in clock ticks.
     return int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
 
 def memory(pid: int) -> tuple[int, str]:
-    """Memory of a process in bytes, and whether that is "pss" or "rss"; 0 if it has ended."""
+    """Return the memory of a process in bytes, and whether that is "pss" or "rss"; 0 if it has ended."""
     try:
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
             for line in file:
@@ -173,6 +176,6 @@ def memory(pid: int) -> tuple[int, str]:
 def _resident(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE_BYTES
+            return int(file.read().split()[1]) * _PAGE_BYTES  # the second field is resident pages
     except OSError:
         return 0

@@ -1,4 +1,4 @@
-"""Programs that take turns, and what each turn took."""
+"""Programs that take turns, and the time and memory of each turn."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from sharding.progress import say
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Something to run.
+    """A program to measure.
 
     Attributes:
-        argv: What to run; it writes below `output` alone.
+        argv: The program and its arguments; it must write below `output` only.
         output: Folder that is deleted after each turn.
-        num_bytes: Of the archive that it reads; 0 for a folder.
+        num_bytes: Size of the archive that it reads; 0 for a folder.
         views: Samples that its set must have; 0 if it makes no set.
-        into_empty: Whether it needs `output` to be there.
+        into_empty: Whether `output` must exist as an empty folder before it starts.
     """
 
     argv: tuple[str, ...]
@@ -36,7 +36,12 @@ class Program:
 
 @dataclass
 class Turns:
-    """What each program took, turn by turn; ratios are of programs that took turns with each other."""
+    """The usage of each program, turn by turn; ratios are of programs that took turns with each other.
+
+    Attributes:
+        programs: By name.
+        used: Usage by name, one for each turn.
+    """
 
     programs: dict[str, Program] = field(default_factory=dict)
     used: dict[str, list[TreeUsage]] = field(default_factory=dict)
@@ -45,7 +50,7 @@ class Turns:
         """Run the programs one after the other, `repeats` times.
 
         Raises:
-            DataError: One failed, or made a set of another number of samples.
+            DataError: One failed, or its set does not have the expected number of samples.
         """
         self.programs |= programs
         for turn in range(repeats):
@@ -55,7 +60,7 @@ class Turns:
                 say(f"{name}: turn {turn + 1}, {usage.wall_s:.2f} s, {usage.cores:.2f} cores, {usage.peak_mib:.0f} MiB")
 
     def row(self, name: str) -> dict[str, Any]:
-        """Figures of a program: medians over its turns; None for what it has not."""
+        """Compute the figures of a program, medians over its turns; None for those that it does not have."""
         program, used = self.programs[name], self.used[name]
         times = [one.wall_s for one in used]
         wall_s = statistics.median(times)
@@ -73,23 +78,23 @@ class Turns:
         }
 
     def ratio(self, above: str, below: str) -> dict[str, float]:
-        """Median time of a program over that of another; and the least and largest ratio of a turn."""
+        """Divide the median time of a program by that of another; also return the least and largest ratio of a turn."""
         first, second = ([one.wall_s for one in self.used[name]] for name in (above, below))
         each = [one / other for one, other in zip(first, second, strict=True)]
         return {"median": statistics.median(first) / statistics.median(second), "min": min(each), "max": max(each)}
 
 
 def run_once(program: Program, progress: Callable[[], int]) -> TreeUsage:
-    """Run a program, and leave nothing of it.
+    """Run a program, and delete its output.
 
     Raises:
-        DataError: It failed, or made a set of another number of samples.
+        DataError: It failed, or its set does not have the expected number of samples.
     """
-    # The command of this very tree, wherever another one may be installed.
+    # The package of this source tree comes first, even if another one is installed.
     path = os.pathsep.join(filter(None, [str(Path(sharding.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     if program.into_empty:
         program.output.mkdir()
-    os.sync()
+    os.sync()  # so that the disk is idle when the program starts
     try:
         usage = run_watched(program.argv, progress=progress, environment=os.environ | {"PYTHONPATH": path})
     finally:

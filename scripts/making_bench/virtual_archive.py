@@ -1,9 +1,9 @@
-"""A `.tar.gz` of any size that is never on a disk: one gzip stream whose every byte range can be told at once.
+"""A `.tar.gz` of any size that is never on a disk: one gzip stream of which any byte range can be read directly.
 
-Large contents are deflated once and used under many names. A deflated content that ends with a full flush (zlib's
-Z_FULL_FLUSH) ends at a byte and refers to nothing before itself, so it may stand anywhere in a deflate stream (RFC
-1951); headers stand between them in blocks that are only stored. The checksum of the whole follows from those of its
-pieces (zlib's crc32_combine).
+Large contents are deflated once and used under many names. Deflated by a compressor of their own and ended by a full
+flush (zlib's Z_FULL_FLUSH), they end at a byte boundary and refer to nothing before themselves, so they may be anywhere
+in a deflate stream (RFC 1951). Between them are tar headers, in stored blocks. The checksum of the whole is combined
+from those of its pieces (zlib's crc32_combine).
 """
 
 import struct
@@ -16,20 +16,20 @@ from functools import cache
 from itertools import accumulate
 
 _LEVEL = 6  # gzip's own
-_POLYNOMIAL = 0xEDB88320
-_GZIP_HEADER = bytes.fromhex("1f8b0800000000000003")
-_STORED, _STORED_LAST = b"\x00", b"\x01"
+_POLYNOMIAL = 0xEDB88320  # of CRC-32, lowest bit first
+_GZIP_HEADER = bytes.fromhex("1f8b0800000000000003")  # RFC 1952: magic, deflate, no flags, no time, Unix
+_STORED, _STORED_LAST = b"\x00", b"\x01"  # BTYPE 00 and the bit BFINAL, padded to a byte
 _END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveEntry:
-    """A member of an archive: its content is `lead` and then a content that others may have as well.
+    """A member of an archive: its content is `lead`, followed by a content that members may share.
 
     Attributes:
-        name: In the archive; a folder's ends in `/`.
-        lead: First bytes, the entry's own, at most 64 KB.
-        body: Number of the shared content; None for none.
+        name: In the archive; that of a folder ends in `/`.
+        lead: First bytes, the entry's own; with padding and header they must fit into 65535 bytes.
+        body: Position of the shared content in the list of contents; None for none.
     """
 
     name: str
@@ -38,9 +38,9 @@ class ArchiveEntry:
 
 
 def tar_pieces(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes]) -> Iterator[tuple[bytes, int | None]]:
-    """Yield what a tar is made of: bytes of an entry's own (header, lead) and the number of its shared content.
+    """Yield the pieces of a tar: an entry's own bytes (header, lead), and the position of its shared content or None.
 
-    The padding after an entry is the first of the next bytes; the end blocks are the last ones.
+    The padding after an entry is at the start of the next piece; the two end blocks are in the last one.
     """
     padding = b""
     for entry in entries:
@@ -51,7 +51,7 @@ def tar_pieces(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes]) -> Iter
 
 
 def header(name: str, size: int) -> bytes:
-    """A tar header of 512 bytes."""
+    """Make a tar header (POSIX ustar) of 512 bytes."""
     member = tarfile.TarInfo(name.rstrip("/"))
     member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
     member.size, member.mode = size, 0o755 if name.endswith("/") else 0o644
@@ -59,9 +59,9 @@ def header(name: str, size: int) -> bytes:
 
 
 class VirtualArchive:
-    """The bytes of a `.tar.gz`, made when they are asked for. Picklable.
+    """The bytes of a `.tar.gz`, generated on request. Picklable.
 
-    Memory: the shared contents, deflated, and some 600 bytes for each entry.
+    Memory: the shared contents, deflated once each, and some 600 bytes for each entry.
 
     Args:
         entries: The members in their order.
@@ -69,8 +69,8 @@ class VirtualArchive:
 
     Attributes:
         size: Compressed bytes.
-        num_plain_bytes: What it inflates to.
-        crc32: Of the plain bytes.
+        num_plain_bytes: Bytes of the tar.
+        crc32: Of the tar.
     """
 
     def __init__(self, entries: Iterable[ArchiveEntry], bodies: Sequence[bytes]) -> None:
@@ -82,8 +82,9 @@ class VirtualArchive:
             self._add(stored(own), zlib.crc32(own), len(own))
             if body is not None:
                 self._add(deflated[body], checksums[body], len(bodies[body]))
-        trailer = struct.pack("<II", self.crc32, self.num_plain_bytes & 0xFFFFFFFF)
+        trailer = struct.pack("<II", self.crc32, self.num_plain_bytes & 0xFFFFFFFF)  # RFC 1952, 2.3.1: size mod 2**32
         self._pieces.append(stored(b"", last=True) + trailer)
+        # Piece i is bytes _offsets[i]:_offsets[i + 1] of the archive.
         self._offsets = [0, *accumulate(len(piece) for piece in self._pieces)]
         self.size = self._offsets[-1]
 
@@ -93,7 +94,7 @@ class VirtualArchive:
         self.num_plain_bytes += num_bytes
 
     def read(self, start: int, stop: int) -> Iterator[memoryview]:
-        """Yield the compressed bytes from `start` up to `stop`, which is at most `size`, in parts."""
+        """Yield the compressed bytes `start`:`stop` in parts; `stop` is at most `size`."""
         at = bisect_right(self._offsets, start) - 1
         while start < stop:
             part = memoryview(self._pieces[at])[start - self._offsets[at] :][: stop - start]
@@ -102,35 +103,37 @@ class VirtualArchive:
 
 
 def deflate(data: bytes) -> bytes:
-    """Deflate `data` so that it ends at a byte and depends on nothing before it; the stream stays open."""
+    """Deflate `data` so that it ends at a byte boundary and depends on nothing before it; the stream stays open."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def stored(data: bytes, last: bool = False) -> bytes:
-    """`data`, up to 64 KB, as a stored block of a deflate stream that stands at a byte (RFC 1951, 3.2.4)."""
+    """Make a stored block of `data`, at most 65535 bytes, to follow at a byte boundary (RFC 1951, 3.2.4)."""
+    # After the block header: LEN, and its complement NLEN, both 16-bit little-endian.
     return (_STORED_LAST if last else _STORED) + struct.pack("<HH", len(data), len(data) ^ 0xFFFF) + data
 
 
 def crc32_combine(first: int, second: int, num_bytes: int) -> int:
-    """The CRC-32 of two texts one after the other.
+    """Compute the CRC-32 of two byte strings, one after the other, from those of each.
 
     Args:
         first: CRC-32 of the first.
         second: CRC-32 of the second.
-        num_bytes: Of the second.
+        num_bytes: Length of the second.
     """
     return _times(_pass_zeros(num_bytes), first) ^ second
 
 
 @cache
 def _pass_zeros(num_bytes: int) -> tuple[int, ...]:
-    """The matrix over GF(2) that takes a CRC past so many zero bytes: 32 columns, as ints."""
-    power = (_POLYNOMIAL, *(1 << bit for bit in range(31)))  # past one bit
-    for _ in range(3):
+    """Make the matrix over GF(2) that advances a CRC by so many zero bytes: 32 columns, as ints."""
+    # One zero bit shifts the register right, and a 1 that drops out adds the polynomial: the image of bit 0.
+    power = (_POLYNOMIAL, *(1 << bit for bit in range(31)))
+    for _ in range(3):  # squared three times: 8 bits, a byte
         power = _product(power, power)
-    result = tuple(1 << bit for bit in range(32))
-    while num_bytes:
+    result = tuple(1 << bit for bit in range(32))  # the identity
+    while num_bytes:  # exponentiation by squaring
         if num_bytes & 1:
             result = _product(power, result)
         power, num_bytes = _product(power, power), num_bytes >> 1
@@ -142,6 +145,7 @@ def _product(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _times(matrix: tuple[int, ...], vector: int) -> int:
+    """Multiply over GF(2): XOR the columns whose bit in the vector is 1."""
     total = 0
     for column in matrix:
         if vector & 1:

@@ -1,4 +1,4 @@
-"""Epochs of the fine-tuning loader, watched: waiting, speed, memory and CPU of the workers, bytes in flight."""
+"""Measured epochs of the fine-tuning loader: waiting, speed, memory and CPU of the workers, bytes in flight."""
 
 import os
 import time
@@ -18,18 +18,22 @@ from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
 
 BEGAN, PID, IN_FLIGHT = range(3)
-"""Columns of the board: when a worker was first asked in this epoch, its process, most bytes it had in flight."""
+"""Columns of the board, a row for each worker: time of its first request in this epoch (monotonic clock, seconds; 0 for
+none yet), its process id, and most bytes it had in flight."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class WatchedDataset(DiodeDepthDataset):
-    """The fine-tuning dataset, whose workers write what they do on a board in shared memory.
+    """The fine-tuning dataset, whose workers record their activity on a board in shared memory.
 
     Args:
         samples: The set.
-        augment: Of each sample.
+        augment: Applied to each sample.
         num_workers: Of the loader.
+
+    Attributes:
+        board: float64 (num_workers, 3); each worker writes its own row, so no lock is needed.
     """
 
     def __init__(self, samples: ShardSet, augment: PairedAugment, num_workers: int) -> None:
@@ -38,7 +42,7 @@ class WatchedDataset(DiodeDepthDataset):
         self.board.share_memory_()  # type: ignore[no-untyped-call]
 
     def __getitems__(self, indices: Sequence[int | Position]) -> list[dict[str, Any]]:
-        """Read the samples of a batch, and write down when and with what in flight."""
+        """Read the samples of a batch, and record the time of the first request and the bytes in flight."""
         worker = get_worker_info()
         mine = self.board[worker.id if worker else 0]
         if mine[BEGAN] == 0:
@@ -51,18 +55,18 @@ class WatchedDataset(DiodeDepthDataset):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochTimes:
-    """What was seen of an epoch, from the first request on: the start of workers is before it.
+    """The figures of an epoch, from the first request to a worker on: the start of the workers is before it.
 
     Attributes:
-        samples: That came.
-        seconds: From the first request until the consumer was through with the last batch.
-        first_batch_s: From the first request until the first batch was there.
+        samples: Number of samples received.
+        seconds: From the first request until the consumer's step on the last batch ended.
+        first_batch_s: From the first request until the first batch was received.
         waits: Seconds in `next(loader)`, for the second and each later batch. All of it counts as waiting.
-        keys: In order.
-        checksums: crc32c of image, depth and valid of each batch; empty unless asked for.
-        in_flight: Most bytes that one worker had requested and not taken when it was through with a batch.
+        keys: Of the samples, in order.
+        checksums: crc32c of image, depth and valid of each batch; empty unless requested.
+        in_flight: Most bytes that one worker had requested and not yet used, at the end of any batch.
         pss: Proportional set size of the workers at the end, bytes.
-        cpu_s: Of the workers, seconds; without those of their start if they had been there before.
+        cpu_s: CPU seconds of the workers; they include the start of workers that this epoch started.
     """
 
     samples: int
@@ -77,27 +81,27 @@ class EpochTimes:
 
     @property
     def rate(self) -> float:
-        """Samples a second."""
+        """Return samples a second."""
         return self.samples / self.seconds
 
     @property
     def batch_s(self) -> float:
-        """Seconds a batch, after the first."""
+        """Return seconds a batch, after the first."""
         return (self.seconds - self.first_batch_s) / len(self.waits)
 
     @property
     def wait_share(self) -> float:
-        """Share of the time after the first batch that was spent waiting."""
+        """Return the share of the time after the first batch that was spent waiting."""
         return sum(self.waits) / (self.seconds - self.first_batch_s)
 
     @property
     def wait_share_with_first(self) -> float:
-        """Share of the whole time that was spent waiting, for the first batch too."""
+        """Return the share of the whole time that was spent waiting, the wait for the first batch included."""
         return (self.first_batch_s + sum(self.waits)) / self.seconds
 
 
 class Watched:
-    """The loader of a set with workers from a fork server, that can be run epoch by epoch.
+    """A loader of a set with workers from a fork server, to be run and measured epoch by epoch.
 
     Args:
         samples: The set.
@@ -119,11 +123,11 @@ class Watched:
 
         Args:
             epoch: Its number.
-            step_s: What the consumer takes for a batch; it sleeps, as one does whose GPU works.
-            check: Whether pixels are summed up, which takes time of its own.
+            step_s: Seconds of the consumer's step for a batch; it sleeps, like a process that waits for its GPU.
+            check: Whether to compute checksums of the pixels, which takes CPU time.
         """
         self._sampler.set_epoch(epoch)
-        self._board[:, [BEGAN, IN_FLIGHT]] = 0
+        self._board[:, [BEGAN, IN_FLIGHT]] = 0  # not PID: workers persist
         cpu_s = sum(map(cpu_seconds, self.pids()))
         arrivals, waits, keys, checksums = [], [], [], []
         batches = iter(self._loader)
@@ -134,8 +138,9 @@ class Watched:
             waits.append(arrivals[-1] - asked)
             keys += batch["key"]
             checksums += [checksum(batch)] if check else []
-            batch = None  # dropped within the step, as by a training loop
+            batch = None  # frees its memory during the step, as a training loop does
             time.sleep(max(0.0, arrivals[-1] + step_s - time.monotonic()))
+        # The epoch begins when the first worker gets its first request; 0 is a worker without one.
         ended, began = time.monotonic(), float(self._board[:, BEGAN][self._board[:, BEGAN] > 0].min())
         del batches
         return EpochTimes(
@@ -151,12 +156,12 @@ class Watched:
         )
 
     def pids(self) -> list[int]:
-        """Processes of the workers that were asked for a batch."""
+        """Return the process ids of the workers that have been asked for a batch."""
         return [int(pid) for pid in self._board[:, PID] if pid]
 
 
 def checksum(batch: dict[str, Any]) -> int:
-    """crc32c of the pixels of a batch."""
+    """Compute the crc32c of image, depth and valid of a batch."""
     value = 0
     for name in ("image", "depth", "valid"):
         value = google_crc32c.extend(value, batch[name].numpy().tobytes())
@@ -164,12 +169,13 @@ def checksum(batch: dict[str, Any]) -> int:
 
 
 def pss_bytes(pid: int) -> int:
-    """Proportional set size of a process (Linux): memory that processes share is divided among them."""
+    """Return the proportional set size of a process (Linux): memory that processes share is divided among them."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process (Linux)."""
+    """Return user and system time of a process (Linux, proc(5))."""
+    # Split after the name in parentheses, which may contain spaces; fields 12 and 13 after it are utime and stime.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS

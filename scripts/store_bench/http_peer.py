@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection as a proxy sees it: heads and bodies, passed on as the bytes they are."""
+"""One HTTP/1.1 connection as a proxy sees it (RFC 9112): heads and bodies, passed on as the same bytes."""
 
 import asyncio
 import re
@@ -10,11 +10,16 @@ MAX_HEAD_BYTES = 1 << 16
 
 
 class Broken(Exception):
-    """The connection ends here, by an accident or on purpose."""
+    """The connection ends here, because of an error or as an injected fault."""
 
 
 class Peer:
-    """One connection, read by lines and by blocks."""
+    """One connection, read up to a mark or by blocks.
+
+    Attributes:
+        sock: The socket, not blocking.
+        rest: Bytes that were received after the last mark and not consumed yet.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -23,7 +28,7 @@ class Peer:
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
 
     async def some(self, limit: int) -> memoryview:
-        """Up to `limit` bytes, valid until the next call; none at the end."""
+        """Receive up to `limit` bytes, which are valid until the next call; none at the end of the connection."""
         if self.rest:
             piece, self.rest = self.rest[:limit], self.rest[limit:]
             return memoryview(piece)
@@ -31,7 +36,7 @@ class Peer:
         return room[: await asyncio.get_running_loop().sock_recv_into(self.sock, room)]
 
     async def until(self, mark: bytes) -> bytes:
-        """Everything up to and with `mark`; "" if the peer closed."""
+        """Receive everything up to and including `mark`; b"" if the peer closed, or sent too much without one."""
         data = b""
         while mark not in data:
             piece = bytes(await self.some(MAX_HEAD_BYTES))
@@ -43,31 +48,36 @@ class Peer:
         return data
 
     async def send(self, data: bytes | memoryview) -> None:
-        """All of it."""
+        """Send all of `data`."""
         await asyncio.get_running_loop().sock_sendall(self.sock, data)
 
     def reset(self) -> None:
-        """Close with a reset in place of an orderly end."""
+        """Close with a TCP reset instead of an orderly end."""
+        # struct linger {on, seconds}: closing with a linger time of 0 sends RST (socket(7)).
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
 
 def body_length(head: bytes) -> int:
-    """Bytes of the body that follow this head, 0 if it names none."""
+    """Return the Content-Length of a head, 0 if it has none."""
     found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
     return int(found[1]) if found else 0
 
 
 async def read_chunked(server: Peer) -> bytes:
-    """A whole body that is sent in chunks; such are lists and error documents, no shards."""
+    """Receive a whole chunked body, framing included (RFC 9112, 7.1): lists and error documents, never shards.
+
+    Raises:
+        Broken: The connection closed before its end.
+    """
     data = b""
     while True:
         line = await server.until(b"\r\n")
         if not line:
             raise Broken
         data += line
-        left = int(line.split(b";")[0], 16) + 2
-        last = left == 2
+        left = int(line.split(b";")[0], 16) + 2  # the chunk and its CRLF; after ";" are extensions
+        last = left == 2  # a chunk of size 0 ends the body
         while left:
             piece = bytes(await server.some(left))
             if not piece:

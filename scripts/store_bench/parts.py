@@ -1,4 +1,4 @@
-"""The parts of `bench_store.py`: what is measured, each beside the local folder."""
+"""The parts of `bench_store.py`: the options, and each figure, measured next to the local folder."""
 
 import os
 import statistics
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from store_bench.epochs import EpochTimes, Watched
 
 PACE = 1.3
-"""What the consumer takes for a batch, in local times."""
+"""Duration of a paced consumer's step, in local times a batch."""
 
 URL = "s3://bucket/set"
 
@@ -28,28 +28,28 @@ URL = "s3://bucket/set"
 class BenchStoreConfig:
     """Options of the measurement."""
 
-    samples: int = option(320, "views of the set", metavar="N")
-    height: int = option(768, "of the views; they are cropped to squares of it", metavar="PX")
-    width: int = option(1024, "of the views", metavar="PX")
-    compression: Compression = option("zstd", "of the set")
+    samples: int = option(320, "views in the set", metavar="N")
+    height: int = option(768, "height of the views, and side of the square crops", metavar="PX")
+    width: int = option(1024, "width of the views", metavar="PX")
+    compression: Compression = option("zstd", "compression of the set")
     batch_size: int = option(8, "samples of a batch", metavar="N")
-    num_workers: int = option(2, "loader processes", metavar="N")
-    epochs: int = option(5, "epochs over which memory is watched, after a first one", metavar="N")
-    repeats: int = option(3, "epochs of which the median is taken, each beside a local one", metavar="N")
-    cached_repeats: int = option(24, "of the cache, which differs by less than a few epochs tell", metavar="N")
-    folder: str | None = option(None, "keep the set here, and use it again if it is there", metavar="DIR")
+    num_workers: int = option(2, "loader worker processes", metavar="N")
+    epochs: int = option(5, "epochs over which memory growth is measured, after the paced ones", metavar="N")
+    repeats: int = option(3, "epochs of which the median is taken, each next to a local one", metavar="N")
+    cached_repeats: int = option(24, "the same for the cache: more, because its difference is small", metavar="N")
+    folder: str | None = option(None, "folder to keep the set in, and to reuse it from", metavar="DIR")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreBench:
-    """What all measurements use.
+    """The parts that all measurements share.
 
     Attributes:
         config: Options.
         local: The loader of the local folder.
-        server: Port of the server.
-        port: Of the link, the same for all: workers take the address from the fork server, which began with it.
-        cache: Empty folder.
+        server: Port of the S3 server.
+        port: Port of every link: workers inherit the address from the environment with which the fork server started.
+        cache: Folder for the cache, empty at first.
     """
 
     config: BenchStoreConfig
@@ -60,21 +60,25 @@ class StoreBench:
 
     @contextmanager
     def through(self, *options: str, cached: bool = False) -> Iterator[tuple["Watched", RunningLink]]:
-        """The loader of the remote set, new, through a link with `options`; all of it in the cache if there is one."""
+        """Run a link with `options`, and yield a new loader of the remote set through it, and the link.
+
+        With `cached`, the loader has a cache, which holds the whole set.
+        """
         from sharding.reading.shard_set import ShardSet
         from sharding.stores.node_cache import CacheSettings
 
         settings = CacheSettings(folder=str(self.cache), limit_bytes=10**12) if cached else None
         with link(self.server, self.port, *options) as between:
             samples = ShardSet(URL, cache=settings)
-            for row in range(len(samples)) if cached else ():  # all: an epoch leaves a tail out, each another one
+            # Every sample is read once: an epoch would leave out a tail of less than a batch, each epoch another one.
+            for row in range(len(samples)) if cached else ():
                 samples.reader.read_stored([row], ("image", "depth", "valid"))
             if cached:
-                os.sync()  # or the disk would be busy with it while the epochs are timed
+                os.sync()  # otherwise the disk is still writing the cache while the epochs are timed
             yield watch(samples, self.config), between
 
     def warm_up(self) -> None:
-        """Start the local workers; have the server hash its objects, which it does when it is first asked for each."""
+        """Start the local workers, and let the server hash its objects, as it does at the first request for each."""
         from sharding.reading.shard_set import ShardSet
 
         self.local.run(0)
@@ -84,14 +88,14 @@ class StoreBench:
                 samples.reader.store.size(shard.name)
 
     def paced(self, loader: "Watched") -> list["EpochTimes"]:
-        """Epochs from 0 on, each paced by the same epoch from the local folder, right before."""
+        """Run epochs from 0 on, each paced by the same epoch from the local folder right before."""
         return [loader.run(epoch, PACE * self.local.run(epoch).batch_s) for epoch in range(self.config.repeats)]
 
     def ratios(self, remote: "Watched", epochs: Sequence[int]) -> tuple[list[float], list["EpochTimes"]]:
-        """The remote speed over the local one in each epoch; and the remote epochs.
+        """Return the remote speed over the local one in each epoch, and the remote epochs.
 
-        They run one after the other, either of them first in every other epoch: what the first one finds or leaves on
-        the machine favours neither.
+        The two run one after the other, and the first alternates, so that the state of the machine (caches, clock rate)
+        favours neither.
         """
         ratios, seen = [], []
         for number, epoch in enumerate(epochs):
@@ -103,19 +107,23 @@ class StoreBench:
 
 
 def spread(name: str, values: Sequence[float]) -> dict[str, Any]:
-    """The median under a name, and the least and largest value beside it."""
+    """Return the median under a name, and [least, largest] value under the name with `_spread`."""
     return {name: statistics.median(values), f"{name}_spread": [min(values), max(values)]}
 
 
 def watch(samples: "ShardSet", config: BenchStoreConfig) -> "Watched":
-    """The loader of a set."""
+    """Make the measured loader of a set."""
     from store_bench.epochs import Watched
 
     return Watched(samples, config.batch_size, config.num_workers, config.height)
 
 
 def measure(config: BenchStoreConfig, target: Path, server: int, port: int, cache: Path) -> dict[str, Any]:
-    """All figures that depend on the machine."""
+    """Measure all figures of the set in the folder `target`, which the S3 server at port `server` serves as `URL`.
+
+    Raises:
+        DataError: An epoch from the store differs from the local one.
+    """
     from sharding.reading.shard_set import ShardSet
     from training.loading.read_ahead import AHEAD_BYTES, THREADS
 
@@ -123,6 +131,7 @@ def measure(config: BenchStoreConfig, target: Path, server: int, port: int, cach
     bench = StoreBench(config=config, local=watch(samples, config), server=server, port=port, cache=cache)
     bench.warm_up()
     paced = bench.paced(bench.local)
+    # The checksums of epoch 0, and the keys of all paced epochs.
     reference = [bench.local.run(0, check=True), *paced[1:]]
     figures: dict[str, Any] = {
         "samples": paced[0].samples,
@@ -139,12 +148,12 @@ def measure(config: BenchStoreConfig, target: Path, server: int, port: int, cach
 
 
 def stored_bytes(samples: "ShardSet") -> int:
-    """Bytes of image, depth and valid of all samples."""
+    """Sum the stored bytes of image, depth and valid of all samples."""
     return int(samples.index[["image_bytes", "depth_bytes", "valid_bytes"]].to_numpy().sum())
 
 
 def measure_latency(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
-    """50 ms for each request; and memory over some epochs."""
+    """Measure with 50 ms for each request; also memory over some epochs."""
     from training.loading.read_ahead import AHEAD_BYTES
 
     with bench.through("--latency-ms", "50") as (remote, between):
@@ -169,7 +178,7 @@ def measure_latency(bench: StoreBench, reference: "list[EpochTimes]") -> dict[st
 
 
 def waiting(name: str, paced: "Sequence[EpochTimes]") -> dict[str, Any]:
-    """What share of the time a paced consumer waited, without and with the first batch."""
+    """Compute the share of the time that a paced consumer waited, without and with the first batch."""
     return {
         **spread(f"{name}_wait_share", [one.wait_share for one in paced]),
         **spread(f"{name}_wait_share_with_first", [one.wait_share_with_first for one in paced]),
@@ -177,7 +186,8 @@ def waiting(name: str, paced: "Sequence[EpochTimes]") -> dict[str, Any]:
 
 
 def growth(values: Sequence[int]) -> float:
-    """How much the line through the values (least squares) grows, first to last: single ones go up and down."""
+    """Compute the relative growth, first to last, of the least-squares line through the values, which fluctuate."""
+    # slope = sum((i - middle) value_i) / sum((i - middle)^2); the line is at the mean in the middle.
     middle = (len(values) - 1) / 2
     spread = sum((at - middle) ** 2 for at in range(len(values))) or 1.0
     slope = sum((at - middle) * value for at, value in enumerate(values)) / spread
@@ -185,7 +195,7 @@ def growth(values: Sequence[int]) -> float:
 
 
 def measure_faults(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
-    """50 ms for each request, of which 5 % fail."""
+    """Measure with 50 ms for each request, of which 5 % fail."""
     faults = ("--fault-rate", "0.05", "--faults", "500,reset,truncate", "--only", "/shards/")
     with bench.through("--latency-ms", "50", *faults) as (remote, between):
         paced = bench.paced(remote)
@@ -203,7 +213,7 @@ def measure_faults(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str
 
 
 def measure_loopback(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
-    """Nothing added: what the way through the network stack costs; and the images alone."""
+    """Measure with nothing added: the cost of the network stack; also the bytes of reading images alone."""
     from sharding.reading.shard_set import ShardSet
 
     with bench.through() as (remote, between):
@@ -223,12 +233,12 @@ def measure_loopback(bench: StoreBench, reference: "list[EpochTimes]") -> dict[s
 
 
 def cpu_ms(epochs: "Sequence[EpochTimes]") -> float:
-    """Of the workers, for a sample; the median over epochs."""
+    """Compute the workers' CPU time for a sample, ms: the median over epochs."""
     return 1000 * statistics.median(one.cpu_s / one.samples for one in epochs)
 
 
 def read_images(samples: "ShardSet") -> None:
-    """Read what pretraining reads, each sample once, in this process."""
+    """Read the images as pretraining does, each sample once, in this process."""
     from training.loading.dataset import ImageDataset
     from training.loading.loader import Loading, build_loader
     from training.loading.sampler import EvalSampler
@@ -240,7 +250,7 @@ def read_images(samples: "ShardSet") -> None:
 
 
 def measure_narrow(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
-    """A link of 50 MB/s; what of it is used, and what the local speed would use of it."""
+    """Measure with a link of 50 MB/s: the share of it that is used, and that the local speed would need."""
     with bench.through("--bandwidth", "50MB") as (remote, between):
         paced = remote.run(0, PACE * bench.local.run(0).batch_s)
         require_same([paced], reference)
@@ -256,7 +266,7 @@ def measure_narrow(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str
 
 
 def measure_cache(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
-    """Epochs of which all is kept."""
+    """Measure epochs that are read from the cache alone."""
     with bench.through(cached=True) as (remote, between):
         require_same([remote.run(0, check=True)], reference)
         before = between.counts()["requests"]
@@ -271,10 +281,12 @@ def measure_cache(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str,
 
 
 def require_same(epochs: "Sequence[EpochTimes]", reference: "Sequence[EpochTimes]") -> None:
-    """Every sample once but for the dropped tail, as locally, in the same order; and the same pixels, if summed up.
+    """Check that each epoch has the keys of the local one, in the same order and once each.
+
+    Pixels are compared where checksums were computed.
 
     Raises:
-        DataError: It is not so.
+        DataError: An epoch differs.
     """
     for number, (epoch, local) in enumerate(zip(epochs, reference, strict=False)):
         if len(set(epoch.keys)) < len(epoch.keys):

@@ -14,16 +14,17 @@ from typing import Any
 
 from sharding.errors import DataError, UsageError
 
-LINK = Path(__file__).with_name("unreliable_link.py")
+LINK = Path(__file__).parents[1] / "unreliable_link.py"
 START_S = 30.0
 
 
 @contextmanager
 def s3_server(root: Path) -> Iterator[int]:
-    """Run `localbucket` over `root`, whose folders are the buckets; yields its port.
+    """Run `localbucket` over `root`, whose folders are the buckets, and yield its port.
 
     Raises:
         UsageError: It is not installed.
+        DataError: It did not start in time.
     """
     port = free_port()
     program = Path(sys.executable).with_name("localbucket")
@@ -35,38 +36,42 @@ def s3_server(root: Path) -> Iterator[int]:
 
 @contextmanager
 def link(server: int, port: int, *options: str) -> Iterator["RunningLink"]:
-    """Run `unreliable_link.py` with `options` on `port`, in front of the server."""
+    """Run `unreliable_link.py` with `options` on `port`, in front of the server.
+
+    Raises:
+        DataError: It did not start in time.
+    """
     command = [sys.executable, str(LINK), "--to", f"127.0.0.1:{server}", "--port", str(port), *options]
     with _running(command, port):
         yield RunningLink(port)
 
 
 class RunningLink:
-    """What a running link has counted.
+    """A running link, which can be asked for its counts.
 
     Args:
-        port: That it listens on.
+        port: Where it listens on loopback.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
 
     def counts(self) -> dict[str, Any]:
-        """`requests`, `body_bytes` and `faults` since it was started."""
+        """Return `requests`, `body_bytes` and `faults` (by name) since it was started."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/_link", timeout=10) as answer:
             counts: dict[str, Any] = json.load(answer)
             return counts
 
 
 def free_port() -> int:
-    """A port of loopback that nothing listens on."""
+    """Return a port of loopback that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 def use_endpoint(port: int) -> None:
-    """Let this process, and those that it starts from now on, find S3 at a port of loopback."""
+    """Set the environment of this process, and of those it starts from now on, to find S3 at a port of loopback."""
     os.environ |= {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "loopback",

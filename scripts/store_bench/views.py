@@ -1,34 +1,25 @@
-"""The set that `bench_store.py` measures on: views of the toy world, varied and with the noise of sensors."""
+"""The set that `bench_store.py` and `measure_heap.py` read: views of the toy world, varied and with sensor noise."""
 
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+from toy_views import DEPTH_NOISE_M, ToyView, add_depth_noise, add_image_noise, render_view
 
 from sharding.config import ShardDiodeConfig
 from sharding.format.choices import Compression
 from sharding.making.create import shard_diode
 from sharding.progress import track
-from sharding.toyworld.diode import lay_traps, place_view, plan_view
-from sharding.toyworld.view import render
 
 RENDERED = 8
-"""Views that are rendered; the others are these, turned around the camera, with other noise."""
-
-IMAGE_NOISE, DEPTH_NOISE_M = 2.0, 0.001
-"""Standard deviations of what a sensor adds: grey levels, and metres. Without it views compress too well."""
-
-Arrays = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
-"""Image (H, W, 3), depth (H, W, 1) in metres, mask (H, W)."""
+"""Number of views that are rendered; each sample is one of these, shifted sideways, with noise of its own."""
 
 
 def make_set(target: Path, samples: int, height: int, width: int, compression: Compression) -> None:
     """Write a set with depth, of `samples` views of height x width pixels.
 
-    One process does it: others would start the fork server, which is the loader's to start.
+    One process does the work, because more would start the fork server, which the loader must start.
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="source-") as source:
         _write_source(Path(source), samples, height, width)
@@ -45,30 +36,27 @@ def make_set(target: Path, samples: int, height: int, width: int, compression: C
 
 
 def _write_source(source: Path, samples: int, height: int, width: int) -> None:
-    """The views, laid out and encoded as DIODE is published."""
-    rendered = [_render(number, height, width) for number in range(min(RENDERED, samples))]
+    """Write the views in the layout and the encodings in which DIODE is published."""
+    rendered = [render_view(number, height, width) for number in range(min(RENDERED, samples))]
     folder = source / "train" / "outdoor" / "scene_00000" / "scan_00000"
     folder.mkdir(parents=True)
     for number in track(range(samples), total=samples, unit="views", label="views"):
-        image, depth, mask = _vary(rendered[number % len(rendered)], np.random.default_rng(number))
+        view = _vary(rendered[number % len(rendered)], np.random.default_rng(number))
         stem = folder / f"00000_00000_outdoor_{number // 1000:03d}_{number % 1000:03d}"
-        Image.fromarray(image).save(f"{stem}.png", compress_level=1)
-        np.save(f"{stem}_depth.npy", depth)
-        np.save(f"{stem}_depth_mask.npy", mask)
+        Image.fromarray(view.image).save(f"{stem}.png", compress_level=1)
+        np.save(f"{stem}_depth.npy", view.depth[..., None])  # (H, W, 1), as in DIODE
+        np.save(f"{stem}_depth_mask.npy", view.mask)
 
 
-def _render(number: int, height: int, width: int) -> Arrays:
-    view = plan_view("train", number)
-    scene, camera, _ = place_view(view, 0)
-    seen = render(scene, camera, height, width)
-    depth, mask = lay_traps(view, seen, 0, Counter())
-    return seen.image, depth.reshape(height, width, 1), mask.reshape(height, width).astype(np.float32)
-
-
-def _vary(view: Arrays, rng: np.random.Generator) -> Arrays:
-    turn = int(rng.integers(view[0].shape[1]))
-    image, depth, mask = np.roll(view[0], turn, axis=1), np.roll(view[1], turn, axis=1), np.roll(view[2], turn, axis=1)
-    noise = rng.integers(-3, 4, image.shape, dtype=np.int16)  # uniform, of IMAGE_NOISE: quicker than a normal one
-    noisy = np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
-    shaken = depth + DEPTH_NOISE_M * rng.standard_normal(depth.shape, dtype=np.float32)
-    return noisy, np.where(depth > 0, shaken, depth).astype(np.float32), mask
+def _vary(view: ToyView, rng: np.random.Generator) -> ToyView:
+    """Shift a view sideways, with wraparound, by a random number of pixels, and add noise."""
+    shift = int(rng.integers(view.image.shape[1]))
+    image, depth = np.roll(view.image, shift, axis=1), np.roll(view.depth, shift, axis=1)
+    # Uniform in -3..3 has the standard deviation of IMAGE_NOISE (2 grey levels) and is drawn faster than normal noise.
+    grey = rng.integers(-3, 4, image.shape, dtype=np.int16)
+    metres = DEPTH_NOISE_M * rng.standard_normal(depth.shape, dtype=np.float32)
+    return ToyView(
+        image=add_image_noise(image, grey),
+        depth=add_depth_noise(depth, depth > 0, metres),
+        mask=np.roll(view.mask, shift, axis=1),
+    )
