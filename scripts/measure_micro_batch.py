@@ -8,22 +8,13 @@ with live BatchNorm statistics, those of each micro-batch, and with frozen ones,
 depend on the rest of its micro-batch. The yardstick is a run of the first cut on other samples.
 """
 
-import contextlib
-import logging
 import statistics
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader, default_collate
 
 from sharding.cli import Command, Outcome
 from sharding.cli import main as run_program
@@ -33,11 +24,6 @@ from sharding.making.create import shard_diode
 from sharding.options import option
 from sharding.progress import say
 from sharding.toyworld import make_diode
-from training.finetuning.finetune import init_model
-from training.loading.augment import PairedAugment
-from training.loading.dataset import DiodeDepthDataset
-from training.loading.sampler import TrainSampler
-from training.model.depth_unet import DepthUnet, Hyperparameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +48,6 @@ FIGURES = {
 """Differences between a cut and the reference, each relative to a quantity of the reference."""
 
 
-@dataclass(frozen=True)
-class Trace:
-    """A run of a few steps: gradient of the first, weights before and after, loss of the last; vectors are flat."""
-
-    gradient: Tensor
-    before: Tensor
-    after: Tensor
-    loss: float
-
-
-class Observer(Callback):
-    """A callback that stores the gradient of the first optimizer step."""
-
-    gradient: Tensor | None = None
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Store the gradient after the last micro-batch of the first step, when all have been accumulated."""
-        # Lightning clears the gradients only when the next step begins.
-        if self.gradient is None and trainer.global_step == 1:
-            self.gradient = flatten([parameter.grad for parameter in pl_module.parameters()])
-
-
 def run(config: MicroBatchConfig) -> Outcome:
     """Measure all cuts.
 
@@ -95,6 +59,8 @@ def run(config: MicroBatchConfig) -> Outcome:
             f"--micro-batches {' '.join(map(str, config.micro_batches))}: expected two sizes or more, each a divisor "
             f"of the batch of {config.batch_size}"
         )
+    from traced_steps import quiet  # torch and Lightning: seconds
+
     with tempfile.TemporaryDirectory() as folder, quiet():
         source = make_set(Path(folder), config)
         runs = [compare_cuts(config, source, seed) for seed in range(config.seeds)]
@@ -114,6 +80,8 @@ def make_set(folder: Path, config: MicroBatchConfig) -> str:
 
 def compare_cuts(config: MicroBatchConfig, source: str, seed: int) -> dict[tuple[str, str], dict[str, float]]:
     """Compute the figures of each cut but the first, with live and with frozen statistics, and of other samples."""
+    from traced_steps import relate, train
+
     figures = {}
     first, *others = config.micro_batches
     for frozen in (False, True):
@@ -127,77 +95,6 @@ def compare_cuts(config: MicroBatchConfig, source: str, seed: int) -> dict[tuple
             another = train(config, source, (seed, seed + config.seeds), first, frozen)
             figures[kind, "other samples"] = relate(another, reference)
     return figures
-
-
-def train(config: MicroBatchConfig, source: str, seeds: tuple[int, int], micro_batch: int, frozen: bool) -> Trace:
-    """Take the steps in micro-batches.
-
-    Args:
-        config: Options of the measurement.
-        source: The set.
-        seeds: Of the weights, and of the order and augmentation of samples.
-        micro_batch: Samples of a micro-batch.
-        frozen: Whether BatchNorm uses the statistics of one whole batch throughout.
-    """
-    crops = DiodeDepthDataset(
-        source,
-        where="scene_type == 'outdoor'",
-        augment=PairedAugment(height=config.height, width=config.width),
-        seed=seeds[1],
-        shuffle=True,
-    )
-    options = Hyperparameters(encoder_name="resnet18", learning_rate=config.learning_rate)
-    model, observer = DepthUnet(init_model("none", "resnet18", seeds[0]), options), Observer()
-    if frozen:
-        freeze_statistics(model, default_collate([crops[position] for position in range(config.batch_size)])["image"])
-    before = flatten([*model.parameters()])
-    trainer = make_trainer(config.steps, config.batch_size // micro_batch, observer)
-    trainer.fit(model, DataLoader(crops, micro_batch, sampler=TrainSampler(len(crops), config.batch_size)))
-    assert observer.gradient is not None
-    loss = float(trainer.callback_metrics["train_loss"])
-    return Trace(observer.gradient, before, flatten([*model.parameters()]), loss)
-
-
-def make_trainer(steps: int, accumulation: int, observer: Callback) -> Trainer:
-    """Make a CPU trainer that writes no files."""
-    return Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        accumulate_grad_batches=accumulation,
-        use_distributed_sampler=False,
-        callbacks=[observer],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
-def freeze_statistics(model: DepthUnet, image: Tensor) -> None:
-    """Set the statistics of each BatchNorm to those of some images, uint8 (B, 3, H, W), and freeze them."""
-    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    for layer in layers:
-        layer.momentum = None  # a cumulative mean: after one forward pass, the statistics of these images alone
-    with torch.no_grad():
-        model.train()(image)
-    for layer in layers:
-        layer.eval()  # Lightning trains each module in the mode it finds it in
-
-
-def flatten(tensors: Sequence[Tensor | None]) -> Tensor:
-    """Concatenate all values into one vector; None is skipped."""
-    return torch.cat([tensor.detach().flatten() for tensor in tensors if tensor is not None])
-
-
-def relate(found: Trace, reference: Trace) -> dict[str, float]:
-    """Compute the `FIGURES` of a run."""
-    off = (found.after - reference.after).norm()
-    return {
-        "gradient": float((found.gradient - reference.gradient).norm() / reference.gradient.norm()),
-        "weights": float(off / reference.after.norm()),
-        "movement": float(off / (reference.after - reference.before).norm()),
-        "loss": abs(found.loss - reference.loss) / reference.loss,
-    }
 
 
 def summarize(repeats: list[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -223,15 +120,6 @@ def make_table(config: MicroBatchConfig, rows: list[dict[str, Any]]) -> str:
         shown = [f"{row[name]['median']:.1e} ({row[name]['min']:.1e} - {row[name]['max']:.1e})" for name in FIGURES]
         lines.append(f"{row['statistics']:<11}{row['cut']:<15}" + "".join(f"{text:<29}" for text in shown))
     return "\n".join(line.rstrip() for line in lines)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence Lightning's messages and warnings about such short runs."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 COMMAND = Command(
