@@ -1,7 +1,7 @@
 """Order, load, learn: from shard sets to a depth network.
 
-The names of the tutorial live here (docs/from-the-tutorial.md); each is imported when it is first asked for, so that
-the command line answers at once.
+The names of the tutorial are here (docs/from-the-tutorial.md), and `stream` (docs/webdataset.md); each is imported when
+it is first asked for, so that the command line answers at once.
 """
 
 import importlib
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from training.loading.augment import PairedAugment
     from training.loading.dataset import DiodeDepthDataset
     from training.model.depth_unet import DepthUnet
-    from training.pretraining.lightly import get_transform_args, stream_arguments
+    from training.pretraining.augmentations import get_transform_args
+    from training.pretraining.lightly import stream_arguments
     from training.profiling.monitor import ThroughputMonitor
+    from training.streaming.pipeline import stream
 
 __all__ = [
     "DepthUnet",
@@ -23,6 +25,7 @@ __all__ = [
     "finetune_unet",
     "get_transform_args",
     "init_model",
+    "stream",
     "stream_arguments",
 ]
 
@@ -32,8 +35,9 @@ _HOMES = {
     "PairedAugment": "training.loading.augment",
     "ThroughputMonitor": "training.profiling.monitor",
     "finetune_unet": "training.finetuning.finetune",
-    "get_transform_args": "training.pretraining.lightly",
+    "get_transform_args": "training.pretraining.augmentations",
     "init_model": "training.finetuning.finetune",
+    "stream": "training.streaming.pipeline",
     "stream_arguments": "training.pretraining.lightly",
 }
 

@@ -1,4 +1,4 @@
-"""The commands that learn, measure and show."""
+"""The commands that train, evaluate, compare and profile, and the demo."""
 
 from sharding.cli import Command
 from training.config import (
@@ -16,7 +16,7 @@ COMMANDS = (
         name="demo",
         config=DemoConfig,
         runner="training.demo:run",
-        help="walk the whole road on generated data, on the CPU, in minutes",
+        help="run every step on generated data, on the CPU, in minutes",
         examples=("demo", "demo --out /tmp/demo"),
     ),
     Command(
@@ -64,7 +64,7 @@ COMMANDS = (
         name="profile",
         config=ProfileConfig,
         runner="training.profiling.profile:run",
-        help="measure each stage of loading alone and together, and say which one bounds you",
+        help="measure each stage of loading alone and together, and name the one that limits the rate",
         examples=("profile sets/diode-train", "profile sets/diode-train --json"),
     ),
 )

@@ -1,7 +1,12 @@
-"""Options of the commands that learn: one frozen dataclass a command, nothing heavy imported."""
+"""Options of the commands that learn: one frozen dataclass a command, nothing heavy imported.
+
+An option that several commands share is declared once, in a class that their dataclasses inherit from. `--help` and
+`config.yaml` list inherited options first, and those of the last base before those of the first (dataclasses collect
+fields in reverse method resolution order).
+"""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from sharding.options import argument, option, parse_bytes, required
 from sharding.stores.node_cache import CacheSettings
@@ -10,66 +15,54 @@ Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Reader = Literal["indexed", "webdataset"]
 WHERE = "a pandas query on the index, such as \"scene_type == 'outdoor'\""
-READER = (
-    "indexed: samples by their place in the index, in an exact order; webdataset: whole shards in sequence, for pipes "
-    "and stores without ranges"
-)
-SHUFFLE_BUFFER = "with --reader webdataset: samples of a worker among which the next one is drawn"
-PIPE = "with --reader webdataset: command that writes a shard to its standard output, such as 'zstd -dc {url}'"
-CACHE = "folder on a disk of this machine that keeps what is fetched from a URL, for all processes and jobs"
-
-
-def _cache_size() -> Any:
-    return option(200 * 10**9, "most that the cache holds", parse=parse_bytes, shown="200GB", metavar="SIZE")
-
-
-class Cached(Protocol):
-    """Options of a command that reads sets."""
-
-    @property
-    def cache(self) -> str | None:
-        """Folder of the cache."""
-        ...
-
-    @property
-    def cache_size(self) -> int:
-        """Its bytes."""
-        ...
-
-
-def cache_settings(config: Cached) -> CacheSettings | None:
-    """The cache that the options ask for."""
-    return None if config.cache is None else CacheSettings(folder=config.cache, limit_bytes=config.cache_size)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
-    """Options of `depthstream pretrain`."""
+class SubsetOptions:
+    """The option of the commands that can read a subset."""
 
-    sets: tuple[str, ...] = argument("folders or URLs of shard sets; only their image bytes are read", metavar="SET")
-    out: str = required("run folder", metavar="RUN")
-    weights: str | None = option(
-        None, "how often each set is drawn from, such as 2,1 (default: by size)", metavar="W,W"
-    )
     where: str | None = option(None, WHERE, metavar="EXPR")
-    augmentation: Literal["conservative", "aggressive"] = option(
-        "conservative", "conservative: tilts to 15 degrees, no vertical flip; aggressive: 90 degrees, vertical flips"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions:
+    """Options of the commands that read sets which may be behind a URL."""
+
+    cache: str | None = option(
+        None,
+        "folder on a disk of this machine that keeps what is fetched from a URL, for all processes and jobs",
+        metavar="DIR",
     )
-    model: str = option("torchvision/resnet50", "encoder, by LightlyTrain's name")
-    method: str = option("dino", "LightlyTrain method, such as dino, simclr", metavar="NAME")
-    views: Literal["cpu"] = option("cpu", "where views are made")
-    epochs: int = option(100, "passes over the sets", metavar="N")
-    batch_size: int = option(128, "global batch size, over all devices", metavar="N")
-    image_size: int = option(224, "side of the square views in pixels", metavar="PX")
+    cache_size: int = option(200 * 10**9, "most that the cache holds", parse=parse_bytes, shown="200GB", metavar="SIZE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamingOptions:
+    """Options of the commands that can read whole shards in sequence."""
+
+    reader: Reader = option(
+        "indexed",
+        "indexed: samples by their place in the index, in an exact order; webdataset: whole shards in sequence, for "
+        "pipes and stores without ranges",
+    )
+    shuffle_buffer: int = option(
+        200, "with --reader webdataset: samples of a worker among which the next one is drawn", metavar="N"
+    )
+    pipe: str | None = option(
+        None,
+        "with --reader webdataset: command that writes a shard to its standard output, such as 'zstd -dc {url}'",
+        metavar="COMMAND",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Options of the commands that train: where the run is computed and saved."""
+
+    out: str = required("run folder", metavar="RUN")
     num_workers: int = option(4, "loader processes of each rank", metavar="N")
-    reader: Reader = option("indexed", READER)
-    shuffle_buffer: int = option(200, SHUFFLE_BUFFER, metavar="N")
-    pipe: str | None = option(None, PIPE, metavar="COMMAND")
-    cache: str | None = option(None, CACHE, metavar="DIR")
-    cache_size: int = _cache_size()
     devices: str = option("auto", "number of devices, or their ids with commas", metavar="N|0,1")
     accelerator: Accelerator = option("auto", "where to train")
-    seed: int = option(0, "seed of order, views and initial weights")
     checkpoint_every: str = option(
         "15min", "how often to save, such as 15min, 2h or 500steps, or epoch; each epoch's end is always saved"
     )
@@ -80,12 +73,53 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
+class ModelOptions:
+    """Options of the commands that load one fine-tuned model."""
+
+    run: str = argument("run folder of `finetune`", metavar="RUN")
+    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceOptions:
+    """The option of the commands that compute without training."""
+
+    accelerator: Accelerator = option("auto", "where to compute")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(CacheOptions, InferenceOptions):
+    """Options of the commands that evaluate on whole sets."""
+
+    num_workers: int = option(2, "loader processes", metavar="N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(SubsetOptions, CacheOptions, StreamingOptions, TrainingOptions):
+    """Options of `depthstream pretrain`."""
+
+    sets: tuple[str, ...] = argument("folders or URLs of shard sets; only their image bytes are read", metavar="SET")
+    weights: str | None = option(
+        None, "how often each set is drawn from, such as 2,1 (default: by size)", metavar="W,W"
+    )
+    augmentation: Literal["conservative", "aggressive"] = option(
+        "conservative", "conservative: tilts to 15 degrees, no vertical flip; aggressive: 90 degrees, vertical flips"
+    )
+    model: str = option("torchvision/resnet50", "encoder, by LightlyTrain's name")
+    method: str = option("dino", "LightlyTrain method, such as dino, simclr", metavar="NAME")
+    views: Literal["cpu"] = option("cpu", "where views are made")
+    epochs: int = option(100, "passes over the sets", metavar="N")
+    batch_size: int = option(128, "global batch size, over all devices", metavar="N")
+    image_size: int = option(224, "side of the square views in pixels", metavar="PX")
+    seed: int = option(0, "seed of order, views and initial weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(CacheOptions, StreamingOptions, TrainingOptions):
     """Options of `depthstream finetune`."""
 
     set: str = argument("folder or URL of the training set, with depth", metavar="SET")
     val: str = required("folder or URL of the validation set", metavar="SET")
-    out: str = required("run folder", metavar="RUN")
     where: str | None = option(None, WHERE + "; applies to both sets", metavar="EXPR")
     encoder: str = option(
         "none", "run folder of `pretrain`, a state dict file, or none for random weights", metavar="RUN|FILE|none"
@@ -98,73 +132,41 @@ class FinetuneConfig:
     batch_size: int = option(32, "global batch size, over all devices and accumulated micro-batches", metavar="N")
     micro_batch: str = option("auto", "samples that a device computes at once", metavar="auto|N")
     learning_rate: float = option(1e-4, "peak learning rate", metavar="X")
-    num_workers: int = option(4, "loader processes of each rank", metavar="N")
-    reader: Reader = option("indexed", READER)
-    shuffle_buffer: int = option(200, SHUFFLE_BUFFER, metavar="N")
-    pipe: str | None = option(None, PIPE, metavar="COMMAND")
-    cache: str | None = option(None, CACHE, metavar="DIR")
-    cache_size: int = _cache_size()
-    devices: str = option("auto", "number of devices, or their ids with commas", metavar="N|0,1")
-    accelerator: Accelerator = option("auto", "where to train")
     precision: Precision = option("32-true", "number format of the forward pass; losses are always float32")
     seed: int = option(0, "seed of order, augmentation and the decoder's initial weights")
-    checkpoint_every: str = option(
-        "15min", "how often to save, such as 15min, 2h or 500steps, or epoch; each epoch's end is always saved"
-    )
-    deterministic: bool = option(
-        False, "only algorithms that give the same bits again; slower, and some GPUs lack some"
-    )
-    resume: bool = option(False, "go on with the run; an empty run starts, a finished one is left as it is")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(EvaluationOptions, SubsetOptions, ModelOptions):
     """Options of `depthstream evaluate`."""
 
-    run: str = argument("run folder of `finetune`", metavar="RUN")
     set: str = argument("folder or URL of a set with metric depth", metavar="SET")
-    where: str | None = option(None, WHERE, metavar="EXPR")
-    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run")
-    num_workers: int = option(2, "loader processes", metavar="N")
-    cache: str | None = option(None, CACHE, metavar="DIR")
-    cache_size: int = _cache_size()
-    accelerator: Accelerator = option("auto", "where to compute")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig:
+class PredictConfig(InferenceOptions, ModelOptions):
     """Options of `depthstream predict`."""
 
-    run: str = argument("run folder of `finetune`", metavar="RUN")
     images: tuple[str, ...] = argument("image files", metavar="IMAGE")
     out: str = required("folder for the depth maps and pictures", metavar="DIR")
-    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run")
-    accelerator: Accelerator = option("auto", "where to compute")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig:
+class CompareConfig(EvaluationOptions):
     """Options of `depthstream compare`."""
 
     runs: tuple[str, ...] = argument("run folders of `finetune`, trained and validated on the same sets", metavar="RUN")
     out: str = required("report to write, one self-contained file", metavar="REPORT.html")
-    num_workers: int = option(2, "loader processes", metavar="N")
-    cache: str | None = option(None, CACHE, metavar="DIR")
-    cache_size: int = _cache_size()
-    accelerator: Accelerator = option("auto", "where to compute")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProfileConfig:
+class ProfileConfig(CacheOptions, SubsetOptions):
     """Options of `depthstream profile`."""
 
     set: str = argument("folder or URL of a shard set", metavar="SET")
-    where: str | None = option(None, WHERE, metavar="EXPR")
     samples: int = option(64, "samples a stage is measured on", metavar="N")
     repeats: int = option(5, "times each stage is measured", metavar="N")
     num_workers: int = option(2, "loader processes of the whole chain", metavar="N")
-    cache: str | None = option(None, CACHE, metavar="DIR")
-    cache_size: int = _cache_size()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,3 +175,8 @@ class DemoConfig:
 
     out: str = option("demo", "folder for everything that is made; finished stages are kept", metavar="DIR")
     seed: int = option(0, "seed of the world and of the runs")
+
+
+def cache_settings(config: CacheOptions) -> CacheSettings | None:
+    """Return the cache that the options ask for, None without `--cache`."""
+    return None if config.cache is None else CacheSettings(folder=config.cache, limit_bytes=config.cache_size)

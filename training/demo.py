@@ -1,7 +1,7 @@
-"""The command `demo`: the whole road on generated data, by the commands a user would type.
+"""The command `demo`: every step on generated data, by the commands a user would type.
 
-Each stage is a command of its own, shown before it runs. A stage that is finished is not run again, so an interrupted
-demo goes on where it stood.
+Each stage is a command of its own, shown before it runs. A finished stage is not run again, so an interrupted demo
+continues at the stage it was in.
 """
 
 import shlex
@@ -34,9 +34,9 @@ class Stage:
     """One command of the demo.
 
     Attributes:
-        title: What it does, for a person.
-        arguments: Of the command `depthstream`.
-        done: Whether its result is there already.
+        title: What it does, for the user.
+        arguments: Arguments of the command `depthstream`.
+        done: Returns whether its result already exists.
     """
 
     title: str
@@ -66,14 +66,14 @@ def run(config: DemoConfig) -> Outcome:
 
 
 def plan(out: Path, seed: int) -> list[Stage]:
-    """All stages in order: data, sets, pretraining, fine-tuning, report."""
+    """List all stages in order: data, sets, pretraining, fine-tuning, report."""
     place = shlex.quote(str(out))
     toy, sets, runs = f"{place}/toy", f"{place}/sets", f"{place}/runs"
     return [*_data_stages(toy, seed), *_set_stages(place, toy, sets), *_learning_stages(place, sets, runs, seed)]
 
 
 def _data_stages(toy: str, seed: int) -> list[Stage]:
-    """Generate both data sets in their published layouts."""
+    """List the stages that generate both data sets in their published layouts."""
     return [
         _stage(
             "generate 192 photographs",
@@ -89,7 +89,7 @@ def _data_stages(toy: str, seed: int) -> list[Stage]:
 
 
 def _set_stages(place: str, toy: str, sets: str) -> list[Stage]:
-    """Shard both data sets, prove the sets, and show what is in them."""
+    """List the stages that shard both data sets, verify the sets, and draw samples of them."""
     commands = {
         "megadepth": f"shard megadepth {toy}/megadepth {sets}/megadepth --shard-size 200KB",
         "diode-train": f"shard diode {toy}/diode {sets}/diode-train --split train --shard-size 2MB",
@@ -104,7 +104,7 @@ def _set_stages(place: str, toy: str, sets: str) -> list[Stage]:
 
 
 def _learning_stages(place: str, sets: str, runs: str, seed: int) -> list[Stage]:
-    """Pretrain two encoders, fine-tune three arms alike but for their encoder, compare them."""
+    """List stages that pretrain two encoders, fine-tune three arms that differ only in the encoder, compare them."""
     run = f"{MACHINE} --seed {seed} --resume"
     views = f'{sets}/diode-train --val {sets}/diode-val --where "{OUTDOOR}"'
     encoders = {arm: f"{runs}/pretrain-{arm}" for arm in ARMS[:2]} | {"scratch": "none"}
@@ -125,13 +125,13 @@ def _learning_stages(place: str, sets: str, runs: str, seed: int) -> list[Stage]
 
 
 def _stage(title: str, command: str, result: str | None = None) -> Stage:
-    """A stage from its command line; it is done when the file `result` is there, never if there is none to tell by."""
+    """Make a stage from its command line; it is done when the file `result` exists, never without one."""
     files = [Path(name) for name in shlex.split(result or "")]
     return Stage(title=title, arguments=tuple(shlex.split(command)), done=lambda: bool(files) and files[0].exists())
 
 
 def _run_stage(stage: Stage, number: str, begin: float) -> None:
-    """Run one command; its output goes where ours goes.
+    """Run one command; its output goes where that of the demo goes.
 
     Raises:
         DataError: The command failed.

@@ -1,4 +1,4 @@
-"""The run folder: what a run leaves behind, and whether it may be written to."""
+"""The run folder: names of its files, its `config.yaml`, and whether a run may write to it."""
 
 import dataclasses
 from collections.abc import Collection
@@ -28,7 +28,7 @@ def save_config(out: str | Path, config: Any) -> None:
 
 
 def _written(value: Any) -> Any:
-    """An option's value, as it stands in the file."""
+    """Convert an option's value to what the file contains: lists for tuples, addresses without a login."""
     if isinstance(value, tuple):
         return [_written(one) for one in value]
     return shown(value) if isinstance(value, str) else value
@@ -50,16 +50,16 @@ def load_config(run: str | Path) -> dict[str, Any]:
 
 
 def claim(out: str | Path, resume: bool) -> Path:
-    """Make the run folder, or go on in it if `resume`.
+    """Make the run folder, or take the existing one if `resume`.
 
-    Every rank may call this; only rank 0 judges, since the other ranks find what rank 0 has begun.
+    Every rank may call this; only rank 0 checks, because the other ranks find what rank 0 has already written.
 
     Raises:
         UsageError: The folder holds a run and `resume` is False.
     """
     folder = Path(out)
     if is_rank_zero() and not resume and folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{out} is not empty; give --resume to go on with it, or another --out")
+        raise UsageError(f"{out} is not empty; give --resume to continue its run, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -72,12 +72,13 @@ def check_same(config: Any, may_change: Collection[str]) -> None:
         may_change: Fields that may differ: where the run is computed, not what it learns.
 
     Raises:
-        UsageError: It was not; names the option and both values.
+        UsageError: It was not; the message has the option and both values.
     """
     if not (Path(config.out) / CONFIG_NAME).is_file():
         return
     before = load_config(config.out)
     for name, value in dataclasses.asdict(config).items():
+        # An option that an older version did not have yet cannot differ.
         if name not in may_change and before.get(name, value) != value:
             option = "--" + name.replace("_", "-")
             raise UsageError(
@@ -90,12 +91,12 @@ Which = Literal["best", "last"]
 
 
 def checkpoint_path(run: str | Path, which: Which) -> Path:
-    """RUN/checkpoints/WHICH.ckpt, whether it is there or not."""
+    """Return the path RUN/checkpoints/WHICH.ckpt, whether the file exists or not."""
     return Path(run) / CHECKPOINTS_NAME / f"{which}.ckpt"
 
 
 def find_checkpoint(source: str | Path, which: Which = "best") -> Path:
-    """The checkpoint that `source` means: a file, or a run folder of `finetune`.
+    """Find the checkpoint that `source` refers to: a file, or a run folder of `finetune`.
 
     Raises:
         DataError: There is none.

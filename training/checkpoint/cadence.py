@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from sharding.errors import UsageError
 
-_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cadence:
-    """Save after so many optimizer steps, or so many seconds, whichever is set; and at each epoch's end.
+    """A number of optimizer steps or of seconds after which a run is saved; each epoch's end is saved anyway.
 
     Attributes:
-        steps: Between two checkpoints; None for no limit.
-        seconds: The same.
+        steps: Optimizer steps between two checkpoints; None for no limit.
+        seconds: Seconds between two checkpoints; None for no limit.
     """
 
     steps: int | None = None
@@ -36,7 +36,7 @@ class Cadence:
         return cls(steps=int(number)) if unit == "steps" else cls(seconds=float(number) * _UNITS[unit])
 
     def due(self, steps: int, seconds: float) -> bool:
-        """Whether it is time, so many steps and seconds after the last one."""
+        """Return whether it is time to save, so many steps and seconds after the last checkpoint."""
         return (self.steps is not None and steps >= self.steps) or (
             self.seconds is not None and seconds >= self.seconds
         )

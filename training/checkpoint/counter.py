@@ -1,4 +1,4 @@
-"""Counting the samples that a trainer has consumed, and beginning a resumed run at the very next one."""
+"""Counting the samples that a trainer has consumed, and starting a resumed run at the very next one."""
 
 import warnings
 from typing import Any
@@ -12,21 +12,22 @@ from training.checkpoint.seeds import seed_generators
 from training.checkpoint.state import TrainState
 from training.loading.sampler import TrainSampler
 
-_NOT_RESUMABLE = "You're resuming from a checkpoint that ended before the epoch ended"  # it asks the loader, not us
+# Lightning checks whether the loader has a state; here the sampler has it.
+_NOT_RESUMABLE = "You're resuming from a checkpoint that ended before the epoch ended"
 
 
 class SampleCounter(Callback):
-    """Keeps the state of a run, puts it into its checkpoints, and makes a run that goes on stand where it says.
+    """The state of a run, counted at each step, saved in its checkpoints, and restored when the run is resumed.
 
-    It must be the first callback, so that whoever saves a checkpoint at a step or an epoch's end saves the state of
-    after it. Lightning's own ways are not used: it drops a loader's state when the number of steps was asked for
-    before (Lightning issue 20550), and makes the first iterator before it tells the sampler which epoch it is (issue
-    21938). Here the sampler is told the place when the checkpoint is read, before any iterator is made.
+    It must be the first callback, so that a callback that saves at a step or an epoch's end saves the state after it.
+    Lightning's own ways are not used: it drops a loader's state when the number of steps was asked for before
+    (Lightning issue 20550), and makes the first iterator before it tells the sampler which epoch it is (issue 21938).
+    Here the sampler gets its resume point when the checkpoint is read, before any iterator is made.
 
     Also seeds the global generators at each micro-batch, see `training.checkpoint.seeds`.
 
     Args:
-        seed: The run's.
+        seed: Seed of the run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -37,26 +38,26 @@ class SampleCounter(Callback):
 
     @property
     def state(self) -> TrainState:
-        """Where the run stands.
+        """State of the run.
 
         Raises:
-            RuntimeError: There is no sampler yet.
+            RuntimeError: `attach` has not been called yet.
         """
         if self._state is None:
             raise RuntimeError("the state of a run is known once it has a sampler: call attach() first")
         return self._state
 
     def attach(self, sampler: TrainSampler) -> None:
-        """Take the sampler of the training loader; before or after a checkpoint is loaded.
+        """Take the sampler of the training loader, before or after a checkpoint is loaded.
 
         Raises:
-            UsageError: The checkpoint counts other samples.
+            UsageError: The checkpoint is of other samples, another seed or another batch size.
         """
         self._sampler = sampler
         self._begin()
 
     def _begin(self) -> None:
-        """Start at the first sample, or where the checkpoint says, as soon as there are both sampler and place."""
+        """Start at the first sample, or at the resume point of the checkpoint, once the sampler is there."""
         if self._sampler is None:
             return
         fresh = TrainState(seed=self._seed, batch_size=self._sampler.batch_size, num_samples=self._sampler.num_samples)
@@ -66,44 +67,47 @@ class SampleCounter(Callback):
         self._sampler.resume(self._state.epoch, self._state.samples_consumed)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state at the last optimizer step."""
+        """Return the state after the last optimizer step."""
         return self.state.to_dict()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the state, and derive Lightning's counters from it.
+        """Take the state, and set Lightning's counters by it.
 
         Raises:
-            DataError: The checkpoint holds no state.
+            DataError: The checkpoint contains no state.
+            UsageError: As `attach`.
         """
         self._restored = saved_state(checkpoint)
         if self._restored.is_epoch_trained and not trainer.enable_validation:
-            self._restored = self._restored.after_epoch()  # its end would want metrics that died with the process
+            # Without validation only the epoch's end is left, which would log metrics that died with the process.
+            self._restored = self._restored.after_epoch()
         warnings.filterwarnings("ignore", message=_NOT_RESUMABLE)
         loops: dict[str, Any] = checkpoint["loops"]["fit_loop"]
         place_loops(loops, self._restored, trainer.accumulate_grad_batches)
         self._begin()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that all ranks stand at the same place, before they do anything together.
+        """Check that all ranks resume from the same place, before they start to train together.
 
         Raises:
-            DataError: They do not: they read different checkpoints, or some found none.
+            DataError: They read different checkpoints, or some found none.
         """
         place = (0, 0) if self._restored is None else (self._restored.epoch, self._restored.samples_consumed)
         least, most = (tuple(_reduce(trainer, place, how)) for how in ("min", "max"))
         if least != most:
             raise DataError(
                 f"the ranks read different checkpoints: from epoch {least[0]}, sample {least[1]} to epoch {most[0]}, "
-                f"sample {most[1]} (0, 0 is none); the run folder must be one that all nodes share"
+                f"sample {most[1]} (0, 0: no checkpoint); the run folder must be one that all nodes share"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the epoch where the checkpoint says."""
+        """Tell Lightning that the epoch is new, if the checkpoint was saved at the end of one."""
         if self._restored is not None and self.state.samples_consumed == 0:
             begin_epoch_afresh(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed the generators for this micro-batch."""
+        # A global batch is the shares of the ranks, one after the other; each share is cut into micro-batches.
         share = self.state.batch_size // trainer.world_size
         turn = batch_idx % trainer.accumulate_grad_batches
         offset = trainer.global_rank * share + turn * (share // trainer.accumulate_grad_batches)
@@ -112,36 +116,36 @@ class SampleCounter(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the samples of a step."""
+        """Count the samples of a step, at its last micro-batch."""
         if stepped(trainer, batch_idx):
             self._state = self.state.after_step()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go to the next epoch."""
+        """Count the epoch."""
         self._state = self.state.after_epoch()
 
 
 def stepped(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether an optimizer step followed on micro-batch `batch_idx` of the epoch."""
+    """Return whether micro-batch `batch_idx` of the epoch, from 0, ended with an optimizer step."""
     return (batch_idx + 1) % int(trainer.accumulate_grad_batches) == 0
 
 
 def saved_state(checkpoint: dict[str, Any]) -> TrainState:
-    """The state that a `SampleCounter` put into a checkpoint.
+    """Return the state that a `SampleCounter` put into a checkpoint.
 
     Raises:
-        DataError: There is none.
+        DataError: The checkpoint contains none.
     """
     content = checkpoint.get("callbacks", {}).get(SampleCounter.__qualname__)
     if content is None:
         raise DataError(
-            "the checkpoint does not say which samples it was trained on: it is none that a run can go on from "
-            "exactly (the best one, for instance, holds weights only); resume with the last one, or begin another run"
+            "the checkpoint does not record which samples it was trained on, so no run can resume from it exactly "
+            "(the best one, for instance, holds weights only); resume from the last one, or begin another run"
         )
     return TrainState.from_dict(content)
 
 
 def _reduce(trainer: Trainer, values: tuple[int, ...], how: str) -> list[int]:
-    tensor = torch.tensor(values, device=trainer.strategy.root_device)
+    tensor = torch.tensor(values, device=trainer.strategy.root_device)  # NCCL reduces on GPUs only
     reduced: torch.Tensor = trainer.strategy.reduce(tensor, reduce_op=how)
     return [int(value) for value in reduced]

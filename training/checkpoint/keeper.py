@@ -1,4 +1,4 @@
-"""Saving a run while it trains: now and then, at each epoch's end, and when it is asked to stop."""
+"""Saving a run while it trains: at intervals, at each epoch's end, and when it is asked to stop."""
 
 import time
 from pathlib import Path
@@ -16,21 +16,21 @@ from training.checkpoint.newest import LAST_NAME, keep_as_previous, remove_lefto
 from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import save_and_say
 
-_SAVE = 1.0  # a signal's number is larger
+_SAVE = 1.0  # less than the number of any signal in SIGNALS, so that a stop wins when ranks take the maximum
 
 
 class CheckpointKeeper(Checkpoint):
-    """Keeps the last two checkpoints of a run, `last.ckpt` and the one before it, `last-1.ckpt`.
+    """The last two checkpoints of a run, `last.ckpt` and the one before it, `last-1.ckpt`, saved as it trains.
 
-    Saving is done by all ranks together, at the same step: after each optimizer step they agree on whether anyone was
-    asked to stop, and whether rank 0 finds it time to save. What the checkpoints hold that a run needs to go on is the
-    `SampleCounter`'s; write them with `AtomicCheckpointIO`.
+    All ranks save together, at the same step: after each optimizer step they agree on whether any of them was asked to
+    stop, and whether rank 0 finds that a checkpoint is due. The state that resuming needs is put into the checkpoints
+    by `SampleCounter`; write them with `AtomicCheckpointIO`.
 
     Args:
-        folder: Of the checkpoints.
-        cadence: How often.
-        counter: Of the run.
-        stop: Entered; its signals are obeyed at steps from the first one on.
+        folder: Folder of the checkpoints.
+        cadence: How often to save.
+        counter: Counter of the run, an earlier callback of the same trainer.
+        stop: An entered context; its signals are obeyed at the end of a step from the first one on.
     """
 
     def __init__(self, folder: Path, cadence: Cadence, counter: SampleCounter, stop: StopSignals) -> None:
@@ -38,15 +38,15 @@ class CheckpointKeeper(Checkpoint):
         self._saved_at_s, self._saved_step = 0.0, 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep Lightning's hands off the signals."""
+        """Disable Lightning's signal handlers."""
         leave_signals_alone(trainer)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From now on, wait for the end of a step."""
+        """From now on defer signals, to the end of a validation batch here."""
         self._stop.defer()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same, make room, and start the clock."""
+        """Defer signals, remove leftovers of a killed run, and start the clock of the cadence."""
         self._stop.defer()
         if trainer.is_global_zero:
             remove_leftovers(self._folder)
@@ -55,7 +55,7 @@ class CheckpointKeeper(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time, save and end if asked to; never between the micro-batches of a step.
+        """Save if due, save and end if asked to stop; never between the micro-batches of a step.
 
         Raises:
             Interrupted: A rank was asked to stop, and the state is saved.
@@ -66,13 +66,13 @@ class CheckpointKeeper(Checkpoint):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, loader: int = 0
     ) -> None:
-        """End if asked to; the validation is then done again.
+        """Save and end if asked to stop; the resumed run validates again from the first batch.
 
         Raises:
-            Interrupted: A rank was asked to stop, and the state is saved.
+            Interrupted: A rank was asked to stop; the state is saved, unless this is the check before the first step.
         """
         if trainer.state.fn != "fit":
-            return
+            return  # `Trainer.validate` has no state to save
         wish = self._agree(trainer)
         if wish > _SAVE and trainer.sanity_checking:
             raise Interrupted(int(wish), "stopped before the first step; run the same command again with --resume")
@@ -80,19 +80,20 @@ class CheckpointKeeper(Checkpoint):
             self._obey(trainer, wish)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the state at the beginning of the next epoch."""
+        """Save; the counter, called before, is at the beginning of the next epoch."""
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Write `last.ckpt` and say what it cost; all ranks must call it."""
+        """Write `last.ckpt` and report its size and time; all ranks must call this."""
         if trainer.is_global_zero:
             keep_as_previous(self._folder)
         save_and_say(trainer, self._folder / LAST_NAME, str(self._counter.state))
         self._saved_at_s, self._saved_step = time.monotonic(), self._counter.state.steps
 
     def _agree(self, trainer: Trainer) -> float:
-        """The largest wish of all ranks: 0 for none, `_SAVE`, or the number of a signal."""
+        """Return the largest wish of all ranks: 0 for none, `_SAVE`, or the number of a signal."""
         wish = float(self._stop.received or 0)
+        # Only rank 0 looks at the clock: clocks differ, and all ranks must save at the same step.
         if wish == 0 and trainer.is_global_zero and self._due():
             wish = _SAVE
         if trainer.world_size == 1:

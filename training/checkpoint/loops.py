@@ -1,8 +1,8 @@
-"""What of Lightning 2.6 must be set right from within: its counters, derived from a state, and its signal handlers.
+"""Internals of Lightning 2.6 that must be set: its counters, which follow from a state, and its signal handlers.
 
-Lightning counts the micro-batches of one rank. A run that goes on with other ranks or micro-batches has other counts
-at the same place, so what a checkpoint says of them is replaced by what follows from the state. How Lightning reads
-them back is in its `loops/fit_loop.py` and `loops/training_epoch_loop.py` (`update_restart_stage`, `reset`).
+Lightning counts the micro-batches of one rank. A run that is resumed with other ranks or micro-batches has other counts
+at the same place, so the counts of a checkpoint are replaced by those that follow from the state. How Lightning reads
+them is in its `loops/fit_loop.py` and `loops/training_epoch_loop.py` (`update_restart_stage`, `reset`).
 """
 
 from typing import Any
@@ -15,15 +15,17 @@ LoopCounts = dict[str, int]
 
 
 def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int) -> None:
-    """Make the loops of a checkpoint stand exactly at `state`.
+    """Set the loops of a checkpoint exactly to `state`.
 
     Args:
         loops: `checkpoint["loops"]["fit_loop"]`; changed in place.
-        state: Where the run stands; a trained epoch that has not ended is one that has yet to be validated.
-        accumulation: Micro-batches of a step, in the run that goes on.
+        state: State of the run; an epoch that is trained but has not ended has yet to be validated.
+        accumulation: Micro-batches of a step, in the resumed run.
     """
+    # In micro-batches of one rank: those of an epoch, and those done in the present one.
     whole = state.steps_an_epoch * accumulation
     done = state.samples_consumed // state.batch_size * accumulation
+    # An epoch that is started and not processed is continued in the middle (`RESTARTED_MID_EPOCH`), else begun.
     began = state.epoch + (done > 0)
     pending = state.is_epoch_trained
     epochs = {"ready": began, "started": began, "processed": state.epoch, "completed": state.epoch}
@@ -35,7 +37,7 @@ def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int) -> 
         "is_last_batch": pending,
     }
     loops["epoch_loop.val_loop.batch_progress"] = {"total": validation, "current": _all(0), "is_last_batch": False}
-    # The number that Lightning logs by; it counts the last batch once more when it turns to the pending validation.
+    # The step number of Lightning's logs; `reset` adds 1 when it turns to the pending validation.
     loops["epoch_loop.state_dict"] = {"_batches_that_stepped": state.steps - pending}
 
 
@@ -44,13 +46,13 @@ def _all(count: int) -> LoopCounts:
 
 
 def begin_epoch_afresh(trainer: Trainer) -> None:
-    """Tell Lightning that the epoch to come is not half done.
+    """Tell Lightning that the coming epoch starts at its first batch.
 
-    It takes 0 batches for a finished epoch otherwise, if the length of training is given in steps.
+    Otherwise it takes 0 batches for a finished epoch, if the length of training is given in steps.
     """
     trainer.fit_loop.epoch_loop.restarting = False
 
 
 def leave_signals_alone(trainer: Trainer) -> None:
-    """Keep Lightning from handling SIGTERM: it starts a collective in the handler, which other ranks do not join."""
+    """Keep Lightning from handling SIGTERM: its handler starts a collective, which the other ranks do not join."""
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

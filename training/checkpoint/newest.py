@@ -1,4 +1,4 @@
-"""The newest checkpoint of a folder that is whole."""
+"""The newest checkpoint of a folder that is not damaged, and renaming and cleaning up around it."""
 
 import os
 import zipfile
@@ -13,19 +13,19 @@ DAMAGED_NAME = "damaged.ckpt"
 
 
 def find_newest(folder: Path) -> Path | None:
-    """The last checkpoint, or the one before it if the last is damaged, which is reported.
+    """Return the last checkpoint, or the one before it if the last is damaged, which is reported.
 
-    Every rank may ask at the same time and comes to the same answer. A damaged last one is renamed by rank 0 to
-    `damaged.ckpt`, so that it never takes the place of the good one before it.
+    Every rank may call this at the same time and gets the same answer. Rank 0 renames a damaged last one to
+    `damaged.ckpt`, so that it never replaces the good one before it.
 
     Args:
-        folder: With `last.ckpt` and `last-1.ckpt`; one or both may be missing.
+        folder: Folder of `last.ckpt` and `last-1.ckpt`; one or both may be missing.
 
     Returns:
-        None if there is none.
+        None if there is no checkpoint.
 
     Raises:
-        DataError: There are some, and all are damaged.
+        DataError: All that exist are damaged.
     """
     damaged: dict[Path, str] = {}
     for path in (folder / LAST_NAME, folder / PREVIOUS_NAME):
@@ -43,46 +43,48 @@ def find_newest(folder: Path) -> Path | None:
 
 def _set_aside(damaged: dict[Path, str], good: Path) -> None:
     for path, text in damaged.items():
-        say(f"{path} is damaged ({text}) and now named {DAMAGED_NAME}; going on from the one before it, {good.name}")
+        say(f"{path} is damaged ({text}) and now named {DAMAGED_NAME}; resuming from the one before it, {good.name}")
         if is_rank_zero():
             os.replace(path, path.with_name(DAMAGED_NAME))
 
 
 def find_damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file: reads it once, and checks the checksum of every tensor.
+    """Read a checkpoint file once and compare the checksum of every record; tensors are records.
 
     Returns:
-        None if it is whole, "" if it is not there.
+        None if it is whole, "" if it is missing, else what is wrong with it.
 
-    Source: torch.save writes a zip archive (torch.serialization); a truncated one lacks its directory, at the end.
+    Source: torch.save writes a zip archive (torch.serialization); a truncated one lacks its central directory, which
+    is at the end.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
     except FileNotFoundError:
         return ""
-    except Exception as error:  # what zipfile raises of damaged records is anything, and may have no text
+    except Exception as error:  # zipfile raises errors of many types on damaged records, some without a text
         return str(error) or repr(error)
     return None if bad is None else f"checksum of {bad} does not match"
 
 
 def say_resumed(checkpoint: Path, state: TrainState) -> None:
-    """Say where a run goes on."""
+    """Report the checkpoint that a run resumes from."""
     say(f"resume: {checkpoint}, {checkpoint.stat().st_size / 1e6:,.1f} MB: {state}")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a kill left half written; for the one process that writes here."""
+    """Remove files that a killed process left half written; for the one process that writes here."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def keep_as_previous(folder: Path) -> None:
-    """Make the last checkpoint the previous one as well, so that at each moment a whole one is there."""
+    """Make the last checkpoint the previous one as well, so that there is a whole one at every moment."""
     last, spare = folder / LAST_NAME, folder / f".{PREVIOUS_NAME}.tmp"
     if not last.is_file():
         return
     spare.unlink(missing_ok=True)
+    # A second link to the same file, then an atomic rename: both names point to a whole file all the time.
     try:
         os.link(last, spare)
     except OSError:  # a file system without hard links

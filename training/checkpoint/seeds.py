@@ -1,4 +1,4 @@
-"""The global random generators, as a function of where the run stands: dropout, drop-path, and whatever else draws."""
+"""The global random generators, seeded by the state of the run: for dropout, drop-path, and whatever else draws."""
 
 import random
 
@@ -6,28 +6,28 @@ import numpy as np
 import torch
 
 _STREAM = 3
-"""Keeps these numbers apart from those of order and augmentation, which follow from the same seed."""
+"""Separates these numbers from those of order and augmentation, which follow from the same seed."""
 
 
 def seed_generators(seed: int, epoch: int, position: int) -> None:
     """Seed `random`, `numpy.random` and torch (all devices) for one micro-batch.
 
-    Nothing of the generators' past matters then, so a checkpoint need not hold them, and ranks differ from each other
-    because their positions do.
+    The history of the generators does not matter then, so a checkpoint need not hold their states, and ranks draw
+    different numbers because their positions differ.
 
     Args:
-        seed: The run's.
-        epoch: From 0.
-        position: Of the micro-batch's first sample in the order of the epoch.
+        seed: Seed of the run.
+        epoch: Epoch, from 0.
+        position: Position of the micro-batch's first sample in the order of the epoch.
     """
     words = np.random.SeedSequence(seed, spawn_key=(epoch, position, _STREAM)).generate_state(3, np.uint64).tolist()
     random.seed(words[0])
-    np.random.seed(words[1] >> 32)  # takes 32 bits
-    _seed_torch(words[2] >> 1)  # takes 63 bits
+    np.random.seed(words[1] >> 32)  # its seed has 32 bits
+    _seed_torch(words[2] >> 1)  # 63 bits: in the range of a signed int64, too
 
 
 def _seed_torch(word: int) -> None:
-    """Like `torch.manual_seed`, which without a GPU takes milliseconds to remember the seed for one."""
+    """Seed torch as `torch.manual_seed` does, which takes milliseconds to store a seed for a GPU that is not in use."""
     torch.default_generator.manual_seed(word)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(word)

@@ -1,4 +1,4 @@
-"""Where a run stands, as numbers: nothing here depends on ranks, workers, or how a batch was cut."""
+"""The state of a run, as numbers: nothing here depends on ranks, workers, or how a batch was cut."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -9,18 +9,18 @@ from sharding.errors import DataError, UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """Which samples a run has trained on: with the order being arithmetic, all that resuming needs to know.
+    """The samples that a run has trained on: since the order is a function of the seed, all that resuming needs.
 
-    Counted at optimizer steps, so it is a multiple of the global batch: whatever was fetched, or accumulated without
-    a step, is not in the weights and does not count. An epoch whose steps are all done but whose end (validation,
-    records) is not stands at (epoch, samples_an_epoch); when it has ended the state is (epoch + 1, 0).
+    Counted at optimizer steps, so it is a multiple of the global batch: samples that were fetched, or accumulated
+    without a step, are not in the weights and do not count. After the last step of an epoch the state is
+    (epoch, samples_an_epoch); when the epoch has ended (validation, records) it is (epoch + 1, 0).
 
     Attributes:
-        seed: Of the order, and of all that is random.
-        batch_size: Global: samples of an optimizer step.
-        num_samples: Of the set, or subset.
-        epoch: The epoch that is under way, from 0.
-        samples_consumed: Trained on in that epoch, over all ranks.
+        seed: Seed of the order, and of all that is random.
+        batch_size: Global batch size: samples of an optimizer step.
+        num_samples: Samples of the set, or subset.
+        epoch: Present epoch, from 0.
+        samples_consumed: Samples trained on in that epoch, over all ranks.
     """
 
     seed: int
@@ -46,22 +46,22 @@ class TrainState:
 
     @property
     def is_epoch_trained(self) -> bool:
-        """Whether all of the epoch is trained on, and its end (validation, records) is to come."""
+        """Whether all steps of the epoch are done, and its end (validation, records) is not."""
         return self.samples_consumed == self.samples_an_epoch
 
     def after_step(self) -> "TrainState":
-        """The state one optimizer step later."""
+        """Return the state one optimizer step later."""
         return replace(self, samples_consumed=self.samples_consumed + self.batch_size)
 
     def after_epoch(self) -> "TrainState":
-        """The state at the beginning of the next epoch."""
+        """Return the state at the beginning of the next epoch."""
         return replace(self, epoch=self.epoch + 1, samples_consumed=0)
 
     def check_same_run(self, other: "TrainState") -> None:
-        """Check that `other` counts the same samples in the same order as this one, which a checkpoint holds.
+        """Check that `other` counts the same samples in the same order as this state, which is that of a checkpoint.
 
         Raises:
-            UsageError: It does not; names both values.
+            UsageError: It does not; the message has both values.
         """
         for name, text in (("num_samples", "samples"), ("seed", "seed"), ("batch_size", "global batch size")):
             if (before := getattr(self, name)) != (now := getattr(other, name)):
@@ -71,7 +71,7 @@ class TrainState:
                 )
 
     def to_dict(self) -> dict[str, int]:
-        """Plain numbers, for a checkpoint."""
+        """Return plain numbers, for a checkpoint."""
         return asdict(self)
 
     @classmethod
@@ -87,7 +87,7 @@ class TrainState:
             raise DataError(f"expected the state of a training run, found {dict(content)}: {error}") from error
 
     def __str__(self) -> str:
-        """For people: epochs count from 1."""
+        """Describe the state for users: epochs count from 1."""
         if self.samples_consumed == 0 and self.epoch > 0:
             return f"end of epoch {self.epoch}, step {self.steps:,}"
         done = f"{self.samples_consumed:,} of {self.samples_an_epoch:,} samples"

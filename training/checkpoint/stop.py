@@ -1,4 +1,4 @@
-"""Being asked to stop: by a scheduler (SIGTERM, SIGUSR1) or a person (Ctrl-C)."""
+"""Signals that ask a run to stop: from a scheduler (SIGTERM, SIGUSR1) or a user (Ctrl-C, which is SIGINT)."""
 
 import os
 import signal
@@ -14,15 +14,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopSignals:
-    """A context that remembers the first signal which asks to stop, instead of dying of it.
+    """A context that remembers the first signal which asks to stop, so that training can end after a step.
 
-    Until `defer` is called nothing would be lost, and a signal ends the process at once. From then on the trainer asks
-    `received` after each step; a second Ctrl-C stops without waiting for that.
+    Until `defer` is called no training would be lost, and a signal ends the process at once. From then on the trainer
+    reads `received` after each step; a second Ctrl-C stops without waiting for that.
 
-    Outside the main thread, where Python allows no handlers, it remembers nothing.
+    Outside the main thread, where Python allows no handlers, it has no effect.
 
     Attributes:
-        received: The signal's number; None as long as nobody asked.
+        received: Number of the first signal; None until one comes.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class StopSignals:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        """Take over the signals."""
+        """Install the handlers."""
         if _in_main_thread():
             self._before = {name: signal.signal(name, self._handle) for name in SIGNALS}
         return self
@@ -39,16 +39,17 @@ class StopSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back."""
+        """Restore the handlers from before."""
         for name, handler in self._before.items():
             signal.signal(name, handler)
         self._before = {}
 
     def defer(self) -> None:
-        """From now on wait for the end of a step."""
+        """From now on defer signals to the end of a step."""
         self._deferring = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        # The first signal decides the exit status; later ones are ignored, but for a second Ctrl-C.
         again, self.received = self.received is not None, self.received or number
         if not self._deferring or (again and number == signal.SIGINT):
             raise Interrupted(number, "stopped; run the same command with --resume")
@@ -57,7 +58,7 @@ class StopSignals:
 
 
 def _tell(text: str) -> None:
-    """Say it, past Python's buffers: the signal may have come in the middle of a write."""
+    """Write to standard error without Python's buffers: the signal may have interrupted a write to them."""
     if is_rank_zero():
         os.write(_STDERR, f"{text}\n".encode())
 

@@ -1,4 +1,4 @@
-"""Writing a checkpoint so that its name always stands for a whole file."""
+"""Writing a checkpoint so that its name always refers to a whole file."""
 
 import errno
 import time
@@ -15,7 +15,7 @@ from sharding.progress import say
 
 
 def save_and_say(trainer: Trainer, path: Path, what: str, weights_only: bool = False) -> None:
-    """Save a checkpoint and say what it cost; all ranks must call it."""
+    """Save a checkpoint and report its size and time; all ranks must call this."""
     begin = time.monotonic()
     trainer.save_checkpoint(path, weights_only=weights_only)
     if trainer.is_global_zero:
@@ -23,25 +23,25 @@ def save_and_say(trainer: Trainer, path: Path, what: str, weights_only: bool = F
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes to the disk, renames.
+    """A writer of checkpoints that are whole or absent: written next to the target, flushed to the disk, renamed.
 
-    Lightning's own writes to the system's temporary folder, which may be small, and moves from there, which copies if
-    that is another disk: a kill leaves half a file under the final name.
+    Lightning's own writer uses the system's temporary folder, which may be small, and moves the file from there, which
+    copies it if that is another disk: a kill then leaves half a file under the final name.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write; called on rank 0 alone.
+        """Write a checkpoint; Lightning calls this on rank 0 only.
 
         Raises:
-            DataError: It cannot be written, for the disk is full, say; what was there before is untouched.
+            DataError: It cannot be written, for instance because the disk is full; the file from before is unchanged.
         """
         try:
             with open_atomically(Path(path)) as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch's writer makes the latter of the former
-            told = error if isinstance(error, OSError) else error.__context__ or error
-            full = isinstance(told, OSError) and told.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        except (OSError, RuntimeError) as error:  # torch's writer turns the former into the latter
+            cause = error if isinstance(error, OSError) else error.__context__ or error
+            full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise DataError(
-                f"{path}: the checkpoint could not be written: {told}; the one before it is whole: "
+                f"{path}: the checkpoint could not be written: {cause}; the one before it is whole: "
                 f"{'make room, then ' if full else ''}run the same command with --resume"
             ) from error

@@ -1,4 +1,4 @@
-"""Which devices a run uses, and who starts its processes: decided before a strategy is made for them."""
+"""Which devices a run uses, and what starts its processes: decided before a strategy is made for them."""
 
 import os
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sharding.errors import UsageError
 Devices = int | str | list[int]
 
 _KINDS: dict[str, type[Accelerator]] = {"cuda": CUDAAccelerator, "mps": MPSAccelerator, "cpu": CPUAccelerator}
-_SLURM_SHELLS = ("bash", "interactive")  # job names that Lightning takes for a shell, too
+_SLURM_SHELLS = ("bash", "interactive")  # job names by which Lightning, too, recognises an interactive shell
 _ALIASES = {"auto": ("cuda", "mps", "cpu"), "gpu": ("cuda", "mps")}
 
 
@@ -26,9 +26,9 @@ class Placement:
     """Where a run computes: one process for each device, the same number on every node.
 
     Attributes:
-        devices: Of this node.
-        num_nodes: Machines.
-        external: Whether `torchrun` or SLURM has started all the processes; else Lightning starts those beside this.
+        devices: Those of this node, one for each of its processes.
+        num_nodes: Number of machines.
+        external: Whether `torchrun` or SLURM has started all the processes; else Lightning starts all but this one.
     """
 
     devices: tuple[torch.device, ...]
@@ -42,12 +42,12 @@ class Placement:
 
     @property
     def rank(self) -> int:
-        """Which of them this process is, by its environment: known before there is a process group, and after it."""
+        """Rank of this process in [0, world), from its environment: known before a process group exists, and after."""
         return self.make_environment().global_rank() if self.external else int(os.environ.get("LOCAL_RANK", 0))
 
     @property
     def local_rank(self) -> int:
-        """Which of the processes of its node this is."""
+        """Rank of this process among those of its node."""
         return self.make_environment().local_rank() if self.external else self.rank
 
     @property
@@ -56,19 +56,19 @@ class Placement:
         return self.devices[0].type
 
     def make_environment(self) -> ClusterEnvironment:
-        """What tells Lightning of ranks and addresses.
+        """Make the object from which Lightning reads ranks and addresses.
 
-        Lightning would requeue a SLURM job by itself, from a checkpoint of its own; here that is off.
+        Lightning would requeue a SLURM job by itself, from a checkpoint of its own; that is off here.
         """
         if not self.external:
             return LightningEnvironment()
         return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else SLURMEnvironment(auto_requeue=False)
 
     def trainer_arguments(self) -> dict[str, Any]:
-        """`accelerator`, `devices` and `num_nodes` of a Lightning trainer."""
+        """Return `accelerator`, `devices` and `num_nodes` of a Lightning trainer."""
         cuda = self.kind == "cuda"
         return {
-            "accelerator": "gpu" if cuda else self.kind,  # LightlyTrain compares with that word
+            "accelerator": "gpu" if cuda else self.kind,  # LightlyTrain compares with this word
             "devices": [device.index for device in self.devices] if cuda else len(self.devices),
             "num_nodes": self.num_nodes,
         }
@@ -85,8 +85,8 @@ def place(accelerator: str = "auto", devices: Devices = "auto") -> Placement:
         devices: See `find_devices`; "auto" is a device for each process that `torchrun` or SLURM started here.
 
     Raises:
-        UsageError: There are no such devices, or they are not as many as the processes here, or the nodes have unequal
-            numbers of processes.
+        UsageError: There are no such devices, their number is not that of the processes here, or the nodes have
+            unequal numbers of processes.
     """
     started = _find_started()
     if started is None:
@@ -130,12 +130,12 @@ def find_devices(accelerator: str = "auto", devices: Devices = "auto") -> list[t
 
 
 def _find_started() -> tuple[str, int, int] | None:
-    """Who started several processes, how many on this node, and on how many nodes; None if nobody did."""
+    """Find what started several processes, how many on this node, and on how many nodes; None if nothing did."""
     if TorchElasticEnvironment.detect():
         world, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        num_nodes = int(os.environ.get("GROUP_WORLD_SIZE") or world // here)
+        num_nodes = int(os.environ.get("GROUP_WORLD_SIZE") or world // here)  # agents of torchrun, one a node
         return _check_even("torchrun", world, here, num_nodes)
-    # A job of one task is like any other machine: Lightning may start processes beside it. So is a shell of SLURM's.
+    # In a job of one task, or in an interactive shell of SLURM, Lightning starts the processes, as on any machine.
     tasks = int(os.environ.get("SLURM_NTASKS", "1"))
     if tasks > 1 and os.environ.get("SLURM_JOB_NAME") not in _SLURM_SHELLS:
         return _find_slurm_tasks(tasks)
@@ -146,7 +146,7 @@ def _find_slurm_tasks(world: int) -> tuple[str, int, int]:
     num_nodes = int(os.environ.get("SLURM_NNODES") or os.environ.get("SLURM_JOB_NUM_NODES") or 1)
     if "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise UsageError(
-            f"SLURM started {world} tasks on {num_nodes} nodes and does not say how many on each; "
+            f"SLURM started {world} tasks on {num_nodes} nodes and does not report how many on each; "
             f"give sbatch --ntasks-per-node={max(1, world // num_nodes)} in place of --ntasks"
         )
     return _check_even("SLURM", world, int(os.environ["SLURM_NTASKS_PER_NODE"]), num_nodes)
@@ -162,7 +162,7 @@ def _check_even(launcher: str, world: int, here: int, num_nodes: int) -> tuple[s
 
 
 def _find_kind(accelerator: str) -> str:
-    wanted = _ALIASES.get(accelerator, (accelerator,))
+    wanted = _ALIASES.get(accelerator, (accelerator,))  # in order of preference
     if unknown := [kind for kind in wanted if kind not in _KINDS]:
         raise UsageError(f"no accelerator {unknown[0]!r}; there are {', '.join([*_ALIASES, *_KINDS])}")
     for kind in wanted:

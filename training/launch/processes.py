@@ -1,7 +1,7 @@
-"""How the processes of a run end together: none waits for one that is gone, and each says what happened to it.
+"""How the processes of a run end together: none waits for one that is gone, and each reports what happened to it.
 
 `torchrun` and SLURM end the processes that they started when one of them fails. Those that Lightning starts on one
-machine are looked after here: rank 0 watches the others, and they watch rank 0.
+machine are watched here: rank 0 watches the others, and they watch rank 0.
 """
 
 import contextlib
@@ -25,27 +25,29 @@ from training.launch.world import World
 Child = subprocess.Popen[Any]
 
 GRACE_S, STOP_GRACE_S, PERIOD_S = 10.0, 60.0, 0.5
-"""How long other ranks may take to end by themselves, after a failure and after a stop; how often one looks."""
+"""Seconds that other ranks have to end by themselves, after a failure and after a stop; seconds between two checks."""
 
-_STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)}  # as `Interrupted` ends
+# Exit statuses of processes that end by `Interrupted`.
+_STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)}
 _RANK_ZERO = "DEPTHSTREAM_RANK_ZERO"  # its process id, for the ranks that Lightning starts
+# Pieces of the RuntimeErrors by which gloo and NCCL report that the other end of a connection is gone.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 @contextlib.contextmanager
 def ending_together(placement: Placement, strategy: Strategy) -> Iterator[None]:
-    """Put this around training; with one process it only makes errors readable.
+    """Wrap training, so that all ranks end when one fails; with one process this only makes errors readable.
 
     When a rank fails, the others end too: by themselves if they notice it, else after `GRACE_S`. A rank that Lightning
     started ends when rank 0 is gone.
 
     Args:
-        placement: Of the run.
-        strategy: Of its trainer; it may be set up later.
+        placement: Devices and processes of the run.
+        strategy: Strategy of its trainer; it may be set up later.
 
     Raises:
-        DataError: As raised within, and saying which rank it was; or another rank is gone; or a loader worker died.
-        UsageError: As raised within, and saying which rank it was.
+        DataError: As raised within, with the rank; or another rank is gone; or a loader worker died.
+        UsageError: As raised within, with the rank.
         Interrupted: As raised within.
     """
     world = World(placement.rank, placement.world)
@@ -53,48 +55,49 @@ def ending_together(placement: Placement, strategy: Strategy) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
+            # Before the message is made: how the other ranks ended is part of it.
             lost = watch.end_children() if watch else []
-            said = explain(error, world, lost)
-            if said is error:
+            plain = explain(error, world, lost)
+            if plain is error:
                 raise
-            raise said from error
+            raise plain from error
 
 
 def explain(error: BaseException, world: World, lost: Sequence[str] = ()) -> BaseException:
-    """What to tell a person of an error of training.
+    """Turn an error of training into one with a message for the user.
 
     Args:
-        error: Raised by the trainer; what it was raised in the course of is looked at, too.
+        error: Raised by the trainer; its causes and contexts are searched, too.
         world: If it has more than one process, the text begins with the rank.
-        lost: What is known of other ranks that ended before.
+        lost: How other ranks ended, if some ended before.
 
     Returns:
-        The error to raise in its place; itself if it is none of ours, for then its traceback must be seen.
+        The error to raise in its place; the error itself if it is unexpected, because its traceback is needed then.
     """
     if not isinstance(error, Exception):
         return error
-    who = f"rank {world.rank} of {world.size}: " if world.size > 1 else ""
+    prefix = f"rank {world.rank} of {world.size}: " if world.size > 1 else ""
     chain = list(causes(error))
-    for one in chain:  # ours first: to lose a rank may be what came of it
+    for one in chain:  # these first: a lost connection may only be their consequence
         if isinstance(one, Interrupted):
             return one
         if isinstance(one, DataError | UsageError):
-            return type(one)(who + plain_message(one))
+            return type(one)(prefix + plain_message(one))
     for one in chain:
         if worker_died(one):
-            return DataError(who + plain_message(one))
+            return DataError(prefix + plain_message(one))
         if world.size > 1 and isinstance(one, distributed.DistNetworkError | distributed.DistStoreError):
-            return DataError(who + _say_apart(str(one)))
+            return DataError(prefix + _say_apart(str(one)))
         if world.size > 1 and isinstance(one, RuntimeError) and (lost or any(word in str(one) for word in _LOST)):
             reason = ", ".join(lost) or str(one).strip().splitlines()[0]
-            return DataError(who + _say_lost(reason))
+            return DataError(prefix + _say_lost(reason))
     return error
 
 
 def _say_apart(reason: str) -> str:
-    """Words for ranks that do not find each other, or do no more."""
+    """Return the message for ranks that cannot connect to each other, or have lost the connection."""
     where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
-    return f"the ranks do not reach each other at {where} (MASTER_ADDR:MASTER_PORT): {reason}; see docs/multi-gpu.md"
+    return f"the ranks cannot reach each other at {where} (MASTER_ADDR:MASTER_PORT): {reason}; see docs/multi-gpu.md"
 
 
 def _say_lost(reason: str) -> str:
@@ -103,11 +106,11 @@ def _say_lost(reason: str) -> str:
 
 @contextlib.contextmanager
 def _watching(placement: Placement, strategy: Strategy, world: World) -> Iterator["ChildWatch | None"]:
-    """Watch what this rank has to: rank 0 the others, another one rank 0; nothing if the launcher does."""
+    """Watch the other ranks from rank 0, and rank 0 from the others; nothing if an external launcher watches."""
     if placement.external or world.size == 1:
         yield None
     elif world.rank == 0:
-        os.environ[_RANK_ZERO] = str(os.getpid())
+        os.environ[_RANK_ZERO] = str(os.getpid())  # inherited by the processes that Lightning starts
         watch = ChildWatch(strategy, world)
         watch.start()
         try:
@@ -120,18 +123,18 @@ def _watching(placement: Placement, strategy: Strategy, world: World) -> Iterato
         rank_zero = int(os.environ.get(_RANK_ZERO, os.getppid()))
         threading.Thread(target=_watch_rank_zero, args=(rank_zero, world, over), daemon=True).start()
         yield None
-        over.set()  # not after an error: what then still hangs must end as well
+        over.set()  # not reached after an error: if this process then hangs while it ends, the watch must end it
 
 
 class ChildWatch(threading.Thread):
-    """Watches, from rank 0, the ranks that Lightning started; ends all if one fails and rank 0 does not notice.
+    """A thread of rank 0 that watches the ranks Lightning started; ends all if one fails and rank 0 does not notice.
 
     Args:
-        strategy: Its launcher, once there is one, holds the processes.
+        strategy: Its launcher, once it exists, holds the processes.
         world: Rank 0, and the number of ranks.
 
     Attributes:
-        over: Set it when rank 0 is through.
+        over: Set when rank 0 has finished, which ends the thread.
     """
 
     def __init__(self, strategy: Strategy, world: World) -> None:
@@ -140,18 +143,18 @@ class ChildWatch(threading.Thread):
         self._strategy, self._world = strategy, world
 
     def run(self) -> None:
-        """Look twice a second."""
+        """Check the processes every `PERIOD_S`."""
         while not self.over.wait(PERIOD_S):
             _disarm_observer()
-            failed = {child.poll() for child in self._children()} - {None, 0}
-            if failed:
+            failed = {child.poll() for child in self._children()} - {None, 0}  # None: still running
+            if failed:  # after a stop rank 0 is saving, or about to; that takes longer than to notice a failure
                 self._await_end(STOP_GRACE_S if failed <= _STOPPED else GRACE_S)
 
     def end_children(self) -> list[str]:
         """Give the other ranks `GRACE_S` to end by themselves, then kill them.
 
         Returns:
-            How those ended that ended by themselves, and not well.
+            How each rank ended that failed before it was killed.
         """
         self.over.set()
         _disarm_observer()
@@ -166,20 +169,23 @@ class ChildWatch(threading.Thread):
 
     def _kill(self) -> list[str]:
         children = self._children()
-        lost = _describe(children)
+        lost = _describe(children)  # before the kill, so that only failures of their own are listed
         for child in children:
             child.kill()
         return lost
 
     def _await_end(self, grace_s: float) -> None:
-        """Rank 0 may hang in a collective that nobody else will join, where no exception can reach it."""
+        """End all ranks if rank 0 does not end in time.
+
+        It may hang in a collective that the failed rank will not join, where no exception can reach it.
+        """
         if not self.over.wait(grace_s):
             _die(f"rank 0 of {self._world.size}: {_say_lost(', '.join(self._kill()))}")
 
 
 def _watch_rank_zero(pid: int, world: World, over: threading.Event) -> None:
-    """End this process if rank 0 is gone and it does not notice by itself."""
-    while os.getppid() == pid:
+    """End this process if rank 0 is gone and the main thread does not notice."""
+    while os.getppid() == pid:  # an orphan gets another parent
         if over.wait(PERIOD_S):
             return
     if not over.wait(GRACE_S):
@@ -187,14 +193,17 @@ def _watch_rank_zero(pid: int, world: World, over: threading.Event) -> None:
 
 
 def _disarm_observer() -> None:
-    """Stop Lightning's own watch, which kills rank 0 within 5 s, before it has said what happened."""
+    """Disable Lightning's own watch, which kills rank 0 within 5 s, before it has reported what happened.
+
+    That is `_ChildProcessObserver` in lightning_fabric/strategies/launchers/subprocess_script.py.
+    """
     for thread in threading.enumerate():
         if thread.name == "child-process-observer":
-            thread._child_processes = []  # type: ignore[attr-defined]
+            thread._child_processes = []  # type: ignore[attr-defined]  # with none to watch it ends
 
 
 def _describe(children: Sequence[Child]) -> list[str]:
-    """How the children ended that did not end well, in words."""
+    """Describe how the children ended that failed."""
     statuses = {rank: child.poll() for rank, child in enumerate(children, start=1)}
     return [f"rank {rank} {_say_status(status)}" for rank, status in statuses.items() if status]
 
@@ -204,7 +213,7 @@ def _say_status(status: int) -> str:
 
 
 def _die(text: str) -> None:
-    """End at once, whatever the main thread hangs in."""
+    """End the process at once, whatever the main thread is blocked in; `sys.exit` would end this thread only."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Which process this is, and of how many: the one place that asks torch.distributed."""
+"""Which process this is, and of how many: the one place that asks torch.distributed for it."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class World:
     """The processes that train or evaluate together, seen from one of them.
 
     Read it when it is needed (`World.current()`), never when an object is built: samplers and loaders are made
-    before Lightning starts the process group, and a rank asked for too early is always 0 of 1.
+    before Lightning starts the process group, and a rank read too early is always 0 of 1.
 
     Attributes:
         rank: This process, in [0, size).
@@ -29,7 +29,7 @@ class World:
 
     @classmethod
     def current(cls) -> "World":
-        """The process group's world if one is initialised, else the world of one process."""
+        """Return the process group's world if one is initialised, else the world of one process."""
         if distributed.is_available() and distributed.is_initialized():
             return cls(distributed.get_rank(), distributed.get_world_size())
         return cls(0, 1)

@@ -1,4 +1,4 @@
-"""What LightlyTrain finds around it while it trains; the one place that touches its environment."""
+"""LightlyTrain's environment while it trains: folders, messages and warnings; the one place that sets it."""
 
 import contextlib
 import os
@@ -14,11 +14,12 @@ from training.launch.devices import Placement
 
 _DEFAULTS = {"LIGHTLY_TRAIN_EVENTS_DISABLED": "1", "LIGHTLY_TRAIN_LOG_LEVEL": "WARNING"}
 _CACHE_NAME = "lightly-cache"
+# Set by torchrun or SLURM, and the same in all ranks of a launch.
 _LAUNCH_VARIABLES = (
     *("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
     "MASTER_PORT",
 )
-# Lightning and LightlyTrain call what torch deprecates, and a run folder may be moved: a user can do nothing about it.
+# Warnings that a user can do nothing about: Lightning and LightlyTrain call what torch deprecates; a run folder moved.
 _NOT_OURS = (
     r".*isinstance\(treespec, LeafSpec\)",
     r".*torch\.nn\.utils\.weight_norm",
@@ -28,13 +29,13 @@ _NOT_OURS = (
 
 @contextlib.contextmanager
 def surroundings(folder: Path, placement: Placement) -> Iterator[None]:
-    """LightlyTrain's locks and name lists go into the run folder, its progress and warnings to stderr.
+    """Direct LightlyTrain's locks and name lists into the run folder, its progress and warnings to stderr.
 
-    Its model weights stay where the user keeps them; all that it has to say is in `RUN/lightly/train.log`.
+    Its cache of model weights stays where the user has it; its full log is `RUN/lightly/train.log`.
 
     Args:
-        folder: Of the run.
-        placement: Of the run.
+        folder: Folder of the run.
+        placement: Devices and processes of the run.
     """
     cache = _claim_cache(folder / _CACHE_NAME, placement)
     ours = {"LIGHTLY_TRAIN_TMP_DIR": str(cache), "LIGHTLY_TRAIN_DATA_CACHE_DIR": str(cache)}
@@ -52,19 +53,20 @@ def surroundings(folder: Path, placement: Placement) -> Iterator[None]:
         os.environ.update({name: value for name, value in before.items() if value is not None})
         if placement.local_rank == 0:
             shutil.rmtree(cache, ignore_errors=True)
-            with contextlib.suppress(OSError):  # another node may not be through
+            with contextlib.suppress(OSError):  # not empty: another node may still train
                 cache.parent.rmdir()
 
 
 def _claim_cache(folder: Path, placement: Placement) -> Path:
-    """A folder that the ranks of this launch on this node share, and none of another launch.
+    """Return a folder that the ranks of this launch on this node share with no other launch.
 
-    What a killed run leaves there would block the next one, or let its ranks pass each other. The ranks cannot talk
-    yet, but know their launch.
+    Locks that a killed run leaves would block the next one, or let its ranks pass each other. The ranks cannot
+    communicate yet, but each knows the launch it belongs to.
     """
     host = socket.gethostname()
     ours = folder / f"{host}-{_name_launch(placement)}"
     if placement.local_rank == 0:
+        # Of this host alone: other nodes share the run folder and clean up their own.
         for left in folder.glob(f"{host}-*"):
             if left != ours:
                 shutil.rmtree(left, ignore_errors=True)
@@ -72,7 +74,7 @@ def _claim_cache(folder: Path, placement: Placement) -> Path:
 
 
 def _name_launch(placement: Placement) -> str:
-    """What the ranks of a launch have in common: what its launcher told them, or the process id of rank 0."""
+    """Name a launch alike in all its ranks: by what the launcher set, or by the process id of rank 0."""
     if not placement.external:
         return str(os.getpid() if placement.rank == 0 else os.getppid())
     known = {name: os.environ[name] for name in _LAUNCH_VARIABLES if name in os.environ}

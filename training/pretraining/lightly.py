@@ -1,12 +1,11 @@
-"""LightlyTrain on shard sets: the only file that knows it.
+"""LightlyTrain on shard sets: the only file that imports it.
 
-`lightly_train.pretrain` takes file names. It is given one name a sample, which nobody opens, and a Lightning strategy,
+`lightly_train.pretrain` takes file names. It gets one name a sample, which is never opened, and a Lightning strategy,
 whose public hook `process_dataloader` receives LightlyTrain's own loader (with its transform, batch size and workers)
-and hands back ours. Holds for LightlyTrain 0.18; the tests say when a newer one no longer works this way.
+and returns one of streamed images. Holds for LightlyTrain 0.18; the tests fail if a newer one works another way.
 """
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -41,33 +40,8 @@ Randomness = Callable[[Sequence[int]], AbstractContextManager[None]]
 Source = ShardSet | str | Path
 Images: TypeAlias = "ImageDataset | StreamedImages"
 
-# From LightlyTrain's depth estimation tutorial. Outdoors, far is up: the conservative views keep that.
-AUGMENTATIONS: Mapping[str, Mapping[str, Any]] = {
-    "conservative": {
-        "random_flip": {"vertical_prob": 0.0, "horizontal_prob": 0.5},
-        "random_rotation": {"prob": 1.0, "degrees": 15},
-    },
-    "aggressive": {
-        "random_flip": {"vertical_prob": 0.5, "horizontal_prob": 0.5},
-        "random_rotation": {"prob": 1.0, "degrees": 90},
-    },
-}
 HIDDEN_METHODS = ("densecl",)  # LightlyTrain has it, but does not list it
 TRANSFORMER_METHODS = ("dinov2", "dinov31")  # need a vision transformer
-
-
-def get_transform_args(augmentation: str) -> dict[str, Any]:
-    """The tutorial's `transform_args` for `lightly_train.pretrain`.
-
-    Args:
-        augmentation: "conservative" (tilts to 15 degrees, no vertical flip) or "aggressive" (to 90, vertical flips).
-
-    Raises:
-        UsageError: There is no such augmentation.
-    """
-    if augmentation not in AUGMENTATIONS:
-        raise UsageError(f"no augmentation {augmentation!r}; there are {', '.join(AUGMENTATIONS)}")
-    return copy.deepcopy(dict(AUGMENTATIONS[augmentation]))
 
 
 def stream_arguments(
@@ -80,15 +54,15 @@ def stream_arguments(
     accelerator: str = "auto",
     streaming: Streaming | None = None,
 ) -> dict[str, Any]:
-    """Arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
+    """Return arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
 
-    Devices are given here, since they decide about the strategy; every other argument keeps its meaning there.
+    Devices are given here, since the strategy depends on them; `lightly_train.pretrain` takes all other arguments.
 
     Args:
         sets: One set or several: folders, URLs, or open sets.
         where: A pandas query on the index of each set that is given by folder or URL.
         weights: How often each set is drawn from, relative to the others; None: by size.
-        seed: Of order and views. (LightlyTrain's own `seed` is that of the initial weights.)
+        seed: Seed of order and views. (LightlyTrain's own `seed` is that of the initial weights.)
         devices: How many, or which, or "auto".
         accelerator: "auto", "gpu" or "cpu".
         streaming: How to stream whole shards by webdataset; None reads by the index. Takes no weights.
@@ -110,7 +84,7 @@ def stream_arguments(
     opened = [source if isinstance(source, ShardSet) else ShardSet(source, where) for source in listed]
     placement = place(accelerator, devices)
     return {
-        # The count must be true, for LightlyTrain sizes its schedules by it; it takes what ends like an image.
+        # LightlyTrain computes its schedules from the number of names, and takes those with an image's extension.
         "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
         "strategy": make_strategy(_open_images(opened, weights, seed, streaming), placement),
     } | placement.trainer_arguments()
@@ -129,7 +103,7 @@ def _open_images(
 
 
 def make_strategy(images: Images, placement: Placement) -> "StreamStrategy":
-    """A strategy that trains on `images`: what LightlyTrain would choose for the devices, with our loader."""
+    """Make the strategy that LightlyTrain would choose for the devices, with a loader of `images`."""
     environment = placement.make_environment()
     if placement.world == 1:
         return StreamSingleDevice(images, placement.devices[0], environment)
@@ -137,7 +111,7 @@ def make_strategy(images: Images, placement: Placement) -> "StreamStrategy":
 
 
 class ViewDataset(Dataset[dict[str, Any]]):
-    """Views of streamed images: item by item what LightlyTrain's own data set makes of files.
+    """Views of streamed images: item by item those that LightlyTrain's own data set makes of files.
 
     The views of (epoch, position) are a function of seed, epoch and sample alone, in whatever process they are made.
 
@@ -156,9 +130,9 @@ class ViewDataset(Dataset[dict[str, Any]]):
         return len(self.images)
 
     def reading_ahead(self, read_ahead: ReadAhead) -> "ViewDataset":
-        """The same views, of images that are read ahead."""
+        """Return the same views, of images that are read ahead."""
         if not isinstance(self.images, ImageDataset):
-            return self  # a stream has no need to
+            return self  # a stream is read in sequence anyway
         return ViewDataset(self.images.reading_ahead(read_ahead), self.transform, self.randomness)
 
     @property
@@ -167,11 +141,11 @@ class ViewDataset(Dataset[dict[str, Any]]):
         return self.images.remote
 
     def __getitem__(self, position: tuple[int, int]) -> dict[str, Any]:
-        """`filename`, the key; `views`, float32 (3, h, w) each, normalised; `geometries` if the transform tells."""
+        """Return `filename`, the key; `views`, float32 (3, h, w) each, normalised; `geometries` if there are any."""
         return self._make_views(self.images[position])
 
     def __getitems__(self, positions: list[tuple[int, int]]) -> list[dict[str, Any]]:
-        """The items of a batch, read at once."""
+        """Return the items of a batch, read at once."""
         return [self._make_views(draw) for draw in self.images.__getitems__(positions)]
 
     def _make_views(self, draw: ImageDraw) -> dict[str, Any]:
@@ -184,16 +158,16 @@ class ViewDataset(Dataset[dict[str, Any]]):
 
 
 class StreamStrategy(Strategy):
-    """What the strategies below share: LightlyTrain's loader of files is replaced by one of streamed images.
+    """The common base of the strategies below: replaces LightlyTrain's loader of files by one of streamed images.
 
     Also makes resuming exact, in the middle of an epoch too: the state of the run goes into every checkpoint that
     LightlyTrain writes (see `training.checkpoint.counter`), and each is written whole or not at all.
 
     Attributes:
-        images: What to train on.
-        counter: Of the samples trained on.
+        images: Images to train on.
+        counter: Counts the samples trained on.
         randomness: See `ViewDataset`.
-        keeper: Saves the run, if LightlyTrain's own callback is not to.
+        keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
     """
 
@@ -204,7 +178,7 @@ class StreamStrategy(Strategy):
     resume_from: Path | None = None
 
     def connect(self, model: LightningModule) -> None:
-        """Add the callbacks: the count first, so that whoever saves a step has counted it."""
+        """Add the callbacks: the counter first, so that a callback that saves a step saves it counted."""
         super().connect(model)
         trainer: Any = model.trainer
         trainer.callbacks[:0] = [self.counter, ThroughputMonitor()]
@@ -213,7 +187,7 @@ class StreamStrategy(Strategy):
         self._trainer = trainer
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint."""
+        """Read `resume_from` if it is set, else the checkpoint that LightlyTrain chose."""
         return super().load_checkpoint(self.resume_from or checkpoint_path, weights_only)
 
     def process_dataloader(self, dataloader: object) -> DataLoader[Any]:
@@ -238,7 +212,7 @@ class StreamStrategy(Strategy):
         return build_loader(views, sampler, loading, collate_fn=theirs.collate_fn)
 
     def _plan(self, global_batch: int, batch_size: int) -> tuple[Images, TrainSampler]:
-        """The images, ready for a loader of such batches, and its sampler."""
+        """Return the images, prepared for a loader of such batches, and its sampler."""
         if isinstance(self.images, ImageDataset):
             return self.images, TrainSampler(len(self.images), global_batch, self.images.prepare)
         sampler = TrainSampler(len(self.images), global_batch)
@@ -246,16 +220,16 @@ class StreamStrategy(Strategy):
 
 
 class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):
-    """Train on one device, on streamed images."""
+    """A strategy that trains on one device, on streamed images."""
 
     def __init__(self, images: Images, device: torch.device, environment: ClusterEnvironment | None = None) -> None:
         super().__init__(device=device, checkpoint_io=AtomicCheckpointIO())
-        self.cluster_environment = environment  # the trainer looks for one here, else it chooses its own
+        self.cluster_environment = environment  # where the trainer looks for it, before it chooses its own
         self.images, self.counter = images, SampleCounter(images.seed)
 
 
 class StreamDDP(StreamStrategy, DDPStrategy):
-    """Train on several devices, on streamed images; parameters may be unused, as in the first epoch of DINO."""
+    """A strategy that trains on several devices; parameters may be unused, as in the first epoch of DINO."""
 
     def __init__(self, images: Images, environment: ClusterEnvironment | None = None) -> None:
         super().__init__(
@@ -265,7 +239,7 @@ class StreamDDP(StreamStrategy, DDPStrategy):
 
 
 def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Transform]:
-    """LightlyTrain's loader, and the transform within it."""
+    """Return LightlyTrain's loader, checked, and the transform of its data set."""
     dataset: Any = getattr(dataloader, "dataset", None)
     transform = getattr(dataset, "transform", None)
     if not isinstance(dataloader, DataLoader) or transform is None:
@@ -282,7 +256,7 @@ def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Tr
 
 
 def unpickle_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that LightlyTrain wrote; its tensors stay on the disk until they are used.
+    """Read a checkpoint that LightlyTrain wrote; its tensors are mapped, so that they stay on the disk until used.
 
     LightlyTrain keeps whole modules in it, so it is unpickled: read only checkpoints that you wrote yourself.
     """
@@ -291,21 +265,21 @@ def unpickle_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def list_methods() -> list[str]:
-    """Pretraining methods of the installed LightlyTrain that train a torchvision model."""
+    """List the pretraining methods of the installed LightlyTrain that train a torchvision model."""
     import lightly_train
 
     return sorted({*lightly_train.list_methods(), *HIDDEN_METHODS} - {*TRANSFORMER_METHODS})
 
 
 def list_models() -> list[str]:
-    """Models that the installed LightlyTrain can pretrain, such as "torchvision/resnet50"."""
+    """List the models that the installed LightlyTrain can pretrain, such as "torchvision/resnet50"."""
     import lightly_train
 
     return list(lightly_train.list_models())
 
 
 def pretrain(**arguments: Any) -> None:
-    """Call `lightly_train.pretrain`; the import takes ten seconds, so it waits until it is needed."""
+    """Call `lightly_train.pretrain`; the import takes ten seconds, so it is deferred until it is needed."""
     import lightly_train
 
     lightly_train.pretrain(**arguments)

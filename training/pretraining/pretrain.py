@@ -1,7 +1,7 @@
 """`depthstream pretrain`: an encoder from the images of shard sets, by LightlyTrain.
 
-Every rank runs all of this (Lightning starts the command again for each further device), so nothing but the options
-decides what is done, and whatever writes asks whether it is rank 0.
+Every rank runs all of this (Lightning starts the command again for each further device), so only the options decide
+what is done, and functions that write check whether this is rank 0.
 """
 
 import io
@@ -31,12 +31,13 @@ from training.loading.dataset import IMAGE_PARTS
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
+from training.pretraining.augmentations import get_transform_args
 from training.pretraining.environment import surroundings
 from training.runfolder import CHECKPOINTS_NAME, CONFIG_NAME, ENCODER_NAME, check_same, claim, save_config
 from training.streaming.options import Streaming, announce_streaming, streaming_options
 
 SETS_NAME = "sets.json"
-# What may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
+# Options that may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
 _MAY_CHANGE = (
     *("out", "sets", "num_workers", "cache", "cache_size", "pipe"),
     *("devices", "accelerator", "checkpoint_every", "resume"),
@@ -45,7 +46,7 @@ _LIBRARY = "torchvision/"
 
 
 def run(config: PretrainConfig) -> Outcome:
-    """Pretrain, and leave `RUN/encoder.pt`: a torchvision state dict of the whole model.
+    """Pretrain, and write `RUN/encoder.pt`: a torchvision state dict of the whole model.
 
     RUN/checkpoints holds the last two checkpoints. LightlyTrain's own folder is `RUN/lightly` (TensorBoard events,
     `metrics.jsonl`). Its usage reports over the network are off, unless the environment says
@@ -53,7 +54,7 @@ def run(config: PretrainConfig) -> Outcome:
 
     Raises:
         UsageError: The options ask for something impossible, or the run folder holds another run.
-        DataError: A set cannot be read, training diverged, or no checkpoint is whole.
+        DataError: A set cannot be read, training diverged, or all checkpoints are damaged.
         Interrupted: A signal asked to stop; the state is saved.
     """
     encoder = Path(config.out) / ENCODER_NAME
@@ -100,12 +101,13 @@ def _announce_reading(
         return
     shares = weights or [float(len(one)) for one in sets]
     for one, share in zip(sets, shares, strict=True):
+        # An epoch has as many draws as there are samples, whatever the weights.
         draws = round(sum(map(len, sets)) * share / sum(shares))
         announce_reading(one, IMAGE_PARTS, config.num_workers, draws)
 
 
 def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> dict[str, Any]:
-    """What `lightly_train.pretrain` is told beside the stream, for a run in `folder`, new or interrupted."""
+    """Return the arguments of `lightly_train.pretrain` other than the stream, for a new or interrupted run."""
     return {
         "out": folder / "lightly",
         "model": config.model,
@@ -115,26 +117,26 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
         "batch_size": config.batch_size,
         "num_workers": config.num_workers,
         "seed": config.seed,
-        # It adds its models to the checkpoints and finds them again; they are written by our keeper.
+        # This callback adds LightlyTrain's models to every checkpoint and finds them again; `CheckpointKeeper` writes.
         "callbacks": {
             "model_checkpoint": {"dirpath": str(folder / CHECKPOINTS_NAME), "save_last": False, "save_top_k": 0}
         },
         "trainer_args": {"deterministic": config.deterministic},
         "resume_interrupted": interrupted,
-        "overwrite": config.resume and not interrupted,  # killed before its first checkpoint
+        "overwrite": config.resume and not interrupted,  # it was killed before its first checkpoint
     }
 
 
 def _announced(checkpoint: Path | None) -> Path | None:
-    """The same, after saying where the run goes on."""
+    """Report the checkpoint that the run resumes from, if there is one; return it."""
     if checkpoint is not None and is_rank_zero():
         say_resumed(checkpoint, saved_state(lightly.unpickle_checkpoint(checkpoint)))
     return checkpoint
 
 
 def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
-    """The augmentation at the image size; DINO's local views keep their share of it (96 of 224 pixels)."""
-    args = lightly.get_transform_args(config.augmentation) | {"image_size": (config.image_size, config.image_size)}
+    """Return the augmentation at the image size; DINO's local views keep their share of it (96 of 224 pixels)."""
+    args = get_transform_args(config.augmentation) | {"image_size": (config.image_size, config.image_size)}
     if config.method == "dino":
         local = max(1, round(config.image_size * 96 / 224))
         args["local_view"] = {"view_size": (local, local)}
@@ -142,7 +144,7 @@ def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
 
 
 def parse_weights(text: str | None, sets: int) -> list[float] | None:
-    """Read `2,1`, a weight for each of `sets`.
+    """Read text such as "2,1": a weight for each of `sets` sets, None for no weights.
 
     Raises:
         UsageError: It is something else.
@@ -159,10 +161,10 @@ def parse_weights(text: str | None, sets: int) -> list[float] | None:
 
 
 def count_steps(config: PretrainConfig, sets: Sequence[ShardSet], world: int) -> int:
-    """Steps of an epoch.
+    """Return the steps of an epoch.
 
     Raises:
-        UsageError: The sets hold less than a batch, or the batch does not divide by the processes.
+        UsageError: The sets hold less than a batch, or the batch is no multiple of the number of processes.
     """
     if config.batch_size % world:
         raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
@@ -170,10 +172,10 @@ def count_steps(config: PretrainConfig, sets: Sequence[ShardSet], world: int) ->
 
 
 def describe(sets: Sequence[ShardSet], weights: Sequence[float] | None) -> str:
-    """What an epoch reads, in a line: sets, samples and image bytes."""
+    """Describe what an epoch reads, in a line: sets, samples and image bytes."""
     count = sum(map(len, sets))
     shares = weights or [float(len(one)) for one in sets]
-    means = [one.index["image_bytes"].mean() for one in sets]
+    means = [one.index["image_bytes"].mean() for one in sets]  # bytes of an image
     size = count * sum(share * mean for share, mean in zip(shares, means, strict=True)) / sum(shares)
     return f"{', '.join(one.manifest.name for one in sets)}: {count} samples, {size / 1e6:.1f} MB of images an epoch"
 
@@ -182,7 +184,7 @@ def read_export(path: Path, model: str) -> bytes:
     """Check that LightlyTrain's export is a finite state dict of `model`; return it as the bytes of such a file.
 
     Raises:
-        DataError: It is not.
+        DataError: It is the state dict of another model, or a tensor is not finite.
     """
     state: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     try:
@@ -209,7 +211,7 @@ def _check_names(config: PretrainConfig) -> None:
 
 
 def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> None:
-    """Write down options and sets; if the run was begun before, they must be the same."""
+    """Save options and sets; if the run was begun before, check that they are the same."""
     if not is_rank_zero():
         return
     found = [{"name": one.manifest.name, "identity": one.manifest.identity, "samples": len(one)} for one in sets]

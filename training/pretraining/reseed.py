@@ -1,8 +1,8 @@
-"""Make what a transform draws a function of a seed, wherever in the transform it is drawn from.
+"""Reproducible transforms: every random number that a transform draws becomes a function of a seed.
 
 The augmentations of LightlyTrain 0.18 on albumentations 2 seed themselves from the operating system once, when they
-are built, and each worker process inherits a copy: all workers, and all epochs of them, then repeat one random stream
-(with 2 workers 4 of 16 batches were unique). Here each sample sets all generators anew.
+are built, and each worker process inherits a copy: all workers, in all epochs, then repeat one random stream (with
+2 workers 4 of 16 batches were unique). Here all generators are seeded again for each sample.
 """
 
 import random
@@ -19,15 +19,15 @@ _LEAVES = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type
 
 
 class Reseed:
-    """Sets every random generator of a transform; called with a seed, a context in which the transform may be applied.
+    """The random generators of a transform; called with a seed, a context in which the transform may be applied.
 
-    All albumentations transforms come to share one pair of generators. (Their own `set_random_seed(seed)` would give
+    All albumentations transforms get one pair of generators to share. (Their own `set_random_seed(seed)` would give
     each a copy of the same stream: a horizontal flip would then always come with a vertical one.) Generators that the
-    transform keeps elsewhere, and the global ones of `random`, `numpy.random` and `torch`, are set too; the global ones
-    are put back afterwards. A generator made on the spot without a seed is out of reach (in LightlyTrain 0.18 only the
-    method dinov31 makes some).
+    transform keeps elsewhere, and the global ones of `random`, `numpy.random` and `torch`, are seeded too; the state of
+    the global ones is restored afterwards. Generators that the transform makes without a seed while it is applied
+    cannot be reached (in LightlyTrain 0.18 only the method dinov31 makes some).
 
-    Pickles together with its transform: keep both in one object.
+    Pickle it together with its transform, in one object: apart, each would get its own copies of the generators.
 
     Args:
         transform: Any object; its attributes, lists, tuples and dicts are searched.
@@ -36,13 +36,14 @@ class Reseed:
     def __init__(self, transform: object) -> None:
         self._shared = (np.random.default_rng(0), random.Random(0))
         self._seedable = [node for node in _nodes(transform) if callable(getattr(node, "set_random_state", None))]
-        self._attach()  # drops the generators that the transforms had, so that the rest are found below
+        self._attach()  # replaces the transforms' own generators, which the search below must not find
         kept = [node for node in _nodes(transform) if isinstance(node, _Source)]
         self._sources: list[_Source] = [*self._shared, *(source for source in kept if source not in self._shared)]
 
     @contextmanager
     def __call__(self, seed: Sequence[int]) -> Iterator[None]:
-        """Seed all generators from `seed`, a tuple of non-negative integers, as long as the context lasts."""
+        """Seed all generators from `seed`, a sequence of non-negative integers, while the context lasts."""
+        # A uint64 for the global generators, and one for each of the others, all independent of each other.
         words = np.random.SeedSequence(list(seed)).generate_state(len(self._sources) + 1, np.uint64).tolist()
         self._attach()
         for source, word in zip(self._sources, words[1:], strict=True):
@@ -51,13 +52,13 @@ class Reseed:
             yield
 
     def _attach(self) -> None:
-        """Give the shared pair to every transform, whatever it was given since."""
+        """Give the shared pair to every transform, again if it was given another since."""
         for node in self._seedable:
             node.set_random_state(*self._shared)
 
 
 def _nodes(root: object) -> Iterator[Any]:
-    """Every object that is reached from `root` through attributes and containers, each once, in a fixed order."""
+    """Yield every object that is reached from `root` through attributes and containers, each once, in a fixed order."""
     seen: set[int] = set()
     todo = [root]
     while todo:
@@ -66,12 +67,12 @@ def _nodes(root: object) -> Iterator[Any]:
             continue
         seen.add(id(node))
         yield node
-        todo.extend(reversed(_children(node)))
+        todo.extend(reversed(_children(node)))  # reversed, as the end is popped: depth first, in order of attributes
 
 
 def _children(node: Any) -> list[Any]:
     if isinstance(node, _Source):
-        return []
+        return []  # its attributes are its own state
     if isinstance(node, dict):
         return list(node.values())
     if isinstance(node, (list, tuple)):
@@ -82,19 +83,19 @@ def _children(node: Any) -> list[Any]:
 def _seed(source: _Source, word: int) -> None:
     """Seed one generator in place with a word of 64 bits."""
     if isinstance(source, np.random.Generator):
-        kind: Any = type(source.bit_generator)
+        kind: Any = type(source.bit_generator)  # such as PCG64; its state is copied, so that sharers see it, too
         source.bit_generator.state = kind(word).state
     elif isinstance(source, torch.Generator):
-        source.manual_seed(word >> 1)  # torch takes 63 bits
+        source.manual_seed(word >> 1)  # 63 bits: in the range of a signed int64, too
     elif isinstance(source, np.random.RandomState):
-        source.seed(word >> 32)  # and this one 32
+        source.seed(word >> 32)  # takes 32 bits
     else:
         source.seed(word)
 
 
 @contextmanager
 def _seeded_globals(word: int) -> Iterator[None]:
-    """The global generators seeded within, and as they were after."""
+    """Seed the global generators, and restore their state afterwards."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(word)
     np.random.seed(word >> 32)

@@ -1,1 +1,13 @@
-"""What each stage of loading costs, alone and together."""
+"""What each stage of loading costs, alone and together, and how fast a run trains.
+
+    profile (the command)
+      stages       fetch -> check -> inflate -> decode image, depth, valid -> warp -> to tensors -> collate
+      cold_reads   fetch and the whole chain, after the caches dropped the samples (pagecache: the kernel's)
+      transfer     a batch to the GPU
+      requests     which bytes are asked for, in how many requests
+      bottleneck   which stage bounds a worker, and what would help
+      stopwatch    times work, several times over, by wall clock and CPU
+
+`monitor` is not part of the command: it logs, in every training run, samples per second and the share of time spent
+waiting for data.
+"""

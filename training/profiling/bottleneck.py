@@ -17,13 +17,13 @@ NAMES = {
     "to_tensors": "to tensors",
     "collate": "collate",
 }
-"""What people read for each stage."""
+"""Names of the stages, for users."""
 
 DISK_HELPS = ("a faster disk", "a copy of the set on this machine")
 
 
 def stays_cached(opened: ShardSet, memory_bytes: int) -> bool:
-    """Whether a second epoch finds what the first one read: of a local set in memory, of a remote one in its cache."""
+    """Return whether a second epoch finds what the first one read: a local set in memory, a remote one in its cache."""
     set_bytes = sum(shard.bytes for shard in opened.manifest.shards)
     if is_remote(opened.url):
         return opened.cache is not None and set_bytes <= opened.cache.limit_bytes
@@ -31,10 +31,11 @@ def stays_cached(opened: ShardSet, memory_bytes: int) -> bool:
 
 
 def shares_that_count(told: Mapping[str, Any], cached: bool) -> dict[str, float]:
-    """Each stage's share of the time that training would take for a sample in one process.
+    """Return each stage's share, 0 to 1, of the time that training would take for a sample in one process.
 
-    Of the warm chain; of the cold one if no epoch finds the set in a cache; of a set that is read over the network
-    each time, of the loader, which reads ahead: fetch has only what the others leave of its time.
+    Usually the time of the warm chain; of the cold chain if the set does not stay cached. A set that is read over the
+    network each time has no cold figures: then it is the time of the loader, which reads ahead, so that fetch counts
+    only as far as the other stages do not fill that time.
 
     Args:
         told: The JSON's figures.
@@ -43,24 +44,25 @@ def shares_that_count(told: Mapping[str, Any], cached: bool) -> dict[str, float]
     shares = {name: one["share"] for name, one in told["stages"].items()}
     chain, cold, workers = told["chain"]["ms_per_sample"], told["cold"], told["workers"]
     if cold is None and workers is not None:
+        # ms per sample: of a loader without workers, and what of it the stages other than fetch leave.
         alone = workers["ms_per_sample"] * workers["ratio"]["median"]
         left = max(0.0, alone - chain * (1 - shares["fetch"]))
         return {name: share * chain / alone for name, share in shares.items()} | {"fetch": left / alone}
     if cold is None or cached:
         return shares
-    slower = chain / cold["chain"]["ms_per_sample"]
+    slower = chain / cold["chain"]["ms_per_sample"]  # only fetch differs: the other shares shrink with a longer chain
     return {name: share * slower for name, share in shares.items()} | {"fetch": cold["fetch"]["share"]}
 
 
 def judge(
     shares: Mapping[str, float], extensions: Collection[str], fetch_helps: Sequence[str] = DISK_HELPS
 ) -> dict[str, Any]:
-    """Name the stage that bounds a worker, and say what would help.
+    """Find the stage that bounds a worker, and what would help.
 
     Args:
-        shares: Of the chain's time, by stage.
-        extensions: Of the image and depth parts of the set: what helps depends on how it is encoded.
-        fetch_helps: What makes reading faster, where the set is.
+        shares: Shares of the time, by stage; see `shares_that_count`.
+        extensions: Extensions of the image and depth parts of the set: what helps depends on how it is encoded.
+        fetch_helps: What makes reading faster, where the set is; see `helps_fetch`.
 
     Returns:
         The stage, its share, and the verdict as a sentence.
@@ -73,23 +75,23 @@ def judge(
 
 
 def helps_fetch(opened: ShardSet, cached: bool) -> Sequence[str]:
-    """What makes reading a set faster, whose second epoch finds it in a cache or does not."""
+    """List what makes reading a set faster; `cached` is whether a second epoch finds it in a cache."""
     if not is_remote(opened.url):
         return DISK_HELPS
     if cached:
         return ["a faster disk under the cache"]
     larger = "a larger cache (--cache-size)" if opened.cache else "a cache on this machine (--cache DIR)"
-    return [larger, "more workers, since each has requests of its own under way", "a copy of the set on this machine"]
+    return [larger, "more workers, since each has its own requests in flight", "a copy of the set on this machine"]
 
 
 def _helps(stage: str, extensions: Collection[str]) -> list[str]:
-    """What makes a stage cheaper, or the loading faster all the same."""
+    """List what makes a stage cheaper, or loading faster in spite of it."""
     if stage in ("warp", "to_tensors", "collate"):
         return ["more workers on free cores", "a smaller crop (--height, --width)"]
     other = {
         "inflate": ({"ppm", "planes.npy", "npy"}, ["--compression none (more bytes to read)"]),
         "decode_image": ({"png"}, ["the compact preset (JPEG)"]),
-        "decode_depth": ({"log16.png"}, ["a set made anew (byte planes are decoded faster)"]),
+        "decode_depth": ({"log16.png"}, ["a set made again (byte planes decode faster)"]),
     }
     encoded, preset = other.get(stage, (set[str](), list[str]()))
     smaller = ["smaller images (shard megadepth --max-side)"] if stage == "decode_image" else []
@@ -97,5 +99,5 @@ def _helps(stage: str, extensions: Collection[str]) -> list[str]:
 
 
 def percent(share: float | None) -> str:
-    """A share for people; "" for none."""
+    """Format a share, 0 to 1, as "42 %"; None as ""."""
     return "" if share is None else f"{100 * share:.0f} %"

@@ -1,4 +1,4 @@
-"""What a first epoch costs: reading what no cache holds."""
+"""What a first epoch costs: reading samples that no cache holds."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +13,12 @@ from training.profiling.stopwatch import Timing, time_once
 
 @dataclass(frozen=True, kw_only=True)
 class Cold:
-    """What was timed on samples that no cache held.
+    """Times of samples that no cache held.
 
     Attributes:
-        fetch: Of reading them.
-        chain: Of all stages.
-        kept_share: Share of the local shards that stayed in the page cache although it was told to drop them.
+        fetch: Time of reading them.
+        chain: Time of all stages.
+        kept_share: Largest share of a local shard that stayed in the page cache although it was told to drop it.
     """
 
     fetch: Timing
@@ -29,15 +29,15 @@ class Cold:
 def time_cold(work: Work, repeats: int) -> Cold | None:
     """Time fetch and the whole chain, each time after the caches have dropped the samples.
 
-    Of a local set the page cache drops the shards, whole; of a remote one the node cache drops these samples, and gets
-    them again. Without any cache there is nothing to drop, and None is returned.
+    The page cache drops whole shards of a local set; the node cache drops these samples of a remote set, and stores
+    them again. A remote set without a cache has nothing to drop, and None is returned.
     """
     if is_remote(work.opened.url) and work.opened.cache is None:
         return None
     dataset, fetches, chains, kept = work.dataset(), [], [], []
     for _ in track(range(repeats), total=repeats, unit="turns", label="cold"):
         kept.append(drop(work))
-        fetches.append(time_once(partial(_fetch, work)))
+        fetches.append(time_once(partial(_fetch, work)))  # which fills the caches again
         kept.append(drop(work))
         chains.append(time_once(lambda: [make_at_once(dataset, places) for places in work.batches()]))
     fetch, chain = (_timing(work, taken) for taken in (fetches, chains))
@@ -45,7 +45,7 @@ def time_cold(work: Work, repeats: int) -> Cold | None:
 
 
 def drop(work: Work) -> float:
-    """Drop the samples from the caches; return the largest share of a local shard that stayed, 0 for a remote set."""
+    """Drop the samples from the caches; return the largest share of a local shard that stayed, 0 if remote."""
     store, stayed = work.opened.reader.store, [0.0]
     for name, ranges in ranges_by_shard(work, work.rows().tolist()).items():
         if (path := store.local_path(name)) is None:

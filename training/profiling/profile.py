@@ -2,24 +2,24 @@
 
 Its JSON object:
 
-    set, name, identity, where     what was measured: as given, and as the manifest says
-    samples                        samples that every stage was timed on
+    set, name, identity, where     what was measured: as given, and as in the manifest
+    samples                        number of samples that every stage was timed on
     parts                          parts that were read: image, or image, depth, valid
-    view_px                        [height, width] of what the warp makes
+    view_px                        [height, width] of the views that the warp makes
     batch_size, repeats, num_workers
     stages                         {STAGE: figures}, of training.profiling.stages.STAGES; for depth only if it was read
     chain                          figures of the whole, in this process without workers
     workers                        figures of the whole through num_workers processes, and `ratio`; null without workers
     cold                           {fetch, chain: figures, kept_share}: after the caches dropped the samples; null for a
                                    remote set without --cache. kept_share: share of a local shard, the largest,
-                                   that the page cache kept all the same
-    transfer                       figures of bringing a batch to the GPU, its `share` null; null without a CUDA device
-    requests_per_sample            requests to the server a sample, without cache and faults; null for a local set
+                                   that the page cache did not drop
+    transfer                       figures of copying a batch to the GPU, its `share` null; null without a CUDA device
+    requests_per_sample            requests to the server per sample, without cache and retries; null for a local set
     rest_share                     share of the chain's time that no stage accounts for; negative if the stages add up
                                    to more: noise, or memory that the chain uses again and a stage alone does not
     verdict                        {stage, share, text}: the stage with the largest share, of the chain's time, warm or
                                    cold, or of the loader's (training.profiling.bottleneck.shares_that_count)
-    notes                          sentences that say how the figures are to be read
+    notes                          sentences on how to read the figures
     machine                        {cpus, load, python, packages: {NAME: version}}; load: 1-minute average at the start
 
 Figures: `samples`; `samples_per_s` and `mb_per_s` (1 MB = 10^6 bytes); `bytes_are`, which bytes those are (stored: as
@@ -52,20 +52,20 @@ from training.profiling.stopwatch import Timing, one_thread
 from training.profiling.transfer import time_transfer
 
 STAGE_PACKAGES = ("torch", "numpy", "pillow", "zstandard", "google-crc32c", "opencv-python-headless")
-"""Those that do the work of the stages."""
+"""Packages that do the work of the stages; their versions are reported."""
 
 KEPT = 0.1
-"""More than this share of a shard that was to be dropped: the cold figures tell of a cache."""
+"""If more than this share of a shard stays in the page cache, a note warns that the cold figures are too good."""
 
 BUSY = 0.9
-"""Decoding never waits: less CPU than this share of its time means that others had the core."""
+"""Decoding never waits: a smaller share of CPU time than this means that other processes had the core."""
 
 
 def run(config: ProfileConfig) -> Outcome:
     """Run `depthstream profile`.
 
     Raises:
-        UsageError: A count makes no sense, or `where` selects nothing.
+        UsageError: A count is too small, or `where` selects nothing.
         DataError: There is no such set, or a sample is damaged.
     """
     for name, least in (("samples", 1), ("repeats", 1), ("num_workers", 0)):
@@ -87,17 +87,17 @@ def run(config: ProfileConfig) -> Outcome:
 
 
 def _device() -> torch.device:
-    """What batches are brought to."""
+    """Return the device that batches are copied to."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _memory_bytes() -> int:
-    """Memory of this machine."""
+    """Return the memory of this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _facts(work: Work, config: ProfileConfig) -> dict[str, Any]:
-    """What was measured, and how."""
+    """Collect what was measured, and how."""
     manifest = work.opened.manifest
     return {
         "set": work.opened.url,
@@ -126,7 +126,7 @@ def _figures(timings: Mapping[str, Timing], loaders: tuple[Timing, Timing] | Non
 
 
 def _more_figures(chain: Timing, cold: Cold | None, transfer: Timing | None) -> dict[str, Any]:
-    """What is not of the warm chain."""
+    """Collect the figures that are not of the warm chain."""
     return {
         "cold": cold
         and {
@@ -139,8 +139,8 @@ def _more_figures(chain: Timing, cold: Cold | None, transfer: Timing | None) -> 
 
 
 def figures(timing: Timing, chain: Timing, held: Held) -> dict[str, Any]:
-    """What the JSON says of a timing: rates, spread, and its share of the chain's time."""
-    ms = 1000 / timing.samples
+    """Return what the JSON contains of a timing: rates, spread, and its share of the chain's time."""
+    ms = 1000 / timing.samples  # from seconds of all samples to ms of one
     return {
         "samples": timing.samples,
         "samples_per_s": 1 / timing.per_sample_s,
@@ -155,29 +155,30 @@ def figures(timing: Timing, chain: Timing, held: Held) -> dict[str, Any]:
 
 
 def speed_up(alone: Timing, workers: Timing) -> dict[str, float]:
-    """How many times faster the workers were than one process: median, min and max over the turns."""
+    """Compute how many times faster the workers were than one process: median, min and max over the turns."""
+    # (turns,): both loaders were timed in each turn, so that the load of the machine falls on both.
     ratios = np.array(alone.seconds) / alone.samples / (np.array(workers.seconds) / workers.samples)
     return {"median": float(np.median(ratios)), "min": float(ratios.min()), "max": float(ratios.max())}
 
 
 def _extensions(work: Work) -> set[str]:
-    """Extensions of the parts that are read."""
+    """Return the extensions of the parts that are read."""
     return {ext for part in work.parts for ext in work.opened.index[f"{part}_ext"].unique()}
 
 
 def _notes(work: Work, told: Mapping[str, Any]) -> list[str]:
-    """How the figures are to be read."""
+    """List notes on how to read the figures."""
     notes = [
         *_fetch_notes(work, told),
         "stages and chain: one process, one thread; each stage works on a batch that the one before it made",
-        "transfer: page-locked memory to the GPU, by the training process; it is beside the chain, not in it"
+        "transfer: page-locked memory to the GPU, by the training process; it is not part of the chain"
         if told["transfer"]
         else "transfer: this machine has no CUDA device, so there is none",
     ]
     if not work.paired:
         deep = int((work.opened.index["depth_ext"] != "").sum())
         some = f" ({deep} of {len(work.opened)} samples have depth: --where \"depth_ext != ''\")" if deep else ""
-        notes.append(f"images alone{some}; the views of pretraining are LightlyTrain's, and not measured here")
+        notes.append(f"images only{some}; the views of pretraining are LightlyTrain's, and not measured here")
     if (got := told["stages"]["decode_image"]["cpu_share"]) < BUSY:
         notes.append(f"busy machine: image decode had a core for {percent(got)} of its time; rates are too low for it")
     return notes
@@ -187,9 +188,9 @@ def _fetch_notes(work: Work, told: Mapping[str, Any]) -> list[str]:
     cold = told["cold"]
     if is_remote(work.opened.url):
         count = f"{told['requests_per_sample']:.2f} requests a sample"
-        ahead = "the workers read ahead, which hides the waiting in it, but not its time on the CPU"
+        ahead = "the workers read ahead, which hides its waiting, but not its time on the CPU"
         if cold is None:
-            return [f"fetch: over the network, each time anew, {count}; {ahead}"]
+            return [f"fetch: over the network, again each time, {count}; {ahead}"]
         return [f"fetch: from the cache; cold: over the network, {count}, and into the cache; {ahead}"]
     notes = [
         "fetch: from a warm page cache (each byte was read just before); cold: dropped from it first, as in a first "
@@ -213,11 +214,12 @@ def _machine() -> dict[str, Any]:
 
 
 def _text(data: Mapping[str, Any]) -> str:
-    """The table that people read, and under it the verdict."""
+    """Format the table for users, and under it the notes and the verdict."""
     title = (
         f"{data['set']}: {data['samples']} samples ({', '.join(data['parts'])}) of {data['view_px'][0]} x "
         f"{data['view_px'][1]} px in batches of {data['batch_size']}; medians of {data['repeats']} repeats"
     )
+    # Columns as wide as those of `_row`.
     heads = f"{'samples/s':>10}{'MB/s':>9} {'of bytes':<9}{'ms/sample':>9}  {'min - max':<17}{'on CPU':>7}{'share':>7}"
     rows = [_row(NAMES[name], one) for name, one in data["stages"].items()]
     rows += [f"  {'(the rest)':<15}{percent(data['rest_share']):>70}", _row("whole chain", data["chain"])]

@@ -1,4 +1,4 @@
-"""Which bytes are asked for, and with how many requests."""
+"""Which bytes are requested, and in how many requests."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from training.profiling.stages import Work
 
 
 def ranges_by_shard(work: Work, rows: Sequence[int]) -> dict[str, list[Range]]:
-    """The ranges that are read of these rows, by the name of their shard."""
+    """Return the byte ranges that are read for these rows, by the name of their shard."""
     names, reader = [shard.name for shard in work.opened.manifest.shards], work.opened.reader
     found: dict[str, list[Range]] = {}
     for row in rows:
@@ -18,13 +18,14 @@ def ranges_by_shard(work: Work, rows: Sequence[int]) -> dict[str, list[Range]]:
 
 
 def requests_per_sample(work: Work) -> float | None:
-    """Requests to the server that a sample costs, read in batches without a cache; None of a local set.
+    """Return the requests to the server per sample, read in batches without a cache; None for a local set.
 
-    Those that have to be made again come on top.
+    Retries are not counted.
     """
     if not is_remote(work.opened.url):
         return None
     rows = work.rows().tolist()
     asked = [ranges_by_shard(work, [rows[place] for place in places]) for places in work.batches()]
+    # As in the remote store: adjacent ranges of a shard become one request.
     merged = (merge_ranges(ranges, limit_bytes=MAX_MERGED_BYTES) for batch in asked for ranges in batch.values())
     return sum(map(len, merged)) / work.samples

@@ -1,7 +1,7 @@
 """The stages of loading, each timed alone on what the one before it made, and the whole chain timed as it is used.
 
-The stages call the functions that the reader and the datasets call, batch by batch in the order of an epoch. Knows
-nothing of tables and verdicts: `training.profiling.profile` tells what was found.
+The stages call the functions that the reader and the data sets call, batch by batch in the order of an epoch. What the
+times mean is found in `training.profiling.bottleneck`, and reported by `training.profiling.profile`.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ from training.loading.sampler import EvalSampler
 from training.profiling.stopwatch import Stopwatch, Timing, time_once
 
 Held = Literal["stored", "payload", "decoded"]
-"""Which bytes are counted: as they stand in a shard, as the files of a sample, or as arrays."""
+"""Which bytes are counted: as stored in a shard, as the files of a sample (inflated), or as arrays."""
 
 CHAIN = "chain"
 STAGES: dict[str, Held] = {
@@ -45,23 +45,23 @@ STAGES: dict[str, Held] = {
     "to_tensors": "decoded",
     "collate": "decoded",
 }
-"""Stages in their order, and the bytes each is counted in: those of what it makes."""
+"""Stages in their order, and the bytes that each one is counted in: those of its result."""
 
 LARGEST_BATCH = 8
 BATCHES_PER_WORKER = 4
-"""At least so many, if there are samples enough: with fewer, the last batch of a worker decides its rate."""
+"""At least so many, if there are enough samples: with fewer, the last batch of a worker dominates its rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is measured.
+    """The samples that are measured, and how they are read.
 
     Attributes:
         opened: The set.
-        paired: Whether depth is read as well, as fine-tuning does; if not, images alone, as pretraining does.
-        samples: How many, the first of an epoch's order.
+        paired: Whether depth is read as well, as in fine-tuning; else only images, as in pretraining.
+        samples: Number of samples, the first ones of an epoch's order.
         batch_size: Samples that are read and collated together.
-        view: What every sample goes through.
+        view: The warp of every sample.
     """
 
     opened: ShardSet
@@ -77,23 +77,23 @@ class Work:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes that stand in shards for these parts of these samples."""
+        """Bytes stored in shards for these parts of these samples."""
         columns = [f"{part}_bytes" for part in self.parts]
         return int(self.opened.index.iloc[self.rows()][columns].to_numpy().sum())
 
     def rows(self) -> NDArray[np.int64]:
-        """int64 (samples,), the rows that `dataset` takes for the first positions of epoch 0."""
+        """Return the rows, int64 (samples,), that `dataset` reads for the first positions of epoch 0."""
         if self.paired:
             return epoch_order(self.opened.shard_sizes, 0, 0)[: self.samples]
         return weighted_order([len(self.opened)], None, 0, 0)[0][: self.samples]
 
     def batches(self) -> list[range]:
-        """Places of each batch among the samples."""
+        """Return the places of each batch, in [0, samples)."""
         begins = range(0, self.samples, self.batch_size)
         return [range(begin, min(begin + self.batch_size, self.samples)) for begin in begins]
 
     def dataset(self) -> "DiodeDepthDataset | ImageViews":
-        """The data set whose items the whole chain makes."""
+        """Return the data set whose items the whole chain makes."""
         if self.paired:
             return DiodeDepthDataset(self.opened, augment=self.view, shuffle=True)
         return ImageViews(ImageDataset([self.opened]), self.view)
@@ -125,11 +125,11 @@ class ImageViews(Dataset[dict[str, Any]]):
         return self._images.remote
 
     def reading_ahead(self, read_ahead: ReadAhead) -> "ImageViews":
-        """The same views for a loader whose batches `read_ahead` foresees."""
+        """Return the same views, of images that `read_ahead` fetches before they are needed."""
         return ImageViews(self._images.reading_ahead(read_ahead), self._view)
 
     def __getitems__(self, positions: Sequence[Position]) -> list[dict[str, Any]]:
-        """The items of a batch, read at once."""
+        """Return the items of a batch, read at once."""
         return [self._item(draw) for draw in self._images.__getitems__(positions)]
 
     def _item(self, draw: ImageDraw) -> dict[str, Any]:
@@ -138,18 +138,18 @@ class ImageViews(Dataset[dict[str, Any]]):
 
 
 def to_tensors(sample: Sample) -> dict[str, Any]:
-    """A sample as the tensors of an item, with depth if it has some."""
+    """Convert a sample to the tensors of an item, with depth if it has any."""
     if sample.depth is not None:
         return to_item(sample, weight=1.0)
-    image: Tensor = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
+    image: Tensor = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))  # uint8 (3, h, w)
     return {"image": image, "key": sample.key}
 
 
 def time_stages(work: Work, repeats: int) -> dict[str, Timing]:
     """Time each stage alone, then the whole chain (`CHAIN`, counted in stored bytes), in this process.
 
-    One batch goes through all of it before the next, so that memory holds one batch, and what else the machine does
-    falls on every stage alike.
+    One batch goes through everything before the next, so that memory holds one batch, and other load of the machine
+    affects all stages alike.
     """
     watch, rows, dataset = Stopwatch(repeats), work.rows().tolist(), work.dataset()
     batches = work.batches()
@@ -161,18 +161,19 @@ def time_stages(work: Work, repeats: int) -> dict[str, Timing]:
 
 
 def make_at_once(dataset: "DiodeDepthDataset | ImageViews", places: Sequence[int]) -> dict[str, Any]:
-    """The batch of some places of epoch 0, as a DataLoader without workers makes it."""
+    """Make the batch of some places of epoch 0, as a DataLoader without workers does."""
     batch: dict[str, Any] = default_collate(dataset.__getitems__([(0, place) for place in places]))
     return batch
 
 
 def make_in_stages(work: Work, rows: Sequence[int], watch: Stopwatch) -> dict[str, Any]:
-    """The batch of some rows, stage by stage under the watch: bit for bit what `make_at_once` makes of them.
+    """Make the batch of some rows, each stage timed by the watch: bit for bit the batch of `make_at_once`.
 
     Raises:
-        DataError: A sample is damaged; names shard, key and part.
+        DataError: A sample is damaged; the message names shard, key and part.
     """
     samples = _read(work.opened.reader, work.parts, rows, watch)
+    # (seed, epoch, sample id, replica), as in `training.loading.dataset`, so that the warps are the same.
     seeds = [(0, 0, int(work.opened.ids[row]), 0) for row in rows]
     drawn = list(zip(samples, seeds, strict=True))
     views = watch("warp", lambda: [work.view(sample, np.random.default_rng(seed)) for sample, seed in drawn])
@@ -182,7 +183,7 @@ def make_in_stages(work: Work, rows: Sequence[int], watch: Stopwatch) -> dict[st
 
 
 def _read(reader: SampleReader, parts: Sequence[str], rows: Sequence[int], watch: Stopwatch) -> list[Sample]:
-    """From rows to decoded samples, as `SampleReader.read` goes."""
+    """Read rows and decode them, in the steps of `SampleReader.read`."""
     stored = watch("fetch", lambda: reader.read_stored(rows, parts))
     watch("check", lambda: [reader.check(row, one) for row, one in zip(rows, stored, strict=True)])
     files = watch("inflate", lambda: [reader.unpack(row, one) for row, one in zip(rows, stored, strict=True)])
@@ -198,20 +199,21 @@ def _read(reader: SampleReader, parts: Sequence[str], rows: Sequence[int], watch
 
 
 def _decode_valid(files: Mapping[str, bytes], depth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Of the valid part; of the depth where a set made elsewhere has none."""
+    """Decode the valid part, or derive it from depth if a set made elsewhere has no such part."""
     return decode_valid(files["valid"]) if "valid" in files else valid_pixels(depth)
 
 
 def time_loaders(work: Work, repeats: int, num_workers: int) -> tuple[Timing, Timing]:
     """Time a DataLoader in this process, and one with worker processes; both counted in stored bytes.
 
-    They take turns, so that what else the machine does falls on both. A first turn, not timed, starts the workers.
+    They take turns, so that other load of the machine affects both. A first turn, not timed, starts the workers.
     """
     loaders = [_build(work, count) for count in (0, num_workers)]
     counts = [_exhaust(loader) for loader in loaders]
     seconds: list[list[float]] = [[], []]
     for _ in track(range(repeats), total=repeats, unit="turns", label="loaders"):
         for taken, loader in zip(seconds, loaders, strict=True):
+            # Wall clock only: the CPU time of this process does not include that of its workers.
             taken.append(time_once(partial(_exhaust, loader))[0])
     alone, workers = (
         Timing(samples=count, bytes=work.stored_bytes, seconds=tuple(taken))
@@ -226,5 +228,5 @@ def _build(work: Work, num_workers: int) -> "DataLoader[Any]":
 
 
 def _exhaust(loader: "DataLoader[Any]") -> int:
-    """Take every batch; return how many samples came."""
+    """Take every batch; return the number of samples."""
     return sum(len(batch["key"]) for batch in loader)

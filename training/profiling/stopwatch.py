@@ -1,4 +1,4 @@
-"""Taking time: work done batch by batch, each stage several times over, wall clock and CPU."""
+"""Timing work that is done batch by batch, each stage several times over, by wall clock and CPU time."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ class Timing:
 
     Attributes:
         samples: Number of samples, at least 1.
-        bytes: Their bytes.
+        bytes: Bytes of the samples, in whatever form the stage makes them.
         seconds: Wall-clock time of each repeat, above 0.
         cpu_seconds: CPU time of this process in each repeat; empty if other processes did the work.
     """
@@ -40,15 +40,15 @@ class Timing:
 
     @property
     def cpu_share(self) -> float | None:
-        """CPU time over wall-clock time: the rest was spent waiting. None if it is not known."""
+        """CPU time over wall-clock time, None if it is not known; the rest was spent waiting."""
         return sum(self.cpu_seconds) / sum(self.seconds) if self.cpu_seconds else None
 
 
 class Stopwatch:
-    """Times stages that are done batch by batch, and adds up the batches.
+    """Times of stages that are done batch by batch, accumulated over the batches.
 
     Args:
-        repeats: How often each is timed.
+        repeats: How often each batch is timed.
     """
 
     def __init__(self, repeats: int) -> None:
@@ -58,21 +58,22 @@ class Stopwatch:
         self._samples: Counter[str] = Counter()
 
     def __call__(self, stage: str, work: Callable[[], T]) -> T:
-        """Do the work once to warm up, then again for each repeat; return what the first time made.
+        """Do the work once to warm up, then again for each repeat; return the first result.
 
         Args:
-            stage: What the work is called.
+            stage: Name of the stage.
             work: Makes one batch: a list of samples in whatever form, or a dict with their keys.
         """
         made = work()
-        seconds = np.array([time_once(work) for _ in range(self._repeats)])  # (repeats, 2)
+        seconds = np.array([time_once(work) for _ in range(self._repeats)])  # (repeats, 2): wall clock, CPU
+        # Repeat i of a stage is the sum of the i-th repeats of all its batches.
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
         self._bytes[stage] += count_bytes(made)
         self._samples[stage] += len(made["key"]) if isinstance(made, Mapping) else len(made)
         return made
 
     def timings(self) -> dict[str, Timing]:
-        """What was timed, by stage; the bytes are those of what it made."""
+        """Return the timings by stage; their bytes are those of the results."""
         return {
             stage: Timing(
                 samples=self._samples[stage],
@@ -93,7 +94,7 @@ def time_once(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def count_bytes(made: Any) -> int:
-    """Bytes of buffers, arrays and tensors, also within lists, dicts and samples; all else counts nothing."""
+    """Count the bytes of buffers, arrays and tensors, also within lists, dicts and samples; other objects count 0."""
     if isinstance(made, Sample):
         return count_bytes([made.image, made.depth, made.valid])
     if isinstance(made, Mapping):
@@ -105,9 +106,9 @@ def count_bytes(made: Any) -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep torch and cv2 on one thread, as in a worker: a stage then costs what it costs a worker.
+    """Keep torch and cv2 on one thread, as in a worker, so that a stage costs what it costs a worker.
 
-    torch gets its threads back; cv2 keeps its one, which changes none of its results.
+    The number of threads of torch is restored; that of cv2 stays 1, which changes none of its results.
     """
     threads = torch.get_num_threads()
     one_thread_per_worker(0)

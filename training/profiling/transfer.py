@@ -1,4 +1,4 @@
-"""What it costs to bring a batch to a GPU."""
+"""What it costs to copy a batch to a GPU."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -14,7 +14,7 @@ TRANSFER = "transfer"
 
 
 def time_transfer(work: Work, repeats: int, device: torch.device) -> Timing | None:
-    """Time one batch on its way from a worker to `device`; None where there is no way, as to a CPU."""
+    """Time the copy of one batch from this process to `device`; None unless that is a CUDA device."""
     if device.type != "cuda":
         return None
     watch = Stopwatch(repeats)
@@ -23,10 +23,10 @@ def time_transfer(work: Work, repeats: int, device: torch.device) -> Timing | No
 
 
 def copy_to(device: torch.device, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a batch into page-locked memory, then to a CUDA device; return it when it is there."""
+    """Copy a batch into page-locked memory, then to a CUDA device; return it when the copy is complete."""
     pinned = {name: part.pin_memory() if isinstance(part, Tensor) else part for name, part in batch.items()}
     there = {
         name: part.to(device, non_blocking=True) if isinstance(part, Tensor) else part for name, part in pinned.items()
     }
-    torch.cuda.synchronize(device)
+    torch.cuda.synchronize(device)  # non_blocking copies have only been queued
     return there

@@ -107,7 +107,7 @@ def test_a_checkpoint_without_state_is_refused(tiny, saved, tmp_path):
     del content["callbacks"]["SampleCounter"]
     torch.save(content, tmp_path / "other.ckpt")
     net = tiny.Net()
-    with pytest.raises(DataError, match=r"^the checkpoint does not say which samples it was trained on"):
+    with pytest.raises(DataError, match=r"^the checkpoint does not record which samples it was trained on"):
         tiny.fit(net, tmp_path, checkpoint=tmp_path / "other.ckpt")
     assert net.trained == []
 

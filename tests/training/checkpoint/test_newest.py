@@ -98,7 +98,7 @@ def test_a_damaged_last_one_is_reported_and_set_aside(folder, capsys, damage):
     assert text
     assert find_newest(folder) == folder / "last-1.ckpt"
     assert capsys.readouterr().err == (
-        f"{last} is damaged ({text}) and now named damaged.ckpt; going on from the one before it, last-1.ckpt\n"
+        f"{last} is damaged ({text}) and now named damaged.ckpt; resuming from the one before it, last-1.ckpt\n"
     )
     assert names(folder) == ["damaged.ckpt", "last-1.ckpt"]
     assert (folder / "damaged.ckpt").read_bytes() == content

@@ -97,7 +97,7 @@ def test_one_slurm_task_or_a_shell_is_like_any_machine(setenv, one_task):
         (
             {"SLURM_NTASKS": "4", "SLURM_JOB_NUM_NODES": "2"},
             "auto",
-            "SLURM started 4 tasks on 2 nodes and does not say .* --ntasks-per-node=2",
+            "SLURM started 4 tasks on 2 nodes and does not report .* --ntasks-per-node=2",
         ),
     ],
 )

@@ -13,13 +13,8 @@ from sharding.errors import DataError, UsageError
 from training.loading.dataset import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.pretraining.lightly import (
-    StreamDDP,
-    StreamSingleDevice,
-    ViewDataset,
-    get_transform_args,
-    stream_arguments,
-)
+from training.pretraining.augmentations import get_transform_args
+from training.pretraining.lightly import StreamDDP, StreamSingleDevice, ViewDataset, stream_arguments
 from training.pretraining.reseed import Reseed
 
 SMALL = {"model": "torchvision/resnet18", "loggers": {"tensorboard": None}, "accelerator": "cpu", "devices": 1}
@@ -74,21 +69,6 @@ def their_loader(request, images, tmp_path_factory):
 
 def fingerprint(views):
     return [hashlib.md5(view.numpy().tobytes()).hexdigest() for view in views]
-
-
-def test_the_tutorials_augmentations():
-    assert get_transform_args("conservative") == {
-        "random_flip": {"vertical_prob": 0.0, "horizontal_prob": 0.5},
-        "random_rotation": {"prob": 1.0, "degrees": 15},
-    }
-    assert get_transform_args("aggressive") == {
-        "random_flip": {"vertical_prob": 0.5, "horizontal_prob": 0.5},
-        "random_rotation": {"prob": 1.0, "degrees": 90},
-    }
-    get_transform_args("aggressive")["random_flip"]["vertical_prob"] = 0.0
-    assert get_transform_args("aggressive")["random_flip"]["vertical_prob"] == 0.5
-    with pytest.raises(UsageError, match="there are conservative, aggressive"):
-        get_transform_args("gentle")
 
 
 def test_items_are_those_lightly_makes_of_files(images, their_loader):
