@@ -1,9 +1,9 @@
-"""Paired augmentation: one affine map (training/loading/warp.py) that image, depth and valid go through together.
+"""Paired augmentation: one affine map (training/loading/warp.py), applied to image, depth and valid together.
 
 Every output pixel is sampled once, from the original arrays. The image is bilinear, and mirrored beyond its border (no
-black wedges to learn from). Depth and valid take the pixel in whose square the point falls, by one and the same index
-map: depth is never interpolated, and what lies outside is invalid. Depth is divided by the zoom: a thing seen `zoom`
-times larger stands `zoom` times nearer.
+black wedges to learn from). Depth and valid take the pixel whose square contains the point, by the same index map:
+depth is never interpolated, and is invalid outside the source. Depth is divided by the zoom: an object that looks
+`zoom` times larger is `zoom` times nearer.
 """
 
 from dataclasses import dataclass, replace
@@ -20,11 +20,11 @@ from training.loading.warp import MAX_SIDE_PX, Pose, Warp, compose_warp, nearest
 _Pixel = TypeVar("_Pixel", np.float32, np.uint8)
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of R, G and B in the luma (ITU-R BT.601), towards which contrast and saturation move a colour."""
+"""Weights of R, G and B in the luma (ITU-R BT.601)."""
 
 
 def apply_warp(sample: Sample, warp: Warp) -> Sample:
-    """Send image, depth and valid of a sample through one warp.
+    """Apply one warp to image, depth and valid of a sample.
 
     Args:
         sample: Image uint8 (H, W, 3), depth float32 (H, W), valid bool (H, W), of the size the warp was composed for.
@@ -32,15 +32,15 @@ def apply_warp(sample: Sample, warp: Warp) -> Sample:
 
     Returns:
         The sample at (height, width); its own arrays if the warp changes nothing. Depth is source depth / zoom;
-        valid is False, and depth 0, where the pixel lies outside the source.
+        valid is False, and depth 0, where the pixel is outside the source.
 
     Raises:
-        DataError: Image, depth and valid differ in size.
+        DataError: Image, depth and valid differ in size, or a side is longer than `MAX_SIDE_PX`.
     """
     _check_sizes(sample)
     if sample.image.shape[:2] == (warp.height, warp.width) and np.array_equal(warp.matrix, np.eye(3)):
         return sample
-    index = nearest_source(warp)  # ONE map for depth and valid: they can not come apart
+    index = nearest_source(warp)  # ONE map for depth and valid, so that they stay aligned
     depth = None if sample.depth is None else _take(sample.depth, index) / np.float32(warp.zoom)
     valid = None if sample.valid is None else _take(sample.valid.view(np.uint8), index).view(np.bool_)
     return replace(sample, image=warp_image(sample.image, warp), depth=depth, valid=valid)
@@ -65,7 +65,7 @@ def _check_sizes(sample: Sample) -> None:
 
 
 def warp_image(image: NDArray[np.uint8], warp: Warp) -> NDArray[np.uint8]:
-    """Send an image through a warp: bilinear, mirrored beyond the border, area-averaged before it is shrunk.
+    """Apply a warp to an image: bilinear, mirrored beyond the border, area-averaged first where it shrinks.
 
     Args:
         image: uint8 (H, W, 3).
@@ -75,9 +75,10 @@ def warp_image(image: NDArray[np.uint8], warp: Warp) -> NDArray[np.uint8]:
         uint8 (height, width, 3).
     """
     height, width = image.shape[:2]
+    # Bilinear sampling looks at 4 pixels and would alias: the area average shrinks, the warp then has about scale 1.
     source = resize_image(image, min(warp.magnification, 1.0))
     resized = stretch(source.shape[1] / width, source.shape[0] / height)
-    # cv2 counts from the centre of the first pixel, we count from its corner.
+    # cv2 has the origin at the centre of the first pixel, `Warp` at its corner.
     matrix = shift(-0.5, -0.5) @ resized @ warp.matrix @ shift(0.5, 0.5)
     warped = cv2.warpAffine(
         source,
@@ -90,16 +91,16 @@ def warp_image(image: NDArray[np.uint8], warp: Warp) -> NDArray[np.uint8]:
 
 
 def resize_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Resize an image by a factor, as the training views are: area average to shrink, bilinear to enlarge.
+    """Resize an image by a factor, as training does: area average to shrink, bilinear to enlarge.
 
-    At evaluation this makes the input of a network that was trained with `scale`; ground truth is never resized.
+    Evaluation makes the input of a network that was trained with `scale` this way; ground truth is never resized.
 
     Args:
         image: uint8 (H, W, 3).
         scale: > 0.
 
     Returns:
-        uint8 (round(H * scale), round(W * scale), 3), at least 1 x 1; `image` itself if the size stays.
+        uint8 (round(H * scale), round(W * scale), 3), at least 1 x 1; `image` itself if the size is the same.
     """
     height, width = (max(round(side * scale), 1) for side in image.shape[:2])
     if (height, width) == image.shape[:2]:
@@ -111,7 +112,7 @@ def resize_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 def jitter_colour(
     image: NDArray[np.uint8], brightness: float = 1.0, contrast: float = 1.0, saturation: float = 1.0
 ) -> NDArray[np.uint8]:
-    """Change brightness, contrast and saturation in one step, rounded and clipped once.
+    """Change brightness, contrast and saturation as one linear map of the colour, rounded and clipped once.
 
     With luma L(c) and its mean m over the image, a colour c becomes
     brightness * (contrast * (saturation * c + (1 - saturation) * L(c)) + (1 - contrast) * m).
@@ -119,8 +120,8 @@ def jitter_colour(
     Args:
         image: uint8 (H, W, 3), RGB.
         brightness: Factor, 1 changes nothing.
-        contrast: Factor, 1 changes nothing, 0 is the mean luma everywhere.
-        saturation: Factor, 1 changes nothing, 0 is grey.
+        contrast: Factor, 1 changes nothing, 0 gives the mean luma everywhere.
+        saturation: Factor, 1 changes nothing, 0 gives grey.
 
     Returns:
         uint8 (H, W, 3); `image` itself if nothing changes.
@@ -139,17 +140,17 @@ class PairedAugment:
     """Random rotation, zoom, flip and crop of image, depth and valid together; random colour of the image.
 
     Stateless and picklable: all randomness comes from the generator it is called with, always the same number of
-    draws in the same order (geometry first), so a sample's augmentation is a function of its generator alone.
+    draws in the same order (geometry first), so that a sample's augmentation depends on its generator alone.
 
     Attributes:
         height: Of the output, pixels.
         width: Of the output, pixels.
-        max_rotation_deg: Angle is uniform in plus or minus this, degrees, 0 to 180.
+        max_rotation_deg: The angle is uniform in plus or minus this, degrees, 0 to 180.
         zoom: (low, high), 0 < low <= high; log-uniform between them, so that log depth moves uniformly.
-        flip_prob: Chance of a left-right flip.
+        flip_prob: Probability of a left-right flip.
         scale: Fixed resolution of every view relative to the source (0.5: a network run at half resolution). Depth
             does not change with it; evaluate with `resize_image(image, scale)`.
-        brightness: The factor is uniform in 1 plus or minus this; 0 is off.
+        brightness: The factor is uniform in 1 plus or minus this, 0 to below 1; 0 is off.
         contrast: The same.
         saturation: The same.
 
@@ -191,7 +192,7 @@ class PairedAugment:
             A sample of (height, width); the arrays of `sample` are not written to.
 
         Raises:
-            DataError: Image, depth and valid differ in size.
+            DataError: Image, depth and valid differ in size, or a side is longer than `MAX_SIDE_PX`.
         """
         source = (sample.image.shape[0], sample.image.shape[1])
         warped = apply_warp(sample, compose_warp(self.draw_pose(rng), source, (self.height, self.width), self.scale))
@@ -200,7 +201,8 @@ class PairedAugment:
         return replace(warped, image=jitter_colour(warped.image, brightness, contrast, saturation))
 
     def draw_pose(self, rng: np.random.Generator) -> Pose:
-        """Draw a pose: five uniform numbers for angle, zoom, flip and the two places of the crop."""
+        """Draw a pose: five uniform numbers for angle, zoom, flip and the position of the crop (across, down)."""
+        # Always five draws, also where a range is empty: options then do not shift the draws of others.
         angle, zoom, flip, across, down = rng.random(5).tolist()
         low, high = self.zoom
         return Pose(
@@ -213,10 +215,10 @@ class PairedAugment:
 
 
 def one_thread_per_worker(worker_id: int) -> None:
-    """Keep cv2 of a loader worker on one thread (`DataLoader(worker_init_fn=...)`).
+    """Limit cv2 in a loader worker to one thread (`DataLoader(worker_init_fn=...)`).
 
-    Correctness does not need it (fork after use of cv2's threads works, and results do not depend on their number);
-    W workers with as many threads as cores each only get in each other's way.
+    For speed only: W workers with one thread per core each would compete for the cores. Results do not depend on the
+    number of threads, and a fork after cv2 has used its threads works.
 
     Args:
         worker_id: Not used; the DataLoader passes it.

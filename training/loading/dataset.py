@@ -1,6 +1,6 @@
 """Map-style datasets over shard sets: a position of an epoch in, a sample out.
 
-What a position means follows from `training.loading.order`; what is random in a sample follows from
+`training.loading.order` turns a position into a row; all randomness of a sample comes from
 `default_rng((seed, epoch, sample_id, replica))`. So a batch is the same, bit for bit, in whatever worker it is made.
 """
 
@@ -32,13 +32,13 @@ DEPTH_PARTS, IMAGE_PARTS = ("image", "depth", "valid"), ("image",)
 
 
 class DiodeDepthDataset(Dataset[dict[str, Any]]):
-    """Images with depth, one item a sample.
+    """Images with depth, one item per sample.
 
     An index is a row (`ds[3]`), or a `(epoch, position)` as the samplers of `training.loading.sampler` yield it. With
     `shuffle`, position p of an epoch is the p-th sample of that epoch's order; without, it is row p, and positions
-    beyond the last row are padding: a sample that is there already, with weight 0.
+    beyond the last row are padding: a sample that another position has too, with weight 0.
 
-    With `shuffle`, give `prepare` to the sampler: an epoch's order is then held once, not by every loader worker.
+    With `shuffle`, give `prepare` to the sampler: an epoch's order is then stored once, not by every loader worker.
 
     An item is a dict:
         image: uint8 (3, H, W), RGB.
@@ -48,15 +48,15 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         key: str.
 
     Args:
-        set: A shard set, opened or its folder or URL.
-        where: A pandas query that selects a subset; not with an opened set.
-        augment: Applied to each sample with its own generator; None for the sample as it is.
+        set: A shard set, open, or its folder or URL.
+        where: A pandas query that selects a subset; not with an open set.
+        augment: Applied to each sample with its own generator; None for the unchanged sample.
         seed: Of order and augmentation.
         shuffle: Whether a position counts through the epoch's order or through the rows.
 
     Raises:
         DataError: The set has no depth.
-        UsageError: `where` is given with an opened set, or selects nothing.
+        UsageError: `where` is given with an open set, or selects nothing.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         self._read_ahead: ReadAhead | None = None
 
     def reading_ahead(self, read_ahead: ReadAhead) -> "DiodeDepthDataset":
-        """The same dataset for a loader whose batches `read_ahead` foresees; single items are read as they are."""
+        """Return the same dataset for a loader whose batches `read_ahead` predicts; rows are still read directly."""
         return _with_read_ahead(self, read_ahead)
 
     def __len__(self) -> int:
         return len(self._reader)
 
     def prepare(self, epoch: int) -> None:
-        """Make the order of an epoch where all loader workers see it (`TrainSampler` calls it)."""
+        """Compute the order of an epoch where all loader workers see it (`TrainSampler` calls it)."""
         if self._order is not None:
             self._order.prepare(epoch)
 
@@ -97,13 +97,13 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int | Position]) -> list[dict[str, Any]]:
-        """Read the samples of a batch at once."""
+        """Read the samples of a batch together; torch's fetcher calls it instead of one `__getitem__` per sample."""
         positions = [index if isinstance(index, tuple) else (0, self._checked(index)) for index in indices]
         rows = [
             self._row(index) if isinstance(index, tuple) else position
             for index, (_, position) in zip(indices, positions, strict=True)
         ]
-        if self._read_ahead is None or positions != list(indices):
+        if self._read_ahead is None or positions != list(indices):  # rows are not part of a loader's batch
             stored = self._reader.read_stored_checked(rows, DEPTH_PARTS)
         else:
             stored = self._read_ahead.take(positions, self._cut)
@@ -122,7 +122,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
 
     @property
     def remote(self) -> bool:
-        """Whether the set is read over a network."""
+        """Report whether the set is read over a network."""
         return is_remote(self._reader.url)
 
     def _row(self, position: Position) -> int:
@@ -136,7 +136,11 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
 
 
 def to_item(sample: Sample, weight: float) -> dict[str, Any]:
-    """A decoded sample with depth as the tensors of an item; depth is 0 where it is not valid."""
+    """Convert a decoded sample with depth to the tensors of an item (shapes: `DiodeDepthDataset`).
+
+    Raises:
+        DataError: The sample has no depth or no valid mask.
+    """
     if sample.depth is None or sample.valid is None:
         raise DataError(f"key {sample.key}: expected depth and valid, found none")
     depth = np.where(sample.valid, sample.depth, np.float32(0))
@@ -157,7 +161,7 @@ class ImageDraw:
     Attributes:
         key: Of the sample.
         image: uint8 (H, W, 3), RGB.
-        seed: (seed, epoch, sample id, replica): what every random number of this draw follows from.
+        seed: (seed, epoch, sample id, replica), from which every random number of this draw follows.
     """
 
     key: str
@@ -166,14 +170,14 @@ class ImageDraw:
 
 
 class ImageDataset(Dataset[ImageDraw]):
-    """Images alone, out of one or more sets: of a set with depth only the image bytes are read.
+    """Images alone, from one or more sets: of a set with depth only the image bytes are read.
 
     An index is a `(epoch, position)`. An epoch has as many draws as there are samples; with `weights` some samples are
-    drawn several times in it and others not at all. Give `prepare` to the sampler: an epoch's order is then held once,
-    not by every loader worker.
+    drawn several times in it and others not at all. Give `prepare` to the sampler: an epoch's order is then stored
+    once, not by every loader worker.
 
     Args:
-        sets: Opened sets.
+        sets: Open sets.
         weights: How often each set is drawn from, relative to the others; None: each sample exactly once.
         seed: Of the order and of the draws' random numbers.
 
@@ -196,25 +200,25 @@ class ImageDataset(Dataset[ImageDraw]):
         offsets = np.cumsum([0] + [opened.manifest.samples for opened in sets])[:-1]
         ids = np.concatenate([opened.ids + offset for opened, offset in zip(sets, offsets, strict=True)])
         self._ids = torch.from_numpy(ids).share_memory_()
-        self._ends = np.cumsum(self._sizes)
+        self._ends = np.cumsum(self._sizes)  # (S,) one past each set's last row, counted through all sets
         self._read_ahead: ReadAhead | None = None
 
     def reading_ahead(self, read_ahead: ReadAhead) -> "ImageDataset":
-        """The same dataset for a loader whose batches `read_ahead` foresees."""
+        """Return the same dataset for a loader whose batches `read_ahead` predicts."""
         return _with_read_ahead(self, read_ahead)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def prepare(self, epoch: int) -> None:
-        """Make the order of an epoch where all loader workers see it (`TrainSampler` calls it)."""
+        """Compute the order of an epoch where all loader workers see it (`TrainSampler` calls it)."""
         self._order.prepare(epoch)
 
     def __getitem__(self, position: Position) -> ImageDraw:
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: Sequence[Position]) -> list[ImageDraw]:
-        """Read the images of a batch at once, set by set."""
+        """Read the images of a batch together, set by set."""
         drawn = [self._draw(position) for position in positions]
         located = [self._locate(row) for _, row, _ in drawn]
         if self._read_ahead is None:
@@ -242,19 +246,19 @@ class ImageDataset(Dataset[ImageDraw]):
         return ImageDraw(key=sample.key, image=sample.image, seed=seed)
 
     def _draw(self, position: Position) -> tuple[int, int, int]:
-        """Epoch, row through all sets, and replica of a position."""
+        """Look up epoch, row counted through all sets, and replica of a position."""
         epoch, place = position
         row, *replica = self._order.at(epoch, place)
         return epoch, row, replica[0] if replica else 0
 
     def _locate(self, row: int) -> tuple[int, int]:
-        """Number of the set and row within it."""
+        """Find the number of the set, and the row within it, of a row counted through all sets."""
         number = int(np.searchsorted(self._ends, row, side="right"))
         return number, row - int(self._ends[number] - self._sizes[number])
 
     @property
     def remote(self) -> bool:
-        """Whether any of the sets is read over a network."""
+        """Report whether any of the sets is read over a network."""
         return any(is_remote(reader.url) for reader in self._readers)
 
 
@@ -262,7 +266,7 @@ D = TypeVar("D", DiodeDepthDataset, ImageDataset)
 
 
 def _with_read_ahead(dataset: D, read_ahead: ReadAhead) -> D:
-    changed = copy.copy(dataset)
+    changed = copy.copy(dataset)  # shallow: both share reader, order and ids
     changed._read_ahead = read_ahead
     return changed
 
@@ -271,5 +275,5 @@ def _open(set: ShardSet | str | os.PathLike[str], where: str | None) -> ShardSet
     if not isinstance(set, ShardSet):
         return ShardSet(set, where)
     if where is not None:
-        raise UsageError("where: the set is opened already; give it to ShardSet(url, where)")
+        raise UsageError("where: the set is already open; give it to ShardSet(url, where)")
     return set

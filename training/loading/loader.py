@@ -1,4 +1,4 @@
-"""A DataLoader around a dataset and a sampler: worker processes, their start method, their lifetime."""
+"""A DataLoader for a dataset and a sampler: worker processes, their start method, their lifetime."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class LooksAhead(Protocol):
     """A dataset that can read ahead."""
 
     def reading_ahead(self, read_ahead: ReadAhead) -> Dataset[Any]:
-        """The same dataset, reading by `read_ahead`."""
+        """Return the same dataset, reading through `read_ahead`."""
         ...
 
 
@@ -37,10 +37,10 @@ class Loading:
         pin_memory: Whether batches are copied to page-locked memory, for faster transfer to a GPU.
         start_method: How workers start. "auto" forks for local sets, and uses a fork server for remote ones and in a
             process that has opened one, since a network client does not survive a fork.
-        timeout_s: How long to wait for a batch before giving up; 0 waits as long as the workers live, whose own waits
-            have limits. With another limit torch notices only at its end that a worker of a fork server died.
-        ahead_bytes: Bytes that a worker has in flight for batches to come (`training.loading.read_ahead`); 0 for none.
-            None: `AHEAD_BYTES` of a remote set, none of a local one.
+        timeout_s: Longest wait for a batch, seconds; 0 waits as long as the workers live, whose own waits have limits.
+            With a limit above 0, torch notices the death of a fork server's worker only when the limit has passed.
+        ahead_bytes: Bytes that a worker has in flight for the next batches (`training.loading.read_ahead`); 0 for none.
+            None: `AHEAD_BYTES` for a remote set, 0 for a local one.
         preload: Modules that the fork server imports once for all workers.
     """
 
@@ -59,7 +59,7 @@ def build_loader(
     """Make the loader.
 
     Without `collate_fn` tensors are stacked and keys become a list: `{"image": (B, 3, H, W), ..., "key": [B strings]}`.
-    The loader has a generator of its own, so that drawing from it does not move the global one.
+    The loader has its own random generator: iterating would otherwise draw from torch's global one.
     """
     return DataLoader(
         _read_ahead(dataset, sampler, loading),
@@ -74,14 +74,14 @@ def build_loader(
 
 
 def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
-    """What torch wants to be told only if there are workers. They live from epoch to epoch."""
+    """Collect the DataLoader options that torch accepts only with workers. Workers live from epoch to epoch."""
     if loading.num_workers == 0:
         return {}
     method = start_method(dataset, loading)
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(list(loading.preload))
-        start_fork_server()
+        start_fork_server()  # now, because torch would start it without blocking the signals
     return {
         "multiprocessing_context": context,
         "persistent_workers": True,
@@ -91,7 +91,7 @@ def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
 
 
 def _read_ahead(dataset: Dataset[Any], sampler: Sampler[Any], loading: Loading) -> Dataset[Any]:
-    """The dataset, reading ahead if that is wanted and what lies ahead is known."""
+    """Return the dataset, reading ahead if that is wanted and the sampler can tell the upcoming batches."""
     limit_bytes = ahead_bytes(dataset, loading)
     if limit_bytes and isinstance(dataset, LooksAhead) and isinstance(sampler, TrainSampler | EvalSampler):
         return dataset.reading_ahead(ReadAhead(partial(sampler.upcoming, loading.batch_size), limit_bytes))
@@ -99,14 +99,14 @@ def _read_ahead(dataset: Dataset[Any], sampler: Sampler[Any], loading: Loading) 
 
 
 def ahead_bytes(dataset: Dataset[Any], loading: Loading) -> int:
-    """The bytes that None stands for with this dataset, or those that are given."""
+    """Return the bytes in flight per worker: the option, or for None what this dataset needs."""
     if loading.ahead_bytes is not None:
         return loading.ahead_bytes
     return AHEAD_BYTES if getattr(dataset, "remote", False) else 0
 
 
 def start_method(dataset: Dataset[Any], loading: Loading) -> str:
-    """The start method that "auto" stands for with this dataset."""
+    """Return the start method of workers: the option, or for "auto" what this dataset needs."""
     if loading.start_method != "auto":
         return loading.start_method
     return "forkserver" if getattr(dataset, "remote", False) or has_remote_client() else "fork"

@@ -1,4 +1,4 @@
-"""What an epoch costs, said once before it begins: samples, bytes, requests, and what is in flight."""
+"""The cost of an epoch, printed once before it begins: samples, bytes, requests, and bytes in flight."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from sharding.stores.address import is_remote
 from training.loading.read_ahead import AHEAD_BYTES, THREADS
 
 SAMPLED_ROWS = 1000
-"""Samples of which the ranges are counted."""
+"""Samples whose ranges are counted, to estimate the requests of all."""
 
 
 def announce_reading(
     samples: ShardSet, parts: Sequence[str], num_workers: int, draws: int | None = None, ahead_bytes: int = AHEAD_BYTES
 ) -> None:
-    """Say on stderr, on rank 0, what an epoch reads of a set, and what that costs if it is behind a URL.
+    """Print on stderr, on rank 0, what an epoch reads of a set, and what that costs if it is behind a URL.
 
     Args:
         samples: The set, or subset.
-        parts: What is read of each sample.
+        parts: Names of the parts that are read of each sample, such as "image".
         num_workers: Loader processes of a rank.
-        draws: Samples that an epoch takes of the set; None: each once.
-        ahead_bytes: Bytes in flight of a worker, if the set is behind a URL.
+        draws: Samples that an epoch draws from the set; None: each once.
+        ahead_bytes: Bytes in flight per worker, if the set is behind a URL.
     """
     for line in describe_reading(samples, parts, num_workers, draws, ahead_bytes):
         say(line)
@@ -32,7 +32,7 @@ def announce_reading(
 def describe_reading(
     samples: ShardSet, parts: Sequence[str], num_workers: int, draws: int | None = None, ahead_bytes: int = AHEAD_BYTES
 ) -> list[str]:
-    """The lines of `announce_reading`: one, and two more for a set behind a URL."""
+    """Return the lines of `announce_reading`: one, and two more for a set behind a URL."""
     count = len(samples) if draws is None else draws
     share = count / len(samples)
     size = int(samples.index[[f"{part}_bytes" for part in parts]].to_numpy().sum())
@@ -54,24 +54,27 @@ def describe_reading(
 
 
 def _ranges_per_sample(samples: ShardSet, parts: Sequence[str]) -> float:
-    """Ranges that are asked for, on the average of some samples throughout the set."""
+    """Estimate the byte ranges per sample: the mean over `SAMPLED_ROWS` samples spread evenly over the set."""
     rows = np.linspace(0, len(samples) - 1, min(len(samples), SAMPLED_ROWS)).astype(int).tolist()
     return sum(len(samples.reader.ranges(row, parts)) for row in rows) / len(rows)
 
 
 def _with_cache(samples: ShardSet, share: float, size: int, requests: float) -> str:
-    """What the cache leaves of it, if no other set takes its room: an epoch draws kept and other samples alike."""
+    """Describe what is left to read once the cache is full.
+
+    This assumes that no other set uses the cache, and that an epoch draws cached and other samples equally often.
+    """
     if samples.cache is None:
         return ", and again in the next; --cache DIR keeps them on this machine"
     rest = share * max(0.0, 1 - samples.cache.limit_bytes / size)
     return (
-        f"; from the second on about {requests * rest:.0f} and {spoken_bytes(size * rest)}, for {samples.cache.folder} "
-        f"keeps up to {spoken_bytes(samples.cache.limit_bytes)}"
+        f"; from the second on about {requests * rest:.0f} and {spoken_bytes(size * rest)}: {samples.cache.folder} "
+        f"caches up to {spoken_bytes(samples.cache.limit_bytes)}"
     )
 
 
 def spoken_bytes(size: float) -> str:
-    """A number of bytes for people, such as "1.3 GB"."""
+    """Format a number of bytes for messages, such as "1.3 GB" (decimal units)."""
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if size >= scale:
             return f"{size / scale:.1f} {unit}"

@@ -3,9 +3,9 @@
 Samplers know the number of samples, the batch size and the world; they yield (epoch, position) and never see a
 sample. The dataset turns positions into rows with `training.loading.order`, in whatever worker it runs.
 
-Both are DistributedSamplers so that Lightning keeps them as they are (it replaces any other sampler when it runs
-several processes) and calls `set_epoch`. They leave out that class's constructor, which wants the rank at once:
-Lightning asks for loaders before it starts the process group. `seed` and `dataset` do not exist here.
+Both are DistributedSamplers so that Lightning keeps them unchanged (it replaces any other sampler when it runs
+several processes) and calls `set_epoch`. They skip that class's constructor, which needs the rank at once, because
+Lightning asks for loaders before it starts the process group. They have no `seed` and no `dataset`.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from training.loading.upcoming import Upcoming
 
 
 class _PositionSampler(DistributedSampler[tuple[int, int]]):
-    """Sizes, epoch and lazily read world of both samplers."""
+    """Base of both samplers: sizes, epoch, and rank and world size read when they are needed."""
 
     def __init__(self, num_samples: int, batch_size: int) -> None:
         if batch_size < 1:
@@ -31,40 +31,40 @@ class _PositionSampler(DistributedSampler[tuple[int, int]]):
 
     @property
     def rank(self) -> int:  # type: ignore[override]  # an attribute there, read at construction
-        """This process, as of now."""
+        """Return the rank of this process, as of now."""
         return World.current().rank
 
     @property
     def num_replicas(self) -> int:  # type: ignore[override]
-        """Number of processes, as of now."""
+        """Return the number of processes, as of now."""
         return World.current().size
 
 
 class TrainSampler(_PositionSampler):
     """This rank's part of each global batch of an epoch; the same batches for every world size.
 
-    Global step s takes the positions [s * G, (s + 1) * G) of the epoch's order, and rank r of W the r-th G / W
-    consecutive ones of them. All ranks have the same number of steps; the tail of less than G positions is dropped
+    Global step s takes the positions [s * G, (s + 1) * G) of the epoch's order, and rank r of W takes the r-th block of
+    G / W consecutive ones. All ranks have the same number of steps; the tail of less than G positions is dropped
     (other samples in each epoch). With N=11, G=4:
 
         world 1, rank 0     0 1 2 3 | 4 5 6 7        8 9 10 dropped
         world 2, rank 0     0 1     | 4 5
                  rank 1         2 3 |     6 7
 
-    Give the DataLoader this rank's G / W as batch size, or a divisor of it as micro-batch: each cuts cleanly.
+    Give the DataLoader this rank's G / W as batch size, or a divisor of it as micro-batch: either cuts evenly.
 
     `len()` is this rank's samples in a whole epoch, also in an epoch resumed midway: Lightning sizes schedules by
-    it and counts the batches of before the checkpoint as fetched.
+    it and counts the batches from before the checkpoint as fetched.
 
     Args:
         num_samples: N, samples of the set (or subset).
         batch_size: G, the global batch: samples per optimizer step over all ranks and accumulated micro-batches.
-        prepare: Called with the epoch before the first position of an iteration is given out, such as the dataset's
-            `prepare`. A loader asks for it once its workers are done with the epoch before.
+        prepare: Called with the epoch before the first position of an iteration is yielded, such as the dataset's
+            `prepare`. A loader asks for that position once its workers are done with the previous epoch.
 
     Raises:
-        UsageError: There is not even one global batch; when iterated or asked for its length, also if the global
-            batch cannot be split evenly over the ranks.
+        UsageError: There is less than one global batch. Iterating and `len()` raise it too if the global batch cannot
+            be split evenly over the ranks.
     """
 
     shuffle = True
@@ -82,22 +82,22 @@ class TrainSampler(_PositionSampler):
 
     @property
     def num_steps(self) -> int:
-        """Global steps in an epoch, the same on every rank."""
+        """Return the global steps in an epoch, the same on every rank."""
         return self.num_samples // self.batch_size
 
     def resume(self, epoch: int, samples_consumed: int) -> None:
-        """Makes `epoch` start after its first `samples_consumed` positions; all other epochs start at 0.
+        """Make `epoch` start after its first `samples_consumed` positions; all other epochs start at 0.
 
         Call it before `Trainer.fit`: Lightning creates the resumed epoch's iterator before it calls `set_epoch`, so
-        this also sets the epoch. It holds until the next `resume`. If all of the epoch is consumed, nothing is left of
-        it to yield: its end is still to come, and the next epoch is a whole one.
+        this also sets the epoch. It holds until the next `resume`. If all of the epoch is consumed, it yields nothing:
+        its end-of-epoch work is still to be done, and the next epoch is a whole one.
 
         Args:
             epoch: The epoch of the checkpoint, from 0.
             samples_consumed: Samples trained on in that epoch, over all ranks: a multiple of the global batch.
 
         Raises:
-            UsageError: The count is no number of whole steps of this epoch.
+            UsageError: The count is not a number of whole steps of this epoch.
         """
         whole = self.num_steps * self.batch_size
         if epoch < 0 or not 0 <= samples_consumed <= whole or samples_consumed % self.batch_size:
@@ -112,10 +112,12 @@ class TrainSampler(_PositionSampler):
         world = World.current()
         share = self._share(world)
         begin = self._resumed_at if self.epoch == self._resumed_epoch else 0
+        # This rank's first position in each remaining global step.
         firsts = range(begin + world.rank * share, self.num_steps * self.batch_size, self.batch_size)
-        return self._give(self.epoch, firsts, share)
+        return self._positions(self.epoch, firsts, share)
 
-    def _give(self, epoch: int, firsts: range, share: int) -> Iterator[tuple[int, int]]:
+    def _positions(self, epoch: int, firsts: range, share: int) -> Iterator[tuple[int, int]]:
+        # A generator: this runs at the first `next`, when persistent workers have finished the previous epoch.
         if self._prepare is not None and firsts:
             self._prepare(epoch)
         for first in firsts:
@@ -125,7 +127,7 @@ class TrainSampler(_PositionSampler):
         return self.num_steps * self._share(World.current())
 
     def upcoming(self, batch_size: int) -> Upcoming:
-        """What this rank's loader workers are asked for next, if the loader's batches have this size."""
+        """Describe this rank's positions in an epoch, for a loader whose batches have this size."""
         world = World.current()
         return Upcoming(
             step=self.batch_size,
@@ -136,7 +138,7 @@ class TrainSampler(_PositionSampler):
         )
 
     def _share(self, world: World) -> int:
-        """Samples of one rank in a global batch."""
+        """Return the samples of one rank in a global batch."""
         share, rest = divmod(self.batch_size, world.size)
         if rest:
             raise UsageError(_uneven(self.num_samples, self.batch_size, world.size))
@@ -146,15 +148,14 @@ class TrainSampler(_PositionSampler):
 class EvalSampler(_PositionSampler):
     """This rank's part of one pass over all samples, in order; each counts exactly once over all ranks.
 
-    Global step s takes the next W * B positions, rank r the r-th B consecutive ones. The last step is split evenly as
-    well, and what is missing to an equal number for every rank (less than W) is padded with positions
-    >= num_samples, for which the dataset gives any sample with weight 0. So every rank has the same number of
-    steps, of the same sizes, for any N, even 1. With N=11, B=2:
+    Global step s takes the next W * B positions, rank r the r-th block of B consecutive ones. The last step is split
+    evenly as well: it is padded by less than W positions >= num_samples, for which the dataset returns any sample with
+    weight 0. So every rank has the same number of steps, of the same sizes, for any N, even 1. With N=11, B=2:
 
         world 2, rank 0     0 1     | 4 5     | 8 9
                  rank 1         2 3 |     6 7 |     10 (11)
 
-    The epoch is always 0: an evaluation does not depend on when it is made.
+    The epoch is always 0: an evaluation does not depend on when it is run.
 
     Args:
         num_samples: N, samples of the set (or subset).
@@ -174,7 +175,7 @@ class EvalSampler(_PositionSampler):
         return -(-self.num_samples // World.current().size)
 
     def upcoming(self, batch_size: int) -> Upcoming:
-        """What this rank's loader workers are asked for next, if the loader's batches have this size."""
+        """Describe this rank's positions in an epoch, for a loader whose batches have this size."""
         world = World.current()
         step = world.size * self.batch_size
         whole_steps, rest = divmod(self.num_samples, step)
@@ -183,20 +184,21 @@ class EvalSampler(_PositionSampler):
             share=self.batch_size,
             rank=world.rank,
             whole_steps=whole_steps,
-            last_share=-(-rest // world.size),
+            last_share=-(-rest // world.size),  # rounded up: the rest is padded to an equal number for each rank
             batch_size=batch_size,
         )
 
     def _spans(self, world: World) -> Iterator[range]:
-        """This rank's positions, step by step."""
+        """Yield this rank's positions, step by step."""
         for begin in range(0, self.num_samples, world.size * self.batch_size):
+            # B, or in a last step the remaining positions over W, rounded up.
             share = min(self.batch_size, -(-(self.num_samples - begin) // world.size))
             first = begin + world.rank * share
             yield range(first, first + share)
 
 
 def _uneven(num_samples: int, batch_size: int, size: int) -> str:
-    """The message for a global batch that does not divide by the world size: names the nearest choices that work."""
+    """Word the error for a global batch that the world size does not divide, with the nearest choices that work."""
     below = batch_size // size * size
     batches = [str(batch) for batch in (below, below + size) if 0 < batch <= num_samples]
     processes = max(count for count in range(1, size) if batch_size % count == 0)

@@ -1,7 +1,7 @@
-"""A batch on its way from a loader worker to its trainer: all tensors in one piece of shared memory.
+"""A batch on its way from a loader worker to its trainer: all tensors in one block of shared memory.
 
-torch hands shared memory over piece by piece, each by a connection of its own to the worker: about a millisecond a
-tensor, which the trainer waits for (`torch.multiprocessing.reductions`).
+torch transfers each block of shared memory over a separate connection to the worker: about a millisecond per tensor,
+during which the trainer waits (`torch.multiprocessing.reductions`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
-_ALIGNED = 64  # bytes: of a cache line, and a multiple of every item's size
+_ALIGNED = 64  # bytes: a cache line, and a multiple of every dtype's item size, as `Tensor.view(dtype)` requires
 
 Placed = tuple[str, int, torch.dtype, tuple[int, ...]]
-"""Name, first byte, dtype and shape of a tensor."""
+"""Name, first byte in the storage, dtype and shape of a tensor."""
 
 
 class SharedBatch(dict[str, Any]):
-    """A batch of a worker; a plain dict once it arrives.
+    """A batch of a worker; a plain dict once it is unpickled in the trainer.
+
+        storage     image (B, 3, H, W) | padding to 64 bytes | depth (B, 1, H, W) | padding | ...
 
     Args:
         storage: Shared memory, uint8 (n,).
         placed: The tensors in it.
-        others: What is no tensor.
+        others: Values that are not in `storage`, such as keys.
     """
 
     def __init__(self, storage: Tensor, placed: Sequence[Placed], others: Mapping[str, Any]) -> None:
@@ -31,12 +33,12 @@ class SharedBatch(dict[str, Any]):
         self._sent = storage, tuple(placed), dict(others)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What is sent."""
+        """Pickle as a call of `open_shared_batch`: one tensor, the storage, instead of the views into it."""
         return open_shared_batch, self._sent
 
 
 def open_shared_batch(storage: Tensor, placed: Sequence[Placed], others: Mapping[str, Any]) -> dict[str, Any]:
-    """The batch: tensors that are parts of `storage`."""
+    """Return the batch: `others`, and tensors that are views into `storage`."""
     batch = dict(others)
     for name, start, dtype, shape in placed:
         num_bytes = torch.Size(shape).numel() * dtype.itemsize
@@ -45,10 +47,10 @@ def open_shared_batch(storage: Tensor, placed: Sequence[Placed], others: Mapping
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """As torch's `default_collate`; in a worker, with all tensors of the items in one `SharedBatch`.
+    """Collate as torch's `default_collate` does; in a worker, all tensors of the items go into one `SharedBatch`.
 
     Args:
-        items: Of a batch; tensors of a name have the same shape and dtype.
+        items: The samples of a batch; tensors of the same name have the same shape and dtype.
     """
     if get_worker_info() is None:
         batch: dict[str, Any] = default_collate(list(items))
@@ -57,7 +59,8 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for name, value in items[0].items():
         if isinstance(value, Tensor):
             placed.append((name, end, value.dtype, (len(items), *value.shape)))
-            end += -(-len(items) * value.nbytes // _ALIGNED) * _ALIGNED
+            end += -(-len(items) * value.nbytes // _ALIGNED) * _ALIGNED  # rounded up
+    # Shared from the start, so that sending it copies nothing.
     storage = torch.empty(0, dtype=torch.uint8).new(torch.UntypedStorage._new_shared(end))
     tensors = {name for name, *_ in placed}
     others = {name: default_collate([one[name] for one in items]) for name in items[0].keys() - tensors}

@@ -1,4 +1,4 @@
-"""The columns of a reader in shared memory: loader workers map them, none gets a copy."""
+"""The index columns of a reader in shared memory: loader workers map them instead of copying them."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from sharding.reading.reader import SampleReader
 
 
 class SharedColumn:
-    """A flat array in shared memory, read through numpy: a scalar out of a tensor costs thirty times as much.
+    """A flat array in shared memory, read through numpy: indexing a tensor for a scalar is thirty times slower.
 
-    Picklable as a tensor is: to a worker process goes the mapping, not the values.
+    Pickles as a tensor does: a worker process gets the mapping, not the values.
 
     Args:
-        tensor: In shared memory.
+        tensor: 1-d, in shared memory.
     """
 
     def __init__(self, tensor: Tensor) -> None:

@@ -15,30 +15,31 @@ MAX_SIDE_PX = 32766
 
 
 def shift(x: float, y: float) -> NDArray[np.float64]:
-    """float64 (3, 3) that moves a point by (x, y) pixels."""
+    """Return the float64 (3, 3) matrix that moves a point by (x, y) pixels."""
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
 def stretch(x: float, y: float) -> NDArray[np.float64]:
-    """float64 (3, 3) that multiplies the coordinates of a point by (x, y)."""
+    """Return the float64 (3, 3) matrix that multiplies the coordinates of a point by (x, y)."""
     return np.diag([x, y, 1.0])
 
 
 def _turn(angle_deg: float) -> NDArray[np.float64]:
+    # y points down: from output to source this turns clockwise as seen, so the content turns counter-clockwise.
     cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
     return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """How the crop looks at the source image.
+    """Rotation, zoom, flip and crop of a view, independent of the source's size.
 
     Attributes:
         angle_deg: Rotation of the content about the image centre, degrees, positive is counter-clockwise as seen.
         zoom: Magnification, > 0; above 1 things look larger.
         flip: Mirror left and right.
-        across: Place of the crop in the part of the view that is wider than it, 0 (left) to 1 (right).
-        down: The same from top (0) to bottom (1).
+        across: Position of the crop within the view's spare width, 0 (left) to 1 (right).
+        down: The same within the spare height, 0 (top) to 1 (bottom).
     """
 
     angle_deg: float = 0.0
@@ -50,11 +51,11 @@ class Pose:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Warp:
-    """A pose worked out for one source size.
+    """A pose applied to one source size.
 
     Attributes:
         matrix: float64 (3, 3), maps (x, y, 1) of the output to (x, y, 1) of the source, continuous pixels.
-        zoom: Depth is divided by it.
+        zoom: Divisor of the depth.
         magnification: Output pixels per source pixel along a line, zoom times scale.
         height: Of the output, pixels.
         width: Of the output, pixels.
@@ -72,10 +73,10 @@ def compose_warp(pose: Pose, source: tuple[int, int], size: tuple[int, int], sca
 
     The source is mirrored (if `flip`), turned about its centre, and enlarged by `zoom * scale`: that is the view, of
     (H * zoom * scale) x (W * zoom * scale) pixels. The crop is cut from it at whole pixels, so that no rotation and no
-    zoom means no resampling. A view smaller than the crop lies in its middle.
+    zoom means no resampling. A view smaller than the crop is centred in it.
 
     Args:
-        pose: What to do.
+        pose: Rotation, zoom, flip and crop.
         source: (H, W) of the source, pixels.
         size: (height, width) of the output, pixels.
         scale: Resolution of the view relative to the source; depth does not change with it.
@@ -87,6 +88,7 @@ def compose_warp(pose: Pose, source: tuple[int, int], size: tuple[int, int], sca
     top = _crop_offset(source[0] * magnification, size[0], pose.down)
     left = _crop_offset(source[1] * magnification, size[1], pose.across)
     middle_x, middle_y = source[1] / 2, source[0] / 2
+    # Each product reads from right to left, from output to source: crop -> view -> unscaled -> unrotated -> unmirrored.
     matrix = stretch(1 / magnification, 1 / magnification) @ shift(left, top)
     matrix = shift(middle_x, middle_y) @ _turn(pose.angle_deg) @ shift(-middle_x, -middle_y) @ matrix
     if pose.flip:
@@ -97,24 +99,26 @@ def compose_warp(pose: Pose, source: tuple[int, int], size: tuple[int, int], sca
 def _crop_offset(view_px: float, crop_px: int, place: float) -> int:
     spare = view_px - crop_px
     if spare < 0:
-        return round(spare / 2)
+        return round(spare / 2)  # negative: the same margin on both sides of the view
+    # A `place` uniform in [0, 1) makes each of the floor(spare) + 1 whole offsets equally likely.
     return min(math.floor(place * (math.floor(spare) + 1)), math.floor(spare))
 
 
 def nearest_source(warp: Warp) -> NDArray[np.int16]:
-    """Say which source pixel each output pixel shows.
+    """Compute which source pixel each output pixel shows.
 
     Args:
-        warp: Of sources up to 32766 pixels a side.
+        warp: Of a source of up to 32766 pixels a side.
 
     Returns:
-        int16 (height, width, 2), the column and the row in whose square the centre of the output pixel falls; the
-        source has no such pixel where the point is outside of it.
+        int16 (height, width, 2), column and row of the source pixel whose square contains the centre of the output
+        pixel; outside the source, an index that the source does not have, in [-1, 32766].
     """
     x = np.arange(warp.width) + 0.5  # (width,)
     y = np.arange(warp.height) + 0.5  # (height,)
     index = np.empty((warp.height, warp.width, 2), dtype=np.int16)
     for axis in (0, 1):
+        # The map is affine: a term of the row plus a term of the column, with no (3, height * width) product.
         along_x, along_y, start = warp.matrix[axis]
         point = np.floor(np.add.outer(along_y * y + start, along_x * x))  # (height, width)
         index[..., axis] = np.clip(point, -1, MAX_SIDE_PX)

@@ -1,6 +1,6 @@
-"""Datasets over streams of whole shards; a loader takes them for those of `training.loading.dataset`.
+"""Datasets over streams of whole shards, with the interface of those of `training.loading.dataset`.
 
-Positions must be asked for in the order of the sampler, by the loader that the plan is of.
+Positions must be requested in the sampler's order, by the loader that the plan describes.
 """
 
 import copy
@@ -14,18 +14,18 @@ from sharding.format.sample import Sample
 from sharding.reading.shard_set import ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DEPTH_PARTS, IMAGE_PARTS, ImageDraw, to_item
-from training.loading.upcoming import Position, Upcoming
+from training.loading.upcoming import Plan, Position, Upcoming
 from training.streaming.options import Streaming
-from training.streaming.pipeline import Plan, SampleStreams, ShardRing, StreamedSet
+from training.streaming.pipeline import SampleStreams, ShardRing, StreamedSet
 
 
 class StreamedDepth(Dataset[dict[str, Any]]):
-    """Images with depth, streamed: items as those of `DiodeDepthDataset`, with the same augmentation for a sample.
+    """Images with depth, streamed: the items of `DiodeDepthDataset`, with the same augmentation for a sample.
 
     Args:
         opened: The set.
-        streaming: How.
-        plan: Gives this rank's part of an epoch.
+        streaming: Shuffle buffer and pipe.
+        plan: Returns this rank's part of an epoch.
         augment: Applied to each sample with its own generator.
         seed: Of order and augmentation.
     """
@@ -42,14 +42,14 @@ class StreamedDepth(Dataset[dict[str, Any]]):
 
     @property
     def remote(self) -> bool:
-        """Whether the set is read over a network."""
+        """Report whether the set is read over a network."""
         return self._streams.ring.remote
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: Sequence[Position]) -> list[dict[str, Any]]:
-        """The next samples of this worker's stream."""
+        """Read the next samples of this worker's stream."""
         taken = zip(positions, self._streams.take(positions), strict=True)
         return [self._item(sample, epoch, number) for (epoch, _), (sample, number) in taken]
 
@@ -59,15 +59,16 @@ class StreamedDepth(Dataset[dict[str, Any]]):
 
 
 class StreamedImages(Dataset[ImageDraw]):
-    """Images alone, streamed out of one or more sets: draws as those of `ImageDataset` without weights.
+    """Images alone, streamed from one or more sets: the draws of `ImageDataset` without weights.
 
     Args:
-        sets: Opened sets.
-        streaming: How.
+        sets: Open sets.
+        streaming: Shuffle buffer and pipe.
         seed: Of the order and of the draws' random numbers.
     """
 
     def __init__(self, sets: Sequence[ShardSet], streaming: Streaming, *, seed: int = 0) -> None:
+        # A sample's id counts through all samples of all sets, as in `ImageDataset`.
         ids = np.cumsum([0] + [opened.manifest.samples for opened in sets]).tolist()
         streamed = [
             StreamedSet(opened, IMAGE_PARTS, streaming.pipe, first_id)
@@ -77,7 +78,7 @@ class StreamedImages(Dataset[ImageDraw]):
         self._streams = SampleStreams(ShardRing(streamed, streaming.shuffle_buffer, seed), _not_planned)
 
     def planned(self, plan: Plan) -> "StreamedImages":
-        """The same images, for a loader of which `plan` gives this rank's part."""
+        """Return the same images for a loader; `plan` returns this rank's part of an epoch."""
         changed = copy.copy(self)
         changed._streams = SampleStreams(self._streams.ring, plan)
         return changed
@@ -87,14 +88,14 @@ class StreamedImages(Dataset[ImageDraw]):
 
     @property
     def remote(self) -> bool:
-        """Whether any of the sets is read over a network."""
+        """Report whether any of the sets is read over a network."""
         return self._streams.ring.remote
 
     def __getitem__(self, position: Position) -> ImageDraw:
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: Sequence[Position]) -> list[ImageDraw]:
-        """The next images of this worker's stream."""
+        """Read the next images of this worker's stream."""
         taken = zip(positions, self._streams.take(positions), strict=True)
         return [
             ImageDraw(key=sample.key, image=sample.image, seed=(self.seed, epoch, number, 0))

@@ -1,4 +1,4 @@
-"""Taking some members out of a tar that webdataset walks through, and no more of it than is needed."""
+"""Select members of a tar that webdataset reads in sequence, and read no further than is needed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,33 +6,35 @@ from typing import Any
 from sharding.errors import DataError
 from sharding.format.shard import check_member
 
-ADVICE = "`depthstream verify` says what is damaged"
+ADVICE = "`depthstream verify` reports what is damaged"
 
 
 class MemberWalk:
-    """A walk through the members of a tar that takes some, and ends at the first one behind them.
+    """A pass over the members of a tar that takes some, and ends at the first member after them.
 
-    Not at the last of them: only what follows it shows that the checksum of its frame has been looked at.
+    It does not end at the last one taken: in a `.tar.zst` a frame's checksum is at its end, and has been verified only
+    once the next member can be read.
 
     Args:
         crcs: Name -> crc32c of the members to take.
-        payloads: Whether what is stored is the payload, so that it can be compared.
+        payloads: Whether the members are stored uncompressed, so that the payload has the crc32c of the index.
     """
 
     def __init__(self, crcs: Mapping[str, int], payloads: bool) -> None:
         self._crcs, self._payloads, self._left = crcs, payloads, set(crcs)
 
     def select(self, name: str) -> bool:
-        """Whether webdataset is to give out a member."""
+        """Decide whether webdataset yields a member; `select_files` of its tar reader."""
+        # After the last wanted member any member is let through, for `check` to end the walk.
         over = not self._left
         self._left.discard(name)
         return over or name in self._crcs
 
     def check(self, member: Mapping[str, Any]) -> bool:
-        """Whether the walk goes on at what webdataset gave out: a member, or {} at the end of the tar.
+        """Check what webdataset yielded, a member or {} at the end of the tar; report whether the walk continues.
 
         Raises:
-            DataError: The member is damaged.
+            DataError: The member does not have its checksum.
         """
         name = member.get("fname")
         if name not in self._crcs:
@@ -48,13 +50,13 @@ class MemberWalk:
             raise DataError(f"{error}; {ADVICE}") from error
 
     def end(self) -> None:
-        """Make sure that everything was there.
+        """Check that every member to take was found.
 
         Raises:
-            DataError: It was not.
+            DataError: A member is missing.
         """
         if self._left:
             raise DataError(
                 f"expected member {min(self._left)}, as the index has it, found none up to the end; the shard is "
-                "truncated or another one: get a whole copy of the set"
+                "truncated or belongs to another set: get a whole copy of the set"
             )

@@ -1,4 +1,4 @@
-"""What streaming whole shards is told, and what it tells: it promises less than reading by the index."""
+"""Options of streaming whole shards, and the notice of what it guarantees less than reading by the index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class Streaming:
     """How shards are streamed.
 
     Attributes:
-        shuffle_buffer: Samples of a worker among which the next one is drawn.
+        shuffle_buffer: Samples per worker among which the next one is drawn, >= 1.
         pipe: Command that writes a shard; see `training.streaming.shard_stream.ShardOpener`.
 
     Raises:
-        UsageError: There is no room for a sample, or the command does not say where the URL goes.
+        UsageError: The buffer has no room for a sample, or the command has no place for the URL.
     """
 
     shuffle_buffer: int
@@ -39,25 +39,25 @@ class Streamed(Protocol):
 
     @property
     def reader(self) -> Reader:
-        """How samples are read."""
+        """Return how samples are read."""
         ...
 
     @property
     def shuffle_buffer(self) -> int:
-        """Samples of a worker's buffer."""
+        """Return the samples of a worker's buffer."""
         ...
 
     @property
     def pipe(self) -> str | None:
-        """Command that writes a shard."""
+        """Return the command that writes a shard, if any."""
         ...
 
 
 def streaming_options(config: Streamed) -> Streaming | None:
-    """How the options ask to stream; None if they ask to read by the index.
+    """Build the streaming options; None if the configuration reads by the index.
 
     Raises:
-        UsageError: They ask for a pipe, but not for the reader that has one; or the buffer holds nothing.
+        UsageError: There is a pipe without the reader that uses it, or a value of `Streaming` is out of range.
     """
     if config.reader == "webdataset":
         return Streaming(shuffle_buffer=config.shuffle_buffer, pipe=config.pipe)
@@ -67,7 +67,7 @@ def streaming_options(config: Streamed) -> Streaming | None:
 
 
 def announce_streaming(sets: Sequence[ShardSet], parts: Sequence[str], num_workers: int, streaming: Streaming) -> None:
-    """Say on stderr, on rank 0, what an epoch streams and what the indexed reader would have promised."""
+    """Print on stderr, on rank 0, what an epoch streams, and which guarantees of the indexed reader it lacks."""
     for line in describe_streaming(sets, parts, num_workers, streaming):
         say(line)
 
@@ -75,22 +75,22 @@ def announce_streaming(sets: Sequence[ShardSet], parts: Sequence[str], num_worke
 def describe_streaming(
     sets: Sequence[ShardSet], parts: Sequence[str], num_workers: int, streaming: Streaming
 ) -> list[str]:
-    """The lines of `announce_streaming`."""
+    """Return the lines of `announce_streaming`."""
     samples = sum(map(len, sets))
     used = [
         shard.bytes
         for one in sets
         for shard, size in zip(one.manifest.shards, one.shard_sizes, strict=True)
-        if size  # a shard of which nothing is wanted is not opened
+        if size  # a shard with no sample of the subset is not opened
     ]
     taken = sum(int(one.index[[f"{part}_bytes" for part in parts]].to_numpy().sum()) for one in sets)
     workers = f"each of {num_workers} workers" if num_workers else "this process"
-    kept = spoken_bytes(min(streaming.shuffle_buffer, samples) * taken / samples)
+    buffered = spoken_bytes(min(streaming.shuffle_buffer, samples) * taken / samples)
     return [
         f"--reader webdataset: {samples} samples, {len(used)} whole shards of {spoken_bytes(sum(used))} an epoch, and "
-        f"again for each worker that shares one; {workers} shuffles among {streaming.shuffle_buffer} samples, {kept} "
-        "as they are stored, and of a set behind a URL holds a shard besides",
+        f"again for each worker that shares one; {workers} shuffles among {streaming.shuffle_buffer} samples, "
+        f"{buffered} as stored, and for a set behind a URL holds a whole shard as well",
         "--reader webdataset: the order is that of a shuffle buffer, and other ranks, workers or micro-batches give "
-        "another one; a run resumed in the middle of an epoch streams it again from its beginning, and meets samples "
-        "twice and misses others if any of these changed; nothing is read ahead or cached of the training sets",
+        "another one; a run resumed in the middle of an epoch streams it again from its beginning, and if any of these "
+        "changed, sees some samples twice and misses others; nothing is read ahead or cached of the training sets",
     ]

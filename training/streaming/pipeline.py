@@ -1,14 +1,14 @@
-"""The plain door: whole shards in sequence through a `webdataset` pipeline. The only file that imports webdataset.
+"""Whole shards in sequence through a `webdataset` pipeline. The only file that imports webdataset.
 
-For commands that write a shard, for stores without ranges, and for who wants webdataset. A loader asks for samples by
-position, as it does by the index; but here a position means the next sample of a worker's stream. Who asks out of turn
-has the stream opened anew, and passed over up to there.
+For commands that write a shard, for stores without range requests, and for users of webdataset. A loader asks for
+samples by position, as with the index; but here a position means the next sample of a worker's stream. A request out of
+turn opens the stream again and skips the samples before it.
 """
 
 import functools
 import random
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice, takewhile
 from typing import Any
@@ -30,29 +30,26 @@ from sharding.stores.address import is_remote
 from training.launch.world import World
 from training.loading.dataset import DEPTH_PARTS
 from training.loading.shared_columns import share
-from training.loading.upcoming import Position, Upcoming
+from training.loading.upcoming import Plan, Position, freeze_plan
 from training.streaming.member_walk import ADVICE, MemberWalk
 from training.streaming.options import Streaming
 from training.streaming.shard_stream import ShardOpener
 from training.streaming.shares import Place, Stretch, cut_ring, find_place, lane_span
 
 Grouped = dict[str, Any]
-"""A sample as webdataset has it: extension -> payload, or what it was decoded to; and `__key__` and its like."""
+"""A sample in webdataset's form: extension -> payload or decoded value; and names such as `__key__`."""
 
-Plan = Callable[[], Upcoming]
-"""Gives this rank's part of an epoch, where it is known: see `training.loading.read_ahead.ReadAhead`."""
-
-_ID, _EXTS = "__id__", "__exts__"  # webdataset's decoder leaves such names alone
+_ID, _EXTS = "__id__", "__exts__"  # webdataset's decoder leaves names that begin with __ alone
 
 
 class StreamedSet:
-    """The shards of a set, or subset, each streamed from its beginning as far as it is wanted. Picklable.
+    """The shards of a set, or subset, each streamed from its beginning to its last wanted sample. Picklable.
 
     Args:
         opened: The set.
-        parts: What is taken of each sample.
+        parts: Names of the parts to take of each sample, such as "image".
         pipe: See `ShardOpener`.
-        first_id: Added to the numbers of its samples.
+        first_id: Added to the ids of its samples.
     """
 
     def __init__(self, opened: ShardSet, parts: Sequence[str], pipe: str | None = None, first_id: int = 0) -> None:
@@ -60,19 +57,19 @@ class StreamedSet:
         self._reader = share(opened.reader)
         self._opener = ShardOpener(url=opened.address, pipe=pipe)
         self._shards, self._parts = opened.manifest.shards, tuple(parts)
-        self._starts = np.cumsum([0, *self.sizes])
+        self._starts = np.cumsum([0, *self.sizes])  # (S + 1,) first row of each shard
         self._ids = torch.from_numpy(opened.ids + first_id).share_memory_()
 
     @property
     def remote(self) -> bool:
-        """Whether it is read over a network."""
+        """Report whether the set is read over a network."""
         return is_remote(self._reader.url)
 
     def stream(self, stretch: Stretch) -> Iterator[Grouped]:
-        """The samples of a stretch of a shard, not decoded.
+        """Yield the samples of a stretch of a shard, not decoded.
 
         Raises:
-            DataError: The shard is damaged, or lacks what the index names; names the shard.
+            DataError: The shard is damaged, or lacks a member that the index names; names the shard.
         """
         first = int(self._starts[stretch.shard])
         rows = {self._reader.key(row): row for row in range(first + stretch.begin, first + stretch.end)}
@@ -80,13 +77,14 @@ class StreamedSet:
         shard = self._shards[stretch.shard]
         walk = MemberWalk(crcs, payloads=shard.compression == "none")  # a frame of a .tar.zst has a checksum of its own
         with _naming(f"shard {shard.name}"), self._opener.open(shard, self._reader.store) as tar:
+            # takewhile ends the tar at the first member after the wanted ones, instead of at the end of the shard.
             members = tar_file_expander([{"url": shard.name, "stream": tar}], select_files=walk.select)
             for sample in group_by_keys(takewhile(walk.check, members)):
                 yield sample | self._facts(rows[sample["__key__"]], sample)
             walk.end()
 
     def _facts(self, row: int, sample: Grouped) -> Grouped:
-        """What is to be known of a sample: its number, and under which extension webdataset has each part."""
+        """Look up a sample's id, and for each part the extension under which webdataset has it."""
         names = {part: self._reader.ext(row, part) for part in self._parts}
         exts = {part: member_name("", part, ext).lstrip(".").lower() for part, ext in names.items() if ext}
         if missing := sorted(set(exts.values()) - set(sample)):
@@ -94,7 +92,7 @@ class StreamedSet:
         return {_ID: int(self._ids[row]), _EXTS: exts}
 
     def _members(self, row: int) -> dict[str, int]:
-        """Name -> crc32c of what is stored, for the members that are taken of a sample."""
+        """Map the names of a sample's wanted members to the crc32c of their stored bytes."""
         key, columns = self._reader.key(row), self._reader.columns
         exts = {part: self._reader.ext(row, part) for part in self._parts}
         return {member_name(key, part, ext): int(columns[f"{part}_crc32c"][row]) for part, ext in exts.items() if ext}
@@ -106,7 +104,7 @@ class ShardRing:
     Picklable.
 
     Args:
-        sets: Of which an epoch takes all samples, but for the tail.
+        sets: An epoch takes all their samples, except the tail.
         shuffle_buffer: Samples among which the next one is drawn.
         seed: Of the order.
     """
@@ -121,22 +119,24 @@ class ShardRing:
 
     @property
     def remote(self) -> bool:
-        """Whether any of the sets is read over a network."""
+        """Report whether any of the sets is read over a network."""
         return any(one.remote for one in self.sets)
 
     def pipeline(self, epoch: int, span: range, skip: int = 0) -> webdataset.DataPipeline:
-        """The webdataset pipeline that gives a part of an epoch's ring, shuffled and decoded.
+        """Make the webdataset pipeline of a part of an epoch's ring, shuffled and decoded.
 
         Args:
-            epoch: From 0.
+            epoch: Counts from 0.
             span: The part, see `training.streaming.shares`.
-            skip: Samples that are passed over, and not decoded.
+            skip: Samples to skip at the start, after the shuffle; they are read but not decoded.
         """
         stretches = cut_ring(self._sizes, self._seed, epoch, span)
+        # The shuffle's seed depends on the start of the span, so that a stream opened again gives the same order.
         word = np.random.SeedSequence((self._seed, epoch, span.start)).generate_state(1, np.uint64)
         draw = random.Random(int(word[0]))
         return webdataset.DataPipeline(
             lambda: chain.from_iterable(map(self._stream, stretches)),
+            # The first sample is drawn once a quarter of the buffer is full, instead of all of it.
             webdataset.shuffle(self._buffer, initial=-(-self._buffer // 4), rng=draw),
             lambda samples: islice(samples, skip, None),
             webdataset.decode(webdataset_decoder),
@@ -150,22 +150,23 @@ class ShardRing:
 class SampleStreams:
     """The streams of one rank, of which a loader worker reads one: decoded samples by position.
 
-    Picklable; each process that reads has a stream of its own.
+    Picklable; each process that reads has its own stream.
 
     Args:
-        ring: Where the samples come from.
-        plan: Gives this rank's part of an epoch.
+        ring: The source of the samples.
+        plan: Returns this rank's part of an epoch.
     """
 
     def __init__(self, ring: ShardRing, plan: Plan) -> None:
         self.ring, self._plan = ring, plan
+        # The open stream, with the epoch and the place of its next sample.
         self._open: tuple[tuple[int, Place], Iterator[Grouped]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_plan": functools.partial(_as_it_is, self._plan()), "_open": None}
+        return self.__dict__ | {"_plan": freeze_plan(self._plan), "_open": None}
 
     def take(self, positions: Sequence[Position]) -> list[tuple[Sample, int]]:
-        """The sample at each position, and its number.
+        """Return the sample at each position, and its id.
 
         Raises:
             DataError: A shard is damaged or cannot be read; names the shard.
@@ -177,7 +178,7 @@ class SampleStreams:
         plan, lanes = self._plan(), worker.num_workers if worker else 1
         place = find_place(plan, position, lanes)
         if self._open is None or self._open[0] != (epoch, place):
-            self._open = None  # ends the reading of a shard, if there is any
+            self._open = None  # closes the shard that the previous stream was reading
             span = lane_span(plan, place.lane, lanes)
             self._open = (epoch, place), iter(self.ring.pipeline(epoch, span, place.turn))
         stream = self._open[1]
@@ -190,18 +191,19 @@ class SampleStreams:
 def stream(
     set: ShardSet | str, *, epoch: int = 0, seed: int = 0, shuffle_buffer: int = 200, pipe: str | None = None
 ) -> webdataset.DataPipeline:
-    """A `webdataset` pipeline over a set, for a loop of your own: each process and worker has as many samples.
+    """Make a `webdataset` pipeline over a set, for your own loop: each process and worker has equally many samples.
 
     Args:
-        set: An open set, or its folder or URL. Tars made elsewhere become one by `depthstream index`.
-        epoch: Call it anew for each epoch.
+        set: An open set, or its folder or URL. `depthstream index` makes a set of tars from elsewhere.
+        epoch: Counts from 0; make another pipeline for each epoch.
         seed: Of the order.
         shuffle_buffer: Samples among which the next one is drawn.
         pipe: Shell command that writes a shard; see `training.streaming.shard_stream.ShardOpener`.
 
     Returns:
-        Decoded samples as webdataset has them: `__key__`, and extension -> what `sharding.webdataset_decoder` makes
-        of the member. Each sample of the set at most once over all; fewer than ranks x workers are left over.
+        Decoded samples in webdataset's form: `__key__`, and extension -> the member as decoded by
+        `sharding.webdataset_decoder`. Each sample of the set is given at most once over all processes and workers;
+        fewer than ranks x workers are left out.
 
     Example:
         >>> for sample in webdataset.WebLoader(stream("SET"), batch_size=None, num_workers=2):   # doctest: +SKIP
@@ -215,7 +217,7 @@ def stream(
 
 
 def _equal_share(ring: ShardRing, epoch: int) -> Iterator[Grouped]:
-    """This process's and worker's part of an epoch."""
+    """Iterate over the part of an epoch that this process and worker has."""
     worker, world = get_worker_info(), World.current()
     count, number = (worker.num_workers, worker.id) if worker else (1, 0)
     each, place = len(ring) // (world.size * count), world.rank * count + number
@@ -223,7 +225,7 @@ def _equal_share(ring: ShardRing, epoch: int) -> Iterator[Grouped]:
 
 
 def _decoded(stream: Iterator[Grouped]) -> Grouped:
-    """The next sample of a stream."""
+    """Return the next sample of a stream."""
     try:
         return next(stream)
     except DecodingError as error:
@@ -231,17 +233,17 @@ def _decoded(stream: Iterator[Grouped]) -> Grouped:
 
 
 def _to_sample(decoded: Grouped) -> Sample:
-    """A sample as our reader has it."""
+    """Convert a sample from webdataset's form to that of the indexed reader."""
     parts = {part: decoded[ext] for part, ext in decoded[_EXTS].items()}
     depth, valid = parts.get("depth"), parts.get("valid")
-    if valid is None and depth is not None:  # a set made elsewhere has no such part
+    if valid is None and depth is not None:  # a set indexed from other tars has no such part
         valid = valid_pixels(depth)
     return Sample(key=decoded["__key__"], image=parts["image"], depth=depth, valid=valid)
 
 
 @contextmanager
 def _naming(shard: str) -> Iterator[None]:
-    """Make a DataError that names the shard of whatever webdataset, tarfile and zstandard raise over damage."""
+    """Turn the errors that webdataset, tarfile and zstandard raise for damage into a DataError naming the shard."""
     try:
         yield
     except DataError as error:
@@ -253,9 +255,5 @@ def _naming(shard: str) -> Iterator[None]:
 
 
 def _text(error: Exception) -> str:
-    """An error's text without what webdataset adds to it: " @ " and the stream, and more arguments."""
+    """Strip from an error's text what webdataset adds: " @ " with the stream's repr, and further arguments."""
     return str(error.args[0] if error.args else error).partition(" @ ")[0]
-
-
-def _as_it_is(plan: Upcoming) -> Upcoming:
-    return plan

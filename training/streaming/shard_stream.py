@@ -1,4 +1,4 @@
-"""A whole shard as a stream of its tar, front to back: of a file, of an object in memory, or of a command's output."""
+"""A whole shard as a stream of its tar, front to back: from a file, an object in memory, or a command's output."""
 
 import contextlib
 import hashlib
@@ -21,10 +21,10 @@ from sharding.reading.reader import REREADS
 from sharding.stores.store import Store
 
 URL_FIELD = "{url}"
-"""What a shard's path or URL is put in place of."""
+"""Placeholder in a command for a shard's path or URL."""
 
 STREAM_WAIT_S = 300.0
-"""The longest wait for a command's next byte."""
+"""Longest wait for a command's next byte, seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,10 @@ class ShardOpener:
     """Opens shards of a set.
 
     Attributes:
-        url: Of the set, as it was given.
+        url: Of the set, as the user gave it; not shown, because it may contain a key.
         pipe: A shell command that writes a shard, as a tar or `.tar.zst`, to its standard output; `{url}` in it becomes
             the shard's path or URL, quoted. None: through the set's store.
-        wait_s: How long to wait for the command's next byte.
+        wait_s: Longest wait for the command's next byte, seconds.
     """
 
     url: str = field(repr=False)
@@ -44,10 +44,10 @@ class ShardOpener:
 
     @contextlib.contextmanager
     def open(self, shard: ShardFile, store: Store) -> Iterator[IO[bytes]]:
-        """The tar of a shard, inflated, as a stream; a `.tar.zst` is told from a `.tar` by its first bytes.
+        """Open the tar of a shard, decompressed, as a stream; the first bytes tell a `.tar.zst` from a `.tar`.
 
         Raises:
-            DataError: The shard cannot be read; raised while it is read, too.
+            DataError: The shard cannot be read; also raised later, while it is read.
         """
         with contextlib.ExitStack() as stack:
             if self.pipe is None:
@@ -63,7 +63,7 @@ class ShardOpener:
     @contextlib.contextmanager
     def _run(self, pipe: str, shard: ShardFile) -> Iterator[io.BufferedReader]:
         command = pipe.replace(URL_FIELD, shlex.quote(f"{self.url.removeprefix('file://').rstrip('/')}/{shard.name}"))
-        # A session of its own, so that all of a shell's pipeline can be ended at once.
+        # In a new session, so that every process of a shell's pipeline can be killed at once.
         with subprocess.Popen(
             command, shell=True, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
         ) as process:
@@ -75,23 +75,24 @@ class ShardOpener:
 
 
 class _Output(io.RawIOBase):
-    """What a command writes; its end is an error if the command failed. The command is not shown: it may hold a key."""
+    """The output of a command; its end is an error if it failed. No error shows the command: it may contain a key."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", wait_s: float) -> None:
         self._process, self._wait_s, self._passed = process, wait_s, 0
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True, as `io.BufferedReader` requires."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what there is, once there is something; at first as much as tells what it is.
+        """Read the bytes that are available, at least one; from the start, at least the length of the zstd magic.
 
         Raises:
-            DataError: Nothing came for too long, or the command failed.
+            DataError: No byte arrived within `wait_s`, or the command failed.
         """
         view = memoryview(buffer)
         count = self._read(view)
+        # `ShardOpener.open` peeks at the magic, and a peek makes one read: a command may write byte by byte.
         while 0 < self._passed + count < len(ZSTD_MAGIC) and (more := self._read(view[count:])):
             count += more
         self._passed += count
@@ -108,14 +109,14 @@ class _Output(io.RawIOBase):
         try:
             status = self._process.wait(self._wait_s)
         except subprocess.TimeoutExpired as error:
-            raise DataError("the command of --pipe closed its output and did not end; let it end there") from error
+            raise DataError("the command of --pipe closed its output and did not exit; make it exit there") from error
         if status:
             raise DataError(f"the command of --pipe ended with exit status {status}; run it by hand to see why")
         return 0
 
 
 def _open_stored(shard: ShardFile, store: Store) -> io.BufferedReader:
-    """A shard as its store has it; a file is read as it is needed, an object is fetched whole with one request."""
+    """Open a shard as stored: a file is read as needed, an object is fetched whole with one request."""
     path = store.local_path(shard.name)
     if path is None:
         return io.BufferedReader(io.BytesIO(_fetch(shard, store)))
@@ -126,10 +127,15 @@ def _open_stored(shard: ShardFile, store: Store) -> io.BufferedReader:
 
 
 def _fetch(shard: ShardFile, store: Store) -> bytes:
-    """A whole object, compared with the manifest; what came damaged is fetched again."""
+    """Fetch a whole object and compare it with the manifest; after a checksum mismatch it is fetched again.
+
+    Raises:
+        DataError: The object does not have the sha256 of the manifest, even when read again.
+    """
     for _ in range(1 + REREADS):
         data = store.read_all(shard.name)
         found = hashlib.sha256(data).hexdigest()
+        # `invalidate` reports whether another read may give something else, as over a network.
         if found == shard.sha256 or not store.invalidate(shard.name, [(0, len(data))]):
             break
     if found != shard.sha256:

@@ -132,7 +132,7 @@ def test_a_set_without_depth_is_refused_with_advice(tmp_path, megadepth_tree):
 
 
 def test_where_belongs_to_the_opening(diode_sets):
-    with pytest.raises(UsageError, match="opened already"):
+    with pytest.raises(UsageError, match="already open"):
         DiodeDepthDataset(diode_sets[0], where="scene == '00000'")
 
 

@@ -14,22 +14,13 @@ seeds = st.integers(0, 2**64 - 1)
 epochs = st.integers(0, 10**6)
 
 
-def plain_order(sizes: list[int], seed: int, epoch: int, run: int) -> list[int]:
-    """epoch_order as a loop over Python lists: cut at the phase, sort the runs by their random key."""
-
-    def words(count: int, stream: int) -> list[int]:
-        return np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(epoch, stream))).random_raw(count).tolist()
-
-    runs, offset = [], 0
-    for size, word in zip(sizes, words(len(sizes), 1), strict=True):
-        begin, end = 0, 1 + word % run
-        while begin < size:
-            runs.append(range(offset + begin, offset + min(end, size)))
-            begin, end = end, end + run
-        offset += size
-    bits = (len(runs) - 1).bit_length()
-    keys = [word << bits & (2**64 - 1) for word in words(len(runs), 0)]
-    return [sample for index in sorted(range(len(runs)), key=keys.__getitem__) for sample in runs[index]]
+def plain_order(sizes: list[int], seed: int, epoch: int) -> list[int]:
+    """epoch_order with Python's integers and lists: sort the samples by their random key."""
+    count = sum(sizes)
+    words = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(epoch, 0))).random_raw(count).tolist()
+    bits = (count - 1).bit_length()
+    keys = [word << bits & (2**64 - 1) for word in words]
+    return sorted(range(count), key=keys.__getitem__)
 
 
 def test_the_order_is_golden():
@@ -37,8 +28,6 @@ def test_the_order_is_golden():
     assert epoch_order([6, 4], seed=0, epoch=0).tolist() == [7, 0, 5, 4, 8, 3, 9, 6, 2, 1]
     assert epoch_order([6, 4], seed=0, epoch=1).tolist() == [7, 0, 5, 3, 8, 9, 6, 1, 2, 4]
     assert epoch_order([6, 4], seed=1, epoch=0).tolist() == [9, 0, 5, 3, 2, 1, 4, 8, 7, 6]
-    runs = epoch_order([10, 3, 5], seed=0, epoch=0, run=4)  # the example of its docstring
-    assert runs.tolist() == [13, 10, 11, 12, 2, 3, 4, 5, 0, 1, 14, 15, 16, 17, 6, 7, 8, 9]
 
 
 def test_the_weighted_order_is_golden():
@@ -48,23 +37,22 @@ def test_the_weighted_order_is_golden():
 
 
 @unhurried
-@given(shard_sizes, seeds, epochs, st.integers(1, 50))
-def test_every_sample_comes_exactly_once(sizes, seed, epoch, run):
-    order = epoch_order(sizes, seed, epoch, run)
+@given(shard_sizes, seeds, epochs)
+def test_every_sample_comes_exactly_once(sizes, seed, epoch):
+    order = epoch_order(sizes, seed, epoch)
     assert order.dtype == np.int64
     assert sorted(order.tolist()) == list(range(sum(sizes)))
 
 
 @unhurried
-@given(shard_sizes, seeds, epochs, st.integers(1, 12))
-def test_the_order_equals_the_plain_version(sizes, seed, epoch, run):
-    assert epoch_order(sizes, seed, epoch, run).tolist() == plain_order(sizes, seed, epoch, run)
+@given(shard_sizes, seeds, epochs)
+def test_the_order_equals_the_plain_version(sizes, seed, epoch):
+    assert epoch_order(sizes, seed, epoch).tolist() == plain_order(sizes, seed, epoch)
 
 
 def test_a_large_order_equals_the_plain_version():
     sizes = np.array([70_001, 0, 60_000], dtype=np.int64)
-    for run in (1, 7):
-        assert epoch_order(sizes, 5, 6, run).tolist() == plain_order(sizes.tolist(), 5, 6, run)
+    assert epoch_order(sizes, 5, 6).tolist() == plain_order(sizes.tolist(), 5, 6)
 
 
 def test_a_full_shuffle_depends_on_the_number_of_samples_alone():
@@ -96,36 +84,9 @@ def test_a_sample_moves_a_third_of_the_set_on_average():
     assert moved == pytest.approx(100_000 / 3, rel=0.01)
 
 
-def test_runs_are_whole_but_at_the_ends_of_a_shard():
-    order = epoch_order([1003, 64], 0, 0, run=8)
-    starts = order[1:][np.diff(order) != 1]
-    first, second = starts[(starts > 0) & (starts < 1003)], starts[starts > 1003]
-    assert len(set(first % 8)) == 1
-    assert len(set(second % 8)) == 1
-    assert len(first) > 100  # of 125: a few neighbours stay neighbours by chance
-
-
-def test_no_run_crosses_into_the_next_shard():
-    for epoch in range(50):
-        order = epoch_order([5] * 20, 0, epoch, run=100).reshape(20, 5)
-        assert (np.diff(order) == 1).sum() >= 20 * 3  # each shard is cut once at most
-        assert sorted(order.ravel() // 5) == sorted(list(range(20)) * 5)
-
-
-def test_the_phase_differs_between_shards_and_epochs():
-    def phase(epoch: int, shard: int) -> int:
-        order = epoch_order([80] * 4, 0, epoch, run=8)
-        starts = order[1:][np.diff(order) != 1]
-        return int((starts[(starts > shard * 80) & (starts < shard * 80 + 80)] % 8)[0])
-
-    assert {phase(epoch, 0) for epoch in range(60)} == set(range(8))
-    assert {phase(0, shard) for shard in range(4)} != {phase(0, 0)}
-
-
 def test_an_empty_set_has_an_empty_order():
     for sizes in ([], [0, 0]):
-        for run in (1, 3):
-            assert epoch_order(sizes, 0, 0, run).tolist() == []
+        assert epoch_order(sizes, 0, 0).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -136,7 +97,6 @@ def test_an_empty_set_has_an_empty_order():
         (([1.5], 0, 0), "shard_sizes must be a list of integers, was float64"),
         (([3], -1, 0), "the seed must be >= 0, was -1"),
         (([3], 0, -2), "the epoch counts from 0, was -2"),
-        (([3], 0, 0, 0), "a run must be at least 1 sample long, was 0"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):
@@ -230,4 +190,4 @@ def test_weights_that_cannot_be_used_are_refused(sizes, weights, message):
 @unhurried
 @given(seeds)
 def test_the_same_seed_gives_the_same_order(seed):
-    assert epoch_order([30], seed, 2, 3).tolist() == epoch_order([30], seed, 2, 3).tolist()
+    assert epoch_order([30], seed, 2).tolist() == epoch_order([30], seed, 2).tolist()

@@ -1,4 +1,4 @@
-"""Reading ahead in one process: real sets and threads, around a store that can be watched, held up and made to err."""
+"""Reading ahead in one process: real sets and threads, around a store that can be watched, blocked and made to err."""
 
 import os
 import pickle
@@ -24,20 +24,24 @@ SOON_S = 30.0  # for what happens at once on an idle machine
 
 
 class WatchedStore:
-    """A local store behind a gate; keeps what was asked for, and damages what it is told to, so many times."""
+    """A local store behind a gate; keeps what was asked for, and damages what it is told to, so many times.
+
+    A closed gate blocks the requests for ranges in `gated`; None: all requests.
+    """
 
     def __init__(self, inner, may_change=True):
         self._inner, self._may_change = inner, may_change
         self._changed = threading.Condition()
         self.asked, self.forgotten, self.damage, self.holds = [], [], {}, set()
-        self.gate = threading.Event()
+        self.gate, self.gated = threading.Event(), None
         self.gate.set()
 
     def read(self, name, ranges):
         with self._changed:
             self.asked += [(name, *span) for span in ranges]
             self._changed.notify_all()
-        assert self.gate.wait(SOON_S)
+        if self.gated is None or not self.gated.isdisjoint((name, *span) for span in ranges):
+            assert self.gate.wait(SOON_S)
         found = self._inner.read(name, ranges)
         for at, span in enumerate(ranges):
             if self.damage.get((name, *span), 0) > 0:
@@ -177,7 +181,9 @@ def test_the_bytes_in_flight_keep_to_the_bound_and_use_it(watch, images):
 
 
 def wait_for_answers(seen):
-    for request in seen.ahead._window[1]._requests:
+    """Wait until nothing is under way, neither what will be taken nor what is no longer wanted."""
+    window = seen.ahead._window[1]
+    for request in (*window._requests, *window._unwanted):
         request.answer.result(SOON_S)
 
 
@@ -191,16 +197,26 @@ def test_a_bound_below_a_sample_still_moves_one_at_a_time(watch):
     assert sorted(seen.store.asked) == sorted(span for batch in seen.batches for span in seen.ranges(batch))
 
 
-def test_what_lies_no_longer_ahead_is_dropped(watch):
+def test_what_is_no_longer_upcoming_is_dropped(watch):
     seen = watch(200_000)
-    seen.dataset.__getitems__(seen.batches[0])
     seen.sampler.set_epoch(1)
     anew = [list(seen.sampler)[at : at + 2] for at in range(0, len(seen.sampler), 2)]
+    held = next(batch for batch in seen.batches[1:] if not {*seen.ranges(batch)} & {*seen.ranges(anew[0])})
+    seen.store.gated = {*seen.ranges(held)}
+    seen.store.gate.clear()
+    seen.dataset.__getitems__(seen.batches[0])
+    seen.store.await_requests(seen.ranges(held))  # two of the four threads
     seen.dataset.__getitems__(anew[0])  # the iteration was abandoned for another epoch
-    wait_for_answers(seen)
     window = seen.ahead._window[1]
+    for request in window._unwanted:
+        if request.batch != held:
+            request.answer.result(SOON_S)
+    wanted = sum(request.bytes for request in window._requests)
+    assert wanted + seen.size([held]) == seen.ahead.bytes_in_flight <= 200_000  # what is under way counts until its end
+    seen.store.gate.set()
+    wait_for_answers(seen)
     assert {request.batch[0] for request in window._requests} <= {batch[0] for batch in anew}
-    assert seen.ahead.bytes_in_flight == sum(request.bytes for request in window._requests) <= 200_000
+    assert seen.ahead.bytes_in_flight == wanted
     backwards = seen.dataset.__getitems__(anew[5])  # nobody foresaw that
     assert same(backwards, seen.plain.__getitems__(anew[5]))
     assert window._requests[0].batch == anew[6]

@@ -1,5 +1,6 @@
-"""What lies ahead of a worker, against the batches that the real loader cuts and deals out."""
+"""The upcoming batches of a worker, against the batches that the real loader cuts and deals out."""
 
+import pickle
 from itertools import chain
 from random import Random
 
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from training.launch.world import World
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import EvalSampler, TrainSampler
+from training.loading.upcoming import freeze_plan
 
 CASES = 3000
 
@@ -33,9 +35,9 @@ def cut(sampler, batch_size: int) -> list[list[int]]:
 
 def check(sampler, batch_size: int, workers: int) -> int:
     """Compare every batch's followers with what the loader deals out: batch i goes to worker i % W."""
-    batches, ahead = cut(sampler, batch_size), sampler.upcoming(batch_size)
+    batches, upcoming = cut(sampler, batch_size), sampler.upcoming(batch_size)
     for number, batch in enumerate(batches):
-        assert list(ahead.following(batch[0], workers)) == batches[number + max(1, workers) :: max(1, workers)]
+        assert list(upcoming.following(batch[0], workers)) == batches[number + max(1, workers) :: max(1, workers)]
     return len(batches)
 
 
@@ -67,25 +69,32 @@ def test_evaluation_batches_are_foreseen_also_the_last_uneven_ones(become):
 
 def test_nothing_follows_a_position_of_another_rank(become):
     become(1, 3)
-    ahead = TrainSampler(40, 12).upcoming(4)
+    upcoming = TrainSampler(40, 12).upcoming(4)
     own = set(chain.from_iterable(cut(TrainSampler(40, 12), 4)))
     assert own == {4, 5, 6, 7, 16, 17, 18, 19, 28, 29, 30, 31}
-    assert {place for place in range(36) if list(ahead.following(place, 0))} == own - {28, 29, 30, 31}
-    assert not any(list(ahead.following(place, 0)) for place in (36, 39, 40, 1000))
+    assert {place for place in range(36) if list(upcoming.following(place, 0))} == own - {28, 29, 30, 31}
+    assert not any(list(upcoming.following(place, 0)) for place in (36, 39, 40, 1000))
 
 
 class Foreseen(Dataset):
     """Each item of a batch is the batch and what the worker that made it expects after it."""
 
-    def __init__(self, ahead):
-        self.ahead = ahead
+    def __init__(self, upcoming):
+        self.upcoming = upcoming
 
     def __getitems__(self, indices):
         positions, worker = [position for _, position in indices], get_worker_info()
-        return [(worker.id, positions, list(self.ahead.following(positions[0], worker.num_workers)))]
+        return [(worker.id, positions, list(self.upcoming.following(positions[0], worker.num_workers)))]
 
     def __len__(self):
         return 1
+
+
+def test_a_frozen_plan_pickles_and_stays_as_it_was(become):
+    sampler = TrainSampler(40, 12)
+    plan = freeze_plan(lambda: sampler.upcoming(4))
+    become(1, 3)
+    assert pickle.loads(pickle.dumps(plan))() == plan() != sampler.upcoming(4)
 
 
 def test_real_workers_are_asked_for_what_they_foresee():
