@@ -1,8 +1,8 @@
-"""MegaDepth's HDF5 depth files: one dataset `/depth`, (H, W). The only file that knows HDF5.
+"""MegaDepth's HDF5 depth files: one dataset `/depth`, (H, W). The only module that uses h5py.
 
-The files come from elsewhere, so nothing is read before it is known to lie in the file and to fit into memory: HDF5 can
-point into other files of the machine (external storage is read, a virtual dataset ends the process), claim any size
-without storing it, and inflate a chunk to whatever it holds.
+The files are not trusted: nothing is read before it is known to be stored in the file itself and to fit into memory.
+HDF5 can refer to other files of the machine (external storage is read, a virtual dataset ends the process), claim any
+size without storing it, and inflate a chunk to any size.
 """
 
 import io
@@ -21,30 +21,33 @@ from sharding.errors import DataError
 DATASET = "/depth"
 
 _FAILURES = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, zlib.error)
-"""How a damaged file shows itself, at once or deep in the library."""
+"""Exceptions that h5py raises on a damaged file, on opening it or later."""
 
 _HARMLESS_BYTES, _DEFLATE_RATIO = 2**28, 1032
-"""A chunk that cannot inflate to more than this is not looked at first: deflate is at most so many times smaller."""
+"""A chunk that cannot inflate to more than 256 MiB is not checked.
+
+Deflate expands at most 1032 times, see https://zlib.net/zlib_tech.html.
+"""
 
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
-"""Filters whose memory is known: of these only deflate makes much of little."""
+"""Allowed filters, whose need of memory is known: of these only deflate expands little to very much."""
 
 _INFLATING = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
-"""One of them is enough: the ratios of two multiply."""
+"""Filters that expand; at most one is allowed, because the ratios of two multiply."""
 
 
 def read_depth(source: bytes | str | os.PathLike[str]) -> NDArray[np.float32]:
     """Read the depth map of an HDF5 file.
 
     Args:
-        source: The file's bytes, or its path.
+        source: Bytes of the file, or its path.
 
     Returns:
         float32 (H, W) as stored: up-to-scale depth with 0 for no depth, or ordinal labels.
 
     Raises:
-        DataError: The file is missing, damaged or no HDF5 file, or `/depth` is missing, not of two dimensions, not of
-            numbers, larger than `MAX_PIXELS`, or not stored in this file itself.
+        DataError: The file is missing, damaged or no HDF5 file, or `/depth` is missing, not two-dimensional, not
+            numeric, larger than `MAX_PIXELS`, or not stored in this file itself.
     """
     where = f"HDF5 file of {len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
     try:
@@ -55,10 +58,10 @@ def read_depth(source: bytes | str | os.PathLike[str]) -> NDArray[np.float32]:
 
 
 def write_depth(path: str | os.PathLike[str], depth: NDArray[np.float32]) -> None:
-    """Write a depth map as MegaDepth does: the same depth gives the same bytes.
+    """Write a depth map in the layout of MegaDepth's files; the same depth gives the same bytes.
 
     Args:
-        path: File to write; replaced if it exists.
+        path: File to write; overwritten if it exists.
         depth: float32 (H, W).
     """
     with h5py.File(path, "w") as file:
@@ -67,7 +70,8 @@ def write_depth(path: str | os.PathLike[str], depth: NDArray[np.float32]) -> Non
 
 def _read_dataset(file: Any, where: str) -> NDArray[np.float32]:
     links, name = file.id.links, DATASET.strip("/").encode()
-    inside = links.exists(name) and links.get_info(name).type == h5py.h5l.TYPE_HARD  # no link to another file
+    # `file[DATASET]` would follow an external link into another file, so the type of the link is checked first.
+    inside = links.exists(name) and links.get_info(name).type == h5py.h5l.TYPE_HARD
     found = file[DATASET] if inside else None
     if not isinstance(found, h5py.Dataset):
         names = sorted(file)[:5]
@@ -83,17 +87,17 @@ def _read_dataset(file: Any, where: str) -> NDArray[np.float32]:
 
 
 def _check_layout(dataset: Any) -> None:
-    """Refuse a dataset whose values lie in other files, or whose chunks take more memory than they say.
+    """Refuse a dataset whose values are stored in other files, or whose chunks need more memory than they declare.
 
     Raises:
-        ValueError: It is one.
+        ValueError: It is such a dataset.
     """
     properties = dataset.id.get_create_plist()
     if dataset.is_virtual or properties.get_external_count() > 0:
-        raise ValueError("its values lie in other files")
-    if dataset.chunks is None:
+        raise ValueError("its values are stored in other files")
+    if dataset.chunks is None:  # stored as they are, without filters
         return
-    check_pixels(dataset.chunks)
+    check_pixels(dataset.chunks)  # a chunk may be larger than the dataset, and is always read whole
     filters = [properties.get_filter(at)[0] for at in range(properties.get_nfilters())]
     if not _FILTERS.issuperset(filters) or sum(one in _INFLATING for one in filters) > 1:
         raise ValueError(f"filters {filters}")
@@ -102,21 +106,22 @@ def _check_layout(dataset: Any) -> None:
 
 
 def _check_deflated(dataset: Any, place: int) -> None:
-    """Inflate each chunk as far as its size allows; HDF5 would inflate it to its end.
+    """Inflate each chunk up to its declared size; HDF5 would inflate it to its end, however large that is.
 
     Args:
-        dataset: It has chunks.
-        place: Of the deflate filter among its filters: this bit of a chunk's mask says that it was left out.
+        dataset: A dataset with chunks.
+        place: Position of the deflate filter in its pipeline.
 
     Raises:
-        ValueError: A chunk is larger than it should be.
+        ValueError: A chunk inflates to more than its declared size.
     """
-    limit = prod(dataset.chunks) * dataset.dtype.itemsize + 4  # a checksum may come before
+    limit = prod(dataset.chunks) * dataset.dtype.itemsize + 4  # fletcher32 may have appended 4 bytes before deflate
     stored: list[Any] = []
     dataset.id.chunk_iter(stored.append)
     for chunk in stored:
+        # Bit `place` of the mask is set if the filter was skipped for this chunk.
         if chunk.filter_mask >> place & 1 or chunk.size * _DEFLATE_RATIO <= _HARMLESS_BYTES:
             continue
-        _, data = dataset.id.read_direct_chunk(chunk.chunk_offset)
+        _, data = dataset.id.read_direct_chunk(chunk.chunk_offset)  # the raw bytes, no filter applied
         if len(zlib.decompressobj().decompress(data, limit + 1)) > limit:
             raise ValueError(f"a chunk of {limit} bytes inflates to more")

@@ -1,9 +1,4 @@
-"""Encoding and decoding of the parts of a sample.
-
-Image: `ppm`, plain pixels; `jpg`, `png`, ...: an image file as it is. Depth, by the extension of its member:
-`planes.npy`, byte planes; `npy`, a float32 array; `log16.png`, 16-bit log depth. Valid: `npy`, a bool array; `png`, one
-bit a pixel. Sets are made with the first of each; the others are read, from sets made earlier or elsewhere.
-"""
+"""Image files: opened safely, decoded to RGB pixels, encoded as JPEG."""
 
 import io
 import struct
@@ -20,24 +15,28 @@ from sharding.codecs.ppm import view_ppm
 from sharding.errors import DataError
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that are opened (MPO is one of JPEG); Pillow would run a program on others (EPS)."""
+"""Pillow formats that are opened (JPEG includes MPO); for others, such as EPS, Pillow would run a program."""
 
 _FAILURES = (
     *(OSError, ValueError, SyntaxError, LookupError, ArithmeticError, TypeError, AttributeError, AssertionError),
     *(EOFError, MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
 )
-"""What Pillow raises on files that are damaged, or made to do damage."""
+"""Exceptions that Pillow raises on damaged or malicious files."""
 
 _JPEG_MAX_SIDE = 65500
-"""libjpeg's own limit."""
+"""Largest height or width in pixels: libjpeg's JPEG_MAX_DIMENSION."""
 
 
 @contextmanager
 def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Image.Image]:
-    """Open an image file; what fails to open or to decode within the block is an error that says what was expected.
+    """Open an image file for the block, which decodes it; failures in the block become a DataError, too.
+
+    Args:
+        data: The file.
+        expected: What was expected, for the message.
 
     Raises:
-        DataError: It is no image, truncated (whatever else this process has imported), or larger than `MAX_PIXELS`.
+        DataError: It is no image, truncated, or larger than `MAX_PIXELS`, or the block failed.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # lightly_train turns it on for the whole process when it is imported
     try:
@@ -45,7 +44,7 @@ def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Imag
             check_pixels(image.size)
             yield image
     except _FAILURES as error:
-        # Pillow names the buffer by its address, which is another one each time.
+        # Pillow's own message contains the address of the buffer, which differs each time.
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error) or repr(error)
         raise DataError(f"expected {expected}, found {len(data)} bytes that fail to decode: {reason}") from error
 
@@ -65,7 +64,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB: 16-bit grey is scaled to 8 bits, transparency is dropped."""
-    if image.mode.startswith("I"):
+    if image.mode.startswith("I"):  # "I" or "I;16": 0..65535 = 257 * 255
         image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
     return image.convert("RGB")
 
@@ -74,7 +73,7 @@ def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
     """Encode uint8 (H, W, 3) as JPEG, quality 95, colour at full resolution (4:4:4).
 
     Raises:
-        DataError: A side is longer than a JPEG can have.
+        DataError: A side is longer than 65500 pixels, the limit of libjpeg.
     """
     if max(image.shape) > _JPEG_MAX_SIDE:
         raise DataError(

@@ -1,16 +1,16 @@
-"""How large an image or a map may be. What is larger is refused before memory is taken for it."""
+"""The largest image or map that is decoded. A larger one is refused before memory is allocated for it."""
 
 from collections.abc import Sequence
 
 MAX_PIXELS = 200_000_000
-"""An image or a map of more pixels is none of ours: the header is wrong, or made to hurt."""
+"""No image of the data sets is near this: a header that claims more pixels is damaged, or made to exhaust memory."""
 
 
 def check_pixels(size: Sequence[int]) -> None:
-    """Refuse an image or a map that is too large to be one of ours.
+    """Refuse an image or a map that is too large.
 
     Args:
-        size: Its two sides in pixels, in the order in which the message shall name them.
+        size: Its two sides in pixels, in the order in which the message names them.
 
     Raises:
         ValueError: It has more than `MAX_PIXELS` pixels.

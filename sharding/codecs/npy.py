@@ -1,4 +1,4 @@
-"""`.npy` files that nobody vouches for: a header is held against the bytes that are there before it is believed.
+"""`.npy` files, which are not trusted: the header is compared with the number of bytes before it is used.
 
 The format is https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, versions 1.0 and 2.0.
 """
@@ -19,7 +19,7 @@ _FAILURES = (
     *(ValueError, SyntaxError, TypeError, LookupError, ArithmeticError),
     *(EOFError, RecursionError, MemoryError, tokenize.TokenError),
 )
-"""What numpy's header reader, which evaluates a Python literal, may raise on bytes that are none."""
+"""Exceptions of numpy's header reader on other bytes: it evaluates the header as a Python literal."""
 
 
 def encode_npy(array: NDArray[Any]) -> bytes:
@@ -30,14 +30,17 @@ def encode_npy(array: NDArray[Any]) -> bytes:
 
 
 def view_npy(data: bytes, expected: str = "a .npy file of numbers") -> NDArray[Any]:
-    """The array of a `.npy` file, read-only: its bytes are those of `data`, not a copy.
+    """Return the array of a `.npy` file as a read-only view of `data`, without a copy.
 
     Args:
         data: The file.
-        expected: What the message of an error says was expected.
+        expected: What was expected, for the message.
+
+    Returns:
+        An array of 1 to 3 axes, of the dtype of the file: float, int, uint or bool of any size.
 
     Raises:
-        DataError: It is no such file, holds other things than numbers, or has fewer or more bytes than its header says.
+        DataError: It is no such file, does not hold numbers, or its number of bytes differs from that in its header.
     """
     stream = io.BytesIO(data)
     try:
@@ -58,11 +61,11 @@ def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> N
         raise ValueError(f"{dtype} {shape}")
     expected = math.prod(shape) * dtype.itemsize
     if expected != found:
-        raise ValueError(f"{dtype} {shape} takes {expected} bytes, {found} are there")
+        raise ValueError(f"{dtype} {shape} takes {expected} bytes, found {found}")
 
 
 def load_npy(data: bytes) -> NDArray[Any]:
-    """Load a `.npy` file of a map as it is stored: (H, W), read-only. A trailing axis of one, as DIODE has, is dropped.
+    """Load the map in a `.npy` file as stored: (H, W), read-only; a trailing axis of 1, as in DIODE, is dropped.
 
     Raises:
         DataError: It is no such file.
@@ -81,4 +84,4 @@ def decode_npy(data: bytes) -> NDArray[np.float32]:
     Raises:
         DataError: It is no such file.
     """
-    return np.array(load_npy(data), np.float32)  # a copy, for the header may have left the view unaligned
+    return np.array(load_npy(data), np.float32)  # a copy: the length of the header may leave the view unaligned

@@ -1,4 +1,17 @@
-"""Which extensions the parts of a sample have, and how depth and valid are decoded."""
+"""The extensions that the parts of a sample may have, and the decoders of depth and valid.
+
+    part    extension    payload
+    image   ppm          plain pixels                        `ppm`
+            jpg, png...  an image file, unchanged            `image`
+    depth   planes.npy   byte planes of float32              `planes`
+            npy          float32 array                       `npy`
+            log16.png    16-bit log depth                    `log16`
+    valid   npy          bool array                          `npy`
+            png          one bit per pixel                   `image`
+
+Sets are made with `ppm` or `jpg` or `png`, `planes.npy` and `npy`; the others are read, from sets made earlier or
+elsewhere.
+"""
 
 from collections.abc import Callable
 
@@ -12,20 +25,8 @@ from sharding.codecs.npy import NPY_MAGIC, decode_npy, load_npy
 from sharding.codecs.planes import decode_planes
 from sharding.errors import DataError
 
-
-def decode_valid(data: bytes) -> NDArray[np.bool_]:
-    """Decode a valid part, a `.npy` file or a PNG: bool (H, W), True where the `.npy` is True or above 0.5.
-
-    Raises:
-        DataError: It is no such file.
-    """
-    if data[: len(NPY_MAGIC)] == NPY_MAGIC:
-        mask = load_npy(data)
-        # A bool of a file may be any byte.
-        return np.asarray(mask.view(np.uint8) != 0 if mask.dtype == np.bool_ else mask > 0.5)
-    with open_image(data, "a PNG or .npy of valid pixels") as image:
-        return np.asarray(image.convert("1"), dtype=np.bool_)
-
+IMAGE_EXTS = (*sorted(set(STORED_FORMATS.values())), "jpeg", "ppm", "webp", "bmp")
+"""Extensions of the image part; its decoder looks at the bytes, not at the extension."""
 
 DEPTH_DECODERS: dict[str, Callable[[bytes], NDArray[np.float32]]] = {
     "planes.npy": decode_planes,
@@ -33,7 +34,6 @@ DEPTH_DECODERS: dict[str, Callable[[bytes], NDArray[np.float32]]] = {
     "log16.png": decode_log16,
 }
 """Decoders of the depth part, by extension."""
-
 
 VALID_EXTS = ("npy", "png")
 """Extensions of the valid part."""
@@ -50,5 +50,15 @@ def decode_depth(data: bytes, ext: str) -> NDArray[np.float32]:
     return DEPTH_DECODERS[ext](data)
 
 
-IMAGE_EXTS = (*sorted(set(STORED_FORMATS.values())), "jpeg", "ppm", "webp", "bmp")
-"""Extensions of members that are read as the image of a sample."""
+def decode_valid(data: bytes) -> NDArray[np.bool_]:
+    """Decode a valid part, a `.npy` file or a PNG: bool (H, W), True where the `.npy` is True or above 0.5.
+
+    Raises:
+        DataError: It fails to decode.
+    """
+    if data[: len(NPY_MAGIC)] == NPY_MAGIC:
+        mask = load_npy(data)
+        # A bool read from a file may be any byte, but numpy computes with 0 and 1 alone.
+        return np.asarray(mask.view(np.uint8) != 0 if mask.dtype == np.bool_ else mask > 0.5)
+    with open_image(data, "a PNG or .npy of valid pixels") as image:
+        return np.asarray(image.convert("1"), dtype=np.bool_)

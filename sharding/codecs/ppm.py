@@ -1,7 +1,7 @@
-"""Images as plain pixels: binary PPM (P6), the simplest image format there is, left to the zstd frame to compress.
+"""Images as plain pixels: binary PPM (P6), https://netpbm.sourceforge.net/doc/ppm.html.
 
-Any image library reads it, and decoding it is no work: the pixels stand in the file as they stand in memory. See
-https://netpbm.sourceforge.net/doc/ppm.html for the format.
+Any image library reads PPM, and decoding costs nothing: the pixels are in the file as they are in memory. The zstd
+frame of the member compresses them.
 """
 
 import re
@@ -22,14 +22,14 @@ def encode_ppm(image: NDArray[np.uint8]) -> bytes:
 
 
 def view_ppm(data: bytes) -> NDArray[np.uint8] | None:
-    """The pixels of a PPM file, uint8 (H, W, 3) RGB, read-only: they are those of `data`, not a copy.
+    """Return the pixels of a PPM file as a read-only view of `data`, without a copy.
 
     Returns:
-        None if the header has another form than `encode_ppm` writes (comments, other white space, 16 bits), or it is no
-        PPM file at all: `sharding.codecs.image.decode_image` then goes the long way.
+        uint8 (H, W, 3) RGB; None if the header has another form than `encode_ppm` writes (comments, other white space,
+        16 bits) or it is no PPM file: `sharding.codecs.image.decode_image` then decodes it with Pillow.
 
     Raises:
-        DataError: It is truncated, goes on after its pixels, or is larger than `MAX_PIXELS`.
+        DataError: It is truncated, has bytes after its pixels, or is larger than `MAX_PIXELS`.
     """
     header = _HEADER.match(data)
     if header is None:

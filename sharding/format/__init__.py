@@ -1,1 +1,14 @@
-"""What a set is on disk: names, samples, shards, index, manifest."""
+"""What a set is on the disk (docs/format.md), from the whole to its parts.
+
+    SET/
+      manifest.json                 manifest: what the set is and how it was made, hashes of the files; written last
+      index.parquet                 index:    one row per sample, with the byte range and checksum of each part
+      shards/NAME-000000.tar.zst    shard:    the members of many samples, in a USTAR tar
+        KEY.ppm                     names:    names of members and files, and which keys are valid
+        KEY.depth.planes.npy        sample:   the parts of a sample, and which depth pixels are valid
+        KEY.valid.npy
+        KEY.json
+
+`origin` is the place of a sample in its data set, which the index records; `choices` are the words that options and
+manifests use. How the bytes of a part are encoded is not here but in `sharding.codecs`.
+"""

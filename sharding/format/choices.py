@@ -1,12 +1,12 @@
-"""What a user chooses by a word, as options and manifests spell it. Imports nothing heavy."""
+"""Words that a user chooses from, as options and manifests spell them. Imports nothing heavy."""
 
 from typing import Literal
 
 Preset = Literal["exact", "compact"]
-"""How samples are encoded: bit for bit, or smaller with a measured error."""
+"""How samples are encoded: bit-exact, or smaller with a measured error."""
 
 Check = Literal["header", "decode"]
-"""How far a JPEG file that is stored as it is gets checked: its header and end, or every pixel."""
+"""How a JPEG file that is stored unchanged is checked: its header and end marker, or every pixel."""
 
 Compression = Literal["zstd", "none"]
-"""Of a shard: `.tar.zst` with one frame a member, or `.tar`."""
+"""Compression of a shard: `.tar.zst` with one frame per member, or `.tar`."""

@@ -1,6 +1,6 @@
-"""The index: one row a sample, in shard order; answers counts, subsets and byte ranges without touching a shard.
+"""The index: one row per sample, in shard order; gives counts, subsets and byte ranges without opening a shard.
 
-Knows the columns and how they are written and read; docs/format.md lists them.
+Defines the columns (docs/format.md lists them) and how they are written as Parquet and read.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from sharding.format.sample import PARTS, DepthFacts
 from sharding.format.shard import Span
 
 if TYPE_CHECKING:
-    import pandas as pd  # half a second: only where a table is made
+    import pandas as pd  # takes half a second, so only the functions that make a table import it
 
 INDEX_NAME = "index.parquet"
 
@@ -25,12 +25,12 @@ class Row:
     """A row of the index.
 
     Attributes:
-        key: The sample's key.
+        key: Key of the sample.
         shard: File name of its shard below `shards/`.
-        origin: Where it comes from: the columns `split`, `scene`, `scan` and `scene_type`.
-        height, width: Of the image in pixels.
-        depth: Facts of its depth map.
-        parts: Extension and place of each part it has.
+        origin: Place in the data set: the columns `split`, `scene`, `scan` and `scene_type`.
+        height, width: Size of the image in pixels.
+        depth: Statistics of its depth map.
+        parts: Part -> (extension, place of the stored bytes), for each part it has.
     """
 
     key: str
@@ -42,7 +42,7 @@ class Row:
     parts: dict[str, tuple[str, Span]] = field(default_factory=dict)
 
     def columns(self) -> dict[str, Any]:
-        """The row as the index stores it; a part the sample lacks has extension "", offset -1."""
+        """Return the row as column -> value; a part the sample lacks has extension "" and offset -1."""
         values = {"key": self.key, "shard": self.shard, "height": self.height, "width": self.width}
         values |= dataclasses.asdict(self.origin) | dataclasses.asdict(self.depth)
         for part in PARTS:
@@ -57,6 +57,7 @@ class Row:
 
 
 def _types() -> dict[str, str]:
+    """Return pandas dtypes by column, in the order of the columns in the file."""
     types = dict.fromkeys(("key", "shard", "split", "scene", "scan", "scene_type", "kind"), "str")
     types |= {"height": "int32", "width": "int32", "valid_fraction": "float32"}
     types |= dict.fromkeys(("depth_min", "depth_median", "depth_max"), "float32")
@@ -95,10 +96,10 @@ def decode_index(data: bytes, where: str) -> "pd.DataFrame":
 
     Args:
         data: A Parquet file.
-        where: Its name, for the error.
+        where: Name of the file, for messages.
 
     Raises:
-        DataError: It is no index.
+        DataError: It is no Parquet file, or lacks columns.
     """
     import pandas as pd
 
@@ -112,7 +113,7 @@ def decode_index(data: bytes, where: str) -> "pd.DataFrame":
 
 
 def select(frame: "pd.DataFrame", where: str | None) -> "pd.DataFrame":
-    """Return the rows for which the pandas query `where` holds; row labels stay those of the whole index.
+    """Return the rows that match the pandas query `where` (None: all); row labels stay those of the whole index.
 
     Raises:
         UsageError: The query is wrong or selects nothing.
@@ -121,7 +122,7 @@ def select(frame: "pd.DataFrame", where: str | None) -> "pd.DataFrame":
         return frame
     try:
         subset = frame.query(where)
-    except Exception as error:  # pandas raises what its parser, numpy or the expression raise
+    except Exception as error:  # of any type: from pandas' parser, from numpy, from the expression itself
         names = ", ".join(
             name for name in COLUMNS if "_offset" not in name and "_crc" not in name and "_bytes" not in name
         )

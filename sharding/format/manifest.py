@@ -1,4 +1,4 @@
-"""The manifest: what a set is, how it was made, and the hashes that prove it. Written last: no manifest, no set."""
+"""The manifest: what a set is, how it was made, and the hashes of its files. Written last: no manifest, no set."""
 
 import dataclasses
 import hashlib
@@ -19,10 +19,10 @@ class ShardFile:
 
     Attributes:
         name: Path below the set, such as "shards/diode-train-000000.tar.zst".
-        samples: Samples in it.
-        bytes: Its size.
-        sha256: Of the file.
-        compression: "zstd" (a frame each member) or "none".
+        samples: Number of samples in it.
+        bytes: Size of the file.
+        sha256: Hash of the file, hexadecimal.
+        compression: "zstd" (a frame per member) or "none".
     """
 
     name: str
@@ -34,19 +34,19 @@ class ShardFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `manifest.json` holds.
+    """The content of `manifest.json`.
 
     Attributes:
-        name: Of the set; shard files begin with it.
+        name: Name of the set; names of shard files begin with it.
         dataset: "megadepth", "diode" or "webdataset".
         split: "train", "val" or "".
-        tool: Version of the program that made it.
-        made: All options that change bytes, and the order samples are in.
-        source: Fingerprint of what it was made from.
-        codecs: For each part, how it is encoded; for depth with the largest relative error that was measured.
-        samples: Samples in the set.
-        quarantined: Samples refused at creation; `quarantine.jsonl` names them.
-        index_sha256: Of the index file.
+        tool: Version of the program that made the set.
+        made: All options that change bytes, and the order of the samples.
+        source: Fingerprint of the source.
+        codecs: Encoding of each part; for depth with the largest relative error, measured.
+        samples: Number of samples in the set.
+        quarantined: Number of samples refused when the set was made; `quarantine.jsonl` lists them.
+        index_sha256: Hash of the index file, hexadecimal.
         shards: The shards in order.
         format: Version of the format.
     """
@@ -66,16 +66,16 @@ class Manifest:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all shards."""
+        """Total bytes of all shards."""
         return sum(shard.bytes for shard in self.shards)
 
     @property
     def identity(self) -> str:
-        """What the set is: sha256 over the shards' hashes in order. Paths, workers and dates are no part of it."""
+        """Hash of the content: sha256 over the hashes of the shards in order, without paths, workers and dates."""
         return hashlib.sha256("\n".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
 
     def encode(self) -> bytes:
-        """Write it as JSON that a person can read."""
+        """Encode the manifest as indented JSON with sorted keys: the same manifest gives the same bytes."""
         content = dataclasses.asdict(self) | {"bytes": self.num_bytes, "identity": self.identity}
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
@@ -84,7 +84,7 @@ class Manifest:
         """Read what `encode` wrote.
 
         Raises:
-            DataError: It is no manifest, of another format version, or its counts contradict each other.
+            DataError: It is no manifest, of another format version, or its counts or hashes contradict each other.
         """
         try:
             content = json.loads(data)
@@ -94,11 +94,11 @@ class Manifest:
                     "use a newer program"
                 )
             shards = tuple(ShardFile(**shard) for shard in content["shards"])
-            names = {f.name for f in dataclasses.fields(cls)}
+            names = {f.name for f in dataclasses.fields(cls)}  # `bytes` and `identity` are derived, not fields
             manifest = cls(**{key: value for key, value in content.items() if key in names - {"shards"}}, shards=shards)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{where}: expected a manifest, found {len(data)} bytes that are none: {error!r}"
+                f"{where}: expected a manifest, found {len(data)} bytes of something else: {error!r}"
             ) from error
         if content["identity"] != manifest.identity or sum(shard.samples for shard in shards) != manifest.samples:
             raise DataError(

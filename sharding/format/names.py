@@ -1,33 +1,34 @@
-"""Keys of samples: generated, unique in the set, and safe for every reader of tar shards.
+"""Names within a set: of files next to manifest and index, of the members of a shard, and keys of samples.
 
-WebDataset cuts a key at the first dot of the base name, so a key holds no dot, no slash and no capital.
+WebDataset cuts a member's name at the first dot of its base name: the part before is the key, the rest the extension.
+So a key holds no dot; nor a slash, which would start a folder, nor a capital, so that keys never differ in case alone.
+`MANIFEST_NAME` and `INDEX_NAME` are in `manifest` and `index`.
 """
 
 import re
 
 QUARANTINE_NAME = "quarantine.jsonl"
-"""What was refused when the set was made, and why: a line of JSON each; absent when there is none."""
+"""File of the samples that were refused when the set was made, and why, one line of JSON each; absent without any."""
 
 LEDGER_NAME = ".making"
-"""Folder of the ledger, as long as the set is not finished."""
-
-
-def member_name(key: str, part: str, ext: str) -> str:
-    """Name of the member that holds a part: `KEY.EXT` (image), `KEY.json` (meta), `KEY.PART.EXT` (the others)."""
-    return f"{key}.{ext}" if part in ("image", "meta") else f"{key}.{part}.{ext}"
-
+"""Folder of the ledger, until the set is finished."""
 
 MAX_KEY_LENGTH = 80
-"""Leaves room for `.depth.EXT` within the 100 bytes of a USTAR name."""
+"""Characters; leaves room for `.depth.EXT` within the 100 bytes of a USTAR name."""
 
 _KEY = re.compile(r"[a-z0-9_-]+")
 _UNSAFE = re.compile(r"[^a-z0-9_-]")
 
 
-def make_key(*fields: str) -> str:
-    """Join `fields` into a key: lower case, everything outside `[a-z0-9_-]` becomes `-`.
+def member_name(key: str, part: str, ext: str) -> str:
+    """Name the member that holds a part: `KEY.EXT` (image), `KEY.json` (meta), `KEY.PART.EXT` (the others)."""
+    return f"{key}.{ext}" if part in ("image", "meta") else f"{key}.{part}.{ext}"
 
-    Two different sources may be mapped to one key by this; whoever collects keys checks that they are unique.
+
+def make_key(*fields: str) -> str:
+    """Join `fields` into a key: lower case, every character outside `[a-z0-9_-]` becomes `-`.
+
+    Two different sources may get the same key; the caller that collects keys checks that they are unique.
 
     Example:
         >>> make_key("0000", "dense0", "2.5_IMG.x")
@@ -40,10 +41,10 @@ def make_key(*fields: str) -> str:
 
 
 def check_key(key: str) -> str:
-    """Return `key` if it is one.
+    """Return `key` if it is valid.
 
     Raises:
-        ValueError: It is empty, too long, or holds other characters than `[a-z0-9_-]`.
+        ValueError: It is empty, too long, or holds characters outside `[a-z0-9_-]`.
     """
     if not _KEY.fullmatch(key):
         raise ValueError(f"key {key!r}: expected only characters of [a-z0-9_-]")

@@ -1,4 +1,4 @@
-"""What a sample is, in memory, and the one rule that says which depth is valid."""
+"""A sample in memory, and the one rule that decides which depth is valid."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 DepthKind = Literal["metric", "up_to_scale", "ordinal", "none"]
-"""What the numbers of a depth map mean.
+"""Meaning of the values of a depth map.
 
 `metric`: metres. `up_to_scale`: metres times an unknown factor of the scene. `ordinal`: labels of closer and farther,
-no distances (no pixel is valid). `none`: no pixel has depth.
+not distances (no pixel is valid). `none`: no pixel has depth.
 """
 
 PARTS = ("image", "depth", "valid", "meta")
@@ -24,7 +24,7 @@ class Sample:
     Attributes:
         key: Unique in its set, `[a-z0-9_-]` only.
         image: uint8 (H, W, 3), RGB.
-        depth: float32 (H, W), metres (or up-to-scale units); means nothing where `valid` is False. None if not read.
+        depth: float32 (H, W), metres (or up-to-scale units); any value where `valid` is False. None if not read.
         valid: bool (H, W), True where depth was measured. None if not read.
     """
 
@@ -52,10 +52,10 @@ def valid_pixels(depth: NDArray[np.float32], mask: NDArray[np.floating] | None =
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DepthFacts:
-    """What the index says of a depth map; numbers over valid pixels, NaN if there are none.
+    """Statistics of a depth map that the index records; over valid pixels, NaN if there are none.
 
     Attributes:
-        kind: What the numbers mean.
+        kind: Meaning of the values.
         valid_fraction: Share of valid pixels, 0..1.
         depth_min, depth_median, depth_max: Metres (or up-to-scale units).
     """
@@ -68,7 +68,13 @@ class DepthFacts:
 
 
 def depth_facts(depth: NDArray[np.float32], valid: NDArray[np.bool_], kind: DepthKind) -> DepthFacts:
-    """Measure a depth map: float32 (H, W) and bool (H, W)."""
+    """Compute the statistics of a depth map.
+
+    Args:
+        depth: float32 (H, W), metres (or up-to-scale units); ignored where not `valid`.
+        valid: bool (H, W).
+        kind: Meaning of the values.
+    """
     values = depth[valid]
     if values.size == 0:
         return DepthFacts(kind=kind)

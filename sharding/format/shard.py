@@ -1,7 +1,11 @@
-"""One shard: a USTAR tar whose members are zstd frames of their own, or plain.
+"""One shard: a USTAR tar (POSIX.1-1988) whose members are plain, or each in a zstd frame of its own (RFC 8878).
 
-Writing gives the same bytes for the same input: headers are fixed (mtime 0, uid and gid 0, mode 0644). Reading takes
-what a ranged read returned and gives the payload back, checked. docs/format.md specifies the bytes.
+    .tar      header (512) | payload | padding to 512 | header | payload | padding | ... | two zero blocks (1024)
+    .tar.zst  [header | payload | padding] [header | payload | padding] ... [two zero blocks]
+
+[] is one zstd frame. The stored bytes of a member, whose offset, length and CRC-32C the index records, are the payload
+in a `.tar` and the frame in a `.tar.zst`. Writing gives the same bytes for the same input: headers are fixed (mtime 0,
+uid and gid 0, mode 0644). docs/format.md specifies the format.
 """
 
 import io
@@ -17,11 +21,15 @@ from sharding.errors import DataError
 from sharding.format.choices import Compression
 
 BLOCK = tarfile.BLOCKSIZE
+"""512 bytes: a tar consists of blocks of this size."""
+
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 MAX_PAYLOAD_BYTES = 1 << 31
-"""A member that claims to be larger is refused before memory is taken for it."""
+"""A member that claims to be larger is refused before memory is allocated for it."""
 
 Stored = bytes | memoryview
+"""The stored bytes of a member."""
+
 SUFFIX: dict[Compression, str] = {"zstd": ".tar.zst", "none": ".tar"}
 
 
@@ -31,7 +39,7 @@ class Span:
 
     Attributes:
         offset: First byte within the shard.
-        bytes: Number of bytes.
+        bytes: Length in bytes.
         crc32c: CRC-32C of those bytes.
     """
 
@@ -50,13 +58,13 @@ class SupportsWrite(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PackedMember:
-    """A member as it will stand in a shard.
+    """A member, ready to be appended to a shard.
 
     Attributes:
         stored: A frame in a `.tar.zst`, the payload in a `.tar`.
         crc32c: CRC-32C of `stored`.
-        head: What comes before it: the header in a `.tar`.
-        tail: What comes after it: the padding in a `.tar`.
+        head: Bytes before it: the header in a `.tar`.
+        tail: Bytes after it: the padding in a `.tar`.
     """
 
     stored: bytes
@@ -66,15 +74,17 @@ class PackedMember:
 
 
 LEVEL = 3
+"""zstd level of members that are not compressed already."""
+
 FAST_LEVEL = -1
 """zstd level of members that are compressed already: the same size as with `LEVEL`, five times as fast."""
 
 COMPRESSED = (".jpg", ".jpeg", ".webp", ".png")
-"""Such members."""
+"""How the names of such members end."""
 
 
 class Packer:
-    """Makes members; for one thread at a time.
+    """Makes members. Not thread-safe: only one thread may use it at a time.
 
     Args:
         compression: "zstd" or "none".
@@ -90,7 +100,7 @@ class Packer:
 
     def pack(self, name: str, payload: bytes) -> PackedMember:
         """Make the member `name`."""
-        header, padding = tar_header(name, len(payload)), bytes(-len(payload) % BLOCK)
+        header, padding = tar_header(name, len(payload)), bytes(-len(payload) % BLOCK)  # zeros up to a whole block
         compressor = self._fast if name.endswith(COMPRESSED) else self._compressor
         if compressor is None:
             return PackedMember(payload, google_crc32c.value(payload), header, padding)
@@ -98,7 +108,7 @@ class Packer:
         return PackedMember(frame, google_crc32c.value(frame))
 
     def end(self) -> bytes:
-        """The two zero blocks that end a tar (in a `.tar.zst`: the last frame)."""
+        """Return the two zero blocks that end a tar; in a `.tar.zst`, the frame that holds them."""
         end = bytes(2 * BLOCK)
         return end if self._compressor is None else self._compressor.compress(end)
 
@@ -107,7 +117,7 @@ class ShardWriter:
     """Writes members to an open file, one after the other; `close` ends the tar.
 
     Args:
-        file: Open for writing; stays open.
+        file: Open for writing; `close` does not close it.
         compression: "zstd" or "none".
     """
 
@@ -121,9 +131,9 @@ class ShardWriter:
         return self.append(self._packer.pack(name, payload))
 
     def append(self, member: PackedMember) -> Span:
-        """Append a member that was made before, with the same compression."""
+        """Append a member made by a `Packer` of the same compression; return where its stored bytes are."""
         self._write(member.head)
-        span = Span(self._offset, len(member.stored), member.crc32c)
+        span = Span(self._offset, len(member.stored), member.crc32c)  # in a `.tar`: after the header
         self._write(member.stored)
         self._write(member.tail)
         return span
@@ -139,7 +149,7 @@ class ShardWriter:
 
 
 def tar_header(name: str, size: int) -> bytes:
-    """The 512-byte USTAR header of a regular file with fixed time, owner and mode."""
+    """Make the 512-byte USTAR header of a regular file with fixed time, owner and mode."""
     info = tarfile.TarInfo(name)
     info.size, info.mtime, info.mode = size, 0, 0o644
     return info.tobuf(tarfile.USTAR_FORMAT)
@@ -149,21 +159,21 @@ def check_member(stored: Stored, name: str, crc32c: int) -> None:
     """Compare the stored bytes of the member `name` with their checksum.
 
     Raises:
-        DataError: They are not those that were written.
+        DataError: Checksum mismatch.
     """
     if (found := google_crc32c.value(bytes(stored))) != crc32c:
         raise DataError(f"member {name}: expected crc32c {crc32c:08x}, found {found:08x} in {len(stored)} bytes")
 
 
 def unpack_member(stored: Stored, name: str, compression: Compression) -> bytes:
-    """Return the payload of the member `name` from its stored bytes, which were checked before.
+    """Return the payload of the member `name` from its stored bytes, whose checksum the caller has compared.
 
     Raises:
-        DataError: They are no frame of a member, or belong to another member.
+        DataError: They are no frame of a member, or that of another member.
     """
     if compression == "none":
         return bytes(stored)
-    content = _inflate(stored, name)
+    content = _inflate(stored, name)  # header, payload, padding
     header = _parse_header(content[:BLOCK], name)
     if header.name != name:
         raise DataError(f"expected member {name}, found {header.name} at its place")
@@ -171,7 +181,9 @@ def unpack_member(stored: Stored, name: str, compression: Compression) -> bytes:
 
 
 def _inflate(frame: Stored, name: str) -> bytes:
+    """Decompress one frame: header, payload and padding of a member."""
     try:
+        # The decompressor allocates as many bytes as the frame's header claims.
         if zstandard.frame_content_size(frame) > MAX_PAYLOAD_BYTES:
             raise DataError(f"member {name}: its frame claims more than {MAX_PAYLOAD_BYTES} bytes")
         return zstandard.ZstdDecompressor().decompress(frame)
@@ -187,14 +199,17 @@ def _parse_header(block: bytes, name: str) -> tarfile.TarInfo:
 
 
 def detect_compression(head: bytes) -> Compression:
-    """Tell a `.tar.zst` from a `.tar` by its first bytes, not by its name.
+    """Distinguish a `.tar.zst` from a `.tar` by its first bytes, not by its name.
+
+    Args:
+        head: The first 262 bytes or more.
 
     Raises:
         DataError: It is neither.
     """
     if head[:4] == ZSTD_MAGIC:
         return "zstd"
-    if head[257:262] == b"ustar":
+    if head[257:262] == b"ustar":  # the field `magic` of a USTAR header
         return "none"
     raise DataError(f"expected a tar or a zstd-compressed tar, found a file that begins with {head[:8].hex()}")
 
@@ -209,7 +224,13 @@ class SupportsRead(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShardMember:
-    """A member met while walking a tar: its name, payload, and the offset of the payload in the (inflated) tar."""
+    """A member found while walking a tar.
+
+    Attributes:
+        name: Name of the member.
+        payload: Its content.
+        offset: Offset of the payload in the (decompressed) tar, in bytes.
+    """
 
     name: str
     payload: bytes
@@ -217,7 +238,7 @@ class ShardMember:
 
 
 def iter_members(file: SupportsRead) -> Iterator[ShardMember]:
-    """Walk the regular files of a plain tar front to back, as any tar reader would; see `open_plain` for a `.tar.zst`.
+    """Yield the regular files of a plain tar front to back, without seeking; see `open_plain` for a `.tar.zst`.
 
     Raises:
         DataError: The tar is truncated or damaged.
@@ -233,7 +254,7 @@ def iter_members(file: SupportsRead) -> Iterator[ShardMember]:
 
 
 def open_plain(data: bytes | BinaryIO, compression: Compression) -> BinaryIO:
-    """A file of the plain tar behind a shard, given as bytes or as an open file."""
+    """Open the plain tar in a shard, given as bytes or an open file; reading from it decompresses a `.tar.zst`."""
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     if compression == "none":
         return file

@@ -1,1 +1,9 @@
-"""A finished set: rows to samples, and pictures of them."""
+"""Read a finished set: from row numbers to decoded samples, and pictures of them.
+
+`shard_set` opens a set: it reads manifest and index, and selects a subset. `columns` flattens the index to arrays that
+worker processes can share. `reader` does the work:
+
+    rows -> byte ranges -> merged reads -> checksums -> unpacked members -> decoded samples
+
+`pictures` draws samples as contact sheets; `webdataset_decoder` decodes the same members for a WebDataset pipeline.
+"""

@@ -1,4 +1,4 @@
-"""The columns of the index that reading needs, as flat arrays."""
+"""The columns of the index that reading needs, as flat arrays: a loader can put them into shared memory."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,30 +13,37 @@ if TYPE_CHECKING:
 
 
 class Column(Protocol):
-    """A flat array: numpy's, or torch's in shared memory."""
+    """An array with one entry per row: numpy's, or torch's in shared memory."""
 
     def __getitem__(self, row: int, /) -> Any:
-        """The value of a row."""
+        """Return the value of a row."""
         ...
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         ...
 
 
 def flatten(index: "pd.DataFrame", shards: Sequence[str]) -> tuple[dict[str, Column], tuple[str, ...]]:
-    """The columns that reading needs, as flat numpy arrays, and the extensions that `PART_ext` counts through.
+    """Turn the columns that reading needs into flat numpy arrays; text becomes bytes or numbers.
 
-    `key` is uint8 (N, longest key), zero-padded; all others are int64 (N,).
+    Args:
+        index: The index or a subset of it, N rows.
+        shards: Names of the shard files in the order of the manifest.
+
+    Returns:
+        The columns: `key` is uint8 (N, longest key in bytes), zero-padded; all others are int64 (N,). `shard` is the
+        position in `shards`; for each part `PART_ext` is the position in the extensions, `PART_offset` (-1 if the
+        sample lacks the part) and `PART_bytes` are in bytes, `PART_crc32c` is the checksum. And the extensions.
 
     Raises:
         DataError: The index names a shard that is not among `shards`.
     """
     exts = tuple(sorted({ext for part in PARTS for ext in index[f"{part}_ext"].unique()}))
-    number = {name.rpartition("/")[2]: at for at, name in enumerate(shards)}
+    number = {name.rpartition("/")[2]: at for at, name in enumerate(shards)}  # the index leaves out "shards/"
     if unknown := sorted(set(index["shard"]) - set(number)):
-        raise DataError(f"the index names shard {unknown[0]}, which the manifest does not; get a whole copy of the set")
-    keys = np.char.encode(index["key"].to_numpy(dtype=np.str_))
+        raise DataError(f"the index names shard {unknown[0]}, which the manifest lacks; get a whole copy of the set")
+    keys = np.char.encode(index["key"].to_numpy(dtype=np.str_))  # "S" array: fixed width, padded with zeros
     columns: dict[str, Column] = {
         "key": keys.view(np.uint8).reshape(len(index), keys.itemsize),
         "shard": index["shard"].map(number).to_numpy(np.int64),

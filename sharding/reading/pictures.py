@@ -1,4 +1,4 @@
-"""Pictures of depth: colour maps, colour bars, contact sheets. The only file that imports matplotlib."""
+"""Pictures of depth: colour maps, colour bars, contact sheets. The only module that imports matplotlib."""
 
 import io
 from collections.abc import Sequence
@@ -10,10 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 from sharding.format.sample import Sample
 
 INVALID_COLOR = (128, 128, 128)
-"""Pixels without depth are grey, which is no colour of the map."""
+"""RGB of pixels without depth: grey, which does not occur in the colour map."""
 
 _CELL = 256
-_BAR_WIDTH, _MARGIN, _TEXT_HEIGHT = 84, 8, 32
+"""Width of a panel of a contact sheet in pixels; its height is 3/4 of that."""
+
+_BAR_WIDTH, _MARGIN, _TEXT_HEIGHT = 84, 8, 32  # pixels
 
 
 def colorize_depth(
@@ -22,7 +24,7 @@ def colorize_depth(
     """Colour a depth map on a log scale from `vmin` (near) to `vmax` (far).
 
     Args:
-        depth: (H, W), metres; clipped to the scale.
+        depth: float32 (H, W), metres; clipped to the scale.
         valid: bool (H, W); pixels where it is False become grey.
         vmin: Near end of the scale in metres, > 0.
         vmax: Far end of the scale in metres.
@@ -33,16 +35,17 @@ def colorize_depth(
     """
     import matplotlib as mpl
 
-    safe = np.clip(np.where(valid, depth, vmin), vmin, vmax)
-    position = np.log(safe / vmin) / (np.log(vmax / vmin) or 1.0)
+    safe = np.clip(np.where(valid, depth, vmin), vmin, vmax)  # invalid depth may be 0 or NaN, which have no colour
+    position = np.log(safe / vmin) / (np.log(vmax / vmin) or 1.0)  # 0 near, 1 far; a scale of one value is all 0
     colors = (mpl.colormaps[cmap](position)[..., :3] * 255).round().astype(np.uint8)
     colors[~valid] = INVALID_COLOR
     return colors
 
 
 def color_bar(height: int, vmin: float, vmax: float, unit: str = "m", cmap: str = "turbo_r") -> Image.Image:
-    """A vertical bar of the log scale, far on top, with labels: `height` pixels high."""
+    """Draw a vertical bar of the log scale with labels, far on top: `height` in pixels, `vmin` and `vmax` in `unit`."""
     image = Image.new("RGB", (_BAR_WIDTH, height), "white")
+    # Geometric steps are even on the log scale: float32 (height, 14).
     scale = np.geomspace(vmax, vmin, height, dtype=np.float32)[:, None].repeat(14, axis=1)
     image.paste(Image.fromarray(colorize_depth(scale, np.ones_like(scale, dtype=np.bool_), vmin, vmax, cmap)), (2, 0))
     draw = ImageDraw.Draw(image)
@@ -54,29 +57,29 @@ def color_bar(height: int, vmin: float, vmax: float, unit: str = "m", cmap: str 
 
 
 def _ticks(vmin: float, vmax: float) -> list[float]:
-    """Round numbers within the scale: 1, 2, 5 of each power of ten, thinned to seven at most."""
+    """Return round numbers within the scale: 1, 2, 5 of each power of ten, thinned to at most seven."""
     powers = range(int(np.floor(np.log10(vmin))), int(np.ceil(np.log10(vmax))) + 1)
     ticks = [m * 10.0**p for p in powers for m in (1, 2, 5) if vmin <= m * 10.0**p <= vmax]
     return ticks[:: max(1, -(-len(ticks) // 7))] or [vmin]
 
 
 def depth_range(samples: Sequence[Sample]) -> tuple[float, float]:
-    """The 1st and 99th percentile of valid depth over all samples; (1, 10) if there is none."""
+    """Return the 1st and 99th percentile of valid depth over all samples; (1, 10) if there is none."""
     values = [sample.depth[sample.valid] for sample in samples if sample.depth is not None and sample.valid is not None]
     pooled = np.concatenate(values) if values else np.empty(0)
     if pooled.size == 0:
         return 1.0, 10.0
     low, high = np.percentile(pooled, [1, 99])
-    return float(low), float(max(high, low * 1.001))
+    return float(low), float(max(high, low * 1.001))  # never an empty scale
 
 
 def contact_sheet(samples: Sequence[Sample], captions: Sequence[str], unit: str = "m") -> Image.Image:
-    """One column a sample: image; below it depth in colour and the valid mask, where there is depth; a colour bar.
+    """Draw a column per sample: the image and, if any sample has depth, coloured depth, valid mask and a colour bar.
 
     Args:
-        samples: What to show.
+        samples: One or more samples.
         captions: One or two lines below each column.
-        unit: Of the colour bar's labels.
+        unit: Unit of depth in the labels of the colour bar.
     """
     deep = any(sample.depth is not None for sample in samples)
     vmin, vmax = depth_range(samples)
@@ -99,6 +102,7 @@ def contact_sheet(samples: Sequence[Sample], captions: Sequence[str], unit: str 
 
 
 def _column(sample: Sample, caption: str, scale: tuple[float, float], deep: bool) -> Image.Image:
+    """Stack the panels of a sample, each centred in a slot of 4:3, above the caption."""
     panels = [_fit(sample.image)]
     if deep:
         shape = sample.image.shape[:2]
@@ -135,7 +139,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def encode_png(picture: Image.Image | NDArray[np.uint8]) -> bytes:
-    """A picture as a PNG file."""
+    """Encode a picture, or uint8 pixels (H, W, 3) or (H, W), as a PNG file."""
     buffer = io.BytesIO()
     (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""From rows of the index to samples: byte ranges, checks, decoding.
+"""From rows of the index to samples: byte ranges, checksums, decoding.
 
-Holds the columns it needs as flat arrays (numpy, or anything indexed alike: the loader puts shared memory there), so
-that a worker process gets no table of its own.
+The columns are flat arrays (numpy, or anything indexed alike: the loader puts shared memory there), so that a worker
+process needs no copy of the index.
 """
 
 import copy
@@ -24,31 +24,31 @@ from sharding.stores.ranges import cut_range, merge_ranges
 from sharding.stores.store import Range, Store
 
 StoredParts = dict[str, memoryview]
-"""Part -> its bytes as they are stored."""
+"""Part -> its bytes as stored in the shard, before `unpack`."""
 
 MERGE_GAP_BYTES = 2 * BLOCK
-"""Parts that stand no further apart (padding and header of a `.tar`) are read as one range."""
+"""Parts that are no further apart are read as one range: in a `.tar`, padding and header of the next member."""
 
 NEIGHBOURS_BYTES = 8_000_000
-"""Samples that touch are read together up to so many bytes: a connection of 50 MB/s has them in 0.2 s."""
+"""Adjacent samples are read together up to this size: 0.16 s over a connection of 50 MB/s."""
 
 REREADS = 2
-"""How often a damaged sample is read again, where that may give something else."""
+"""How often a damaged sample is read again, where that may give other bytes."""
 
 
 class SampleReader:
     """Reads samples of a set by row, from its store.
 
-    Picklable. The store is opened in each process that reads, for a remote client must not cross a fork. Threads of a
-    process may share a reader.
+    Picklable. The store is opened in each process that reads, because a remote client must not cross a fork. Threads
+    of a process may share a reader.
 
     Args:
-        url: The set's folder or URL, for messages.
+        url: Folder or URL of the set, for messages.
         open_shards: Opens the store of the shards; picklable.
-        shards: Names of the shard files, which the column `shard` counts through.
-        compression: Of each shard.
+        shards: Names of the shard files; the column `shard` holds positions in it.
+        compression: Compression of each shard.
         columns: See `flatten`.
-        exts: Extensions, which the columns `PART_ext` count through.
+        exts: Extensions; the columns `PART_ext` hold positions in it.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SampleReader:
         self.columns = dict(columns)
         self._shards, self._compression, self._exts = tuple(shards), tuple(compression), tuple(exts)
         self._open = open_shards
-        self._store: tuple[int, Store] | None = None
+        self._store: tuple[int, Store] | None = None  # with the id of the process that opened it
 
     def __len__(self) -> int:
         return len(self.columns["shard"])
@@ -73,31 +73,31 @@ class SampleReader:
         return self.__dict__ | {"_store": None}
 
     def with_columns(self, change: Callable[[Column], Column]) -> "SampleReader":
-        """Return a reader whose columns went through `change`, such as into shared memory."""
+        """Return a reader with `change` applied to each column, such as a move into shared memory."""
         changed = copy.copy(self)
         changed.columns = {name: change(column) for name, column in self.columns.items()}
         return changed
 
     @property
     def store(self) -> Store:
-        """This process's store, opened if it is not."""
+        """The store of this process, opened if necessary."""
         return self.open()
 
     def open(self) -> Store:
-        """Open this process's store, if it is not; threads that share a reader must find it open."""
-        if self._store is None or self._store[0] != os.getpid():
+        """Open the store of this process, if it is not open; call it before threads share the reader."""
+        if self._store is None or self._store[0] != os.getpid():  # after a fork, the store is the parent's
             self._store = os.getpid(), self._open()
         return self._store[1]
 
     def key(self, row: int) -> str:
-        """The key of a row."""
+        """Return the key of a row."""
         return bytes(np.asarray(self.columns["key"][row])).rstrip(b"\0").decode()
 
     def read(self, rows: Sequence[int], parts: Sequence[str]) -> list[Sample]:
         """Read and decode `parts` ("image", "depth", "valid") of each row, in the order of `rows`.
 
         Raises:
-            DataError: A part is damaged or missing; names shard, key and part.
+            DataError: A part is damaged or cannot be read; names shard and key.
         """
         stored = self.read_stored_checked(rows, parts)
         return [self.decode(row, found) for row, found in zip(rows, stored, strict=True)]
@@ -106,7 +106,7 @@ class SampleReader:
         """Decode the checked parts of a row.
 
         Raises:
-            DataError: A part is not what the index says; names shard, key and part.
+            DataError: A part is not the one that the index names, or fails to decode; names shard and key.
         """
         return self._decode(row, self.unpack(row, stored))
 
@@ -116,16 +116,16 @@ class SampleReader:
         return [self.unpack(row, found) for row, found in zip(rows, stored, strict=True)]
 
     def read_stored_checked(self, rows: Sequence[int], parts: Sequence[str]) -> list[StoredParts]:
-        """As `read_stored`, compared with the checksums of the index; what is damaged is read again if that may help.
+        """Read as `read_stored` does and compare checksums; damaged rows are read again if that may give other bytes.
 
         Raises:
             DataError: A part is damaged or cannot be read; names shard and key.
         """
         stored = self.read_stored(rows, parts)
-        return [self._mend(row, parts, found) for row, found in zip(rows, stored, strict=True)]
+        return [self._check_or_reread(row, parts, found) for row, found in zip(rows, stored, strict=True)]
 
-    def _mend(self, row: int, parts: Sequence[str], stored: StoredParts) -> StoredParts:
-        """The parts of a row, sound: those given, or others read in their place."""
+    def _check_or_reread(self, row: int, parts: Sequence[str], stored: StoredParts) -> StoredParts:
+        """Return the parts of a row with correct checksums: those given, or those of another read."""
         for _ in range(REREADS):
             try:
                 return self.check(row, stored)
@@ -139,13 +139,13 @@ class SampleReader:
     def read_stored(self, rows: Sequence[int], parts: Sequence[str]) -> list[StoredParts]:
         """Read the bytes of `parts` of each row as they are stored, not checked. A part a sample lacks is left out.
 
-        Each row's ranges are asked for as they are, whatever rows it is read with: a cache finds them again.
+        Ranges are merged within a row, never over rows: so they are the same in each epoch, and a cache finds them.
 
         Raises:
             DataError: They cannot be read; names shard and key.
         """
         spans = [self._spans(row, parts) for row in rows]
-        wanted: dict[int, list[int]] = {}
+        wanted: dict[int, list[int]] = {}  # shard -> positions in `rows`, so that each shard is one call of the store
         for at, row in enumerate(rows):
             wanted.setdefault(int(self.columns["shard"][row]), []).append(at)
         found: dict[int, StoredParts] = {}
@@ -154,12 +154,12 @@ class SampleReader:
             with self._located(rows[places[0]], more=len(places) - 1):
                 buffers = iter(self.store.read(self._shards[shard], [r for ranges in merged for r in ranges]))
             for at, ranges in zip(places, merged, strict=True):
-                pieces = [(span, next(buffers)) for span in ranges]
+                pieces = [(span, next(buffers)) for span in ranges]  # buffers are in the order of the flattened ranges
                 found[at] = {part: cut_range(pieces, span) for part, span in spans[at].items()}
         return [found[at] for at in range(len(rows))]
 
     def check(self, row: int, stored: StoredParts) -> StoredParts:
-        """Return what `read_stored` gave for a row, compared with the checksums of the index.
+        """Compare the stored parts of a row with the checksums of the index, and return them.
 
         Raises:
             DataError: A part is damaged; names shard, key and part.
@@ -170,7 +170,7 @@ class SampleReader:
         return stored
 
     def unpack(self, row: int, stored: StoredParts) -> dict[str, bytes]:
-        """Inflate the checked parts of a row to their payloads.
+        """Decompress the checked parts of a row to their payloads.
 
         Raises:
             DataError: A part is not the one that the index names; names shard, key and part.
@@ -180,28 +180,29 @@ class SampleReader:
             return {part: unpack_member(data, self._member(row, part), compression) for part, data in stored.items()}
 
     def ranges(self, row: int, parts: Sequence[str]) -> list[Range]:
-        """The byte ranges that are read for `parts` of a row, in order.
+        """Return the byte ranges that are read for `parts` of a row, in order of offset.
 
-        With image, depth and valid the JSON behind them is read, too: it is small, and samples that stand next to each
-        other in a `.tar.zst` then touch, so that a remote store gets both with one request.
+        With image, depth and valid the JSON member after them is read, too: it is small, and neighbouring samples of a
+        `.tar.zst` then touch, so that a remote store reads both with one request.
         """
         whole = set(parts) >= {"image", "depth", "valid"}
         spans = self._spans(row, (*parts, "meta") if whole else parts)
         return merge_ranges(spans.values(), MERGE_GAP_BYTES)
 
     def is_cached(self, row: int, parts: Sequence[str]) -> bool:
-        """Whether what is read for `parts` of a row, soon, is in a cache on this machine."""
+        """Tell whether the ranges of `parts` of a row, which will be read soon, are in a cache on this machine."""
         return self.store.is_cached(self._shards[int(self.columns["shard"][row])], self.ranges(row, parts))
 
     def group_touching(self, rows: Sequence[int], parts: Sequence[str]) -> list[list[int]]:
-        """Group rows that one request may read: those of which each begins in the shard where the one before it ends.
+        """Group rows that one request can read: each row of a group begins in the shard where the one before it ends.
 
         Returns:
-            Indices into `rows`, each in one group; a group has at most `NEIGHBOURS_BYTES`, or a single row.
+            Positions in `rows`, each in one group; a group has at most `NEIGHBOURS_BYTES`, or a single row.
         """
+        # Sorted by shard, then by the offset of the first range, so that neighbours in a shard follow each other.
         placed = sorted((int(self.columns["shard"][row]), self.ranges(row, parts), at) for at, row in enumerate(rows))
         groups: list[list[int]] = []
-        total, touched = 0, None
+        total, touched = 0, None  # bytes of the last group; (shard, offset) where it ends
         for shard, ranges, at in placed:
             size = sum(length for _, length in ranges)
             if ranges and (shard, ranges[0][0]) == touched and total + size <= NEIGHBOURS_BYTES:
@@ -214,19 +215,19 @@ class SampleReader:
         return groups
 
     def _spans(self, row: int, parts: Sequence[str]) -> dict[str, Range]:
-        """Byte range of each part the row has, in the order of the members."""
+        """Return the byte range of each of `parts` that the row has, in the order of the members."""
         spans = {
             part: (int(self.columns[f"{part}_offset"][row]), int(self.columns[f"{part}_bytes"][row]))
             for part in PARTS
             if part in parts
         }
-        return {part: span for part, span in spans.items() if span[0] >= 0}
+        return {part: span for part, span in spans.items() if span[0] >= 0}  # offset -1: the sample lacks the part
 
     def _member(self, row: int, part: str) -> str:
         return member_name(self.key(row), part, self.ext(row, part))
 
     def describe(self, row: int, more: int = 0) -> str:
-        """Shard and key of a row, for people, such as "shard shards/x-000000.tar.zst, key a and 2 more"."""
+        """Name shard and key of a row for messages, such as "shard shards/x-000000.tar.zst, key a and 2 more"."""
         shard = self._shards[int(self.columns["shard"][row])]
         return f"shard {shard}, key {self.key(row)}" + (f" and {more} more" if more else "")
 
@@ -239,7 +240,7 @@ class SampleReader:
             raise DataError(f"{self.describe(row, more)}: {error}{advice}") from error
 
     def ext(self, row: int, part: str) -> str:
-        """The extension of a row's part, "" if it lacks it."""
+        """Return the extension of a part of a row, "" if the sample lacks the part."""
         return self._exts[int(self.columns[f"{part}_ext"][row])]
 
     def _decode(self, row: int, members: dict[str, bytes]) -> Sample:
@@ -247,6 +248,6 @@ class SampleReader:
             image = decode_image(members["image"]) if "image" in members else np.empty((0, 0, 3), np.uint8)
             depth = decode_depth(members["depth"], self.ext(row, "depth")) if "depth" in members else None
             valid = decode_valid(members["valid"]) if "valid" in members else None
-            if valid is None and depth is not None:  # a set made elsewhere has no such part
+            if valid is None and depth is not None:  # a set made elsewhere may have no valid part
                 valid = valid_pixels(depth)
             return Sample(key=self.key(row), image=image, depth=depth, valid=valid)

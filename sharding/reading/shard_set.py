@@ -37,24 +37,24 @@ class ShardSet:
     Args:
         url: Folder or URL of the set.
         where: A pandas query on the index; None for all samples.
-        cache: Where what is fetched of a remote set is kept; a local set needs none.
-        check_index: Whether the index must have the hash the manifest says; only a proof looks at one that has not.
+        cache: Where the fetched ranges of a remote set are cached; a local set needs no cache.
+        check_index: Whether the index must have the hash in the manifest; False for `verify`, which reports a mismatch.
 
     Attributes:
-        url: As given, but for a login: it goes into messages and files.
-        address: As given, for opening; it may hold a login.
+        url: Folder or URL of the set without a login, for messages and files.
+        address: Folder or URL of the set as given, for opening; it may hold a login.
         where: As given.
         cache: As given.
-        manifest: What the set is.
-        index_sha256: Of the index as it was found.
-        index: pandas table, a row a sample; columns in docs/format.md.
-        ids: int64 (N,), row numbers in the whole index: what a sample is called whatever the subset.
+        manifest: The manifest.
+        index_sha256: sha256 of the index file that was read.
+        index: pandas table, one row per sample of the subset; columns in docs/format.md.
+        ids: int64 (N,), row numbers in the whole index: they identify a sample in any subset.
         shard_sizes: int64 (shards,), samples of the subset in each shard.
         reader: Reads rows; picklable, for loaders.
 
     Raises:
         DataError: There is no finished set, or manifest and index contradict each other.
-        UsageError: `where` is wrong or selects nothing; or the cache cannot be written.
+        UsageError: `where` is wrong or selects nothing, or the cache cannot be written.
 
     Example:
         >>> view = ShardSet("sets/diode-val", where="scene_type == 'outdoor'")[0]   # doctest: +SKIP
@@ -73,12 +73,12 @@ class ShardSet:
         self.address, self.where, self.cache = os.fspath(url), where, cache
         self.url = shown(self.address)
         if cache is not None and is_remote(self.url):
-            cache.check()  # here, and not first in the workers
+            cache.check()  # here, so that it fails before any worker process starts
         store = open_store(self.address)
         self.manifest = read_manifest(store, self.url)
         expected = self.manifest.index_sha256 if check_index else None
         whole, self.index_sha256 = _read_again_if_damaged(store, INDEX_NAME, partial(_decode, self.url, expected))
-        self.index = select(whole, where)
+        self.index = select(whole, where)  # keeps the row labels of the whole index
         self.ids: NDArray[np.int64] = self.index.index.to_numpy(np.int64)
         names = [shard.name for shard in self.manifest.shards]
         columns, exts = flatten(self.index, names)
@@ -102,21 +102,25 @@ class ShardSet:
         return len(self.index)
 
     def __getitem__(self, row: int) -> Sample:
-        """Decode everything that sample `row` has."""
+        """Read image, depth and valid of sample `row`; negative rows count from the end."""
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} samples")
         return self.read([row % len(self)])[0]
 
     def read(self, rows: Sequence[int], parts: Sequence[str] = DEPTH_PARTS) -> list[Sample]:
-        """Decode `parts` of each row; only the bytes of these parts are read.
+        """Read and decode `parts` of each row, in the order of `rows`; see `SampleReader.read`.
 
         Raises:
-            DataError: A sample is damaged; names shard, key and part.
+            DataError: A sample is damaged; names shard and key.
         """
         return self.reader.read(rows, parts)
 
     def meta(self, row: int) -> dict[str, Any]:
-        """What the sample's JSON says: source path, sizes, unit, kind, statistics."""
+        """Return the content of a sample's JSON member: source path, sizes, unit, kind, statistics; {} if it has none.
+
+        Raises:
+            DataError: The member is damaged; names shard and key.
+        """
         members = self.reader.read_encoded([row], ("meta",))[0]
         content: dict[str, Any] = json.loads(members["meta"]) if "meta" in members else {}
         return content
@@ -126,7 +130,7 @@ def read_manifest(store: Store, url: str) -> Manifest:
     """Read the manifest of the set at `url`.
 
     Raises:
-        DataError: There is none.
+        DataError: There is none, or it is damaged.
     """
     if store.size(MANIFEST_NAME) is None:
         raise DataError(
@@ -138,18 +142,22 @@ def read_manifest(store: Store, url: str) -> Manifest:
 
 
 def _decode(url: str, expected: str | None, data: bytes) -> "tuple[pd.DataFrame, str]":
-    """The index and its sha256, which must be the expected one, if any."""
+    """Decode the index; also return its sha256, which must be the expected one, if any."""
     found = hashlib.sha256(data).hexdigest()
     if expected not in (None, found):
         raise DataError(
             f"{url}/{INDEX_NAME}: expected sha256 {expected}, found {found}; the index was "
-            f"edited or damaged: `depthstream verify {url}` says where; get a whole copy of the set"
+            f"edited or damaged: `depthstream verify {url}` shows where; get a whole copy of the set"
         )
     return decode_index(data, f"{url}/{INDEX_NAME}"), found
 
 
 def _read_again_if_damaged(store: Store, name: str, decode: Callable[[bytes], T]) -> T:
-    """What `decode` makes of a file, fetched again where damage may have come on the way."""
+    """Read a file and decode it; if it is damaged, read it again where that may give other bytes.
+
+    Raises:
+        DataError: It is missing, or still damaged.
+    """
     for _ in range(REREADS):
         data = store.read_all(name)
         try:

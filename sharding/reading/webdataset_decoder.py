@@ -1,6 +1,6 @@
-"""The WebDataset end: a decoder for `webdataset.WebDataset(...).decode(...)` that gives what our reader gives.
+"""A decoder for `webdataset.WebDataset(...).decode(...)` that returns the same arrays as `SampleReader`.
 
-Needs no webdataset: its decoders are plain functions of (extension, bytes).
+Does not import webdataset, whose decoders are plain functions of (extension, bytes).
 """
 
 import json
@@ -18,7 +18,10 @@ def webdataset_decoder(ext: str, data: bytes) -> Any:
 
     Returns:
         uint8 (H, W, 3) for an image, float32 (H, W) for depth, bool (H, W) for valid, a dict for JSON; None for any
-        other extension, which tells WebDataset to ask the next decoder.
+        other extension, for which WebDataset calls the next decoder.
+
+    Raises:
+        DataError: An image, depth or valid part fails to decode.
 
     Example:
         >>> import webdataset                                                              # doctest: +SKIP

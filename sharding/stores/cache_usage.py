@@ -1,7 +1,10 @@
-"""How many bytes many processes keep together in one folder: a number in a file that is changed under a lock.
+"""Disk usage of a folder that many processes write to: a number in a file, changed under a lock.
 
-A process that is killed leaves the number too high, never too low: what it reserved and did not write stays counted
-until somebody counts again.
+    bytes 0..7    int64, little-endian: bytes stored or reserved in the folder
+    bytes 8..15   int64, little-endian: 1 if nothing more is to be added because a write failed, else 0
+
+Bytes are reserved before a file is written, and released after it is removed. So a process that is killed leaves the
+number too high, never too low: what it reserved and did not write is counted until the folder is measured again.
 """
 
 import errno
@@ -16,20 +19,20 @@ from pathlib import Path
 from sharding.machine.locks import try_lock
 
 DISK_BLOCK_BYTES = 4096
-"""A file takes whole blocks of this many bytes."""
+"""A file takes whole blocks of this many bytes on the disk."""
 
 WAIT_SECONDS = 300.0
-"""Longest wait for a lock. Others hold it for a few file operations, or while they count what there is."""
+"""Longest wait for a lock. Others hold it for a few file operations, or while they measure the folder."""
 
 _RECORD = struct.Struct("<qq")
 
 
 @dataclass(kw_only=True)
 class Account:
-    """What the file says; changed under the lock, written back when it is given up.
+    """The content of the file, to be changed under the lock; written back before the lock is released.
 
     Attributes:
-        bytes: Kept or reserved.
+        bytes: Bytes stored or reserved.
         stopped: Whether nothing more is to be added, because a write failed.
     """
 
@@ -40,11 +43,11 @@ class Account:
 class Usage:
     """The file with the number, and its lock.
 
-    Each use opens the file anew, so the lock also keeps threads of one process apart. The kernel gives up the lock of
-    a killed process.
+    `flock` belongs to an open file, so each use opens the file again: that makes threads of one process exclude each
+    other, too. The kernel releases the lock of a killed process.
 
     Args:
-        path: The file; made when it is first used.
+        path: The file; created when it is first used.
         wait_seconds: Longest wait for the lock.
     """
 
@@ -53,26 +56,26 @@ class Usage:
 
     @contextmanager
     def locked(self) -> Iterator[Account]:
-        """Hold the lock for the block, and keep what the block makes of the account, also when it fails.
+        """Hold the lock for the block, and store the account as the block leaves it, also when the block fails.
 
         Raises:
-            OSError: The file cannot be used, or (TimeoutError) the lock was not to be had in time.
+            OSError: The file cannot be used, or (TimeoutError) the lock was not available in time.
         """
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             self._lock(file)
             found = os.pread(file, _RECORD.size, 0)
             account = Account()
-            if len(found) == _RECORD.size:
-                kept, stopped = _RECORD.unpack(found)
-                account = Account(bytes=kept, stopped=bool(stopped))
+            if len(found) == _RECORD.size:  # a new file is empty: nothing stored
+                used, stopped = _RECORD.unpack(found)
+                account = Account(bytes=used, stopped=bool(stopped))
             try:
                 yield account
             finally:
                 if (written := _RECORD.pack(account.bytes, account.stopped)) != found:
                     os.pwrite(file, written, 0)
         finally:
-            os.close(file)
+            os.close(file)  # releases the lock
 
     def _lock(self, file: int) -> None:
         until = time.monotonic() + self._wait_seconds
@@ -80,16 +83,16 @@ class Usage:
             if time.monotonic() > until:
                 text = f"waited {self._wait_seconds:g} s for the lock that another process holds"
                 raise TimeoutError(errno.ETIMEDOUT, text, str(self._path))
-            time.sleep(0.001)
+            time.sleep(0.001)  # poll: a blocking `flock` has no timeout
 
 
 def cost(length: int) -> int:
-    """Bytes that a file of `length` bytes takes."""
+    """Return the bytes on the disk that a file of `length` bytes takes: `length` rounded up to whole blocks."""
     return -(-length // DISK_BLOCK_BYTES) * DISK_BLOCK_BYTES
 
 
 def size_of(path: Path) -> int:
-    """Length of a file, 0 if there is none."""
+    """Return the length of a file in bytes, 0 if there is none."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -97,14 +100,14 @@ def size_of(path: Path) -> int:
 
 
 def remove_file(path: Path) -> int:
-    """Remove a file; return the bytes that it took."""
+    """Remove a file, if there is one; return the bytes on the disk that it took."""
     taken = cost(size_of(path))
     path.unlink(missing_ok=True)
     return taken
 
 
 def bytes_below(folder: Path) -> int:
-    """Bytes that all files below a folder take; folders themselves are not counted."""
+    """Sum the bytes on the disk that all files below a folder take; folders themselves are not counted."""
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""A store in front of which stands the node cache."""
+"""A store that looks into the node cache before it fetches."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,22 +8,26 @@ from sharding.stores.store import Buffer, Range, Store
 
 
 class CachedStore:
-    """A store whose ranges are kept on this machine.
+    """A store whose ranges are cached on this machine.
 
-    Ranges that two processes miss at the same time are fetched by both and kept once. Whole objects (manifest, index)
-    are not kept. Give it the ranges of one sample each, for what is read together is kept together.
+    A range that two processes miss at the same time is fetched by both and cached once. Whole objects (manifest,
+    index) are not cached. The ranges of a call are the units of the cache, found again by their offset: pass those of
+    single samples, the same in each epoch, rather than ranges merged over samples.
 
     Args:
         store: Where a set is fetched from.
-        cache: Where it is kept.
-        identity: Of the set: a hash of its content.
+        cache: Where its ranges are cached.
+        identity: A hash of the content of the set.
     """
 
     def __init__(self, store: Store, cache: NodeCache, identity: str) -> None:
         self._store, self._kept = store, cache.of_set(identity)
 
     def read(self, name: str, ranges: Sequence[Range]) -> Sequence[Buffer]:
-        """Take what is kept, fetch the rest in one call, and keep it. Lengths are right; who reads checks the bytes."""
+        """Read hits from the cache, fetch all misses in one call and cache them.
+
+        Only the lengths of cached ranges are checked here; the reader compares the checksums.
+        """
         found: dict[Range, Buffer] = {span: data for span in ranges if (data := self._kept.get(name, span)) is not None}
         missing = [span for span in dict.fromkeys(ranges) if span not in found]
         if missing:
@@ -33,23 +37,23 @@ class CachedStore:
         return [found[span] for span in ranges]
 
     def read_all(self, name: str) -> bytes:
-        """Fetch an object."""
+        """Fetch a whole object, past the cache."""
         return self._store.read_all(name)
 
     def size(self, name: str) -> int | None:
-        """Ask the store."""
+        """Return the size that the store reports."""
         return self._store.size(name)
 
     def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
-        """Look whether all of them are; the disk is asked to have them ready."""
+        """Tell whether all ranges are in the cache; the disk is asked to read them ahead."""
         return all(self._kept.has(name, span) for span in ranges)
 
     def local_path(self, name: str) -> Path | None:
-        """Ask the store: ranges are kept, no files."""
+        """Return the path that the store reports: the cache holds ranges, not files."""
         return self._store.local_path(name)
 
     def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
-        """Remove what is kept of the ranges; the next reading fetches them."""
+        """Remove the ranges from the cache, so that the next read fetches them; returns True."""
         self._store.invalidate(name, ranges)
         self._kept.invalidate(name, ranges)
         return True

@@ -1,6 +1,7 @@
-"""A client of obstore for a URL, with its credentials and time limits: `remote` reads with it, `remotetarget` writes.
+"""An obstore client for a URL, with its credentials and time limits.
 
-obstore runs threads of its own: a process that used it must not fork (the child would hang).
+`stores.remote` reads with it, `making.remote_target` writes. obstore runs threads of its own: a process that used it
+must not fork (the child would hang).
 """
 
 import os
@@ -16,18 +17,18 @@ from sharding.errors import UsageError
 from sharding.stores.credentials import check_login, conceal, find_login, http_headers, without_login
 
 PROFILE_TTL = timedelta(minutes=5)
-"""How long a profile's credentials are used before boto3 is asked again; it renews them ten minutes before they end."""
+"""How long a profile's credentials are used before asking boto3, which renews them 10 minutes before they expire."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLimits:
-    """Of one request.
+    """Time limits of one request, in seconds.
 
     Attributes:
-        connect_s: For the connection.
-        stall_s: Without a byte.
-        request_s: For all of it; a server that trickles is cut off here.
-        whole_s: For all of it, where a whole object is read or written.
+        connect_s: Until the connection is open.
+        stall_s: Without receiving a byte.
+        request_s: Of the whole request; ends one whose server sends very slowly.
+        whole_s: Of the whole request, where a whole object is read or written.
     """
 
     connect_s: float = 5.0
@@ -37,7 +38,7 @@ class TimeLimits:
 
 
 def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
-    """The client for a URL, and the headers that a request without it needs.
+    """Open the client for a URL; also return the headers that a plain HTTP request needs to log in.
 
     Raises:
         UsageError: There are no credentials, or the address is wrong.
@@ -51,7 +52,7 @@ def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
         "read_timeout": timedelta(seconds=limits.stall_s),
         "timeout": timedelta(seconds=limits.request_s),
     }
-    once: Any = {"max_retries": 0}  # RetryingStore counts, and bounds, them all
+    once: Any = {"max_retries": 0}  # RetryingStore does all retries, so that one policy bounds them
     plain = without_login(url)
     try:
         if urlsplit(url).scheme in ("http", "https"):
@@ -60,7 +61,7 @@ def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
             return HTTPStore(plain, client_options=options, retry_config=once), headers
         more = _profile() if find_login(url, os.environ, Path.home()) == "profile" else {}
         if urlsplit(url).scheme == "s3":
-            more["disable_bulk_delete"] = True  # not every server that speaks S3 has it
+            more["disable_bulk_delete"] = True  # not every S3-compatible server has it
         return from_url(plain, client_options=client, retry_config=once, **more), {}  # type: ignore[call-overload]
     except UsageError:
         raise
@@ -70,7 +71,11 @@ def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
 
 
 def _profile() -> dict[str, Any]:
-    """The options that take credentials from the user's AWS profile, SSO included."""
+    """Return the client options that take credentials from the user's AWS profile, SSO included.
+
+    Raises:
+        UsageError: boto3 is missing, or the profile gives no credentials.
+    """
     try:
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError as error:
@@ -80,7 +85,7 @@ def _profile() -> dict[str, Any]:
         ) from error
     try:
         provider = Boto3CredentialProvider(ttl=PROFILE_TTL)
-        provider()
+        provider()  # fails here, with advice, rather than in the first request
     except Exception as error:
         found = conceal(str(error).partition("\n")[0], os.environ)
         raise UsageError(

@@ -1,6 +1,7 @@
 """Whether there is a login for a store, and where it comes from, decided before the first request.
 
-Without this the client would ask the metadata address of a cloud machine, which on any other machine does not answer.
+Without this check the client would ask the metadata service of a cloud machine, which on any other machine does not
+answer.
 """
 
 import base64
@@ -16,13 +17,13 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from sharding.errors import UsageError
 
 Login = Literal["environment", "profile", "instance"]
-"""Where a login comes from: variables or a file they name; a profile of the AWS files; the machine's own."""
+"""Where a login comes from: variables or a file they name; a profile in the AWS files; the cloud machine's own role."""
 
 HTTP_TOKEN = "DEPTHSTREAM_HTTP_TOKEN"
 """Variable that holds the bearer token for `http(s)://`."""
 
 INSTANCE_TIMEOUT_S = 1.5
-"""A cloud machine's metadata service answers in a few milliseconds."""
+"""Longest wait for the metadata service, which answers within a few milliseconds on a cloud machine."""
 
 _PROFILE_LOGINS = (
     "aws_access_key_id",
@@ -33,22 +34,25 @@ _PROFILE_LOGINS = (
     "web_identity_token_file",
     "login_session",
 )
+"""Options that make a section of the AWS files a login."""
+
 _SECRET_NAME = re.compile(r"^(AWS|AZURE|GOOGLE|DEPTHSTREAM)_.*(KEY|SECRET|TOKEN|SAS)")
 _SHORTEST_SECRET = 8
+"""Characters; shorter values ("true", "1") are not concealed, because they match ordinary text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Cloud:
-    """A kind of store that wants a login.
+    """A kind of store that needs a login.
 
     Attributes:
-        name: For people.
-        switches: Variables that say "no login", or ask another program, when they are true.
-        variables: Each group is a login when all of it is set.
-        file: Below the home folder, a login by itself; "" if there is none.
+        name: Its name in messages.
+        switches: Variables that, when true, turn the login off or leave it to another program.
+        variables: Groups of variables; each group is a login when all of it is set.
+        file: Path below the home folder of a file that is a login by itself; "" if there is none.
         host: Variable with the address of the metadata service.
-        default_host: Its usual address.
-        question: Method, path and headers that only such a service answers with 200.
+        default_host: Address of the metadata service if the variable is not set.
+        question: Method, path and headers of a request that only such a service answers with status 200.
         advice: What to do without a login.
     """
 
@@ -74,7 +78,7 @@ _AWS = _Cloud(
     file="",
     host="AWS_METADATA_ENDPOINT",
     default_host="http://169.254.169.254",
-    question=("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}),
+    question=("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}),  # IMDSv2
     advice="export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set AWS_PROFILE (needs `pip install boto3`), "
     "or AWS_SKIP_SIGNATURE=true for a public bucket",
 )
@@ -122,15 +126,15 @@ _CLOUDS = {"s3": _AWS, "s3a": _AWS, "gs": _GOOGLE} | dict.fromkeys(("az", "azure
 
 
 def find_login(url: str, environment: Mapping[str, str], home: Path) -> Login:
-    """Say where the login for a bucket comes from.
+    """Find where the login for a bucket comes from, without a request where the environment or a file tells.
 
     Args:
-        url: Of the bucket; its scheme decides.
-        environment: Variables.
+        url: Address of the bucket; its scheme selects the cloud.
+        environment: Environment variables.
         home: The folder that holds `.aws` and `.config`.
 
     Raises:
-        UsageError: There is no login, or half of one, or no such kind of store.
+        UsageError: There is no login, or an incomplete one, or the scheme is unknown.
     """
     scheme = urlsplit(url).scheme
     if scheme not in _CLOUDS:
@@ -152,37 +156,39 @@ def find_login(url: str, environment: Mapping[str, str], home: Path) -> Login:
 
 
 def http_headers(url: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The headers that log in to a web server: the address's own user and password, else the bearer token."""
+    """Return the headers that log in to a web server: user and password of the address, else the bearer token."""
     name, password = urlsplit(url).username, urlsplit(url).password
     if name is not None:
         pair = f"{unquote(name)}:{unquote(password or '')}".encode()
-        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}  # RFC 7617
     token = environment.get(HTTP_TOKEN, "").strip()
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def check_login(url: str) -> None:
-    """Check that what may be a password cannot be taken for a path.
+    """Check that no part of a password is parsed as a path, and so shown in messages.
+
+    An unescaped `/`, `?` or `#` in a password ends the host early, which leaves the `@` in a later part of the address.
 
     Raises:
-        UsageError: There is an `@` beyond the host of a web address.
+        UsageError: There is an `@` after the host of a web address.
     """
     parts = urlsplit(url)
     if parts.scheme in ("http", "https") and "@" in f"{parts.path}{parts.query}{parts.fragment}":
         raise UsageError(
-            "expected a web address with `@` before the host alone, found one behind it: write it as %40, and `/`, `?` "
+            "expected a web address with `@` before the host alone, found one after it: write it as %40, and `/`, `?` "
             "and `#` of a password as %2F, %3F and %23"
         )
 
 
 def without_login(url: str) -> str:
-    """An address without user, password, query, fragment and the last slash: what may be shown."""
+    """Return an address without user, password, query, fragment and trailing slash, safe to show."""
     parts = urlsplit(url.rstrip("/"))
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
 def conceal(text: str, environment: Mapping[str, str]) -> str:
-    """The text with every secret of the environment replaced, should a server have repeated one."""
+    """Replace every secret of the environment in a text, in case a server repeated one in its answer."""
     for name, value in environment.items():
         if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.match(name):
             text = text.replace(value, f"({name})")
@@ -190,6 +196,7 @@ def conceal(text: str, environment: Mapping[str, str]) -> str:
 
 
 def _check_halves(cloud: _Cloud, environment: Mapping[str, str]) -> None:
+    """Refuse a login of which some variables are set and others are not; complete groups have returned before."""
     for group in cloud.variables:
         given = [name for name in group if environment.get(name)]
         if given:
@@ -198,26 +205,27 @@ def _check_halves(cloud: _Cloud, environment: Mapping[str, str]) -> None:
 
 
 def _has_profile(environment: Mapping[str, str], home: Path) -> bool:
-    """Whether the AWS files hold a login: one was chosen by name, or any section has one."""
+    """Tell whether the AWS files hold a login: a profile was chosen by name, or any section has one."""
     if environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE"):
         return True
     files = (
         environment.get("AWS_SHARED_CREDENTIALS_FILE") or home / ".aws" / "credentials",
         environment.get("AWS_CONFIG_FILE") or home / ".aws" / "config",
     )
-    parser = configparser.RawConfigParser(strict=False)
+    parser = configparser.RawConfigParser(strict=False)  # raw: `%` in a secret is no interpolation
     try:
         parser.read(files)
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"the AWS files {files[0]} and {files[1]} cannot be read: mend them") from error
+        raise UsageError(f"the AWS files {files[0]} and {files[1]} cannot be read: correct them") from error
     return any(parser.has_option(section, option) for section in parser.sections() for option in _PROFILE_LOGINS)
 
 
 def _is_instance(cloud: _Cloud, environment: Mapping[str, str]) -> bool:
-    """Whether this is a machine of the cloud: its metadata service answers."""
+    """Tell whether this is a machine of the cloud, one whose metadata service answers."""
     if cloud is _AWS and _is_true(environment.get("AWS_EC2_METADATA_DISABLED", "")):
         return False
     host = environment.get(cloud.host, cloud.default_host)
+    # The variables of some clouds hold a URL, those of others a host alone.
     method, path, headers = cloud.question
     connection = http.client.HTTPConnection(host.partition("://")[2] or host, timeout=INSTANCE_TIMEOUT_S)
     try:

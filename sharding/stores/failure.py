@@ -1,18 +1,21 @@
-"""What came back instead of the bytes that were asked for: a server's status, or a connection that failed.
+"""Why a request failed: the status that the server answered with, or how the connection broke.
 
-Read from the text of an object-store client's error, which is all that the client tells; credentials, addresses and
-query strings that may stand in that text are left behind.
+Parsed from the text of obstore's error, which is all that obstore reports. Credentials, addresses and query strings in
+that text are left out.
 """
 
 import re
 from dataclasses import dataclass
 
+# "... Server returned non-2xx status code: 503 Service Unavailable: BODY\n\nDebug source:\n...": groups 503 and BODY.
 _STATUS = re.compile(r"non-2xx status code: (\d{3})[^:\n]*: ?(.*?)(?=\n\nDebug source:|\Z)", re.DOTALL)
+# Without an answer the debug source holds Rust's nested errors: 'Http(HttpError { kind: Connect, source: ... Os { code:
+# 111, kind: ConnectionRefused, message: "Connection refused" } ... })'.
 _OUTER_KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
 _SYSTEM_MESSAGE = re.compile(r'Os \{[^}]*message: "([^"]*)"|Custom \{[^}]*error: "([^"]*)"')
 
 _CONNECTION = {
-    "Timeout": "nothing, or not all of it, came in time",
+    "Timeout": "the request timed out before the whole answer arrived",
     "Connect": "no connection",
     "Interrupted": "the connection broke",
     "Request": "the connection closed before an answer",
@@ -21,15 +24,15 @@ _OTHER = {
     "redirect without LOCATION": "the bucket is in another region: set AWS_REGION",
     "Range request not supported": "the server does not send parts of objects: copy the set, or stream it whole",
     "non-partial response": "the server does not send parts of objects: copy the set, or stream it whole",
-    "Requested ": "other bytes came than were asked for",
+    "Requested ": "other bytes arrived than were requested",
 }
-"""What obstore makes out of an answer, and what it means here."""
+"""Errors that obstore raises about an answer, by a part of their text, and what they mean here."""
 
-_PASSING_STATUS = (408, 429, *(set(range(500, 600)) - {501, 505}))
-_PASSING_CODES = ("RequestTimeout",)  # S3 sends it with status 400
+_TRANSIENT_STATUS = (408, 429, *(set(range(500, 600)) - {501, 505}))  # 501, 505: the server cannot do this at all
+_TRANSIENT_CODES = ("RequestTimeout",)  # S3 sends it with status 400
 _TLS = {"InvalidCertificate": "its certificate is not trusted here", "InvalidContentType": "it does not speak TLS"}
-_LASTING = ("Name or service not known", "nodename nor servname provided", *_TLS.values())
-"""Failures to connect that another attempt does not mend."""
+_PERMANENT = ("Name or service not known", "nodename nor servname provided", *_TLS.values())
+"""Failures to connect that another attempt does not repair: name resolution and TLS."""
 
 _ADVICE = {
     "ExpiredToken": "the credentials have expired: get new ones (with SSO: `aws sso login`) and run again",
@@ -41,22 +44,22 @@ _ADVICE = {
     401: "the server wants a login: for http(s) set DEPTHSTREAM_HTTP_TOKEN, else check the credentials",
     403: "the credentials have no right to read this, or there is no such object: check both",
     404: "there is no such object: check the address, and that the set is whole",
-    416: "the object is shorter than the set says: get a whole copy of the set",
+    416: "the object is shorter than the index of the set requires: get a whole copy of the set",
 }
 _OTHER_ADVICE = "check the address and what the server allows"
 MAX_SAID = 200
-"""Characters of a server's words that are shown."""
+"""Longest part of a server's message that is shown, in characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestFailure:
-    """Why bytes did not come.
+    """The reason why a request failed.
 
     Attributes:
-        status: HTTP status; None if no answer came.
-        code: Of S3's error document, such as "SlowDown"; "" without one.
-        message: What the server said, or what happened to the connection.
-        lost: Whether the connection failed before the answer was whole.
+        status: HTTP status; None if there was no answer.
+        code: Code in S3's error document, such as "SlowDown"; "" without one.
+        message: Message of the server, or what happened to the connection.
+        lost: Whether the connection failed before the answer was complete.
     """
 
     status: int | None
@@ -66,14 +69,14 @@ class RequestFailure:
 
     @property
     def passing(self) -> bool:
-        """Whether another attempt may succeed."""
+        """Whether the failure is transient: another attempt may succeed."""
         if self.lost:
-            return not any(word in self.message for word in _LASTING)
-        return self.status in _PASSING_STATUS or self.code in _PASSING_CODES
+            return not any(word in self.message for word in _PERMANENT)
+        return self.status in _TRANSIENT_STATUS or self.code in _TRANSIENT_CODES
 
     @property
     def throttled(self) -> bool:
-        """Whether the server may have said, in a header, when to come back."""
+        """Whether the server may have sent a `Retry-After` header."""
         return self.status in (429, 503)
 
     @property
@@ -83,16 +86,19 @@ class RequestFailure:
 
     @property
     def advice(self) -> str:
-        """What to do about one that does not pass."""
+        """What to do about a permanent failure."""
         return _ADVICE.get(self.code) or _ADVICE.get(self.status or 0) or _OTHER_ADVICE
 
     def __str__(self) -> str:
-        said = f" ({self.message})" if self.message else ""
-        return f"status {self.status}{self.code and ' ' + self.code}{said}" if self.status else self.message
+        quoted = f" ({self.message})" if self.message else ""
+        return f"status {self.status}{self.code and ' ' + self.code}{quoted}" if self.status else self.message
 
 
 def read_failure(text: str) -> RequestFailure:
-    """Make out of the text of obstore's error (0.8 to 0.12) what the server said or what happened to the connection."""
+    """Parse the text of an error of obstore (0.8 to 0.12).
+
+    Texts that match nothing known become permanent failures with their first line as the message.
+    """
     if answered := _STATUS.search(text):
         code, message = _read_body(answered[2])
         return RequestFailure(status=int(answered[1]), code=code, message=message)
@@ -106,13 +112,16 @@ def read_failure(text: str) -> RequestFailure:
 
 
 def _read_reason(text: str) -> str:
-    """What the system, or TLS, says of a connection; "" if nothing."""
-    said = _SYSTEM_MESSAGE.search(text)
-    return next((reason for word, reason in _TLS.items() if word in text), said[1] or said[2] if said else "")
+    """Return why the system or TLS gave up a connection; "" if the text does not tell."""
+    found = _SYSTEM_MESSAGE.search(text)
+    return next((reason for word, reason in _TLS.items() if word in text), found[1] or found[2] if found else "")
 
 
 def _read_body(body: str) -> tuple[str, str]:
-    """Code and message of an error document; only these two, for others hold keys and what was signed."""
+    """Return code and message of S3's error document; only these two, because others hold keys and signed strings.
+
+    Any other body becomes the message, without its tags.
+    """
     code, message = (re.search(rf"<{tag}>([^<]*)</{tag}>", body) for tag in ("Code", "Message"))
     if code:
         return code[1][:MAX_SAID], message[1][:MAX_SAID] if message else ""
@@ -120,5 +129,5 @@ def _read_body(body: str) -> tuple[str, str]:
 
 
 def _first_line(text: str) -> str:
-    """The first line, without what an address may hold."""
+    """Return the first line with each address replaced, because it may hold a login or a signature."""
     return re.sub(r"\w+://\S+", "(address)", text.strip().splitlines()[0] if text.strip() else "")[:MAX_SAID]

@@ -1,4 +1,4 @@
-"""A folder as a store."""
+"""A local folder as a store."""
 
 import os
 from collections.abc import Sequence
@@ -9,13 +9,21 @@ from sharding.stores.store import Range
 
 
 class LocalStore:
-    """A folder."""
+    """A folder whose files are the objects.
+
+    Args:
+        root: Path of the folder.
+    """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._root = Path(root)
 
     def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
-        """Read each range with `pread`."""
+        """Read each range with `pread`, which moves no shared file position.
+
+        Raises:
+            DataError: The file is missing, unreadable or truncated.
+        """
         try:
             file = os.open(self._root / name, os.O_RDONLY)
         except OSError as error:
@@ -28,6 +36,7 @@ class LocalStore:
     def _pread(self, file: int, name: str, offset: int, length: int) -> bytes:
         try:
             data = os.pread(file, length, offset)
+            # One call may return less than asked for: Linux reads at most 2 GiB - 4 KiB at once.
             while 0 < len(data) < length and (more := os.pread(file, length - len(data), offset + len(data))):
                 data += more
         except OSError as error:
@@ -41,25 +50,29 @@ class LocalStore:
         return data
 
     def read_all(self, name: str) -> bytes:
-        """Read a file."""
+        """Read a whole file.
+
+        Raises:
+            DataError: It is missing or unreadable.
+        """
         try:
             return (self._root / name).read_bytes()
         except OSError as error:
             raise DataError(f"{self._root / name}: expected a readable file: {error.strerror}") from error
 
     def size(self, name: str) -> int | None:
-        """Look at the file."""
+        """Return the size of a file in bytes, None if there is none."""
         path = self._root / name
         return path.stat().st_size if path.is_file() else None
 
     def local_path(self, name: str) -> Path | None:
-        """The file itself."""
+        """Return the path of the file, whether it exists or not."""
         return self._root / name
 
     def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
-        """No: the folder may lie on a network, and who reads ahead in it has asked for that."""
+        """Return False: the folder may be a network mount, where reading ahead helps."""
         return False
 
     def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
-        """A file gives the same bytes again."""
+        """Return False: a file gives the same bytes again."""
         return False

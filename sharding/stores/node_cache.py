@@ -1,18 +1,18 @@
-"""What was fetched from a remote store, kept in a folder of this machine that all its processes and jobs share.
+"""The cache of a node: byte ranges fetched from a remote store, in a folder that all its processes and jobs share.
 
-    FOLDER/usage                              bytes kept or reserved, and the lock under which that changes
+    FOLDER/usage                              disk usage (see `cache_usage`), and the lock under which files change
     FOLDER/users                              locked (shared) by each process that uses the cache
     FOLDER/unfinished/                        files that are being written
-    FOLDER/sets/IDENTITY/in-use               locked (shared) by each process that uses the set
-    FOLDER/sets/IDENTITY/SHARD.ranges/OFFSET  the bytes of the shard from OFFSET on, as many as were read at once
+    FOLDER/sets/IDENTITY/in-use               locked (shared) by each process that uses the set; mtime: its last use
+    FOLDER/sets/IDENTITY/SHARD.ranges/OFFSET  the bytes of one range of the shard, from OFFSET on
 
-A set's folder is named after its content, so a set that was made again is another one. A file appears by rename, whole
-or not at all; nothing is forced to the disk, for who reads compares checksums, and after a power cut a damaged file is
-noticed as any other and fetched again.
+A set's folder is named after its content, so a set with other bytes gets another folder. A file appears by rename,
+whole or not at all. It is not synced to the disk: readers compare checksums, so a file that a power cut damaged is
+found and fetched again.
 
-The order of an epoch visits each sample once, so a cache that is smaller than its set must keep a stable part: what
-came first stays as long as a process uses its set. Room is made only by removing sets that nobody uses, the one that
-was used longest ago first.
+An epoch visits each sample once, so in a cache smaller than its set, evicting ranges by last use would remove most of
+them before their next use. Instead the ranges that were added first stay as long as a process uses their set; only
+unused sets are evicted, the least recently used first.
 """
 
 import os
@@ -42,7 +42,7 @@ from sharding.stores.cache_usage import (
 from sharding.stores.store import Buffer, Range
 
 TOUCH_SECONDS = 60.0
-"""A set in use is marked as used no more often than this."""
+"""Shortest time between two updates of the last use of a set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +50,19 @@ class CacheSettings:
     """Where the cache of this machine is, for processes that open it later.
 
     Attributes:
-        folder: On a file system of this machine that has locks.
-        limit_bytes: Of all files in it together.
+        folder: A folder on a local file system that has locks.
+        limit_bytes: Maximum bytes of all files in it together.
     """
 
     folder: str
     limit_bytes: int
 
     def open(self) -> "NodeCache":
-        """Open it in this process."""
+        """Open the cache in this process."""
         return NodeCache(Path(self.folder), self.limit_bytes)
 
     def check(self) -> None:
-        """Try it before a run begins, and give it up again.
+        """Test that the cache can be written, before a run begins.
 
         Raises:
             UsageError: It cannot be written, has no locks, or there is no room on its disk.
@@ -71,13 +71,13 @@ class CacheSettings:
 
 
 class NodeCache:
-    """The folder, opened by one process; several jobs may use it, each with a limit of its own.
+    """The folder, opened by one process; several jobs may use it, each with its own limit.
 
-    Who opens it when nobody else uses it counts what is there, and removes what killed processes left.
+    A process that opens it while no other uses it measures the folder and removes files that killed processes left.
 
     Args:
-        folder: Made if there is none.
-        limit_bytes: Nothing is added beyond it, counted in blocks of all files; folders (below 1 %) come on top.
+        folder: Created if there is none.
+        limit_bytes: Nothing is added beyond it, counted in disk blocks of files; folders (below 1 %) come on top.
         wait_seconds: Longest wait for a lock.
 
     Raises:
@@ -99,15 +99,15 @@ class NodeCache:
             path.mkdir(parents=True, exist_ok=True)
         with self._usage.locked() as account:
             users = open_while(self, self.folder / "users")
-            if try_lock(users, shared=False):
+            if try_lock(users, shared=False):  # no other process: the account can be measured, not only trusted
                 for path in self._unfinished.iterdir():
                     path.unlink()
                 account.bytes, account.stopped = bytes_below(self._sets), False
-            try_lock(users, shared=True)
+            try_lock(users, shared=True)  # succeeds: `users` is held alone only under the lock of `usage`
             self._make_room(account, 0)
 
     def try_write(self) -> None:
-        """Write a block, and remove it.
+        """Write one block and remove it.
 
         Raises:
             UsageError: It cannot be written.
@@ -120,18 +120,18 @@ class NodeCache:
                 block.unlink(missing_ok=True)
 
     def of_set(self, identity: str) -> "KeptSet":
-        """Use the kept ranges of the set with this identity; none of them is evicted as long as the result lives.
+        """Return the cached ranges of the set with this identity; none is evicted as long as the result lives.
 
         Raises:
             UsageError: The folder cannot be written.
         """
         folder = self._sets / quote(identity, safe="")
-        with _usable(self.folder), self._usage.locked():
+        with _usable(self.folder), self._usage.locked():  # no eviction between `mkdir` and the lock on the set
             folder.mkdir(exist_ok=True)
             return KeptSet(self, folder)
 
     def put(self, path: Path, data: Buffer) -> None:
-        """Make `data` the content of `path`, if there is room and not more there; when that fails, add no more."""
+        """Store `data` as `path`, if there is room and no longer file there; after a failed write, add no more."""
         if self._stopped:
             return
         try:
@@ -143,14 +143,15 @@ class NodeCache:
             self._stop(error)
 
     def _remove_shorter(self, path: Path, num_bytes: int) -> None:
-        """Remove what is no longer what is asked for: its room is better used, unless a job with more room keeps it."""
+        """Remove a file that is shorter than the range that is now read at its offset: it cannot serve a hit again."""
         with self._usage.locked() as account:
+            # Above the limit of this job, another job with a larger limit filled the cache: leave its files alone.
             if account.bytes <= self.limit_bytes and 0 < size_of(path) < num_bytes:
                 account.bytes -= remove_file(path)
 
     def _reserve(self, needed: int) -> bool:
         with self._usage.locked() as account:
-            self._stopped = account.stopped
+            self._stopped = account.stopped  # another process may have failed to write
             if not self._stopped and account.bytes + needed > self.limit_bytes:
                 self._make_room(account, needed)
             if self._stopped or account.bytes + needed > self.limit_bytes:
@@ -159,7 +160,7 @@ class NodeCache:
             return True
 
     def _write(self, path: Path, data: Buffer) -> None:
-        """Write what was reserved; the reservation is given back if nothing came of it."""
+        """Write a file whose bytes were reserved; the reservation is released if the file was not stored."""
         unfinished, reserved = self._unfinished / uuid.uuid4().hex, cost(len(data))
         try:
             unfinished.write_bytes(data)
@@ -167,8 +168,8 @@ class NodeCache:
             with self._usage.locked() as account:
                 if (there := size_of(path)) < len(data):
                     os.replace(unfinished, path)
-                    account.bytes -= cost(there)
-                    reserved = 0
+                    account.bytes -= cost(there)  # of the shorter file that was replaced
+                    reserved = 0  # now the size of the stored file
         finally:
             unfinished.unlink(missing_ok=True)
             if reserved:
@@ -176,17 +177,18 @@ class NodeCache:
                     account.bytes -= reserved
 
     def remove(self, paths: Sequence[Path]) -> None:
-        """Remove files of a set; what cannot be removed stays counted."""
+        """Remove files of a set; a file that cannot be removed is still counted."""
         with suppress(OSError), self._usage.locked() as account:
             for path in paths:
                 account.bytes -= remove_file(path)
 
     def _make_room(self, account: Account, needed: int) -> None:
-        """Remove sets that nobody uses, shard by shard, until `needed` more bytes fit; the lock is held."""
+        """Evict sets that no process uses, shard by shard, until `needed` more bytes fit; the caller holds the lock."""
         if account.bytes + needed <= self.limit_bytes:
             return
         for folder in sorted(self._sets.iterdir(), key=_last_use):
             with tried_alone(folder / "in-use") as unused:
+                # A part of a set is still useful, so its shards are removed one by one and the rest stays.
                 for shard in folder.glob("*.ranges") if unused else ():
                     for path in shard.iterdir():
                         account.bytes -= remove_file(path)
@@ -197,37 +199,37 @@ class NodeCache:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _stop(self, error: OSError) -> None:
-        """Add no more, here and in all other processes, until the cache is opened by one alone; say so once."""
-        said, self._stopped = self._stopped, True
+        """Add no more, in any process, until one opens the cache while no other uses it; print the reason once."""
+        reported, self._stopped = self._stopped, True
         with suppress(OSError), self._usage.locked() as account:
-            said, account.stopped = said or account.stopped, True
-        if not said:
+            reported, account.stopped = reported or account.stopped, True
+        if not reported:
             reason = error.strerror or str(error)
             sys.stderr.write(
-                f"cache {self.folder}: {reason}; nothing more is added to it, what it holds is used, the rest is "
-                "fetched: make room or mend that before the next run\n"
+                f"cache {self.folder}: {reason}; nothing more is added to it, cached data are still used, the rest is "
+                "fetched: make room or fix that before the next run\n"
             )
             sys.stderr.flush()
 
 
 class KeptSet:
-    """The kept ranges of one set; marks it as in use. Threads may share it.
+    """The cached ranges of one set, which is marked as in use. Threads may share it.
 
     Args:
-        cache: The folder and its bound.
-        folder: Of the set; there is one.
+        cache: The cache that the set belongs to.
+        folder: Folder of the set; it exists.
     """
 
     def __init__(self, cache: NodeCache, folder: Path) -> None:
         self._cache, self._folder = cache, folder
         self._in_use = open_while(self, folder / "in-use")
         try_lock(self._in_use, shared=True)
-        self._touched = -TOUCH_SECONDS
+        self._touched = -TOUCH_SECONDS  # monotonic seconds; so early that `_touch` updates at once
         self._shards: dict[str, Path] = {}
         self._touch()
 
     def get(self, name: str, span: Range) -> bytes | None:
-        """The bytes of a range, if it begins where a kept one begins and is no longer; None otherwise."""
+        """Return the bytes of a range, if one of at least its length is cached at its offset; None otherwise."""
         self._touch()
         offset, length = span
         with suppress(OSError), self._open(name, offset) as file:
@@ -236,23 +238,23 @@ class KeptSet:
         return None
 
     def has(self, name: str, span: Range) -> bool:
-        """Whether `get` will find a range; the disk is asked to have it ready."""
+        """Tell whether `get` will find a range; the disk is asked to read it ahead."""
         offset, length = span
         with suppress(OSError), self._open(name, offset) as file:
-            if hasattr(os, "posix_fadvise"):  # macOS has none
+            if hasattr(os, "posix_fadvise"):  # not on macOS
                 os.posix_fadvise(file.fileno(), 0, length, os.POSIX_FADV_WILLNEED)
             return os.fstat(file.fileno()).st_size >= length
         return False
 
     def add(self, name: str, span: Range, data: Buffer) -> None:
-        """Keep the bytes of a range, if there is room."""
+        """Cache the bytes of a range, if there is room."""
         self._cache.put(self._shard(name) / str(span[0]), data)
 
     def invalidate(self, name: str, ranges: Sequence[Range]) -> None:
-        """Remove each kept range that overlaps one of `ranges`."""
+        """Remove each cached range that overlaps one of `ranges`."""
         with suppress(OSError):
-            kept = [(int(path.name), path) for path in self._shard(name).iterdir()]
-            self._cache.remove([path for start, path in kept if _overlaps((start, size_of(path)), ranges)])
+            cached = [(int(path.name), path) for path in self._shard(name).iterdir()]
+            self._cache.remove([path for start, path in cached if _overlaps((start, size_of(path)), ranges)])
 
     def _open(self, name: str, offset: int) -> FileIO:
         return FileIO(f"{self._shard(name)}/{offset}")
@@ -266,19 +268,19 @@ class KeptSet:
         if time.monotonic() - self._touched >= TOUCH_SECONDS:
             self._touched = time.monotonic()
             with suppress(OSError):
-                os.utime(self._in_use)
+                os.utime(self._in_use)  # `_last_use` reads it
 
 
 @contextmanager
 def _usable(folder: Path) -> Iterator[None]:
-    """Say in plain words why the cache cannot be opened."""
+    """Turn an OSError of the block into a message that explains why the cache cannot be used."""
     try:
         yield
     except OSError as error:
         where, reason = error.filename or folder, error.strerror or error
         raise UsageError(
             f"--cache {folder}: expected a folder that can be written, on a disk of this machine with room and with "
-            f"locks; {where}: {reason}: mend that, choose another folder, or go without --cache"
+            f"locks; {where}: {reason}: fix that, choose another folder, or go without --cache"
         ) from error
 
 

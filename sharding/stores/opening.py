@@ -1,22 +1,22 @@
-"""Opening the store that an address names: a folder, or a URL."""
+"""Open the store that an address names: a folder, or a URL with retries and, if wanted, the cache of the node."""
 
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sharding.stores.address import is_remote
 from sharding.stores.local import LocalStore
 from sharding.stores.store import Store
 
 if TYPE_CHECKING:
     from sharding.stores.node_cache import CacheSettings
-from sharding.stores.address import is_remote
 
 _opened_in: set[int] = set()
-"""Processes, by id, that opened a store over the network."""
+"""Ids of processes that opened a store over the network: a forked child inherits the set, but has another id."""
 
 
 def has_remote_client() -> bool:
-    """Whether this process has opened a store over the network: its client does not survive a fork."""
+    """Tell whether this process has opened a store over the network: its client does not survive a fork."""
     return os.getpid() in _opened_in
 
 
@@ -32,17 +32,17 @@ def open_store(
     A remote client must not exist in a process that forks afterwards: open it in the process that reads.
 
     Args:
-        url: Of the set.
-        expected_bytes: Sizes of objects as the manifest has them; one of another size is an error when it is read.
-        cache: Where fetched bytes are kept on this node; None keeps nothing. A folder needs no cache.
-        identity: The set's, which the cache files its bytes under.
+        url: Address of the set.
+        expected_bytes: Object name -> size in bytes from the manifest; reading an object of another size is an error.
+        cache: Where fetched bytes are cached on this node; None for no cache. A folder needs none.
+        identity: Identity of the set (`Manifest.identity`); names its folder in the cache.
 
     Raises:
-        UsageError: The address cannot be read so, or there are no credentials for it.
+        UsageError: The address is wrong, there are no credentials for it, or the cache cannot be written.
     """
     if not is_remote(url):
         return LocalStore(url.removeprefix("file://"))
-    from sharding.stores.remote import RemoteStore
+    from sharding.stores.remote import RemoteStore  # here, so that reading a folder never imports obstore
     from sharding.stores.retry import RetryingStore
 
     _opened_in.add(os.getpid())

@@ -1,4 +1,4 @@
-"""Byte ranges: merged before they are read, cut out of what was read."""
+"""Byte ranges: merged before a read, and cut out of the merged bytes afterwards."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ MAX_MERGED_BYTES = 8 << 20
 
 
 def merge_ranges(ranges: Iterable[Range], gap_bytes: int = 0, limit_bytes: int | None = None) -> list[Range]:
-    """Merge ranges that overlap, or lie at most `gap_bytes` apart.
+    """Merge ranges that overlap, or are at most `gap_bytes` apart.
 
     Args:
         ranges: (offset, length) in bytes, in any order; empty ones are left out.
@@ -19,13 +19,13 @@ def merge_ranges(ranges: Iterable[Range], gap_bytes: int = 0, limit_bytes: int |
         limit_bytes: Size a merged range may grow to; None for any. A single larger range stays whole.
 
     Returns:
-        Ranges sorted by offset, of which each input lies within one.
+        Ranges sorted by offset; each input range is contained in one of them.
     """
     merged: list[Range] = []
     for start, length in sorted({span for span in ranges if span[1] > 0}):
-        end = start + length
+        end = start + length  # sum(range) is offset + length, its end
         if merged and end <= sum(merged[-1]):
-            continue  # lies within the one before
+            continue  # contained in the one before
         near = bool(merged) and start - sum(merged[-1]) <= gap_bytes
         if near and (limit_bytes is None or end - merged[-1][0] <= limit_bytes):
             merged[-1] = merged[-1][0], end - merged[-1][0]
@@ -55,7 +55,8 @@ def cut_range(pieces: Sequence[tuple[Range, Buffer | None]], wanted: Range) -> m
     start, length = wanted
     if not length:
         return memoryview(b"")
-    # With a limit, merged ranges may overlap: the last one that begins early enough need not reach far enough.
-    first = bisect_right(pieces, start, key=lambda piece: piece[0][0])
-    span, data = next(piece for piece in reversed(pieces[:first]) if sum(piece[0]) >= start + length)
+    # With `limit_bytes`, merged ranges may overlap: the last piece that begins at or before `start` may end too early,
+    # so pieces are tried backwards from there.
+    past = bisect_right(pieces, start, key=lambda piece: piece[0][0])
+    span, data = next(piece for piece in reversed(pieces[:past]) if sum(piece[0]) >= start + length)
     return None if data is None else memoryview(data)[start - span[0] : start - span[0] + length]

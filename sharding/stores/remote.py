@@ -1,4 +1,4 @@
-"""Reading behind a URL, through obstore: `s3://`, `gs://`, `az://`, `http(s)://`."""
+"""A store behind a URL, read through obstore: `s3://`, `gs://`, `az://`, `http(s)://`."""
 
 import os
 import threading
@@ -24,19 +24,19 @@ from sharding.stores.retry_after import ask_retry_after
 from sharding.stores.store import Range
 
 PARALLEL_REQUESTS = 16
-"""At most, of all the reads of one store."""
+"""Maximum number of requests in flight for reads of several ranges, over all threads that share a store."""
 
 
 class RemoteStore:
-    """A prefix of an object store or web server that answers ranged GETs. Every request is made once.
+    """A prefix of an object store or web server that answers ranged GETs. Nothing is retried here.
 
-    Objects are pinned: one whose size is not the expected one, or whose size or ETag differ from what this store saw
-    first, is an error. Threads may share a store.
+    Objects are pinned, so that the ranges of a shard always come from one version of it: a size other than the expected
+    one, or a size or ETag other than the first that this store saw, is an error. Threads may share a store.
 
     Args:
-        url: Where the set lives. S3 takes the standard AWS variables and profiles; see docs/object-stores.md.
-        expected_bytes: Size of an object, by name, where it is known.
-        limits: Of each request.
+        url: Address of the set. S3 takes the standard AWS variables and profiles; see docs/object-stores.md.
+        expected_bytes: Object name -> size in bytes, where it is known.
+        limits: Time limits of each request.
 
     Raises:
         UsageError: There are no credentials, or the address is wrong.
@@ -49,27 +49,29 @@ class RemoteStore:
         self._address, self._limits = url, limits or TimeLimits()
         self._store, self._headers = open_client(url, self._limits)
         self._endpoint = _endpoint(url)
-        self._seen: dict[str, tuple[int, str]] = {}
+        self._seen: dict[str, tuple[int, str]] = {}  # object -> (size, ETag) of its first answer
         self._fetchers: Fetchers[memoryview | ReadFailed] = Fetchers(PARALLEL_REQUESTS)
+        # One thread at a time asks a throttling server how long to wait; its answer holds for all until `_quiet_until`.
         self._asking, self._tells_when, self._quiet_until = threading.Lock(), True, 0.0
 
     def read(self, name: str, ranges: Sequence[Range]) -> list[memoryview]:
-        """Read the ranges, side by side; those that touch become one request. No other byte is asked for.
+        """Read the ranges in parallel; those that touch become one request. No other byte is requested.
 
         Raises:
-            ReadFailed: Some did not come, for a reason that may pass; it carries those that did.
-            DataError: They are not to be had, or the object is another one now.
+            ReadFailed: Some could not be read for a transient reason; the error carries the others.
+            DataError: They are not available, or the object was replaced.
         """
         spans = merge_ranges(ranges, limit_bytes=MAX_MERGED_BYTES)
         attempts = [partial(self._attempt, name, span) for span in spans]
         if len(attempts) > 1:
-            came = [future.result() for future in [self._fetchers.submit(attempt) for attempt in attempts]]
+            # The inner list submits all of them before the outer one waits for the first.
+            results = [future.result() for future in [self._fetchers.submit(attempt) for attempt in attempts]]
         else:
-            came = [attempt() for attempt in attempts]
-        arrived = [data if isinstance(data, memoryview) else None for data in came]
+            results = [attempt() for attempt in attempts]
+        arrived = [data if isinstance(data, memoryview) else None for data in results]
         pieces = list(zip(spans, arrived, strict=True))
         found = [cut_range(pieces, span) for span in ranges]
-        failures = [error for error in came if isinstance(error, ReadFailed)]
+        failures = [error for error in results if isinstance(error, ReadFailed)]
         if failures:
             wait_s = max((error.wait_s for error in failures if error.wait_s), default=None)
             error = failures[0]
@@ -78,11 +80,16 @@ class RemoteStore:
 
     @cached_property
     def _patient(self) -> Any:
-        """A client that may take longer: a whole object can be large, and the link slow."""
+        """A client with a longer time limit: a whole object can be large, and the link slow."""
         return open_client(self._address, replace(self._limits, request_s=self._limits.whole_s))[0]
 
     def read_all(self, name: str) -> bytes:
-        """Read an object."""
+        """Read a whole object.
+
+        Raises:
+            ReadFailed: The request failed for a transient reason.
+            DataError: The object is not available, or was replaced.
+        """
         try:
             found = obstore.get(self._patient, name)
             data = bytes(found.bytes())
@@ -92,7 +99,12 @@ class RemoteStore:
         return data
 
     def size(self, name: str) -> int | None:
-        """Ask for the object's head."""
+        """Request the object's size in bytes (HTTP HEAD); None if there is no such object.
+
+        Raises:
+            ReadFailed: The request failed for a transient reason.
+            DataError: The answer is not available, or the object was replaced.
+        """
         try:
             found = obstore.head(self._store, name)
         except FileNotFoundError:
@@ -103,19 +115,19 @@ class RemoteStore:
         return int(found["size"])
 
     def local_path(self, name: str) -> Path | None:
-        """Nothing of a remote store is on this machine."""
+        """Return None: no object of a remote store is on this machine."""
         return None
 
     def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
-        """No."""
+        """Return False: this store has no cache."""
         return False
 
     def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
-        """Damage may have come on the way."""
+        """Return True: the bytes may have been damaged in transit."""
         return True
 
     def _attempt(self, name: str, span: Range) -> memoryview | ReadFailed:
-        """Ask for a range once; a failure that may pass is returned, so that the others are not lost."""
+        """Request a range once; return a transient failure instead of raising it, so that other ranges are not lost."""
         try:
             return self._fetch(name, span)
         except ReadFailed as error:
@@ -124,6 +136,7 @@ class RemoteStore:
     def _fetch(self, name: str, span: Range) -> memoryview:
         start, length = span
         options: dict[str, Any] = {"range": (start, start + length)}
+        # With If-Match the server itself refuses (412) an object that was replaced since the first answer.
         etag = self._seen.get(name, (0, ""))[1]
         if etag and not etag.startswith("W/"):  # a weak ETag never matches (RFC 9110, 13.1.1)
             options["if_match"] = etag
@@ -139,18 +152,22 @@ class RemoteStore:
                 f"{self._where(name, span)}: the object ends after {size} bytes; get a whole copy of the set"
             )
         if len(data) != length:
-            raise ReadFailed(self._where(name, span), f"{len(data)} bytes came")
+            raise ReadFailed(self._where(name, span), f"received {len(data)} of {length} bytes")
         return data
 
     def _pin(self, name: str, size: int, etag: str | None) -> None:
-        """Take, or compare, what identifies an object."""
+        """Compare size and ETag of an answer with the expected size and with the first answer, which is recorded.
+
+        Raises:
+            DataError: They differ.
+        """
         expected = self._expected.get(name)
         if expected is not None and size != expected:
             raise DataError(
                 f"{self._url}/{name}: expected {expected} bytes, as the manifest says, found {size}: the object was "
-                "replaced or is truncated; get a whole copy of the set, or begin again if the set was made anew"
+                "replaced or is truncated; get a whole copy of the set, or start again if the set was rebuilt"
             )
-        first = self._seen.setdefault(name, (size, etag or ""))
+        first = self._seen.setdefault(name, (size, etag or ""))  # atomic: threads agree on one first answer
         if first != (size, etag or ""):
             raise self._changed(name, f"expected {_version(*first)}, found {_version(size, etag or '')}")
 
@@ -164,27 +181,30 @@ class RemoteStore:
         return f"{self._url}/{name}" + (f", bytes {span[0]}-{sum(span) - 1}" if span else "")
 
     def _failure(self, name: str, span: Range | None, error: Exception) -> DataError:
-        """The error to raise for one of obstore's, whose own text is not shown: it may hold credentials."""
+        """Return the error to raise for an error of obstore, whose text is not shown: it may hold credentials."""
         refusal = read_failure(conceal(str(error), os.environ))
         if name in self._seen and refusal.status == 412:
             return self._changed(name, f"it no longer has the ETag {self._seen[name][1]}")
         if name in self._seen and refusal.status == 404:
-            return self._changed(name, "it is gone")
+            return self._changed(name, "it no longer exists")
         where, reason = self._where(name, span), f"{refusal}{self._endpoint if refusal.lost else ''}"
         if refusal.passing:
             return ReadFailed(where, reason, wait_s=self._wait_s(name, refusal))
         if refusal.out_of_range and span:
-            self.size(name)  # which tells a replaced object from a wrong range
+            self.size(name)  # raises if the object was replaced, and returns if only the range is wrong
         return DataError(f"{where}: expected to read it, but: {reason}; {refusal.advice}")
 
     def _wait_s(self, name: str, refusal: RequestFailure) -> float | None:
-        """How long a server that throttles asks to be left alone; one thread asks for all, and not if it never says."""
+        """Return the seconds that a throttling server asks to wait, None if it does not tell.
+
+        One thread asks for all; a server that refuses without telling when to retry is not asked again.
+        """
         if not refusal.throttled:
             return None
-        with self._asking:
+        with self._asking:  # other threads wait here, then find the answer in `_quiet_until`
             if (left := self._quiet_until - time.monotonic()) > 0:
                 return left
-            wait_s = self._ask_retry_after(name) if self._tells_when else None
+            wait_s = self._ask_retry_after(name) if self._tells_when else None  # 0: refused, does not tell when
             self._tells_when = self._tells_when and wait_s != 0.0
             self._quiet_until = time.monotonic() + (wait_s or 0.0)
             return wait_s or None
@@ -192,11 +212,11 @@ class RemoteStore:
     def _ask_retry_after(self, name: str) -> float | None:
         try:
             return ask_retry_after(self._plain_url(name), self._headers)
-        except Exception:  # no such URL can be made with these credentials
+        except Exception:  # these credentials cannot sign a URL
             return 0.0
 
     def _plain_url(self, name: str) -> str:
-        """An address for one GET that needs no obstore."""
+        """Return an address for one GET without obstore: that of the object, signed for one minute at a bucket."""
         if isinstance(self._store, HTTPStore):
             return f"{self._url}/{name}"
         return obstore.sign(self._store, "GET", name, timedelta(minutes=1))
@@ -207,7 +227,7 @@ def _version(size: int, etag: str) -> str:
 
 
 def _endpoint(url: str) -> str:
-    """The server behind a bucket, in words, where the address does not name it and a variable does."""
+    """Return the server of a bucket, for messages, if a variable names it; the address alone does not."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT") if url.startswith("s3") else ()
     found = next(filter(None, map(os.environ.get, names)), "")
     return f" (server {without_login(found)})" if found else ""

@@ -1,4 +1,4 @@
-"""Reading again what did not come, with growing pauses, within a limit."""
+"""Retries of transient failures, with exponentially growing random pauses, within limits of attempts and time."""
 
 import random
 import time
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 class ReadFailed(DataError):
-    """A read failed for a reason that may pass.
+    """A request failed for a transient reason.
 
     Args:
-        where: Object and byte range, for people.
-        reason: What the server said, or what happened to the connection.
-        found: What came all the same, None for the ranges that did not; empty if the read was not of ranges.
-        wait_s: How long the server asks to be left alone; None if it does not say.
-        verb: What was tried.
+        where: Object and byte range, for messages.
+        reason: Message of the server, or what happened to the connection.
+        found: The bytes of each range, None for those that failed; empty if the read was not of ranges.
+        wait_s: Seconds that the server asks to wait before a retry; None if it does not.
+        verb: What was tried: "read", "write".
     """
 
     def __init__(
@@ -39,24 +39,24 @@ class ReadFailed(DataError):
         self.where, self.reason, self.found, self.wait_s, self.verb = where, reason, list(found), wait_s, verb
 
     def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
-        """Cross process borders as the text alone."""
+        """Pickle as a DataError with the text alone: bytes in `found` and views of them stay in this process."""
         return DataError, self.args
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often, and for how long, a read is tried.
+    """How often, and for how long, a read is retried.
 
     The pause before attempt n+1 is drawn between half and all of `first_pause_s * 2**(n-1)`, at most
-    `longest_pause_s`; a longer one that the server asks for is kept. The draw keeps the workers of a job from coming
-    back at the same moment.
+    `longest_pause_s`; if the server asks for a longer one, that is used. The draw (jitter) keeps the workers of a job
+    from retrying at the same moment.
 
     Attributes:
-        attempts: At most, of one read.
-        deadline_s: After the first failure, after which no attempt begins: a large file may be long on its way. One
-            that has begun ends by the store's own time limits.
-        first_pause_s: After the first failure.
-        longest_pause_s: Of those we choose.
+        attempts: Maximum number of attempts of one read.
+        deadline_s: Seconds after the first failure after which no attempt begins. They count from the failure, because
+            a large object may take long to read; an attempt that has begun is ended by the store's own time limits.
+        first_pause_s: Longest pause after the first failure.
+        longest_pause_s: Bound of the drawn pauses; the server may ask for more.
     """
 
     attempts: int = 20
@@ -65,16 +65,16 @@ class RetryPolicy:
     longest_pause_s: float = 15.0
 
     def pause_s(self, failures: int, draw: float) -> float:
-        """Seconds to wait after so many failures; `draw` is uniform in [0, 1)."""
+        """Return the seconds to wait after `failures` (1 or more) failures; `draw` is uniform in [0, 1)."""
         longest = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (failures - 1))
         return longest * (1 + draw) / 2
 
 
 class Clock(Protocol):
-    """Time as a store sees it; tests bring their own."""
+    """The time as a store reads it; tests replace it."""
 
     def now(self) -> float:
-        """Seconds, of no particular beginning."""
+        """Return the time in seconds since any fixed moment."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -83,10 +83,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's."""
+    """The clock of the machine."""
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -96,7 +96,7 @@ class SystemClock:
 
 @dataclass
 class _Trial:
-    """One read being tried."""
+    """The attempts of one read."""
 
     policy: RetryPolicy
     clock: Clock
@@ -108,12 +108,17 @@ class _Trial:
         self.began = self.clock.now()
 
     def wait(self, error: ReadFailed) -> None:
-        """Wait before the next attempt, or say that there is none."""
+        """Wait before the next attempt, or raise the final error if there is none left.
+
+        Raises:
+            DataError: Another attempt would exceed the policy.
+        """
         now = self.clock.now()
         if not self.failures:
             self.first_failure = now
         self.failures += 1
         pause = max(error.wait_s or 0.0, self.policy.pause_s(self.failures, random.random()))
+        # A pause that would end after the deadline is not begun: the error comes at once instead of later.
         if self.failures >= self.policy.attempts or now + pause > self.first_failure + self.policy.deadline_s:
             raise self._gave_up(error, now - self.began) from None
         self.clock.sleep(pause)
@@ -128,12 +133,12 @@ class _Trial:
 
 
 class RetryingStore:
-    """A store whose passing failures are tried again. What came of a read is kept, only the rest is asked for again.
+    """A store that retries transient failures. Ranges that were read are held, only the others are requested again.
 
     Args:
-        store: Raises `ReadFailed` for what may pass; every other error is passed on at once.
-        policy: How often and for how long.
-        clock: For tests.
+        store: Raises `ReadFailed` for a transient failure; any other error is passed on at once.
+        policy: How often and for how long to retry.
+        clock: Replaced by tests.
     """
 
     def __init__(self, store: Store, policy: RetryPolicy | None = None, clock: Clock | None = None) -> None:
@@ -143,46 +148,46 @@ class RetryingStore:
         """Read the ranges.
 
         Raises:
-            DataError: What is asked for is not to be had, or was not within the policy's limits; says object, range,
-                attempts, seconds and what the server said last.
+            DataError: They are not available, or were not within the policy's limits; names object, range, attempts,
+                seconds and the last reason.
         """
         trial = _Trial(self._policy, self._clock)
-        found: dict[int, Buffer] = {}
+        found: dict[int, Buffer] = {}  # by position in `ranges`, which may hold a range twice
         while missing := [at for at in range(len(ranges)) if at not in found]:
             try:
-                came: Sequence[Buffer | None] = self._store.read(name, [ranges[at] for at in missing])
+                read: Sequence[Buffer | None] = self._store.read(name, [ranges[at] for at in missing])
             except ReadFailed as error:
-                came = error.found
+                read = error.found  # may be empty, so `zip` is not strict
                 trial.wait(error)
-            found |= {at: data for at, data in zip(missing, came, strict=False) if data is not None}
+            found |= {at: data for at, data in zip(missing, read, strict=False) if data is not None}
         return [found[at] for at in range(len(ranges))]
 
     def read_all(self, name: str) -> bytes:
-        """Read an object."""
+        """Read a whole object."""
         return persist(lambda: self._store.read_all(name), self._policy, self._clock)
 
     def size(self, name: str) -> int | None:
-        """Ask for an object's size."""
+        """Return an object's size in bytes, None if there is none."""
         return persist(lambda: self._store.size(name), self._policy, self._clock)
 
     def local_path(self, name: str) -> Path | None:
-        """As the store has it."""
+        """Return what the store returns."""
         return self._store.local_path(name)
 
     def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
-        """As the store has it."""
+        """Return what the store returns."""
         return self._store.is_cached(name, ranges)
 
     def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
-        """As the store has it."""
+        """Return what the store returns."""
         return self._store.invalidate(name, ranges)
 
 
 def persist(action: Callable[[], T], policy: RetryPolicy | None = None, clock: Clock | None = None) -> T:
-    """Do something until it does not raise `ReadFailed`.
+    """Repeat `action` until it does not raise `ReadFailed`, and return its result.
 
     Raises:
-        DataError: It was not to be had within the policy's limits.
+        DataError: It did not succeed within the policy's limits.
     """
     trial = _Trial(policy or RetryPolicy(), clock or SystemClock())
     while True:

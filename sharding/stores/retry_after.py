@@ -1,6 +1,6 @@
-"""When a server that has refused wants to be asked again: its `Retry-After` header (RFC 9110, 10.2.3).
+"""When to retry after a throttling server refused a request: its `Retry-After` header (RFC 9110, 10.2.3).
 
-obstore does not show the headers of a refusal, so one byte is asked for directly.
+obstore does not show the headers of a refusal, so one byte is requested without it.
 """
 
 import http.client
@@ -10,10 +10,19 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 5.0
+"""Longest wait for the connection, and for each read."""
 
 
 def parse_retry_after(value: str, now: float) -> float | None:
-    """Seconds from `now` (Unix time) that a value, a number or an HTTP date, asks for; None if it is neither."""
+    """Parse a value, a number of seconds or an HTTP date.
+
+    Args:
+        value: Of the header.
+        now: Unix time in seconds.
+
+    Returns:
+        Seconds to wait from `now` on, at least 0; None if the value is neither.
+    """
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value)
@@ -24,9 +33,14 @@ def parse_retry_after(value: str, now: float) -> float | None:
 
 
 def ask_retry_after(url: str, headers: Mapping[str, str]) -> float | None:
-    """Ask for one byte; return the seconds that a refusal asks to wait (0 if it does not say), None if all is well now.
+    """Request one byte and read the `Retry-After` header of a refusal.
 
-    Another failure of the request counts as a refusal that does not say.
+    Args:
+        url: Address of an object, signed if it has to be.
+        headers: Headers that log in to the server.
+
+    Returns:
+        Seconds to wait; 0 if the refusal has no such header or the request failed; None if the server answers again.
     """
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection

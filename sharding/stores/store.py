@@ -1,6 +1,6 @@
-"""Where a set lives: a local folder or a URL. A store reads named objects whole or by byte ranges.
+"""The interface of a store: it reads the named objects of one set, whole or by byte ranges.
 
-Retries, caches and counters are stores wrapped around stores.
+Retries and the cache are stores wrapped around other stores.
 """
 
 from collections.abc import Sequence
@@ -8,25 +8,33 @@ from pathlib import Path
 from typing import Protocol
 
 Range = tuple[int, int]
-"""Offset and number of bytes."""
+"""Offset and length in bytes."""
 
 Buffer = bytes | memoryview
-"""What was read; a view where a copy would cost as much as the network."""
+"""Bytes that were read; a view where a copy would cost as much as the network."""
 
 
 class Store(Protocol):
     """Read access to the objects of one set."""
 
     def read(self, name: str, ranges: Sequence[Range]) -> Sequence[Buffer]:
-        """Return the bytes of each range of object `name`; a short object gives a DataError."""
+        """Return the bytes of each range of object `name`, in the order of `ranges`.
+
+        Raises:
+            DataError: The object is missing, or ends before a range does.
+        """
         ...
 
     def read_all(self, name: str) -> bytes:
-        """Return a whole object, or raise a DataError if there is none."""
+        """Return a whole object.
+
+        Raises:
+            DataError: It is missing.
+        """
         ...
 
     def size(self, name: str) -> int | None:
-        """Return the bytes of an object, None if there is none."""
+        """Return the size of an object in bytes, None if there is none."""
         ...
 
     def local_path(self, name: str) -> Path | None:
@@ -34,17 +42,16 @@ class Store(Protocol):
         ...
 
     def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
-        """Be told that these ranges will be read soon.
+        """Tell whether all ranges are in a cache on this machine, so that prefetching them gains nothing.
 
-        Returns:
-            Whether all are in a cache on this machine, so that nothing is gained by reading them before their time.
+        They will be read soon: a store may have the disk read them ahead.
         """
         ...
 
     def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
-        """Be told that what was read of these ranges was damaged: drop it, where it is kept.
+        """Drop these ranges from every cache, because the bytes that were read are damaged.
 
         Returns:
-            Whether reading again may give something else.
+            Whether reading again may give other bytes.
         """
         ...

@@ -127,7 +127,7 @@ def test_no_other_file_of_the_machine_is_read(elsewhere, depth, point):
     with h5py.File(path) as file:  # HDF5 itself follows
         np.testing.assert_array_equal(file["depth"][()], depth)
     for source in (path, path.read_bytes()):
-        with pytest.raises(DataError, match=r"lie in other files|expected a dataset '/depth', found"):
+        with pytest.raises(DataError, match=r"stored in other files|expected a dataset '/depth', found"):
             read_depth(source)
 
 

@@ -93,7 +93,7 @@ def test_the_reason_is_short(data):
 
 
 def test_the_error_names_what_is_claimed_and_what_is_there():
-    with pytest.raises(DataError, match=r"float32 \(1000000, 1000000\) takes 4000000000000 bytes, 0 are there"):
+    with pytest.raises(DataError, match=r"float32 \(1000000, 1000000\) takes 4000000000000 bytes, found 0"):
         load_npy(HOSTILE["10^12 elements"])
 
 

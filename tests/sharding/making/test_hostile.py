@@ -103,8 +103,8 @@ def test_hostile_files_are_refused_without_memory_and_without_a_crash(evil):
         "numbers.bin.npy": "something else",
         "huge.h5": "1000000 x 1000000 pixels",
         "chunk.h5": "inflates to more",
-        "outside.h5": "lie in other files",
-        "virtual.h5": "lie in other files",
+        "outside.h5": "stored in other files",
+        "virtual.h5": "stored in other files",
     }
     assert found["reasons"].keys() == expected.keys()
     for name, part in expected.items():

@@ -347,7 +347,7 @@ def test_a_folder_on_a_disk_without_locks_is_refused(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", no_locks)
-    with pytest.raises(UsageError, match="No locks available: mend that, choose another folder"):
+    with pytest.raises(UsageError, match="No locks available: fix that, choose another folder"):
         NodeCache(tmp_path / "cache", PLENTY)
 
 
@@ -384,7 +384,7 @@ def test_a_full_disk_is_an_error_before_a_run_begins(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(UsageError, match=r"No space left on device: mend that, choose another folder"):
+        with pytest.raises(UsageError, match=r"No space left on device: fix that, choose another folder"):
             ShardSet("http://127.0.0.1:9/set", None, settings)
     assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
     settings.check()
