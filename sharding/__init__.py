@@ -1,7 +1,17 @@
-"""Shard sets: make them, prove them, read them. Imports no torch.
+"""Shard sets: make them from MegaDepth or DIODE, read them, check them. Imports no torch.
+
+    sources     which files of a folder or archive make a sample <- archives, member by member
+    making      samples -> shards, index and manifest, resumed after a kill
+    format      what a set is on disk; codecs: image, depth and valid to bytes and back
+    stores      where a set is: a folder, or behind a URL with retries and a cache
+    reading     rows of the index -> samples
+    checking    verify a set, compare it with its source, inspect it
+
+`toyworld` generates data sets with exact depth, `machine` has processes, threads and locks; `cli`, `options`, `config`
+and `commands` make the command line.
 
 `ShardSet` opens a set; `webdataset_decoder` decodes its members in a webdataset pipeline. Both are imported when they
-are first asked for, so that the command line answers at once.
+are first used, so that the command line answers at once.
 """
 
 import importlib

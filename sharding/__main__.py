@@ -1,4 +1,4 @@
-"""`python -m sharding`: the shard commands alone, on a machine without torch."""
+"""The program `python -m sharding`: the shard commands alone, for a machine without torch."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Commands: what they are called, which options they take, and how they end.
+"""Commands: their names, their options, and their exit status.
 
 A command's runner is imported only when it is run, so that `--help` answers at once.
 """
@@ -26,8 +26,8 @@ class Outcome:
 
     Attributes:
         data: What `--json` prints.
-        text: What a person reads.
-        ok: False if the data was found wanting: exit 1.
+        text: What is printed without it.
+        ok: Whether the data is valid; if not, the exit status is 1.
     """
 
     data: dict[str, Any]
@@ -43,7 +43,7 @@ class Command:
         name: One word, or two for a command within a group ("shard diode").
         config: Frozen dataclass whose fields are the options.
         runner: "module:function", of `config -> Outcome`.
-        help: What it does, in a line.
+        help: What it does, in one line.
         examples: Lines shown at the end of `--help`.
     """
 
@@ -68,7 +68,7 @@ class Command:
 
 
 def build_parser(program: str, description: str, commands: Sequence[Command]) -> argparse.ArgumentParser:
-    """Make the parser of all `commands`; the parsed arguments carry the `command`."""
+    """Build the parser of all `commands`; the parsed arguments contain the chosen one as `command`."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     groups = {"": parser.add_subparsers(required=True, metavar="COMMAND")}
     for command in commands:
@@ -95,7 +95,7 @@ def build_parser(program: str, description: str, commands: Sequence[Command]) ->
 def main(program: str, description: str, commands: Sequence[Command], argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names and return its exit status.
 
-    0, 1 (data), 2 (usage), 130 (Ctrl-C), or 128 more than another signal that asked it to stop, such as 143 (SIGTERM).
+    It is 0, 1 (data), 2 (usage), 130 (Ctrl-C), or 128 plus the number of a signal that stopped it: 143 for SIGTERM.
     """
     given = build_parser(program, description, commands).parse_args(argv)
     command: Command = given.command
@@ -122,7 +122,7 @@ def _fail(program: str, command: Command, error: Exception, status: int) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """What `json` cannot write, as what it can: numpy numbers, paths, dataclasses."""
+    """Convert what `json` cannot write (numpy numbers, paths, dataclasses) to what it can."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return value.item() if hasattr(value, "item") else str(value)

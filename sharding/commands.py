@@ -1,4 +1,4 @@
-"""The commands that make, prove and look at shard sets."""
+"""The commands that make, verify and inspect shard sets."""
 
 from sharding.cli import Command
 from sharding.config import (

@@ -1,4 +1,4 @@
-"""Options of the commands that make and look at shard sets: one frozen dataclass a command, nothing heavy imported."""
+"""Options of the commands that make and inspect shard sets: one frozen dataclass per command, no slow imports."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,15 +22,15 @@ class ToyworldConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardConfig:
-    """Options that all data sets share; those that change the bytes of the set enter its manifest."""
+    """Options that all data sets share; those that change the bytes of the set are recorded in its manifest."""
 
     source: str = argument("the data set: a folder, .tar, .tar.gz, .tar.zst, or URL of an archive", metavar="SRC")
     set: str = argument("folder to write the shard set into", metavar="SET")
     preset: Preset = option("exact", "exact: bit-exact pixels and depth; compact: JPEG image, depth within 0.01 %%")
     check: Check = option("header", "of JPEG files that are kept: header: size and end marker; decode: every pixel")
-    compression: Compression = option("zstd", "zstd: .tar.zst, a frame each member; none: .tar")
+    compression: Compression = option("zstd", "zstd: .tar.zst, one frame per member; none: .tar")
     shard_size: int = option(256_000_000, "source bytes of a shard", metavar="SIZE", parse=parse_bytes, shown="256MB")
-    workers: int = option(0, "encoding processes; 0: one a core", metavar="N")
+    workers: int = option(0, "encoding processes; 0: one per core", metavar="N")
     engine: Literal["local"] = option("local", "where shards are encoded")
     seed: int = option(0, "seed of the shuffle at write time")
     allow_bad: int = option(0, "quarantined files to tolerate before the set counts as failed", metavar="N")

@@ -1,20 +1,20 @@
-"""The ways in which a command ends early: wrong data (exit 1), wrong use (exit 2), or because it was asked to."""
+"""How a command ends early: wrong data (exit 1), wrong use (exit 2), or a signal (exit 128 + its number)."""
 
 
 class DataError(Exception):
-    """The data is wrong, damaged or missing: says what was expected, what was found, where, and what to do."""
+    """Wrong, damaged or missing data: the text names what was expected, what was found, where, and what to do."""
 
 
 class UsageError(ValueError):
-    """The user asked for something that cannot be done: says what may be asked instead."""
+    """A request that cannot be fulfilled: the text names what can be requested instead."""
 
 
 class Interrupted(Exception):
-    """The process was asked to stop by a signal and did so in order: says what was kept, and how to go on.
+    """An orderly stop after a signal: the text tells what was saved and how to resume.
 
     Args:
-        signal_number: Of the signal; the exit status is 128 more, as a shell has it.
-        text: For people.
+        signal_number: Of the signal; the exit status is 128 more, as in a shell.
+        text: The message.
     """
 
     def __init__(self, signal_number: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Command-line and YAML options from a frozen dataclass: its fields are the one list of options.
+"""Command-line and YAML options from a frozen dataclass, whose fields are the only list of options.
 
 Field `batch_size: int = option(32, "samples of a step")` becomes `--batch-size 32`. A field made by
 `argument(...)` is positional.
@@ -45,11 +45,11 @@ def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint:
     if "metavar" in field.metadata:
         settings["metavar"] = field.metadata["metavar"]
     if kind is bool:
-        settings["action"] = argparse.BooleanOptionalAction  # so that the command line can take back what a file says
+        settings["action"] = argparse.BooleanOptionalAction  # --no-NAME overrides a file given by --config
     else:
         settings |= {"type": field.metadata.get("parse", kind)} | ({"choices": choices} if choices else {})
         settings |= {"nargs": "+"} if many else {}
-        # Nothing is required here: a file given by --config may say it.
+        # Not required by argparse: a file given by --config may have it; build_config checks.
         settings |= {"nargs": "*" if many else "?"} if field.metadata.get("positional") else {}
         if field.default not in (dataclasses.MISSING, None, ""):
             settings["help"] += f" (default: {field.metadata.get('shown', field.default)})"
@@ -60,7 +60,7 @@ def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint:
 
 
 def _kind(hint: Any) -> tuple[Any, bool, tuple[Any, ...] | None]:
-    """Element type, whether it is a tuple of them, and the choices of a Literal."""
+    """Return the element type, whether the field is a tuple of them, and the choices of a Literal."""
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(inner for inner in get_args(hint) if inner is not type(None))
     if get_origin(hint) is tuple:
@@ -71,10 +71,10 @@ def _kind(hint: Any) -> tuple[Any, bool, tuple[Any, ...] | None]:
 
 
 def build_config(config: type[C], given: argparse.Namespace) -> C:
-    """Make the dataclass from parsed arguments over the YAML file over the defaults.
+    """Make the dataclass: parsed arguments override the YAML file, which overrides the defaults.
 
     Raises:
-        UsageError: An unknown name in the file, or a required option that is given nowhere.
+        UsageError: The file has an unknown name or a wrong value, or a required option is missing.
     """
     named = vars(given)
     fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def build_config(config: type[C], given: argparse.Namespace) -> C:
 
 
 def _shown(field: "dataclasses.Field[Any]") -> str:
-    """How the command line calls a field."""
+    """Return the name of a field on the command line."""
     if field.metadata.get("positional"):
         return str(field.metadata.get("metavar", field.name))
     return "--" + field.name.replace("_", "-")
@@ -114,7 +114,7 @@ def _from_file(path: str, config: type) -> dict[str, Any]:
 
 
 def _checked(path: str, name: str, value: Any, hint: Any, parse: Callable[[str], Any] | None) -> Any:
-    """A value of the file as the command line would have made it."""
+    """Convert a value of the file as the command line would."""
     kind, many, choices = _kind(hint)
     if value is None or many or kind is bool:
         return value
@@ -131,12 +131,12 @@ def parse_bytes(text: str) -> int:
     """Read a size such as `256MB`, `1.5GB` or `4096` (powers of 1000), in bytes.
 
     Raises:
-        ValueError: It is no positive size.
+        ValueError: It is not a positive size.
     """
     units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1, "": 1}
     number = text.strip().rstrip("KMGTBkmgtb")
     unit = text.strip()[len(number) :].upper()
     size = int(float(number) * units[unit]) if unit in units else 0
     if size <= 0:
-        raise ValueError(f"{text!r} is no size; write 256MB, 1.5GB or 4096")
+        raise ValueError(f"{text!r} is not a size; write 256MB, 1.5GB or 4096")
     return size

@@ -1,7 +1,4 @@
-"""What a person sees while long work runs: bars with rate and ETA, and plain lines, both on stderr.
-
-Only rank 0 speaks. Knows nothing of what is being done.
-"""
+"""Progress of long work on stderr: bars with rate and ETA, and plain lines. Only rank 0 prints."""
 
 import os
 import sys
@@ -14,7 +11,7 @@ T = TypeVar("T")
 
 
 def is_rank_zero() -> bool:
-    """Whether this process may speak: launchers name the rank in the environment before anything else exists.
+    """Whether this process may print, by the rank that launchers put into the environment.
 
     `torchrun` sets RANK, which counts even below `srun`. SLURM sets SLURM_PROCID, also in a shell in which Lightning
     then numbers its processes by LOCAL_RANK.
@@ -41,10 +38,10 @@ def track(items: Iterable[T], *, total: int, unit: str, label: str, done: int = 
 
     Args:
         items: What to iterate.
-        total: How many items there are.
+        total: Number of items, with those in `done`.
         unit: Name of one item, such as "samples".
-        label: What is being done, such as "verify".
-        done: How many of them were done before, and are not in `items`.
+        label: Name of the work, such as "verify".
+        done: Number of items that an earlier run finished and that are not in `items`.
     """
     from tqdm import tqdm
 
@@ -63,18 +60,18 @@ def track(items: Iterable[T], *, total: int, unit: str, label: str, done: int = 
 
 
 class Meter:
-    """A bar of bytes with rate and ETA, on stderr; also measures for those who want the numbers.
+    """A bar of bytes with rate and ETA, on stderr, whose numbers can be read.
 
     A terminal gets a live bar; a log file gets a line every ten seconds or so.
 
     Args:
-        total: Bytes there are.
-        done: How many of them were done before; they do not count for the rate.
-        label: What is being done.
+        total: Number of bytes, with those in `done`.
+        done: Bytes that an earlier run finished; they do not count for the rate.
+        label: Name of the work.
     """
 
     def __init__(self, total: int, done: int, label: str) -> None:
-        from tqdm import tqdm  # a tenth of a second: only where a bar is made
+        from tqdm import tqdm  # takes a tenth of a second: only where a bar is made
 
         live = sys.stderr.isatty()
         self._bar = tqdm(
@@ -98,13 +95,13 @@ class Meter:
         self._bar.close()
 
     def advance(self, count: int) -> None:
-        """Say that `count` more bytes are done."""
+        """Count `count` more bytes as done."""
         self._left -= count
         self._moved += count
         self._bar.update(count)
 
     def begin_measuring(self) -> None:
-        """Forget how fast it went so far."""
+        """Measure the rate from now on."""
         self._moved, self._start = 0, time.monotonic()
 
     @property
@@ -119,12 +116,12 @@ class Meter:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds to expect for the rest, at the rate so far; infinite before anything is done."""
+        """Estimated seconds for the rest, at the measured rate; infinite before anything is done."""
         return self._left / self.rate if self._moved else float("inf")
 
 
 def spoken(seconds: float) -> str:
-    """A duration as people say it: `45 s`, `12 min`, `3 h 20 min`."""
+    """Format a duration for people: `45 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,6 +1,7 @@
-"""An archive as one stream of plain bytes: `.tar`, `.tar.gz` or `.tar.zst`, told apart by their first bytes.
+"""An archive as one stream of plain bytes: `.tar`, `.tar.gz` or `.tar.zst`, distinguished by their first bytes.
 
-Knows where it stands in compressed bytes, hands out what a later run needs to go on there, and hashes on the way.
+It counts compressed bytes, gives what a later run needs to resume here, and hashes on the way. Plain bytes are those of
+the tar, after inflating; plain offsets count them.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from sharding.format.shard import ZSTD_MAGIC
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_ZSTD_WINDOW_BYTES = 1 << 27
-"""As much memory as a zstd archive may ask for."""
+"""Maximum memory that a zstd archive may require for its window."""
 
 
 class PlainStream(Protocol):
@@ -31,20 +32,20 @@ class PlainStream(Protocol):
 
     @property
     def compressed_position(self) -> int:
-        """Bytes of the source that were used."""
+        """Bytes of the source that were consumed."""
         ...
 
     def read(self, num_bytes: int) -> bytes:
-        """Return up to `num_bytes`, none only at the end."""
+        """Return 1 to `num_bytes` bytes, b"" only at the end."""
         ...
 
     def close(self) -> None:
-        """Give everything back; the source stays open."""
+        """Release everything; the source stays open."""
         ...
 
 
 class _Stored:
-    """A `.tar`: nothing to inflate, any offset can be entered."""
+    """A `.tar`: nothing to inflate, reading can begin anywhere."""
 
     def __init__(self, source: ByteSource, offset: int) -> None:
         self._source, self.position = source, offset
@@ -63,23 +64,24 @@ class _Stored:
 
 
 class _Zstd:
-    """A `.tar.zst`: one core, from the start."""
+    """A `.tar.zst`: decompressed on one core, always from its start."""
 
     def __init__(self, source: ByteSource) -> None:
         self._name, self._view, self.position = source.name, ByteView(source), 0
+        # A `.tar.zst` may have a frame for each member, as shards do.
         decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
         self._file = decompressor.stream_reader(cast(BinaryIO, self._view), read_across_frames=True)
 
     @property
     def compressed_position(self) -> int:
-        return self._view.tell()
+        return self._view.tell()  # ahead by what the decompressor has buffered
 
     def read(self, num_bytes: int) -> bytes:
         try:
             data = self._file.read(num_bytes)
         except zstandard.ZstdError as error:
             raise DataError(
-                f"{self._name}: expected sound zstd data, found it damaged beyond byte {self.position} of what it "
+                f"{self._name}: expected valid zstd data, found it damaged beyond byte {self.position} of what it "
                 f"inflates to: {error}; download it again"
             ) from error
         self.position += len(data)
@@ -93,8 +95,8 @@ class Archive:
     """An open archive.
 
     Attributes:
-        name: What messages call it.
-        size: Compressed bytes.
+        name: Its name in messages.
+        size: Its size in compressed bytes.
     """
 
     def __init__(self, source: ByteSource, stream: PlainStream, digest: "FollowingMd5 | None") -> None:
@@ -108,17 +110,17 @@ class Archive:
 
     @property
     def compressed_position(self) -> int:
-        """How far it is read, of `size`: what a progress bar shows."""
+        """Compressed bytes that were consumed, at most `size`: what a progress bar shows."""
         return min(self._stream.compressed_position, self.size)
 
     @property
     def point(self) -> SeekPoint | None:
-        """The last place that was passed where inflating can begin; None is the start, or any place of a `.tar`."""
+        """The last seek point that was passed; None for the start, and always for a `.tar`, which needs none."""
         return self._stream.point if isinstance(self._stream, GzipStream) else None
 
     @property
     def seek_point(self) -> bytes:
-        """What `open_archive` takes to begin at, or one stride before, the present position; b"" is the start."""
+        """The encoded `point`, for `open_archive`: about a stride before this position at most; b"" for the start."""
         return self.point.encode() if self.point else b""
 
     def read(self, num_bytes: int) -> bytes:
@@ -127,7 +129,7 @@ class Archive:
         Raises:
             DataError: The archive is damaged.
         """
-        pieces = []
+        pieces = []  # a stream may return less than requested before its end
         while num_bytes > 0 and (piece := self._stream.read(num_bytes)):
             pieces.append(piece)
             num_bytes -= len(piece)
@@ -136,18 +138,18 @@ class Archive:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def skip(self, num_bytes: int) -> int:
-        """Read past bytes without keeping them; returns how many there were."""
+        """Read past `num_bytes` plain bytes; return how many there were."""
         left = num_bytes
         while left and (piece := self.read(min(left, PIECE_BYTES))):
             left -= len(piece)
         return num_bytes - left
 
     def md5(self) -> str:
-        """MD5 of the whole compressed file; "" if it was not asked for."""
+        """Return the MD5 of the whole compressed file in hex; "" if it was not requested."""
         return self._digest.finish(self.size) if self._digest else ""
 
     def md5_state(self) -> bytes:
-        """What `open_archive` takes to go on hashing at the present position; b"" if it cannot."""
+        """Return the state from which `open_archive` resumes hashing at this position; b"" if it cannot."""
         return self._digest.state(self.compressed_position) if self._digest else b""
 
 
@@ -163,21 +165,21 @@ def open_archive(
 ) -> Iterator[Archive]:
     """Open an archive at a plain offset.
 
-    A `.tar` is entered there. A gzip file is entered at the seek point, or at its start, and read up to there; a zstd
-    file always at its start.
+    In a `.tar` reading begins at `offset`. A gzip file is read from the seek point, or from its start, and a zstd file
+    from its start; what precedes `offset` is discarded.
 
     Args:
         source: The file; stays open.
         offset: Plain offset at which to begin.
-        seek_point: What `Archive.seek_point` gave at or before `offset`.
-        threads: That inflate gzip; 0 for all cores.
-        digest: Whether `md5` will be asked for: of the whole source, wherever reading begins. It costs a core some 2 s
-            a GB.
-        md5_state: What `Archive.md5_state` gave at or after `offset`; without it the source is hashed from its start.
+        seek_point: From `Archive.seek_point`, at or before `offset`.
+        threads: Number of threads that inflate gzip; 0 for all cores.
+        digest: Whether `md5` will be requested: of the whole source, wherever reading begins. It costs about 2 s of a
+            core per GB.
+        md5_state: From `Archive.md5_state`, at or after `offset`; without it the source is hashed from its start.
         stride_bytes: Compressed bytes between seek points.
 
     Raises:
-        DataError: It is damaged, shorter than `offset`, or the seek point lies beyond it.
+        DataError: It is damaged, shorter than `offset`, or the seek point is beyond it.
     """
     magic = source.read_at(0, 4)
     if magic[:2] == GZIP_MAGIC:
@@ -185,12 +187,13 @@ def open_archive(
         stream: PlainStream = GzipStream(source, point, threads, stride_bytes)
     else:
         stream = _Zstd(source) if magic == ZSTD_MAGIC else _Stored(source, min(offset, source.size))
+    # Reading that begins in the middle without a saved state is far ahead of the hash and must not wait for it.
     following = FollowingMd5(source, md5_state, patient=offset == 0 or bool(md5_state)) if digest else None
     try:
         archive = Archive(source, stream, following)
         missing = offset - archive.position
         if missing < 0:
-            raise DataError(f"{source.name}: the saved seek point lies {-missing} bytes beyond offset {offset}")
+            raise DataError(f"{source.name}: the saved seek point is {-missing} bytes beyond offset {offset}")
         if archive.skip(missing) < missing:
             raise DataError(f"{source.name}: expected at least {offset} plain bytes, found {archive.position}")
         yield archive

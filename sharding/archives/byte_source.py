@@ -1,4 +1,4 @@
-"""Read-only bytes at any offset: a local file here, an object behind a URL in `download`."""
+"""Read-only bytes at any offset: a local file here, an object behind a URL in `url_source`."""
 
 import io
 import os
@@ -11,8 +11,8 @@ class ByteSource(Protocol):
     """A read-only object of known size. `read_at` may be called from several threads.
 
     Attributes:
-        name: What messages call it.
-        size: Bytes.
+        name: Its name in messages.
+        size: Its size in bytes.
     """
 
     name: str
@@ -23,7 +23,7 @@ class ByteSource(Protocol):
         ...
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
         ...
 
 
@@ -43,7 +43,7 @@ class LocalFile:
         self.size = os.fstat(self._file.fileno()).st_size
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
-        """Read with `pread`, until all is there or the file ends."""
+        """Return `num_bytes` bytes from `offset`, fewer only at the end of the file."""
         pieces = []
         try:
             while num_bytes > 0 and (piece := os.pread(self._file.fileno(), num_bytes, offset)):
@@ -60,10 +60,9 @@ class LocalFile:
 
 
 class ByteView(io.RawIOBase):
-    """A seekable file of `prefix` and then the source from byte `start`, with a position of its own.
+    """A seekable file: `prefix`, then the source from byte `start`; its position is independent of the source.
 
-    A decoder in C++ calls it from threads of its own and reports a failed read in words of its own: the failure as it
-    was stays in `failure`.
+    A C++ decoder calls it from its own threads and rewords a failed read: the original exception is in `failure`.
     """
 
     def __init__(self, source: ByteSource, prefix: bytes = b"", start: int = 0) -> None:
@@ -73,30 +72,31 @@ class ByteView(io.RawIOBase):
         self.failure: Exception | None = None
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Offset of the next read."""
+        """Return the offset of the next read."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, as files do."""
+        """Move to `offset` from `whence`, as files do; return the new position."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        """Read `size` bytes, or all that is left."""
+        """Read up to `size` bytes; the rest of the file if it is negative."""
         wanted = max(0, self._size - self._position)
         wanted = min(wanted, size) if size >= 0 else wanted
         head = self._prefix[self._position : self._position + wanted]
         rest = wanted - len(head)
         try:
+            # Offset in the source of the part of the read that is behind the prefix.
             offset = self._start + self._position + len(head) - len(self._prefix)
             data = head + self._source.read_at(offset, rest) if rest else head
         except Exception as error:
@@ -106,7 +106,7 @@ class ByteView(io.RawIOBase):
         return data
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read into a buffer."""
+        """Read into a buffer; return the number of bytes."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)

@@ -1,4 +1,4 @@
-"""Telling one archive from another without reading it whole."""
+"""Identify an archive without reading all of it."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,15 +15,15 @@ PROBE_BYTES = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What an archive is, by its ends.
+    """The identity of an archive, by its size and its two ends.
 
     Attributes:
         name: File name.
         bytes: Compressed size.
-        head: Hash of its first MiB.
-        whole: Hash of size, first and last MiB: of a gzip file these hold the checksum of all its content.
-        probe: Hashes what stands before a compressed byte, so that a later run can see whether it is still so; "" for
-            what is not on this machine.
+        head: SHA-256 of its first MiB.
+        whole: SHA-256 of size, first and last MiB; in a gzip file the last bytes are the checksum of all its content.
+        probe: Function that hashes the 64 KiB before a compressed offset, so that a later run can compare them; it
+            returns "" for an archive that is not on this machine.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Fingerprint:
 
     @property
     def described(self) -> str:
-        """For people, and to compare with."""
+        """Size and fingerprint, for messages and to compare with."""
         return f"{self.bytes} bytes, fingerprint {self.whole[:16]}"
 
 
 def take_fingerprint(source: ByteSource, address: str) -> Fingerprint:
-    """Look at both ends of the archive that `address` names."""
+    """Take the fingerprint of an open archive; `address` gives its file name."""
     head = source.read_at(0, SAMPLE_BYTES)
     tail = source.read_at(max(0, source.size - SAMPLE_BYTES), SAMPLE_BYTES)
 

@@ -1,6 +1,11 @@
-"""The members of a tar, one after the other, from a stream of plain bytes. Nothing is ever written by a member's name.
+"""The members of a tar, one after the other, from a stream of plain bytes. No path is ever made from a member's name.
 
-What is no plain file with a plain name is skipped and counted. Memory: one wanted member, at most `MAX_MEMBER_BYTES`.
+A header is a block of 512 bytes; the payload follows, padded to whole blocks; a zero block ends the archive. Long names
+and pax attributes are entries of their own before the file that they describe (POSIX pax, and
+https://www.gnu.org/software/tar/manual/html_node/Standard.html).
+
+Any entry but a regular file with a valid name is skipped and counted. Memory: one wanted member, at most
+`MAX_MEMBER_BYTES`.
 """
 
 import tarfile
@@ -13,13 +18,13 @@ from sharding.errors import DataError
 from sharding.format.shard import BLOCK
 
 MAX_MEMBER_BYTES = 256 << 20
-"""A larger file is none of ours: it is read past, and counted."""
+"""A larger file is of no published data set: it is skipped and counted."""
 
 MAX_EXTENSION_BYTES = 1 << 20
-"""A long name or pax header beyond this is an attack or damage."""
+"""A larger long name or pax header is an attack or damage."""
 
 MAX_PADDING_BYTES = 64 << 20
-"""Zeros that may follow the end of the archive."""
+"""Maximum zeros after the end of the archive."""
 
 _KINDS = {
     tarfile.DIRTYPE: "folder",
@@ -30,8 +35,10 @@ _KINDS = {
     tarfile.FIFOTYPE: "named pipe",
     tarfile.GNUTYPE_SPARSE: "sparse file",
 }
-_SPARSE_GOES_ON, _SPARSE_GOES_ON_AGAIN = 482, 504  # bytes that say that another block of the map follows
+# Offsets of `isextended` (another block of the sparse map follows) in an old GNU header and in a block of the map.
+_SPARSE_MORE_IN_HEADER, _SPARSE_MORE_IN_MAP = 482, 504
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+# Entries that describe the next one; b"X" is a pax header of Solaris.
 _EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
 
 
@@ -42,8 +49,8 @@ class Member:
     Attributes:
         name: With `/`, without a leading `./`.
         num_bytes: Its size.
-        offset: Where its header begins, long names included: a member boundary.
-        end: Where the next header begins: a member boundary, from which reading can go on.
+        offset: Plain offset of its first header, that of a long name if it has one: a member boundary.
+        end: Plain offset of the next header: a member boundary, at which a later reader can begin.
         data: Its bytes; None if it was not wanted.
     """
 
@@ -56,7 +63,7 @@ class Member:
 
 @dataclass(slots=True)
 class _Extended:
-    """What headers said of the member that follows."""
+    """What long names and pax headers contain about the member that follows."""
 
     name: str = ""
     size: int | None = None
@@ -69,29 +76,29 @@ class MemberReader:
 
     Args:
         archive: At the start or at a member boundary.
-        wanted: Tells from name and size whether the bytes are needed.
-        count_from: Entries that begin before this offset are not counted: an earlier reader did.
+        wanted: Whether the bytes are needed, from name and size.
+        count_from: Entries that begin before this plain offset are not counted: an earlier reader counted them.
 
     Attributes:
-        skipped: Number of entries passed by this reader that are no member, by reason; folders are not counted.
+        skipped: Number of entries that this reader skipped, by reason; folders are not counted.
 
     Raises:
-        DataError: It is no tar, damaged, cut off, or followed by other data.
+        DataError: It is not a tar, damaged, truncated, or followed by other data.
     """
 
     archive: Archive
     wanted: Callable[[str, int], bool] = lambda name, num_bytes: True
     count_from: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    _block: bytes = field(default=b"", init=False, repr=False)
+    _block: bytes = field(default=b"", init=False, repr=False)  # the last header as read, for its sparse map
 
     def __iter__(self) -> Iterator[Member]:
-        """Yield the members; ends only where the archive says it ends."""
+        """Yield the members; end only at the zero block that ends the archive."""
         offset, extended = self.archive.position, _Extended()
         while (header := self._header()) is not None:
             if header.type in _EXTENSIONS:
                 self._extend(header, extended)
-                continue
+                continue  # `offset` stays at this first header of the member
             member = self._member(header, extended, offset)
             if member is not None:
                 yield member
@@ -99,25 +106,26 @@ class MemberReader:
         self._expect_end()
 
     def _header(self) -> tarfile.TarInfo | None:
-        """The next header, None at the two zero blocks."""
+        """Read the next header; None at a zero block."""
         at = self.archive.position
         self._block = block = self.archive.read(BLOCK)
         if block == bytes(BLOCK):
             return None
         if len(block) < BLOCK:
-            raise self._error(f"expected a header or the end blocks at byte {at}, found that it ends: it is cut off")
+            raise self._error(f"expected a header or the end blocks at byte {at}, found that it ends: it is truncated")
         try:
+            # Checks the checksum of the header. Names that are not UTF-8 become unprintable, and are skipped later.
             header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
             what = "a tar archive" if at == 0 else f"a tar header at byte {at}"
             raise self._error(f"expected {what}, found {block[:16]!r}: {error}") from error
-        if header.size < 0:
+        if header.size < 0:  # base-256 sizes have a sign
             raise self._error(f"header at byte {at}: {_shown(header.name)} claims {header.size} bytes")
         return header
 
     def _extend(self, header: tarfile.TarInfo, extended: _Extended) -> None:
-        """Take in a long name or a pax header; global ones and long link names change nothing here."""
-        if header.size > MAX_EXTENSION_BYTES:
+        """Read a long name or a pax header; global ones and long link names are ignored."""
+        if header.size > MAX_EXTENSION_BYTES:  # before its payload is read into memory
             raise self._error(
                 f"header at byte {self.archive.position - BLOCK} claims a name or attributes of {header.size} bytes; "
                 f"at most {MAX_EXTENSION_BYTES} are read"
@@ -140,7 +148,7 @@ class MemberReader:
                 extended.sparse = True
 
     def _pax_records(self, data: bytes) -> Iterator[tuple[str, str]]:
-        """Records of the form `LENGTH KEY=VALUE`, each with a line end."""
+        """Yield key and value of each record: `LENGTH KEY=VALUE` and a line end, the length being that of all of it."""
         while data.strip(b"\0"):
             digits, _, _ = data[:20].partition(b" ")
             length = int(digits) if digits.isdigit() else 0
@@ -153,6 +161,7 @@ class MemberReader:
 
     def _member(self, header: tarfile.TarInfo, extended: _Extended, offset: int) -> Member | None:
         name = (extended.name or header.name).removeprefix("./")
+        # A size of 8 GiB or more does not fit the 11 octal digits of a header.
         header.size = header.size if extended.size is None else extended.size
         header.name = name
         reason = _reason_to_skip(header, extended, name)
@@ -169,13 +178,13 @@ class MemberReader:
 
     def _payload(self, header: tarfile.TarInfo) -> bytes:
         data = self.archive.read(header.size)
-        padding = -header.size % BLOCK
+        padding = -header.size % BLOCK  # up to a whole block
         if len(data) < header.size or self.archive.skip(padding) < padding:
             raise self._cut_off(header)
         return data
 
     def _skip(self, header: tarfile.TarInfo) -> None:
-        """Read past the payload. Links and devices have none, whatever their header says."""
+        """Read past the payload. Links and devices have none, whatever size their header contains."""
         if header.type in (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE):
             return
         if header.type == tarfile.GNUTYPE_SPARSE:
@@ -186,26 +195,26 @@ class MemberReader:
 
     def _skip_sparse_map(self) -> None:
         """Read past the blocks between the header of a sparse file of the old GNU form and its payload."""
-        more = self._block[_SPARSE_GOES_ON]
+        more = self._block[_SPARSE_MORE_IN_HEADER]
         while more:
             block = self.archive.read(BLOCK)
-            more = len(block) == BLOCK and block[_SPARSE_GOES_ON_AGAIN]
+            more = len(block) == BLOCK and block[_SPARSE_MORE_IN_MAP]
 
     def _cut_off(self, header: tarfile.TarInfo) -> DataError:
         return self._error(
             f"{_shown(header.name)}: expected {header.size} bytes, found that the archive ends after "
-            f"{self.archive.position} plain bytes: it is cut off, or the header is false"
+            f"{self.archive.position} plain bytes: it is truncated, or the header is wrong"
         )
 
     def _expect_end(self) -> None:
-        """Read to the very end, so that checksums are verified; only zeros may be left."""
+        """Read to the end of the file, so that its checksum is verified; only zeros may be left."""
         zeros = 0
         while piece := self.archive.read(1 << 16):
             zeros += len(piece)
             if piece.strip(b"\0") or zeros > MAX_PADDING_BYTES:
                 raise self._error(
                     f"expected nothing but zeros after its end, found other data before byte {self.archive.position}; "
-                    "two archives joined into one are not read: give them one by one"
+                    "concatenated archives are not supported: give them one by one"
                 )
 
     def _error(self, text: str) -> DataError:
@@ -227,5 +236,5 @@ def _reason_to_skip(header: tarfile.TarInfo, extended: _Extended, name: str) -> 
 
 
 def _shown(name: str) -> str:
-    """A name for a message: escaped and short."""
+    """Return a name for a message: escaped and shortened."""
     return repr(name if len(name) <= 200 else name[:200] + "...")

@@ -1,6 +1,6 @@
-"""An object behind a URL as bytes at any offset, made for reading it once from front to back.
+"""An object behind a URL as bytes at any offset, for reading it once from front to back.
 
-`http(s)://` over one connection that streams and is taken up again at the byte where it broke; `s3://` and the like
+`http(s)://` is streamed over one connection, which is resumed at the byte where it broke; `s3://` and the like are read
 by ranged GETs. The object is pinned: one that changes while it is read is an error. Memory: `CACHED_BLOCKS` blocks.
 """
 
@@ -25,15 +25,15 @@ from sharding.stores.opening import open_store
 
 DOWNLOAD_BLOCK_BYTES = 1 << 20
 CACHED_BLOCKS = 96
-"""A reader of many threads jumps ahead and back within this."""
+"""Blocks in memory: a reader of many threads jumps ahead and back within them."""
 
 AHEAD_BLOCKS = 4
-"""Read before they are asked for, while the reading is in sequence."""
+"""Blocks that are read ahead of sequential reads."""
 
 MAX_JUMP_BLOCKS = 64
-"""A jump ahead is read through up to here, a farther one is a new request."""
+"""A jump ahead of up to so many blocks is read through; a larger one makes a new request."""
 
-_PASSING = (408, 429, 500, 502, 503, 504)
+_TRANSIENT = (408, 429, 500, 502, 503, 504)  # HTTP statuses that are retried
 T = TypeVar("T")
 
 
@@ -41,7 +41,7 @@ def open_source(address: str) -> ByteSource:
     """Open a file or a URL as a byte source.
 
     Raises:
-        DataError: It is not there or may not be read.
+        DataError: It is missing or may not be read.
     """
     scheme = address.partition("://")[0] if "://" in address else "file"
     if scheme in ("http", "https"):
@@ -50,7 +50,7 @@ def open_source(address: str) -> ByteSource:
 
 
 class _Blocks:
-    """Blocks of an object, the last ones cached, a few read ahead. A lock makes it one reader at a time."""
+    """Blocks of an object, the last used ones cached, a few read ahead. A lock lets one thread fetch at a time."""
 
     name: str
     size: int
@@ -60,30 +60,31 @@ class _Blocks:
         self._lock = threading.Lock()
         self._fetcher: Fetchers[None] = Fetchers(1)
         self._ahead: Future[None] | None = None
-        self._last = -2
+        self._last = -2  # so that a first read at block 0 is no sequential one
         self._closed = threading.Event()
 
     def _fetch(self, index: int) -> bytes:
-        """Bytes of a block that is not cached; called under the lock."""
+        """Return the bytes of a block that is not cached; called under the lock."""
         raise NotImplementedError
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
         """Return `num_bytes` bytes from `offset`, fewer only at the end.
 
         Raises:
-            DataError: The object cannot be read any more, or is another one now.
+            DataError: The object can no longer be read, or has changed.
         """
         end = min(offset + num_bytes, self.size)
         if end <= offset:
             return b""
         first, last = offset // DOWNLOAD_BLOCK_BYTES, (end - 1) // DOWNLOAD_BLOCK_BYTES
         data = b"".join(self._block(index) for index in range(first, last + 1))
-        if first - self._last in (0, 1):  # not after a jump: the first read is often a look at the first bytes
+        if first - self._last in (0, 1):  # not after a jump: the first read is often one of the magic bytes only
             self._read_ahead(last + 1)
         self._last = last
         return data[offset - first * DOWNLOAD_BLOCK_BYTES : end - first * DOWNLOAD_BLOCK_BYTES]
 
     def _block(self, index: int) -> bytes:
+        # Held while fetching: a reader of a block that is being read ahead waits for it instead of fetching it twice.
         with self._lock:
             if index not in self._cache:
                 self._keep(index, self._fetch(index))
@@ -100,7 +101,7 @@ class _Blocks:
             self._ahead = self._fetcher.submit(partial(self._fill, index))
 
     def _fill(self, index: int) -> None:
-        """Read blocks before they are wanted; an error will come again when they are."""
+        """Read blocks ahead; an error is ignored, because it occurs again when the block is requested."""
         for ahead in range(index, min(index + AHEAD_BLOCKS, -(-self.size // DOWNLOAD_BLOCK_BYTES))):
             if self._closed.is_set():
                 return
@@ -110,7 +111,7 @@ class _Blocks:
                 return
 
     def close(self) -> None:
-        """End the reading ahead; a read that hangs is left behind."""
+        """End the reading ahead; a read that hangs is abandoned."""
         self._closed.set()
         wait([self._ahead] if self._ahead else [], END_S)
 
@@ -118,16 +119,16 @@ class _Blocks:
 class HttpObject(_Blocks):
     """A file behind `http(s)://`.
 
-    A server without ranges is read once from the start; what breaks there cannot be taken up.
+    From a server without ranges the file is read once from the start; a broken connection cannot be resumed.
 
     Args:
-        url: Of the file.
-        timeout_s: Without a byte, after which a connection counts as lost.
-        retries: Attempts without progress after the first.
-        delay_s: Before the first retry; it doubles, up to 30 s.
+        url: Address of the file.
+        timeout_s: Seconds without a byte after which a connection counts as lost.
+        retries: Maximum attempts without progress after the first.
+        delay_s: Seconds before the first retry; doubles with each, up to 30 s.
 
     Raises:
-        DataError: There is no such file, it may not be read, or the server does not tell its size.
+        DataError: There is no such file, it may not be read, or the server does not report its size.
     """
 
     def __init__(self, url: str, timeout_s: float = 60, retries: int = 8, delay_s: float = 0.5) -> None:
@@ -147,17 +148,17 @@ class HttpObject(_Blocks):
             raise
 
     def _fetch(self, index: int) -> bytes:
-        block = self._position // DOWNLOAD_BLOCK_BYTES
+        block = self._position // DOWNLOAD_BLOCK_BYTES  # the next one of the connection
         if not block <= index <= block + MAX_JUMP_BLOCKS:
             block = index
             self._drop()
-        for number in range(block, index):
+        for number in range(block, index):  # blocks of the jump are read from the connection too, and cached
             if number not in self._cache or self._response is not None:
                 self._keep(number, self._stream(number))
         return self._stream(index)
 
     def _stream(self, index: int) -> bytes:
-        """The block at the connection's position; lost connections are taken up at the byte."""
+        """Read a block from the connection; a lost connection is resumed at the byte where it broke."""
         start = index * DOWNLOAD_BLOCK_BYTES
         wanted = min(DOWNLOAD_BLOCK_BYTES, self.size - start)
         data = bytearray()
@@ -181,14 +182,14 @@ class HttpObject(_Blocks):
         return piece
 
     def _persist(self, action: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
-        """Try again while the reason may pass, with growing pauses that begin anew after progress."""
+        """Run `action`, again after a transient error; the pauses grow, and start over after progress."""
         failures, reached = 0, progress()
         while True:
             try:
                 return action()
             except urllib.error.HTTPError as error:
                 error.close()
-                if error.code not in _PASSING:
+                if error.code not in _TRANSIENT:
                     raise self._refused(error) from error
                 problem: Exception = error
             except (OSError, http.client.HTTPException) as error:
@@ -208,18 +209,19 @@ class HttpObject(_Blocks):
         return DataError(f"{self.name}: was closed while it was read")
 
     def _connect(self, offset: int) -> None:
-        """Begin to stream at a byte."""
+        """Open a connection that streams from `offset`."""
         self._drop()
         if offset and not self._ranges:
             raise DataError(
-                f"{self.name}: the server does not send parts of a file, so reading cannot go on at byte {offset}; "
+                f"{self.name}: the server does not send parts of a file, so reading cannot resume at byte {offset}; "
                 "download the file with another tool and give its path"
             )
+        # "identity": offsets are of the stored bytes, so the server must not compress them.
         request = urllib.request.Request(
             self._url, headers={"Range": f"bytes={offset}-", "Accept-Encoding": "identity", "User-Agent": "depthstream"}
         )
         for name, value in self._login.items():
-            request.add_unredirected_header(name, value)  # it is for this server
+            request.add_unredirected_header(name, value)  # a redirect may lead to another server
         response = urllib.request.urlopen(request, timeout=self._timeout_s)
         try:
             self._check(response, offset)
@@ -229,27 +231,27 @@ class HttpObject(_Blocks):
         self._response, self._position = response, offset
 
     def _check(self, response: http.client.HTTPResponse, offset: int) -> None:
-        """Take or compare size and version; see whether the server honoured the range."""
+        """Record size and version, or compare them; check that the server honoured the range."""
         ranged = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         partial = response.status == 206 and ranged is not None
         size = int(ranged[2]) if partial and ranged else int(response.headers.get("Content-Length") or -1)
         version = (response.headers.get("ETag") or "", response.headers.get("Last-Modified") or "")
         if size < 0:
-            raise DataError(f"{self.name}: expected the server to tell the size, found no Content-Length")
-        if self.size < 0:
+            raise DataError(f"{self.name}: expected the server to report the size, found no Content-Length")
+        if self.size < 0:  # the first answer, which pins the file
             self.size, self._version, self._ranges = size, version, partial
         found, expected = (size, *version), (self.size, *self._version)
         if found != expected:
             raise DataError(
                 f"{self.name}: the file changed while it was read: size, ETag and date were {expected}, are {found}; "
-                "begin again"
+                "start again"
             )
         if offset and not (partial and ranged and int(ranged[1]) == offset):
-            raise DataError(f"{self.name}: asked for byte {offset}, found that the server sends other bytes")
+            raise DataError(f"{self.name}: expected data from byte {offset}, found that the server sends other bytes")
 
     def _refused(self, error: urllib.error.HTTPError) -> DataError:
         advice = {
-            401: "it wants a login: set DEPTHSTREAM_HTTP_TOKEN, or check it",
+            401: "a login is required: set DEPTHSTREAM_HTTP_TOKEN, or check it",
             403: "it may not be read from here: check the address and your rights",
             404: "there is no such file: check the address",
         }.get(error.code, "check the address")
@@ -261,7 +263,7 @@ class HttpObject(_Blocks):
             self._response = None
 
     def close(self) -> None:
-        """End the reading ahead and the connection."""
+        """End the reading ahead and close the connection."""
         super().close()
         self._drop()
 
@@ -270,7 +272,7 @@ class StoredObject(_Blocks):
     """An object of a store: `s3://bucket/key`, `gs://`, `az://`. A process that used one must not fork.
 
     Args:
-        url: Of the object.
+        url: Address of the object.
 
     Raises:
         DataError: There is no such object, or it may not be read.

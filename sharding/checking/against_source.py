@@ -1,4 +1,4 @@
-"""A set against its source: every source sample is in the set, bit for bit or within its bound, or in quarantine."""
+"""Compare a set with its source: each sample must be in the set, bit for bit or within its bound, or in quarantine."""
 
 import json
 import os
@@ -25,20 +25,20 @@ from sharding.sources.pairing import Candidate
 from sharding.sources.source import Readable, is_archive
 
 COMPARED_AHEAD_BYTES = 128 << 20
-"""Source bytes that are read ahead of what is compared."""
+"""Maximum source bytes that are read ahead of the comparison."""
 
 LOSSY_LEVELS = 2.0
-"""Root mean square, of 255, by which two JPEG encodings of one picture may differ: versions of an encoder do."""
+"""Root mean square, in levels of 255, by which JPEG encodings of one image by two versions of an encoder may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceComparison:
-    """What comparing a set with its source found.
+    """The result of comparing a set with its source.
 
     Attributes:
-        samples: Source samples that are in the set.
-        quarantined: Keys of the source that are in quarantine, and not in the set.
-        faults: What is not as it should be.
+        samples: Number of source samples that are in the set.
+        quarantined: Number of keys of the source that are in quarantine, and not in the set.
+        faults: Differences.
     """
 
     samples: int
@@ -62,13 +62,14 @@ def compare_with_source(opened: ShardSet, root: str) -> SourceComparison:
     samples = ArchiveSamples(root, layout, manifest.dataset) if is_archive(root) else FolderSamples(root, layout)
     accounted = _Accounted.of(opened)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        judged = map_ahead(
-            lambda one: pool.submit(accounted.judge, one), samples, lambda one: one[0].bytes, COMPARED_AHEAD_BYTES
+        compared = map_ahead(
+            lambda one: pool.submit(accounted.compare, one), samples, lambda one: one[0].bytes, COMPARED_AHEAD_BYTES
         )
-        with closing(judged) as pairs:
+        with closing(compared) as pairs:
             found = {candidate.key: problem for (candidate, _), problem in pairs}
-    for refusal in samples.refused:  # a second file that came too late has the key of a sample that is whole
-        found.setdefault(refusal.key, accounted.judge_bad(refusal.key, refusal.reason))
+    # A duplicate that arrived too late has the key of a complete sample, whose result is kept.
+    for refusal in samples.refused:
+        found.setdefault(refusal.key, accounted.compare_bad(refusal.key, refusal.reason))
     faults = _compare_archives(manifest, samples, root)
     faults += [Fault(shard="", key=key, problem=problem) for key, problem in found.items() if problem]
     faults += [Fault(shard="", key=key, problem=f"in the set, not in {root}") for key in accounted.rows.keys() - found]
@@ -80,10 +81,10 @@ def compare_with_source(opened: ShardSet, root: str) -> SourceComparison:
 
 
 def layout_of(manifest: Manifest) -> Layout:
-    """The layout of what a set was made from.
+    """Return the layout of the source of a set.
 
     Raises:
-        UsageError: It was made from tars.
+        UsageError: The set was made from tars.
     """
     made = manifest.made
     if manifest.dataset == "megadepth":
@@ -94,7 +95,7 @@ def layout_of(manifest: Manifest) -> Layout:
 
 
 def _compare_archives(manifest: Manifest, samples: FolderSamples | ArchiveSamples, root: str) -> list[Fault]:
-    """Whether it is the very source the set was made from; a folder and an archive of the same data cannot be told."""
+    """Check fingerprint and MD5 of the source; a folder is not compared with an archive of the same data."""
     known = manifest.source
     if ("archive" in known) != isinstance(samples, ArchiveSamples):
         return []
@@ -109,7 +110,14 @@ def _compare_archives(manifest: Manifest, samples: FolderSamples | ArchiveSample
 
 @dataclass(frozen=True, kw_only=True)
 class _Accounted:
-    """What a set says it holds: a row of the index or a line of the quarantine for each key."""
+    """The keys that a set accounts for: rows of its index, and lines of its quarantine.
+
+    Attributes:
+        opened: The set.
+        recipe: How its samples were encoded.
+        rows: Key -> row of the index.
+        quarantined: Keys in quarantine.
+    """
 
     opened: ShardSet
     recipe: Recipe
@@ -132,19 +140,19 @@ class _Accounted:
             quarantined=frozenset(json.loads(line)["key"] for line in lines),
         )
 
-    def judge(self, sample: tuple[Candidate, Readable]) -> str:
-        """What is wrong in the set with a source sample, "" if nothing is."""
+    def compare(self, sample: tuple[Candidate, Readable]) -> str:
+        """Compare a source sample with the set; return what is wrong, "" if nothing is."""
         candidate, source = sample
         try:
             encoded = encode(source, candidate, self.recipe)
         except DataError as error:
-            return self.judge_bad(candidate.key, str(error))
+            return self.compare_bad(candidate.key, str(error))
         if candidate.key in self.rows:
             return self._compare(self.rows[candidate.key], encoded)
         return "" if candidate.key in self.quarantined else "in the source, not in the set"
 
-    def judge_bad(self, key: str, reason: str) -> str:
-        """What is wrong with the set about a sample that cannot be used."""
+    def compare_bad(self, key: str, reason: str) -> str:
+        """Check that a bad source sample is in quarantine only; return what is wrong, "" if nothing is."""
         if key in self.rows:
             return f"in the set, but its source is bad: {reason}"
         return "" if key in self.quarantined else f"bad in the source, and not in quarantine: {reason}"
@@ -158,7 +166,7 @@ class _Accounted:
         return f"{' and '.join(differing)} differ from the source" if differing else ""
 
     def _is_same(self, row: int, part: str, stored: Mapping[str, bytes], encoded: Encoded) -> bool:
-        """Whether a part is what it would be now, but for what versions of a lossy encoder do otherwise."""
+        """Whether a stored part equals the one encoded now, or is a JPEG within `LOSSY_LEVELS` of it."""
         ext, payload = encoded.parts.get(part, ("", None))
         if stored.get(part) == payload and self.opened.reader.ext(row, part) == ext:
             return True

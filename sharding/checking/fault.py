@@ -8,9 +8,9 @@ class Fault:
     """Something wrong with a set.
 
     Attributes:
-        shard: Its name, "" if the fault is the set's.
-        key: The sample's key, "" if the fault is the shard's.
-        problem: Expected and found.
+        shard: Name of the shard, "" for a fault of the set.
+        key: Key of the sample, "" for a fault of the shard.
+        problem: What was expected and what was found.
     """
 
     shard: str

@@ -1,4 +1,4 @@
-"""The command `inspect`: what is in a set, in numbers and, with `--grid`, to look at."""
+"""The command `inspect`: what is in a set, in numbers and, with `--grid`, as a contact sheet."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def run(config: InspectConfig) -> Outcome:
 
 
 def describe(opened: ShardSet) -> dict[str, Any]:
-    """Counts, sizes and depth statistics of a set or subset, from its index alone."""
+    """Collect counts, sizes and depth statistics of a set or subset, from its index alone."""
     index = opened.index
     deep = index[index["valid_fraction"] > 0]
     part_bytes = {part: int(index[f"{part}_bytes"].sum()) for part in ("image", "depth", "valid", "meta")}
@@ -61,7 +61,7 @@ def describe(opened: ShardSet) -> dict[str, Any]:
 
 
 def compare_with_published(opened: ShardSet) -> dict[str, Any] | None:
-    """The samples by scene type of a whole set and of the published split; None if nothing is published of it."""
+    """Compare a whole set with the published split, by scene type; None if no counts are published."""
     manifest = opened.manifest
     published = expected_views(manifest.dataset, manifest.split)
     if published is None:
@@ -98,7 +98,7 @@ def _text(opened: ShardSet, data: dict[str, Any]) -> list[str]:
     if data["published"]:
         lines.append(_published_text(data["published"]))
     if data["quarantined"]:
-        lines.append(f"  {data['quarantined']} samples were refused at creation: quarantine.jsonl says why")
+        lines.append(f"  {data['quarantined']} samples were refused at creation: see quarantine.jsonl")
     return lines
 
 
@@ -114,7 +114,7 @@ def _published_text(published: dict[str, Any]) -> str:
 
 
 def grid(opened: ShardSet, num_samples: int, seed: int) -> bytes:
-    """A contact sheet, as PNG, of samples drawn evenly at random from the set."""
+    """Draw a contact sheet, as PNG, of samples that are drawn uniformly at random from the set."""
     count = min(num_samples, len(opened))
     rows = sorted(int(row) for row in np.random.default_rng((seed, 0)).choice(len(opened), count, replace=False))
     kinds = opened.index["kind"].iloc[rows]

@@ -1,4 +1,4 @@
-"""All samples of a source, be it a folder or an archive, with the bytes of their files."""
+"""All samples of a folder or archive, with access to the bytes of their files."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,11 +22,11 @@ class FolderSamples:
 
     Args:
         root: The folder.
-        layout: Of the data set.
+        layout: Layout of the data set.
 
     Attributes:
-        fingerprint: Of names and sizes.
-        refused: Files that make no sample; whole once all samples were had.
+        fingerprint: Hash of names and sizes.
+        refused: Files that make no sample; complete once all samples were read.
         md5: "": a folder has none.
 
     Raises:
@@ -40,7 +40,7 @@ class FolderSamples:
         self.refused: list[Refusal] = []
 
     def __iter__(self) -> Iterator[tuple[Candidate, Readable]]:
-        """Yield each sample with what reads its files.
+        """Yield each sample with the source that reads its files.
 
         Raises:
             DataError: There is none.
@@ -58,13 +58,13 @@ class ArchiveSamples:
 
     Args:
         address: File or URL.
-        layout: Of the data set.
+        layout: Layout of the data set.
         dataset: Its name.
 
     Attributes:
-        fingerprint: Of size and ends.
-        refused: Files that make no sample; whole once all samples were had.
-        md5: Of the compressed file, once all samples were had; "" if the data set publishes none.
+        fingerprint: Hash of size and ends.
+        refused: Files that make no sample; complete once all samples were read.
+        md5: MD5 of the compressed file, once all samples were read; "" if none is published for the data set.
 
     Raises:
         DataError: There is no such archive.
@@ -81,7 +81,7 @@ class ArchiveSamples:
         """Yield each sample with its files in memory.
 
         Raises:
-            DataError: The archive is damaged, cut off, or holds no sample.
+            DataError: The archive is damaged, truncated, or holds no sample.
         """
         joiner = Joiner(self._layout.parse, self._layout.needed, Spool(2 * HELD_BYTES))
         with (

@@ -1,6 +1,6 @@
-"""Proof that a set is whole: every byte against the manifest, every member against the index, every sample decoded.
+"""The command `verify`: every byte against the manifest, every member against the index, every sample decoded.
 
-What cannot be trusted is not believed: an edited index is compared, row by row, with what the shards hold.
+The index is not trusted either: its rows are compared with the samples in the shards.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def run(config: VerifyConfig) -> Outcome:
 
 
 def check_index(opened: ShardSet) -> list[Fault]:
-    """Whether the index is the one the manifest was written for."""
+    """Check that the index is the one for which the manifest was written."""
     expected, found = opened.manifest.index_sha256, opened.index_sha256
     if found == expected:
         return []
@@ -81,18 +81,23 @@ def check_shard(opened: ShardSet, shard: ShardFile) -> Iterator[Fault]:
     elif (found := hashlib.sha256(data).hexdigest()) != shard.sha256:
         yield Fault(shard=name, key="", problem=f"expected sha256 {shard.sha256}, found {found}")
     if len(rows) != shard.samples:
-        yield Fault(shard=name, key="", problem=f"manifest says {shard.samples} samples, the index has {len(rows)}")
+        yield Fault(
+            shard=name,
+            key="",
+            problem=f"expected {shard.samples} samples as in the manifest, found {len(rows)} in the index",
+        )
     yield from check_samples(opened, name, rows)
     yield from check_members(opened, name, rows, data)
 
 
 def check_samples(opened: ShardSet, shard: str, rows: list[int]) -> Iterator[Fault]:
-    """Read every part of each row through the index, decode it, and compare it with what the index says of it."""
+    """Read every part of each row through the index, decode it, and compare it with the row."""
     for row in rows:
         key = opened.reader.key(row)
         try:
             problem = _contradiction(opened, row, opened.reader.read([row], PARTS)[0])
         except DataError as error:
+            # The fault has its own shard and key, and this already is `depthstream verify`.
             place = f"shard shards/{shard}, key {key}: "
             problem = str(error).removeprefix(place).partition("; run `depthstream verify")[0]
         if problem:
@@ -100,7 +105,7 @@ def check_samples(opened: ShardSet, shard: str, rows: list[int]) -> Iterator[Fau
 
 
 def _contradiction(opened: ShardSet, row: int, sample: Sample) -> str:
-    """What the index says of a sample, and what the sample itself says differently."""
+    """Describe the first difference between a row of the index and its sample; "" if there is none."""
     height, width = sample.image.shape[:2]
     for part in (sample.depth, sample.valid):
         if part is not None and part.shape != (height, width):
@@ -112,15 +117,16 @@ def _contradiction(opened: ShardSet, row: int, sample: Sample) -> str:
     if sample.depth is not None and sample.valid is not None:
         truth |= asdict(depth_facts(sample.depth, sample.valid, truth.get("kind", opened.index["kind"].iloc[row])))
     for name, value in truth.items():
-        said = opened.index[name].iloc[row]
-        same = np.isclose(said, value, rtol=2e-4, equal_nan=True) if isinstance(value, float) else said == value
+        indexed = opened.index[name].iloc[row]
+        # Statistics in the index are float32, and of the depth before the preset "compact" rounded it by up to 1e-4.
+        same = np.isclose(indexed, value, rtol=2e-4, equal_nan=True) if isinstance(value, float) else indexed == value
         if not same:
-            return f"index says {name} is {said}, the sample says {value}"
+            return f"{name}: expected {value} as in the sample, found {indexed} in the index"
     return ""
 
 
 def check_members(opened: ShardSet, shard: str, rows: list[int], data: bytes) -> Iterator[Fault]:
-    """Walk the tar as any tar reader would: the members the index names, in its order, and no others."""
+    """Read the tar as any tar reader would: it must have the members of the index, in this order, and no others."""
     expected = [
         member_name(opened.reader.key(row), part, opened.reader.ext(row, part))
         for row in rows
@@ -145,7 +151,7 @@ def check_members(opened: ShardSet, shard: str, rows: list[int], data: bytes) ->
 
 
 def stray_files(opened: ShardSet) -> list[Fault]:
-    """Shards in a local set that the manifest does not name."""
+    """Find shards in a local set that the manifest does not list."""
     folder = opened.reader.store.local_path("shards")
     known = {shard.name.rpartition("/")[2] for shard in opened.manifest.shards}
     if folder is None or not folder.is_dir():

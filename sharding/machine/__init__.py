@@ -1,1 +1,11 @@
-"""Processes, threads, memory, signals, files and locks of this machine."""
+"""What the program needs of its machine.
+
+    processes   run jobs in worker processes that end with this one; results in order, or as they come
+    threads     fetcher threads that do not delay the end of a process
+    heap        settings of glibc's malloc, for this process and for those it starts
+    signals     block SIGINT for a moment
+    files       write a file whole or not at all
+    locks       advisory locks on files, never waited for
+
+No module here knows of data sets.
+"""

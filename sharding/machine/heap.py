@@ -1,7 +1,7 @@
-"""The C library's heap, told to keep what is freed: images and depth come and go with every sample.
+"""Settings of the C library's heap, so that it keeps freed memory: images and depth come and go with every sample.
 
-By its own rule glibc gives freed megabytes back to the system and asks for them again a moment later, as pages that the
-kernel must find and clear: a third of the time of a loader worker.
+By default glibc returns freed megabytes to the system and requests them again a moment later, as pages that the kernel
+must find and clear: a third of the time of a loader worker.
 """
 
 import ctypes
@@ -12,10 +12,10 @@ from contextlib import contextmanager
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # <malloc.h>, https://man7.org/linux/man-pages/man3/mallopt.3.html
 
 KEEP_BYTES = 256 << 20
-"""Free memory that a process keeps, for the next sample: more than a batch takes while it is made."""
+"""Free memory that a process keeps for the next sample: more than a batch takes while it is made."""
 
 LARGE_BYTES = 32 << 20
-"""Blocks of at least this size are still mapped and given back one by one: the most that mallopt takes."""
+"""Blocks of at least this size are still mapped and unmapped one by one: the largest value that mallopt accepts."""
 
 _ARENAS = "MALLOC_ARENA_MAX"
 
@@ -24,7 +24,7 @@ def keep_freed_memory() -> bool:
     """Have this process, and those it forks, keep up to `KEEP_BYTES` of freed memory.
 
     Returns:
-        Whether it will: not where the C library is another one, or the environment says something about it already.
+        Whether it will: not with another C library, nor where the environment sets these thresholds already.
     """
     if any(name.startswith("MALLOC_") and name.endswith("THRESHOLD_") for name in os.environ):
         return False
@@ -39,11 +39,11 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def one_heap_in_children() -> Iterator[None]:
-    """Have the threads of programs that are started now share one heap, unless MALLOC_ARENA_MAX says something.
+    """Have the threads of programs that are started in the block share one heap, unless MALLOC_ARENA_MAX is set.
 
-    With one a thread, as is glibc's rule, each keeps freed buffers of its own, and the memory of workers that read
-    ahead was seen to grow by a fifth over ten epochs. All but the first give whole pieces back to the system whatever
-    `keep_freed_memory` says, only to ask for them again. glibc reads the variable when a program begins.
+    With one heap (arena) per thread, glibc's default, each keeps freed buffers of its own, and the memory of workers
+    that read ahead grew by a fifth over ten epochs. All but the first return whole pieces to the system whatever
+    `keep_freed_memory` sets, only to request them again. glibc reads the variable when a program begins.
     """
     given = os.environ.get(_ARENAS)
     os.environ.setdefault(_ARENAS, "1")

@@ -1,4 +1,4 @@
-"""Locks on files, which the kernel gives up when a process ends in whatever way. Nobody waits in here."""
+"""Advisory locks on files (flock), which the kernel releases however a process ends. No call here waits for one."""
 
 import fcntl
 import os
@@ -9,14 +9,16 @@ from pathlib import Path
 
 
 def open_while(owner: object, path: Path) -> int:
-    """Open a file, made if there is none, for as long as `owner` lives."""
+    """Open a file, created if missing, and return its descriptor, which is closed when `owner` is collected."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     weakref.finalize(owner, os.close, file)
     return file
 
 
 def try_lock(file: int, *, shared: bool) -> bool:
-    """Take the lock of an open file, or change the one that is held, if nobody else's is in the way.
+    """Take the lock of an open file, or change the kind of the one held; return whether it is held now.
+
+    A change from shared to exclusive or back is not atomic: the old lock is released first (flock(2)).
 
     Raises:
         OSError: The file system has no locks.
@@ -30,9 +32,9 @@ def try_lock(file: int, *, shared: bool) -> bool:
 
 @contextmanager
 def tried_alone(path: Path) -> Iterator[bool]:
-    """Try to hold the lock of a file alone for the block; yields whether that is so."""
+    """Try to hold the exclusive lock of a file during the block; yields whether it is held."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield try_lock(file, shared=False)
     finally:
-        os.close(file)
+        os.close(file)  # releases the lock

@@ -1,7 +1,7 @@
-"""Processes that do jobs: results as they come, a prompt end, and nobody left behind.
+"""Worker processes: results in order or as they come, a prompt end, and no process left behind.
 
-Each process watches a pipe that only this one can write to. It ends when the pipe does: because the work was called
-off, or because this process was killed.
+Each worker watches a pipe whose write end only this process holds. It ends when that end is closed: because the work
+was cancelled, or because this process was killed.
 """
 
 import multiprocessing
@@ -20,26 +20,26 @@ from typing import TypeVar
 
 from sharding.errors import DataError
 from sharding.machine.heap import keep_freed_memory
-from sharding.machine.signals import deaf_to_ctrl_c
+from sharding.machine.signals import block_sigint
 
 J = TypeVar("J")
 R = TypeVar("R")
 
 
 def count_workers(asked: int, jobs: int) -> int:
-    """Processes to use: as many as asked for (0: one a core), never more than there are jobs, at least one."""
+    """Return how many processes to use: as many as asked for (0: one per core), at most one per job, at least one."""
     return max(1, min(asked or os.cpu_count() or 1, jobs))
 
 
 def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Generator[R, None, None]:
     """Yield `function(job)` of each job, in the order in which they end.
 
-    What a job raises is raised here, and calls off all others at once; so does closing the iterator.
+    An error of a job is raised here and cancels all others at once; so does closing the iterator.
 
     Args:
-        function: Of a module, for it goes to other processes.
+        function: At the top level of a module, because it is pickled by name.
         jobs: Picklable.
-        workers: Processes; 1 does the work in this one.
+        workers: Number of processes; 1 does the work in this one.
 
     Raises:
         DataError: A process was killed.
@@ -48,7 +48,7 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Gen
         yield from map(function, jobs)
         return
     with open_pool(workers, function.__module__) as pool:
-        with deaf_to_ctrl_c():  # for a moment: a half started process would complain
+        with block_sigint():  # workers are started here; one interrupted half-way would print a traceback
             futures = [pool.submit(function, job) for job in jobs]
         for future in as_completed(futures):
             yield future.result()
@@ -60,16 +60,17 @@ def map_ahead(
     """Yield each job with its result, in the order of the jobs.
 
     Args:
-        submit: Has a job done, by a pool.
-        jobs: Taken as room allows.
-        weigh: What a job weighs, bytes say.
-        most: Weight of the jobs that are taken and not yielded, but for one.
+        submit: Submits a job to a pool.
+        jobs: Taken one by one, as `most` allows.
+        weigh: Weight of a job, in bytes for example.
+        most: Maximum weight of the jobs that were submitted and not yielded; one more job may exceed it.
     """
     waiting: deque[tuple[J, Future[R]]] = deque()
     taken = 0
     for job in jobs:
         waiting.append((job, submit(job)))
         taken += weigh(job)
+        # Beyond the limit wait for the oldest job, even if later ones are done: the order is that of the jobs.
         while waiting and (taken > most or waiting[0][1].done()):
             taken -= weigh(waiting[0][0])
             yield _take(waiting)
@@ -84,39 +85,39 @@ def _take(waiting: "deque[tuple[J, Future[R]]]") -> tuple[J, R]:
 
 @contextmanager
 def open_pool(workers: int, module: str) -> Iterator[Executor]:
-    """Start processes; at the end of the block what they have not begun is called off.
+    """Start a process pool; the end of the block cancels its jobs and ends the processes at once.
 
     Args:
-        workers: Processes.
-        module: Imported once for all of them.
+        workers: Number of processes.
+        module: Imported once, in the server that all of them are forked from.
 
     Raises:
         DataError: A process was killed.
     """
     context = multiprocessing.get_context("forkserver")
     _start_server(context, module)
-    ours, theirs = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(ours,))
+    read_end, write_end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(read_end,))
     try:
         yield pool
     except BrokenProcessPool as error:
         raise DataError(
-            "a worker process was killed, and memory is the usual cause; what is finished is kept: "
+            "a worker process was killed, usually because memory ran out; finished work is kept: "
             "run the same command again, with fewer --workers if it was memory"
         ) from error
     finally:
-        theirs.close()
+        write_end.close()  # first: it ends workers in the middle of a job, which shutdown would wait for
         pool.shutdown(wait=True, cancel_futures=True)
-        ours.close()
+        read_end.close()
 
 
 def _start_server(context: ForkServerContext, module: str) -> None:
     """Start the process that workers are forked from, and wait until it has imported `module`."""
     context.set_forkserver_preload([module])
-    resource_tracker.ensure_running()  # not below: it would let Ctrl-C through again
-    with deaf_to_ctrl_c():
+    resource_tracker.ensure_running()  # outside the block: starting it unblocks SIGINT
+    with block_sigint():
         forkserver.ensure_running()
-    first = context.Process(target=_do_nothing)
+    first = context.Process(target=_do_nothing)  # forked only after the import: joining it waits for that
     first.start()
     first.join()
 
@@ -126,7 +127,7 @@ def _do_nothing() -> None:
 
 
 def _begin(lifeline: Connection) -> None:
-    """Leave Ctrl-C to the process that asked for the work (the server may be older than it), and end when it goes."""
+    """Ignore SIGINT, which the parent handles (an older server may not have it blocked), and end with the parent."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""Putting Ctrl-C off for a moment in which it would do harm."""
+"""Block SIGINT (Ctrl-C) for a moment in which an interrupt would do harm."""
 
 import signal
 from collections.abc import Iterator
@@ -6,8 +6,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
-    """Put Ctrl-C off until the end of the block; processes that are started in it never hear of it."""
+def block_sigint() -> Iterator[None]:
+    """Block SIGINT until the end of the block, where a pending one is delivered.
+
+    Only this thread blocks it; threads and processes that are started in the block inherit the mask.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,4 +1,4 @@
-"""Threads that fetch, and hold up no process that ends."""
+"""Fetcher threads that do not delay the end of a process."""
 
 import contextlib
 import os
@@ -13,27 +13,29 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 END_S = 2.0
-"""How long a process that ends waits for calls that have begun."""
+"""Seconds that a process that ends waits for running calls."""
 
 
 class Fetchers(Generic[T]):
-    """Some threads that make calls, first come first served.
+    """A thread pool that makes calls in the order of submission.
 
-    Unlike those of a ThreadPoolExecutor they hold up no process that ends: calls that have not begun are cancelled, and
-    one that hangs is left behind.
+    Unlike a ThreadPoolExecutor it does not delay the end of the process: calls that have not begun are cancelled, and
+    one that hangs is abandoned.
 
     Args:
-        count: Number of threads at most; each begins with a call.
+        count: Maximum number of threads; each is started by a call.
     """
 
     def __init__(self, count: int) -> None:
         self._count, self._beginning = count, threading.Lock()
+        # None ends a thread.
         self._calls: queue.SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        # Runs when the last reference goes, and at the latest when the interpreter exits.
         weakref.finalize(self, _stop, os.getpid(), self._calls, self._threads)
 
     def submit(self, call: Callable[[], T]) -> "Future[T]":
-        """Have a thread make `call`; the future gives its result or raises its error, and can be cancelled before."""
+        """Queue `call` for a thread; the future gives its result or error, and can be cancelled until it begins."""
         future: Future[T] = Future()
         self._calls.put((call, future))
         with self._beginning:
@@ -52,11 +54,11 @@ def _serve(calls: "queue.SimpleQueue[Any]") -> None:
             future.set_result(call())
         except BaseException as error:
             future.set_exception(error)
-        del item, call, future  # an idle thread holds no bytes
+        del item, call, future  # an idle thread must not keep the result in memory
 
 
 def _stop(pid: int, calls: "queue.SimpleQueue[Any]", threads: list[threading.Thread]) -> None:
-    """Cancel what has not begun, and wait a little for what has: a network client must not outlive its interpreter."""
+    """Cancel queued calls and wait `END_S` for running ones: a network client must not outlive its interpreter."""
     if os.getpid() != pid:
         return  # a forked child has none of the threads
     with contextlib.suppress(queue.Empty):

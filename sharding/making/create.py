@@ -1,6 +1,6 @@
 """The commands `shard megadepth` and `shard diode`: from options and a source to a plan, then to a set.
 
-What encodes is imported only when there is something to do, so that a finished set is recognised at once.
+Encoders are imported only when there is something to do, so that a finished set is recognised at once.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME
-from sharding.machine.signals import deaf_to_ctrl_c
+from sharding.machine.signals import block_sigint
 from sharding.making.same_set import differences, terms, tool_version
 from sharding.making.target import SetTarget, open_target, writing
 from sharding.progress import say
@@ -37,7 +37,7 @@ def shard_diode(config: ShardDiodeConfig) -> Outcome:
 
 
 def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str, Any]) -> Outcome:
-    """Make the set, or go on with it, or see that it is finished; `options` are those of its data set alone."""
+    """Make the set, or resume it, unless it is finished; `options` are those of its data set alone."""
     made = options | {
         "preset": config.preset,
         "check": config.check,  # decides which samples are refused
@@ -55,7 +55,7 @@ def _from_folder(
     made |= {"seed": config.seed, "order": "shuffled over the whole set"}
     source = {"files": len(files), "bytes": sum(file.bytes for file in files), "fingerprint": fingerprint(files)}
     finished = target.read(MANIFEST_NAME) is not None
-    pairing = None if finished else layout.pair(files)  # before the folder is made
+    pairing = None if finished else layout.pair(files)  # fails before the folder is made, if it is the wrong source
 
     def make() -> Manifest:
         return _build_from_folder(config, pairing or layout.pair(files), source, _plan(config, dataset, made, target))
@@ -66,7 +66,7 @@ def _from_folder(
 def _build_from_folder(
     config: ShardConfig, pairing: Pairing, source: dict[str, Any], common: dict[str, Any]
 ) -> Manifest:
-    with deaf_to_ctrl_c():  # libraries that are half imported may crash when the process ends
+    with block_sigint():  # half-imported libraries may crash when the process ends
         from sharding.making.from_folder import build_from_folder
         from sharding.making.plan import FolderPlan, plan_shards
 
@@ -91,7 +91,7 @@ def _from_archive(
         found = take_fingerprint(source, config.source)
 
         def make() -> Manifest:
-            with deaf_to_ctrl_c():
+            with block_sigint():
                 from sharding.making.from_archive import build_from_archive
                 from sharding.making.plan import ArchivePlan
 
@@ -103,7 +103,7 @@ def _from_archive(
 
 
 def _plan(config: ShardConfig, dataset: str, made: dict[str, Any], target: SetTarget) -> dict[str, Any]:
-    """What plans have in common."""
+    """Return the fields that plans for folders and archives have in common."""
     from sharding.making.encode import Recipe
 
     return {
@@ -124,15 +124,15 @@ def _make_once(target: SetTarget, wanted: dict[str, Any], make: Callable[[], Man
             manifest = make()
         else:
             say(f"{target.address}: is finished and up to date; nothing to do")
-        target.clean(LEDGER_NAME)  # also if a run was killed after its manifest
+        target.clean(LEDGER_NAME)  # also of a run that was killed after it wrote the manifest
     return manifest
 
 
 def _existing(target: SetTarget, wanted: dict[str, Any]) -> Manifest | None:
-    """The manifest of the same set, if it is finished.
+    """Read the manifest if the same set is finished there; None if it is not.
 
     Raises:
-        UsageError: There is a finished set of another source or made with other options.
+        UsageError: A finished set of another source, or made with other options, is there.
     """
     content = target.read(MANIFEST_NAME)
     if content is None:

@@ -1,6 +1,6 @@
-"""From source files to the parts of a sample: decode, check, encode, decode again, measure.
+"""From source files to the parts of a sample: decode, check, encode, decode again, measure the error.
 
-What is refused here raises a DataError that says why, and goes to quarantine.
+A sample that cannot be used raises a DataError with the reason, and its files go to quarantine.
 """
 
 import dataclasses
@@ -37,12 +37,12 @@ class Recipe:
 
     Attributes:
         dataset: "megadepth" or "diode".
-        preset: Both keep JPEG files as they are. "exact" keeps the pixels of a PNG and depth bit for bit; "compact"
-            makes a PNG a JPEG, and rounds depth within `sharding.codecs.planes.MAX_ROUNDING`.
-        check: How far a JPEG file that is kept is looked at: "header" reads its header and finds its end; "decode"
-            decodes every pixel as well, as far as a JPEG decoder complains: it fills what is missing before the end
-            marker with grey. All else is decoded anyway.
-        max_side: Longest side in pixels an image may have; None for any.
+        preset: Both store JPEG files unchanged. "exact" keeps the pixels of a PNG and depth bit for bit; "compact"
+            encodes a PNG as JPEG and rounds depth within `sharding.codecs.planes.MAX_ROUNDING`.
+        check: How a JPEG file that is stored unchanged is checked: "header" reads its header and finds its end;
+            "decode" decodes every pixel as well, and finds what a JPEG decoder reports: it fills data that is missing
+            before the end marker with grey. All other files are decoded anyway.
+        max_side: Longest side in pixels that an image may have; None for any.
     """
 
     dataset: str
@@ -51,7 +51,7 @@ class Recipe:
     max_side: int | None = None
 
     def is_light(self, roles: Sequence[str]) -> bool:
-        """Whether samples of these files are mostly stored as they are."""
+        """Whether files of these roles are mostly stored unchanged, so that encoding takes little time."""
         return tuple(roles) == ("image",) and self.max_side is None
 
 
@@ -60,10 +60,10 @@ class Encoded:
     """A candidate, encoded for a shard.
 
     Attributes:
-        height, width: Of the image in pixels.
+        height, width: Size of the image in pixels.
         parts: Part -> (extension, payload), in the order of the members.
         depth: Facts of its depth map.
-        depth_error: Largest relative depth error over valid pixels, measured by decoding what was encoded.
+        depth_error: Largest relative depth error over valid pixels, measured by decoding the payload.
     """
 
     height: int
@@ -97,7 +97,7 @@ def encode(source: Readable, candidate: Candidate, recipe: Recipe) -> Encoded:
 
 
 def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, int]]:
-    """Extension and payload to store, and the (height, width) of the source image."""
+    """Return extension and payload to store, and the (height, width) of the source image."""
     header = read_header(data)
     size = header.height, header.width
     target = _target_size(size, recipe.max_side)
@@ -115,7 +115,7 @@ def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, i
 
 
 def _read_depth(source: Readable, candidate: Candidate) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Depth as it is stored in the source, and the mask if the data set has one."""
+    """Read depth in the dtype of the source, and the mask if the data set has one; both of one (height, width)."""
     name = candidate.files["depth"].name
     try:
         data = source.read(name)
@@ -134,7 +134,7 @@ def _read_depth(source: Readable, candidate: Candidate) -> tuple[NDArray[Any], N
 
 
 def _target_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
-    """(height, width) after shrinking the longer side to `max_side`."""
+    """Return (height, width) after shrinking the longer side to `max_side`."""
     if max_side is None or max(size) <= max_side:
         return size
     factor = max_side / max(size)
@@ -142,18 +142,19 @@ def _target_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]
 
 
 def _shrink(array: NDArray[Any] | None, size: tuple[int, int]) -> NDArray[Any]:
-    """Nearest pixels of a map: depth is never mixed."""
+    """Shrink a map to (height, width) by nearest pixels: an average across an edge would be a depth of nothing."""
     if array is None or array.shape == size:
         return array  # type: ignore[return-value]
+    # Source pixel that contains the centre of each target pixel.
     rows = ((np.arange(size[0]) + 0.5) * array.shape[0] / size[0]).astype(np.intp)
     columns = ((np.arange(size[1]) + 0.5) * array.shape[1] / size[1]).astype(np.intp)
     return array[np.ix_(rows, columns)]
 
 
 def classify(depth: NDArray[np.float32], valid: NDArray[np.bool_], dataset: str) -> DepthKind:
-    """What the numbers of a depth map mean.
+    """Determine what the numbers of a depth map mean.
 
-    MegaDepth keeps ordinal maps under the same name as distances; they alone hold negative values.
+    MegaDepth stores ordinal maps under the same name as distances; they alone contain negative values.
     """
     if dataset == "megadepth" and (depth < 0).any():
         return "ordinal"
@@ -165,7 +166,7 @@ def classify(depth: NDArray[np.float32], valid: NDArray[np.bool_], dataset: str)
 def _encode_depth(
     raw: NDArray[Any], mask: NDArray[Any] | None, recipe: Recipe
 ) -> tuple[dict[str, tuple[str, bytes]], DepthFacts, float]:
-    """Parts, facts and measured error of a depth map."""
+    """Encode a depth map; return its parts, its facts, and the measured error."""
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is not valid
         depth = raw.astype(np.float32)
     valid = valid_pixels(depth, mask)
@@ -184,12 +185,12 @@ def _encode_depth(
 def _measured_error(truth: NDArray[Any], decoded: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
     if not valid.any():
         return 0.0
-    exact = truth[valid].astype(np.float64)
+    exact = truth[valid].astype(np.float64)  # valid depth is greater than 0
     return float((np.abs(decoded[valid] - exact) / exact).max())
 
 
 def _meta(source: Readable, candidate: Candidate, recipe: Recipe, size: tuple[int, int], facts: DepthFacts) -> bytes:
-    """The sample's JSON: where it comes from and what its depth means."""
+    """Encode the JSON of a sample: its origin, size, and the facts of its depth."""
     numbers = {name: getattr(facts, name) for name in ("valid_fraction", "depth_min", "depth_median", "depth_max")}
     content = {
         "dataset": recipe.dataset,

@@ -1,4 +1,4 @@
-"""The end of making a set: quarantine, index and, last, the manifest, out of the lines of the ledger."""
+"""The end of making a set: quarantine, index and, last, the manifest, from the lines of the ledger."""
 
 import dataclasses
 import hashlib
@@ -22,17 +22,17 @@ from sharding.sources.pairing import Refusal
 def finish(
     plan: SetPlan, entries: Sequence[Entry], refused: Sequence[Refusal], allow_bad: int, source: dict[str, Any]
 ) -> Manifest:
-    """Write what is left of a set whose shards are all there.
+    """Write quarantine, index and manifest of a set whose shards are all there.
 
     Args:
-        plan: Of the set.
-        entries: A line for each shard, in order.
-        refused: What was refused before shards were made.
-        allow_bad: Refusals to tolerate.
-        source: What the set was made from, for the manifest.
+        plan: Plan of the set.
+        entries: A line of the ledger for each shard, in order.
+        refused: Files that were refused before shards were made.
+        allow_bad: Maximum number of refusals.
+        source: Facts of the source, for the manifest.
 
     Raises:
-        DataError: More samples are bad than `allow_bad`: the quarantine says which, no manifest is written.
+        DataError: More samples are bad than `allow_bad`: the quarantine lists them, no manifest is written.
         OSError: The set cannot be written.
     """
     refused = [*refused, *(refusal for entry in entries for refusal in entry.refused)]
@@ -56,7 +56,7 @@ def finish(
         index_sha256=hashlib.sha256(index).hexdigest(),
         shards=tuple(entry.file for entry in entries),
     )
-    _remove_strays(plan, manifest)
+    _remove_strays(plan, manifest)  # before the manifest, which makes the set a finished one
     plan.target.write(MANIFEST_NAME, manifest.encode())
     return manifest
 
@@ -70,7 +70,7 @@ def _check_refused(plan: SetPlan, refused: Sequence[Refusal], allow_bad: int) ->
     raise DataError(
         f"{len(refused)} samples are bad, --allow-bad is {allow_bad}: {reasons}; "
         f"see {plan.target.address}/{QUARANTINE_NAME}; no manifest was written, finished shards are kept: run again "
-        "with a larger --allow-bad to leave these out, or mend the source and make the set in a new folder"
+        "with a larger --allow-bad to leave these out, or repair the source and make the set in a new folder"
     )
 
 
@@ -96,7 +96,7 @@ def _remove_strays(plan: SetPlan, manifest: Manifest) -> None:
 
 
 def _codecs(rows: Sequence[Row], depth_error: float) -> dict[str, Any]:
-    """How each part is encoded, with counts, and the depth error that was measured."""
+    """Count samples by part and extension, and record the measured depth error."""
     counts = Counter((part, ext) for row in rows for part, (ext, _) in row.parts.items())
     codecs: dict[str, Any] = {}
     for (part, ext), count in sorted(counts.items()):

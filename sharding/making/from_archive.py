@@ -1,6 +1,9 @@
-"""Making a set from an archive: read once, on all cores; nothing is written but the set, and what waits long.
+"""Make a set from an archive: read once, on all cores; nothing is written but the set, and files that wait long.
 
-May be killed at any moment and run again: the ledger says which shards are finished, and where the next one begins.
+    archive -> arrivals -> batches -> workers encode -> results in the order of the archive -> shards
+
+Reading runs ahead of writing by up to `ENCODED_AHEAD_BYTES`. It may be killed at any moment and run again: the ledger
+has a line for each finished shard, and the resume point at which the next one begins.
 """
 
 from collections import deque
@@ -29,17 +32,18 @@ from sharding.sources.resume_point import ResumePoint, check_unchanged
 from sharding.sources.spool import Spool
 
 BATCH_BYTES = 4 << 20
-"""What one worker gets at a time: bytes of samples, or of the archive that went by, whichever are more."""
+"""Size of the batch that a worker gets: bytes of its samples or of the archive read for it, whichever is more."""
 
 ENCODED_AHEAD_BYTES = 128 << 20
-"""What is read ahead of what is written, counted in the same way."""
-
+"""Maximum size of the batches that are read and not written yet, counted in the same way."""
 
 PackedBatch = list[PackedSample | Refusal]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
+    """Samples for one worker, and the boundary that follows them, if a shard ends there."""
+
     samples: tuple[Joined, ...]
     boundary: Boundary | None
     bytes: int
@@ -51,39 +55,39 @@ def build_from_archive(
     """Make the shards that are not finished yet, the index and, last, the manifest.
 
     Raises:
-        DataError: The archive is damaged, cut off, lost, or the wrong one; or more samples are bad than `allow_bad`.
+        DataError: The archive is damaged, truncated, lost, or the wrong one; or more samples are bad than `allow_bad`.
             No manifest is written then. Finished shards and the ledger are kept.
-        UsageError: The folder holds an unfinished set of another archive, or begun with other options.
+        UsageError: The folder holds an unfinished set of another archive, or one begun with other options.
         OSError: The set cannot be written.
     """
     ledger = Ledger(plan.target)
     ledger.open(plan.terms({"fingerprint": fingerprint.head}))
     digest = publishes_md5(plan.recipe.dataset)
-    position, entries = ArchiveBuild(plan, source, fingerprint, ledger, digest, workers).make_shards()
-    from sharding.making.finish import finish  # pandas is for the end
+    point, entries = ArchiveBuild(plan, source, fingerprint, ledger, digest, workers).make_shards()
+    from sharding.making.finish import finish  # imports pandas, which only the end needs
 
     facts = {
         "archive": fingerprint.name,
         "bytes": fingerprint.bytes,
         "fingerprint": fingerprint.whole,
-        "members": position.members,
-        "skipped": position.skipped,
-        "md5": position.md5 or None,
-        "published": recognise(plan.recipe.dataset, fingerprint.name, fingerprint.bytes, position.md5),
+        "members": point.members,
+        "skipped": point.skipped,
+        "md5": point.md5 or None,
+        "published": recognise(plan.recipe.dataset, fingerprint.name, fingerprint.bytes, point.md5),
     }
-    return finish(plan, entries, position.refused, allow_bad, facts)
+    return finish(plan, entries, point.refused, allow_bad, facts)
 
 
 class ArchiveBuild:
     """Makes the shards of a set that are not finished yet.
 
     Args:
-        plan: Of the set.
+        plan: Plan of the set.
         source: The archive.
-        fingerprint: Of it.
-        ledger: Of the set, opened.
+        fingerprint: Fingerprint of the archive.
+        ledger: Ledger of the set, opened.
         digest: Whether the MD5 of the archive is wanted.
-        workers: Processes or threads that encode; 0 for one a core.
+        workers: Processes or threads that encode; 0 for one per core.
     """
 
     def __init__(
@@ -99,29 +103,29 @@ class ArchiveBuild:
         self._digest = digest
         self._workers = count_workers(workers, 1 << 30)
         self._kept: dict[int, Entry] = {}
-        self._ahead: deque[ResumePoint] = deque()  # of the boundaries that were read and are not saved yet
+        self._ahead: deque[ResumePoint] = deque()  # boundaries that were read and are not saved yet
 
     def make_shards(self) -> tuple[ResumePoint, list[Entry]]:
-        """Read the archive from where an earlier run stood to its end.
+        """Read the archive from where an earlier run stopped to its end.
 
         Returns:
-            Where it ended, and the lines of all shards.
+            The resume point at its end, and the lines of all shards.
 
         Raises:
-            DataError: The archive is damaged, cut off, lost, or another one than it was.
+            DataError: The archive is damaged, truncated, lost, or another one than it was.
             OSError: The set cannot be written.
         """
-        position = self._ledger.read_resume_point()
-        check_unchanged(position, self._fingerprint, self._plan.target.address)
+        point = self._ledger.read_resume_point()
+        check_unchanged(point, self._fingerprint, self._plan.target.address)
         self._kept = self._find_finished()
-        if not all(number in self._kept for number in range(position.shard)):
-            position = ResumePoint()  # a finished shard was lost: what comes before the gap is read, but not made again
-        if not position.ended:
-            position = self._read_on(position)
-        return position, [self._kept[number] for number in range(position.shard)]
+        if not all(number in self._kept for number in range(point.shard)):
+            point = ResumePoint()  # a finished shard is lost: read from the start, but make only what is missing
+        if not point.ended:
+            point = self._read_on(point)
+        return point, [self._kept[number] for number in range(point.shard)]
 
     def _find_finished(self) -> dict[int, Entry]:
-        """Lines of the shards that an earlier run finished, by number; reads these shards."""
+        """Find the lines of the shards that an earlier run finished, by number; local shards are read and hashed."""
         lines = self._ledger.read_all(self._plan.shard_name)
         if not lines:
             return {}
@@ -130,25 +134,28 @@ class ArchiveBuild:
             whole = list(track(checks, total=len(lines), unit="shards", label="check what is finished"))
         return {number: entry for (number, entry), kept in zip(lines.items(), whole, strict=True) if kept}
 
-    def _read_on(self, position: ResumePoint) -> ResumePoint:
+    def _read_on(self, point: ResumePoint) -> ResumePoint:
+        # Left in reverse order: the results first, so that nothing is submitted to a pool that is closed.
         with ExitStack() as stack:
-            joiner, position = self._restore(position)
+            joiner, point = self._restore(point)
             stack.callback(joiner.close)
-            self._announce(position)
+            self._announce(point)
             pool = stack.enter_context(self._open_pool())
-            archive = stack.enter_context(self._open_archive(position))
+            archive = stack.enter_context(self._open_archive(point))
             meter = stack.enter_context(
                 Meter(self._source.size, archive.compressed_position, f"shard {self._plan.name}")
             )
-            arrivals = Arrivals(archive, joiner, self._plan.layout, position)
-            batches = self._batches(arrivals, archive, position, meter)
+            arrivals = Arrivals(archive, joiner, self._plan.layout, point)
+            # Only encoding runs in the pool. On this thread the writer takes a result, which reads the archive further
+            # and submits batches up to the limit.
+            batches = self._batches(arrivals, archive, point, meter)
             packed = map_ahead(partial(self._submit, pool), batches, lambda batch: batch.bytes, ENCODED_AHEAD_BYTES)
             results = _in_order(stack.enter_context(closing(packed)))
-            return self._write(results, position, joiner, meter)
+            return self._write(results, point, joiner, meter)
 
-    def _restore(self, position: ResumePoint) -> tuple[Joiner, ResumePoint]:
-        """A joiner with all that waited at the position, and that position."""
-        for start in (position, ResumePoint()):  # the start if what waited on disk is lost
+    def _restore(self, point: ResumePoint) -> tuple[Joiner, ResumePoint]:
+        """Return a joiner with all that waited on disk at the point, and the point from which to read."""
+        for start in (point, ResumePoint()):  # the start of the archive if files that waited on disk are lost
             spool = Spool(2 * HELD_BYTES, self._plan.target.restore_spool(start.segments))
             joiner = Joiner(self._plan.layout.parse, self._plan.layout.needed, spool)
             finished = (key for number in range(start.shard) for key in self._kept[number].keys)
@@ -157,17 +164,13 @@ class ArchiveBuild:
             joiner.close()
         return joiner, start
 
-    def _open_archive(self, position: ResumePoint) -> AbstractContextManager[Archive]:
-        """The archive at a position. What an earlier run downloaded is not downloaded again only to be hashed."""
-        digest = self._digest and (
-            position.enter == 0 or bool(position.md5_state) or isinstance(self._source, LocalFile)
-        )
-        return open_archive(
-            self._source, position.enter, position.seek_point, self._workers, digest, position.md5_state
-        )
+    def _open_archive(self, point: ResumePoint) -> AbstractContextManager[Archive]:
+        """Open the archive at a point; without MD5 if only hashing would need bytes to be downloaded again."""
+        digest = self._digest and (point.enter == 0 or bool(point.md5_state) or isinstance(self._source, LocalFile))
+        return open_archive(self._source, point.enter, point.seek_point, self._workers, digest, point.md5_state)
 
     def _open_pool(self) -> AbstractContextManager[Executor]:
-        """Threads where there is little to do but to compress, which needs no interpreter; else processes."""
+        """Start threads if there is little to do but compress, which releases the interpreter lock; else processes."""
         if self._workers == 1 or self._plan.recipe.is_light(self._plan.layout.needed):
             return _open_threads(self._workers)
         return open_pool(self._workers, pack_all.__module__)
@@ -175,18 +178,18 @@ class ArchiveBuild:
     def _submit(self, pool: Executor, batch: _Batch) -> Future[PackedBatch]:
         return pool.submit(pack_all, batch.samples, self._plan.recipe, self._plan.compression)
 
-    def _batches(self, arrivals: Arrivals, archive: Archive, position: ResumePoint, meter: Meter) -> Iterator[_Batch]:
-        """Samples in batches that end where shards end; without those whose shard is finished."""
-        number, samples, wanted = position.shard, list[Joined](), 0
+    def _batches(self, arrivals: Arrivals, archive: Archive, point: ResumePoint, meter: Meter) -> Iterator[_Batch]:
+        """Yield samples in batches that end where shards end, without those of finished shards."""
+        number, samples, wanted = point.shard, list[Joined](), 0
         begin, used = archive.position, archive.compressed_position
         for event in arrivals.cut(self._plan.shard_bytes, self._fingerprint):
             boundary = event if isinstance(event, Boundary) else None
             if isinstance(event, Joined):
                 samples.append(event)
                 wanted += event.candidate.bytes
-            size = max(wanted, archive.position - begin)
+            size = max(wanted, archive.position - begin)  # a long stretch without samples must advance, too
             if size >= BATCH_BYTES or boundary:
-                if boundary:
+                if boundary:  # on record before the writer can get it
                     self._ahead.append(boundary.position)
                 yield _Batch(samples=self._missing(number, samples), boundary=boundary, bytes=size)
                 number = boundary.position.shard if boundary else number
@@ -194,10 +197,10 @@ class ArchiveBuild:
                 samples, wanted, begin, used = [], 0, archive.position, archive.compressed_position
 
     def _missing(self, number: int, samples: list[Joined]) -> tuple[Joined, ...]:
-        """The samples, unless their shard is finished.
+        """Return the samples if their shard has to be made, () if it is finished.
 
         Raises:
-            DataError: It is finished, and others are in it.
+            DataError: It is finished, and has not all of them.
         """
         if number not in self._kept:
             return tuple(samples)
@@ -205,31 +208,33 @@ class ArchiveBuild:
         if strange := [joined.candidate.key for joined in samples if joined.candidate.key not in known]:
             raise DataError(
                 f"{self._fingerprint.name}: {strange[0]} should be in the finished {self._plan.shard_name(number)}, "
-                "and is not: the archive is another one than it was; make the set anew in another folder"
+                "and is not: the archive has changed; make the set again in another folder"
             )
         return ()
 
     def _write(
-        self, results: Iterator[PackedSample | Refusal | Boundary], position: ResumePoint, joiner: Joiner, meter: Meter
+        self, results: Iterator[PackedSample | Refusal | Boundary], point: ResumePoint, joiner: Joiner, meter: Meter
     ) -> ResumePoint:
-        """Write shard after shard, each with its line and the position after it."""
+        """Write shard after shard, each with its line and then the point after it."""
         told = False
-        while not position.ended:
-            position = self._write_shard(position.shard, results)
-            self._plan.target.save_spool(position.segments)
-            self._ledger.write_resume_point(position)
+        while not point.ended:
+            point = self._write_shard(point.shard, results)
+            # Segments are saved before the point that refers to them, and removed only when no saved or coming point
+            # does: the first of `_ahead` is the one that was just written.
+            self._plan.target.save_spool(point.segments)
+            self._ledger.write_resume_point(point)
             joiner.spool.tidy(set().union(*(coming.segments for coming in self._ahead)))
             self._ahead.popleft()
-            if not told and position.shard > 1 and meter.rate > 0 and not position.ended:
+            if not told and point.shard > 1 and meter.rate > 0 and not point.ended:
                 told = True
                 self._forecast(meter)
-        return position
+        return point
 
     def _write_shard(self, number: int, results: Iterator[PackedSample | Refusal | Boundary]) -> ResumePoint:
-        """Write up to the next boundary, if anything comes before it; return where the next shard begins."""
+        """Write the results up to the next boundary, if there are any; return where the next shard begins."""
         first = next(results)
         if isinstance(first, Boundary):
-            return first.position
+            return first.position  # nothing in it, or a finished shard, whose samples were left out
         result: PackedSample | Refusal | Boundary = first
         name = self._plan.shard_name(number)
         with open_shard(self._plan.target, name, self._plan.compression) as shard:
@@ -243,8 +248,8 @@ class ArchiveBuild:
         self._ledger.write(self._kept[number])
         return result.position
 
-    def _announce(self, position: ResumePoint) -> None:
-        already = f" ({position.shard} shards of it are finished)" if position.shard else ""
+    def _announce(self, point: ResumePoint) -> None:
+        already = f" ({point.shard} shards of it are finished)" if point.shard else ""
         self._plan.announce(
             f"{self._fingerprint.name}, {self._source.size / 1e9:.2f} GB{self._hoped_for()}, into shards of "
             f"{self._plan.shard_bytes / 1e6:.0f} MB of source files{already}"
@@ -267,7 +272,7 @@ class ArchiveBuild:
 
 
 def _in_order(batches: Iterable[tuple[_Batch, PackedBatch]]) -> Iterator[PackedSample | Refusal | Boundary]:
-    """What became of each sample, and boundaries."""
+    """Yield the result of each sample, and the boundaries between them."""
     for batch, packed in batches:
         yield from packed
         if batch.boundary:

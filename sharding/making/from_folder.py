@@ -1,6 +1,6 @@
-"""Making a set from a folder: the planned shards on all cores.
+"""Make a set from a folder: the planned shards on all cores.
 
-May be killed at any moment and run again: the ledger says which shards are finished.
+It may be killed at any moment and run again: the ledger has a line for each finished shard.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ def build_from_folder(plan: FolderPlan, workers: int, allow_bad: int) -> Manifes
     """Make the shards that are not finished yet, the index and, last, the manifest.
 
     Raises:
-        DataError: More samples are bad than `allow_bad`: the quarantine says which, no manifest is written. Or the
+        DataError: More samples are bad than `allow_bad`: the quarantine lists them, no manifest is written. Or the
             source can no longer be read. Finished shards and the ledger are kept.
-        UsageError: The folder holds an unfinished set of another source, or begun with other options.
+        UsageError: The folder holds an unfinished set of another source, or one begun with other options.
         OSError: The set cannot be written.
     """
     ledger, jobs = Ledger(plan.target), plan.jobs()
@@ -34,7 +34,7 @@ def build_from_folder(plan: FolderPlan, workers: int, allow_bad: int) -> Manifes
 
 
 def _make_all(plan: FolderPlan, jobs: Sequence[ShardJob], workers: int, allow_bad: int) -> None:
-    """Make what the ledger does not have, and tell how it goes."""
+    """Make the shards that the ledger does not have, and report progress."""
     kept = _find_finished(jobs, workers)
     left = [job for job in jobs if job.name not in kept]
     _announce(plan, kept, len(left))
@@ -49,20 +49,20 @@ def _make_all(plan: FolderPlan, jobs: Sequence[ShardJob], workers: int, allow_ba
             results.append(made)
             meter.advance(made.source_bytes)
             if len(results) == count:
-                meter.begin_measuring()  # the start of processes is behind
+                meter.begin_measuring()  # from here on: the start of the processes is over
             elif len(results) == 2 * count < len(left):
                 _forecast(plan, meter, results)
             bad += made.refused
             if bad > allow_bad and not told:
                 told = True
-                say(f"{plan.name}: {bad} bad samples so far, --allow-bad is {allow_bad}; the rest is looked at as well")
+                say(f"{plan.name}: {bad} bad samples so far, --allow-bad is {allow_bad}; the rest is checked as well")
 
 
 def _find_finished(jobs: Sequence[ShardJob], workers: int) -> dict[str, Made]:
-    """Shards that an earlier run finished, by file name; hashing them needs no processes."""
+    """Find the shards that an earlier run finished, by file name."""
     if not jobs or not Ledger(open_target(jobs[0].target)).has_lines():
         return {}
-    with ThreadPoolExecutor(count_workers(workers, len(jobs))) as pool:
+    with ThreadPoolExecutor(count_workers(workers, len(jobs))) as pool:  # hashing releases the interpreter lock
         try:
             found = list(
                 track(pool.map(finished, jobs), total=len(jobs), unit="shards", label="check what is finished")
@@ -88,5 +88,5 @@ def _forecast(plan: FolderPlan, meter: Meter, results: Sequence[Made]) -> None:
 def _entry(ledger: Ledger, job: ShardJob) -> Entry:
     entry = ledger.read(job.name)
     if entry is None:
-        raise DataError(f"{job.target}: the line of {job.name} vanished from the ledger; run the same command again")
+        raise DataError(f"{job.target}: the line of {job.name} is missing from the ledger; run the same command again")
     return entry

@@ -1,4 +1,4 @@
-"""The command `index`: a set around WebDataset tars made elsewhere. The tars are read once and never changed."""
+"""The command `index`: a set around existing WebDataset tars, which are read once and never changed."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ class Group:
     """Adjacent members under one key.
 
     Attributes:
-        key: Their path up to the first dot of the base name.
+        key: The path of the members up to the first dot of the base name.
         members: Part -> extension and member.
     """
 
@@ -87,10 +87,10 @@ def run(config: IndexConfig) -> Outcome:
 
 
 def find_tars(path: Path) -> list[Path]:
-    """The tar files below a folder, sorted; or the file itself.
+    """Find the tar files below a folder, sorted; or the file itself.
 
     Raises:
-        DataError: There is none.
+        DataError: There is none, or two have the same file name.
     """
     tars = [path] if path.is_file() else sorted(path.glob("**/*.tar"))
     if not tars:
@@ -101,7 +101,7 @@ def find_tars(path: Path) -> list[Path]:
 
 
 def index_tar(path: Path, skipped: Counter[str]) -> Iterator[Row]:
-    """A row for each sample of an uncompressed tar; counts the extensions of members it has no use for in `skipped`.
+    """Yield a row for each sample of an uncompressed tar; `skipped` counts the extensions of other members.
 
     Raises:
         DataError: The tar is compressed or damaged, or a part of a sample fails to decode.
@@ -116,7 +116,7 @@ def index_tar(path: Path, skipped: Counter[str]) -> Iterator[Row]:
 
 
 def _groups(members: Iterator[ShardMember], skipped: Counter[str]) -> Iterator[Group]:
-    """Join adjacent members by key: the path up to the first dot of the base name, as webdataset has it."""
+    """Join adjacent members by key: the path up to the first dot of the base name, as webdataset does."""
     key, found = "", dict[str, tuple[str, ShardMember]]()
     for member in members:
         folder, _, base = member.name.rpartition("/")
@@ -148,7 +148,7 @@ def _row(path: Path, group: Group) -> Row:
 
 
 def _facts(group: Group) -> DepthFacts:
-    """Facts of the depth part; its numbers are taken for metres, for nothing says otherwise."""
+    """Compute the facts of the depth part; its unit is assumed to be metres, because a tar does not contain it."""
     if "depth" not in group.members:
         return DepthFacts()
     ext, member = group.members["depth"]
@@ -163,6 +163,7 @@ def _link(tar: Path, target: Path, samples: int) -> ShardFile:
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / tar.name
     link.unlink(missing_ok=True)
+    # Relative, so that set and tars can be moved together.
     link.symlink_to(os.path.relpath(tar.resolve(), folder.resolve()))
     with tar.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

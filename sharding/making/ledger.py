@@ -1,14 +1,15 @@
-"""The ledger of a set that is being made: what it is to become, and a line for each finished shard.
+"""The ledger of a set that is being made: its plan, and a line for each finished shard.
 
 ```
 SET/.making/plan.json           source, options, encoders; a run that differs is refused
-SET/.making/NAME-000000.json    written atomically, after its shard
+SET/.making/NAME-000000.json    the line: an Entry as JSON, written atomically after its shard
 SET/.making/resume_point.json   of an archive: where the next shard begins, written after the line
-SET/.making/waiting/            of an archive: files that wait long for the others of their sample
+SET/.making/waiting/            of an archive: spool segments of files that wait for others of their sample
 ```
 
-A shard counts as finished if its line is there and the file has the hash that the line says (in a store: its tag);
-nothing else does. The ledger goes when the manifest has come.
+A shard counts as finished if and only if its line is there and the file has the hash recorded in it (in a store: the
+tag). A kill in between leaves a shard without a line, which is made again, or a line ahead of the resume point, whose
+files are read again but not encoded. The ledger is removed after the manifest is written.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ _PLAN, _RESUME_POINT = f"{LEDGER_NAME}/plan.json", f"{LEDGER_NAME}/resume_point.
 _LINE = re.compile(r".+-(\d{6})\.json")
 
 LEDGER_VERSION = 2
-"""Of the JSON below; an unfinished set with another one is not continued."""
+"""Version of the JSON below; an unfinished set with another one is not resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +47,9 @@ class Entry:
         file: The shard.
         rows: Its rows of the index.
         refused: Planned samples that are not in it.
-        refused_at: When each source file of these last changed, in ns.
+        refused_at: Change time of each source file of these, in ns.
         depth_error: Largest relative depth error in it.
-        tag: What the store says of the shard; see `SetTarget.tag`.
+        tag: Tag of the shard in its store; see `SetTarget.tag`.
     """
 
     file: ShardFile
@@ -60,11 +61,11 @@ class Entry:
 
     @property
     def keys(self) -> set[str]:
-        """Of all planned samples."""
+        """Keys of all planned samples."""
         return {row.key for row in self.rows} | {refusal.key for refusal in self.refused}
 
     def encode(self) -> bytes:
-        """Write it as a line of JSON; numbers keep every bit."""
+        """Write it as a line of JSON, without loss of precision."""
         return (json.dumps(dataclasses.asdict(self)) + "\n").encode()
 
     @classmethod
@@ -72,7 +73,7 @@ class Entry:
         """Read what `encode` wrote.
 
         Raises:
-            ValueError: It is no such line.
+            ValueError: It is not such a line.
         """
         try:
             content = json.loads(data)
@@ -101,23 +102,24 @@ class Ledger:
         self._target = target
 
     def open(self, terms: dict[str, Any]) -> None:
-        """Go on with an unfinished set, or begin it, and remove what was half written.
+        """Resume an unfinished set, or begin it, and remove partially written files.
 
         Args:
-            terms: All that decides the bytes of the set.
+            terms: All that determines the bytes of the set.
 
         Raises:
-            UsageError: An unfinished set is there that follows from other terms.
+            UsageError: An unfinished set with other terms is there.
         """
         terms = terms | {"version of the ledger": LEDGER_VERSION}
         old = self._read_plan() if self.has_lines() or self._target.read(_RESUME_POINT) is not None else None
         if old is not None and (differing := differences(old, terms)):
             raise UsageError(
-                f"{self._target.address} holds an unfinished set that was begun otherwise: {'; '.join(differing)}; run "
-                "it as it was begun to finish it, choose another folder, or delete that one"
+                f"{self._target.address} holds an unfinished set that was begun with other options or another source: "
+                f"{'; '.join(differing)}; run it as it was begun to finish it, choose another folder, or delete that "
+                "one"
             )
         if old is None:
-            self._target.clean(LEDGER_NAME)  # lines without a plan prove nothing, a plan without lines binds nobody
+            self._target.clean(LEDGER_NAME)  # lines without a plan are worthless, and so is a plan without lines
         self._target.begin()
         if old is None:
             self._target.write(_PLAN, (json.dumps(terms, indent=1, sort_keys=True) + "\n").encode())
@@ -134,7 +136,7 @@ class Ledger:
         self._target.write(_line(Path(entry.file.name).name), entry.encode())
 
     def read(self, shard: str) -> Entry | None:
-        """The line of the shard with this file name, None if there is none that can be read."""
+        """Read the line of the shard with this file name; None if it is missing or unreadable."""
         try:
             entry = Entry.decode(self._target.read(_line(shard)) or b"")
         except ValueError:
@@ -142,28 +144,29 @@ class Ledger:
         return entry if entry.file.name == f"shards/{shard}" else None
 
     def read_all(self, shard_name: Callable[[int], str]) -> dict[int, Entry]:
-        """All lines that can be read, by the number of their shard."""
+        """Read all lines that are readable, by the number of their shard."""
+        # The name of the line gives the number, and the number that of the shard: a line of another set is left out.
         numbers = [int(found[1]) for name in self._target.names(LEDGER_NAME) if (found := _LINE.fullmatch(name))]
         lines = {number: self.read(shard_name(number)) for number in numbers}
         return {number: entry for number, entry in lines.items() if entry is not None}
 
     def has_lines(self) -> bool:
-        """Whether any shard may be finished."""
+        """Whether there is a line of any shard."""
         return any(_LINE.fullmatch(name) for name in self._target.names(LEDGER_NAME))
 
-    def write_resume_point(self, position: ResumePoint) -> None:
+    def write_resume_point(self, point: ResumePoint) -> None:
         """Write where the next shard begins in the archive."""
-        self._target.write(_RESUME_POINT, position.encode())
+        self._target.write(_RESUME_POINT, point.encode())
 
     def read_resume_point(self) -> ResumePoint:
-        """Where an earlier run stood; the start if it says nothing that can be read."""
+        """Read where an earlier run stopped; the start of the archive if it is missing or unreadable."""
         try:
             return ResumePoint.decode(self._target.read(_RESUME_POINT) or b"")
         except ValueError:
             return ResumePoint()
 
     def is_whole(self, entry: Entry) -> bool:
-        """Whether the shard is there with the size and content that its line says."""
+        """Whether the shard is there with the size and content recorded in its line."""
         return self._target.is_whole(entry.file.name, entry.file.bytes, entry.file.sha256, entry.tag)
 
 

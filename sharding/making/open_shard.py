@@ -1,4 +1,4 @@
-"""A shard that is being written: samples go in one by one, and its line of the ledger comes out."""
+"""A shard that is being written: add samples one by one, then take its line of the ledger."""
 
 import hashlib
 import os
@@ -19,19 +19,19 @@ from sharding.making.target import SetTarget
 from sharding.sources.pairing import Refusal
 
 BEHIND_BYTES = 16 << 20
-"""So much may wait to be written."""
+"""Maximum bytes queued to be written."""
 
 SYNC_BYTES = 16 << 20
-"""Written to the disk itself while samples are encoded, so that the end of a shard does not wait for all of it."""
+"""Bytes after which a shard is flushed to disk (fsync), so that its end does not wait for all of it."""
 
 
 class OpenShard:
-    """What `open_shard` gives.
+    """A shard that is open for writing.
 
     Args:
         name: File name.
         file: Open for writing.
-        compression: Of the shard.
+        compression: Compression of the shard.
 
     Attributes:
         refused: Planned samples that are not in it.
@@ -62,16 +62,16 @@ class OpenShard:
         )
 
     def end(self) -> None:
-        """Write the end of the tar, and wait until all is written."""
+        """Append the end of the tar, and wait until all is written."""
         self._writer.close()
         self._file.settle()
 
     def entry(self, tag: str, refused_at: dict[str, int] | None = None) -> Entry:
-        """Its line of the ledger, once it is ended.
+        """Make its line of the ledger, once it is ended.
 
         Args:
-            tag: What the target says of it.
-            refused_at: When the source files of refused samples last changed.
+            tag: Its tag in the target; see `SetTarget.tag`.
+            refused_at: Change time of each source file of refused samples, in ns.
         """
         file = ShardFile(
             name=f"shards/{self._name}",
@@ -92,7 +92,8 @@ class OpenShard:
 
 @contextmanager
 def open_shard(target: SetTarget, name: str, compression: Compression) -> Iterator[OpenShard]:
-    """Open the shard of this file name; it is there, whole, if the block ends well, and not at all if it does not."""
+    """Open the shard of this file name; it becomes visible, whole, only if the block ends well."""
+    # Left in reverse order: the writing thread ends before the file is renamed or sent.
     with target.create(f"shards/{name}") as file, _Hashed(file) as hashed:
         shard = OpenShard(name, hashed, compression)
         yield shard
@@ -100,7 +101,7 @@ def open_shard(target: SetTarget, name: str, compression: Compression) -> Iterat
 
 
 class _Hashed:
-    """A file that is written and hashed by a thread of its own, which is never far behind."""
+    """A file that one thread writes and hashes in order, at most `BEHIND_BYTES` behind."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.sha256, self.bytes = file, hashlib.sha256(), 0
@@ -109,7 +110,8 @@ class _Hashed:
         self._bytes_behind = self._not_synced = 0
 
     def write(self, data: bytes) -> None:
-        """Write soon; what failed before is raised here, or by `settle`."""
+        """Queue bytes to be written; the error of an earlier write is raised here, or by `settle`."""
+        # Take finished writes off the queue for their errors; wait for the oldest only beyond the limit.
         while self._bytes_behind > BEHIND_BYTES or (self._behind and self._behind[0][1].done()):
             self._settle_one()
         self._behind.append((len(data), self._pool.submit(self._write, data)))
@@ -117,6 +119,7 @@ class _Hashed:
         self.bytes += len(data)
 
     def _write(self, data: bytes) -> None:
+        # Only the one thread of the pool touches file and hash until `settle`.
         self._file.write(data)
         self.sha256.update(data)
         self._not_synced += len(data)

@@ -1,4 +1,4 @@
-"""From a candidate to members that only have to be written: what workers do."""
+"""The work of a worker: from a candidate to compressed members that only have to be written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ class PackedSample:
     """An encoded sample.
 
     Attributes:
-        candidate: What it was made from.
-        height, width: Of its image in pixels.
+        candidate: Its source files.
+        height, width: Size of its image in pixels.
         depth: Facts of its depth map.
         depth_error: Largest relative error of its depth.
-        members: Part -> extension and member, in the order of the members.
+        members: Part -> extension and member, in the order in which they are written.
     """
 
     candidate: Candidate
@@ -38,7 +38,7 @@ def pack(source: Readable, candidate: Candidate, recipe: Recipe, packer: Packer)
     """Read, encode and pack a candidate.
 
     Raises:
-        DataError: It is bad.
+        DataError: A file is damaged, or image, depth and mask differ in size.
     """
     encoded = encode(source, candidate, recipe)
     return PackedSample(
@@ -68,5 +68,5 @@ def _pack_one(joined: Joined, recipe: Recipe, packer: Packer) -> PackedSample | 
 
 
 def refuse(candidate: Candidate, error: DataError) -> Refusal:
-    """A line of the quarantine."""
+    """Make a line of the quarantine from the error of a candidate."""
     return Refusal(key=candidate.key, files=tuple(file.name for file in candidate.files.values()), reason=str(error))

@@ -1,4 +1,4 @@
-"""Which sample goes into which shard, decided before the first byte is read."""
+"""What is to be made: the plan of a set. From a folder it assigns samples to shards before a file is read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from sharding.sources.pairing import Candidate, Refusal
 def plan_shards(candidates: Sequence[Candidate], shard_bytes: int, seed: int) -> list[list[Candidate]]:
     """Shuffle all candidates by `seed` and cut them into shards of about `shard_bytes` source bytes.
 
-    The shuffle mixes scenes within every shard. A candidate that turns out bad leaves a hole: boundaries follow from
-    the source alone, so that they never move.
+    The shuffle mixes scenes within every shard. A bad candidate is left out of its shard and moves no other, because
+    boundaries depend on names and sizes alone.
 
     Args:
         candidates: In any order; their order does not matter.
         shard_bytes: A shard is full when it holds at least this many source bytes.
-        seed: Of the shuffle.
+        seed: Seed of the shuffle.
     """
     ordered = sorted(candidates, key=lambda candidate: candidate.key)
     shards: list[list[Candidate]] = []
@@ -36,7 +36,7 @@ def plan_shards(candidates: Sequence[Candidate], shard_bytes: int, seed: int) ->
             shards.append([])
             room = shard_bytes
         shards[-1].append(ordered[at])
-        room -= ordered[at].bytes
+        room -= ordered[at].bytes  # the candidate that fills a shard still belongs to it
     return shards
 
 
@@ -46,9 +46,9 @@ class SetPlan:
 
     Attributes:
         target: Where it is written.
-        name: Of the set; shard files begin with it.
+        name: Name of the set, with which file names of shards begin.
         recipe: How samples are encoded.
-        compression: Of the shards.
+        compression: Compression of the shards.
         made: All options that change bytes.
         tool: Version of the program.
     """
@@ -61,25 +61,25 @@ class SetPlan:
     tool: str
 
     def terms(self, source: dict[str, Any]) -> dict[str, Any]:
-        """What decides its bytes, if it is made from this source."""
+        """Return all that determines its bytes if it is made from this source."""
         return terms(self.recipe.dataset, self.made, source) | encoder_versions()
 
     def shard_name(self, number: int) -> str:
-        """File name of a shard."""
+        """Return the file name of a shard."""
         return f"{self.name}-{number:06d}{SUFFIX[self.compression]}"
 
     def announce(self, work: str) -> None:
-        """Print what is to be done, and how much room there is."""
+        """Print the work to do and the free space."""
         say(f"{self.name}: {work}; {tell_room(self.target)}")
 
     def forecast(self, meter: Meter, read: str, needed: int, samples: int | None = None) -> None:
-        """Print the time and the room that the rest will take, extrapolated from the first shards.
+        """Print the time and space that the rest will take, extrapolated from the first shards.
 
         Args:
-            meter: Of the bytes that are read.
-            read: What they are, such as "source files".
-            needed: Bytes that are still to be written.
-            samples: Samples that are still to come, where their number is not known beforehand.
+            meter: Counts the bytes that are read.
+            read: Name of these bytes, such as "source files".
+            needed: Bytes still to be written.
+            samples: Number of samples still to come, if it has to be estimated.
         """
         rest = "" if samples is None else f": some {samples} samples"
         say(
@@ -90,12 +90,12 @@ class SetPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderPlan(SetPlan):
-    """A set that is to be made from a folder: all is known before.
+    """A set that is to be made from a folder, whose files are all known.
 
     Attributes:
         root: Source folder.
         shards: Planned candidates of each shard.
-        refused: What pairing already refused.
+        refused: Files that pairing refused.
         source: Number of files, their bytes, and the fingerprint.
     """
 
@@ -115,7 +115,7 @@ class FolderPlan(SetPlan):
         return sum(candidate.bytes for shard in self.shards for candidate in shard)
 
     def jobs(self) -> list[ShardJob]:
-        """A job for each shard."""
+        """Make a job for each shard."""
         return [
             ShardJob(
                 root=self.root,
@@ -131,10 +131,10 @@ class FolderPlan(SetPlan):
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivePlan(SetPlan):
-    """A set that is to be made from an archive: what is in it shows as it is read.
+    """A set that is to be made from an archive, whose files become known as it is read.
 
     Attributes:
-        layout: Of its content.
+        layout: Layout of its files.
         shard_bytes: Source bytes of a shard.
     """
 

@@ -1,7 +1,7 @@
-"""Writing a set to an object store: a file at a time, whole or not at all, large ones in parts.
+"""Write a set to an object store: a file at a time, whole or not at all, large ones in parts.
 
-What the store says of an object's content (its ETag) stands in the ledger, so that a later run need not download a
-shard to know it again. There are no locks: two runs on one set at a time are not kept apart.
+The ledger records the ETag of each shard, so that a later run can check it without downloading it. There are no locks:
+two runs that make one set at the same time are not detected.
 """
 
 import os
@@ -22,7 +22,7 @@ from sharding.stores.failure import read_failure
 from sharding.stores.retry import ReadFailed, persist
 
 PART_BYTES = 8 << 20
-"""A larger file is sent in such parts, several at a time."""
+"""Size of the parts in which a larger file is sent, several at a time."""
 
 PARALLEL_PARTS = 4
 WAITING = f"{LEDGER_NAME}/waiting"
@@ -33,13 +33,13 @@ T = TypeVar("T")
 class RemoteTarget:
     """A prefix of an object store.
 
-    A shard is written to a temporary file of this machine first (`TMPDIR` says where), and goes when it is sent.
+    A shard is written to a local temporary file first (below `TMPDIR`), which is deleted when it is sent.
 
     Args:
         address: `s3://`, `gs://` or `az://`.
 
     Raises:
-        UsageError: Nothing can be written there, or there are no credentials.
+        UsageError: It is a web server, or there are no credentials.
     """
 
     def __init__(self, address: str) -> None:
@@ -48,10 +48,10 @@ class RemoteTarget:
             raise UsageError(f"{self.address}: a web server takes no files; make the set in a folder, or in s3://")
         self._client, _ = open_client(address, TimeLimits(request_s=TimeLimits.whole_s))
         self._scratch = tempfile.TemporaryDirectory(prefix="depthstream-")
-        self._sent: dict[str, int] = {}
+        self._sent: dict[str, int] = {}  # segment of the spool -> its size in the store
 
     def read(self, name: str) -> bytes | None:
-        """Get an object."""
+        """Get an object; None if it is missing."""
         return self._ask("read", name, lambda: bytes(obstore.get(self._client, name).bytes()))
 
     def write(self, name: str, content: bytes) -> None:
@@ -82,17 +82,17 @@ class RemoteTarget:
         self._ask("remove", name, lambda: obstore.delete(self._client, name))
 
     def tag(self, name: str) -> str:
-        """The object's ETag."""
+        """Return the ETag of an object; "" if it is missing or has none."""
         found = self._ask("read", name, lambda: obstore.head(self._client, name))
         return (found["e_tag"] or "") if found else ""
 
     def is_whole(self, name: str, num_bytes: int, sha256: str, tag: str) -> bool:
-        """Compare size and ETag; a store without ETags is not believed."""
+        """Compare size and ETag; without an ETag the answer is False."""
         found = self._ask("read", name, lambda: obstore.head(self._client, name))
         return bool(found and tag and found["size"] == num_bytes and found["e_tag"] == tag)
 
     def begin(self) -> None:
-        """An object is there whole, or not at all: nothing is to be made or removed."""
+        """Do nothing: a store needs no folders, and has no partially written objects."""
 
     def clean(self, folder: str) -> None:
         """Delete all objects below a prefix."""
@@ -104,11 +104,11 @@ class RemoteTarget:
             self.remove(name)
 
     def free_bytes(self) -> int | None:
-        """Nobody knows."""
+        """Return None: a store does not report it."""
         return None
 
     def restore_spool(self, names: Collection[str]) -> Path:
-        """Get the files that an earlier run put."""
+        """Get the segments that an earlier run put."""
         folder = Path(self._scratch.name, "waiting")
         folder.mkdir(exist_ok=True)
         for name in names:
@@ -118,10 +118,10 @@ class RemoteTarget:
         return folder
 
     def save_spool(self, names: Collection[str]) -> None:
-        """Put the files that are new or have grown; delete those that are done with."""
+        """Put the segments that are new or have grown; delete those that are no longer needed."""
         folder = Path(self._scratch.name, "waiting")
         for name in names:
-            size = (folder / name).stat().st_size
+            size = (folder / name).stat().st_size  # segments only grow: the same size is the same content
             if self._sent.get(name) != size:
                 self._send(f"{WAITING}/{name}", folder / name)
                 self._sent[name] = size
@@ -130,14 +130,14 @@ class RemoteTarget:
             del self._sent[name]
 
     def alone(self) -> AbstractContextManager[None]:
-        """There are no locks."""
+        """Do nothing: a store has no locks."""
         return nullcontext()
 
     def _ask(self, verb: str, name: str, action: Callable[[], T]) -> T | None:
-        """Do something, again if it may help; None if there is no such object.
+        """Run a request, with retries of transient failures; None if the object is missing.
 
         Raises:
-            DataError: It is not to be had, or not within the limits of retrying.
+            DataError: It failed for good, or beyond the limits of retrying.
         """
 
         def attempt() -> T | None:
@@ -148,7 +148,7 @@ class RemoteTarget:
                     raise self._failure(verb, name, error) from None  # there is no such bucket
                 return None
             except OSError as error:
-                if error.errno is not None:
+                if error.errno is not None:  # of this machine, not of the store
                     raise
                 raise self._failure(verb, name, error) from None
             except Exception as error:
@@ -162,5 +162,5 @@ class RemoteTarget:
             return ReadFailed(where, str(refusal), verb=verb)
         return DataError(
             f"{where}: expected to {verb} it, but: {refusal}; {refusal.advice}; finished shards are kept: run the same "
-            "command again when it is mended"
+            "command again when that is fixed"
         )

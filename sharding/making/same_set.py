@@ -1,44 +1,43 @@
-"""What decides the bytes of a set: its source, its options, and the programs that encode."""
+"""What determines the bytes of a set (source, options, versions of encoders), and how two sets differ in it."""
 
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-
-def tool_version() -> str:
-    """The program's version, as manifests record it."""
-    return f"depthstream {package_version('depthstream')}"
-
-
 _ENCODERS = ("depthstream", "zstandard", "pillow", "numpy")
 
 
 def terms(dataset: str, made: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
-    """What is in a set, one value a name, to compare two sets by.
+    """Return source and options of a set as flat terms, to compare two sets by.
 
     Args:
-        dataset: Its data set.
+        dataset: "megadepth" or "diode".
         made: All options that change bytes.
-        source: Number of files, their bytes, and the fingerprint.
+        source: "files", "bytes" and "fingerprint", as far as they are known.
     """
     described = ", ".join(f"{name} {source[name]}" for name in ("files", "bytes", "fingerprint") if name in source)
     return dict(made) | {"source": described, "dataset": dataset}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Name each term of `new` that is not so in `old`, with both values."""
+    """Describe each term of `new` that differs from `old`, with both values."""
     return [
         f"{name} is {old.get(name)!r} there, {value!r} now" for name, value in new.items() if old.get(name) != value
     ]
 
 
 def encoder_versions() -> dict[str, str]:
-    """Versions of the packages that encode: nobody could repeat a set that was made half by one, half by another."""
+    """Return the versions of the packages that encode: a set that mixes two versions could not be reproduced."""
     return {f"version of {name}": package_version(name) for name in _ENCODERS}
 
 
+def tool_version() -> str:
+    """Return the version of this program, as manifests record it."""
+    return f"depthstream {package_version('depthstream')}"
+
+
 def package_version(name: str) -> str:
-    """The version of an installed package."""
+    """Return the version of an installed package."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,6 +1,6 @@
-"""Making one shard: encode its candidates, write it, and then its line of the ledger.
+"""Make one shard: encode its candidates, write it, and then its line of the ledger.
 
-Each shard is made whole by one process, so the bytes do not depend on how many there are.
+One process makes all of a shard, so that the bytes do not depend on the number of processes.
 """
 
 import errno
@@ -32,7 +32,7 @@ _OF_THE_MACHINE = {
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
 }
-"""Failures to read that say nothing about the file: no sample is refused because of them."""
+"""Read errors of the machine or mount, not of the file: no sample is refused because of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class ShardJob:
         root: Source folder.
         target: Folder or URL of the set.
         name: File name of the shard.
-        compression: Of the shard.
+        compression: Compression of the shard.
         recipe: How samples are encoded.
-        candidates: What goes into it, in this order.
+        candidates: Samples to put into it, in this order.
     """
 
     root: str
@@ -63,7 +63,7 @@ class ShardJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What a finished shard means for the progress of its set: source bytes, stored bytes, refused samples."""
+    """The contribution of a finished shard to the progress of its set: source bytes, stored bytes, refused samples."""
 
     source_bytes: int
     stored_bytes: int
@@ -74,7 +74,7 @@ def make_shard(job: ShardJob) -> Made:
     """Encode the candidates of a shard and write it atomically; bad ones are refused, not written.
 
     Raises:
-        DataError: The source as a whole cannot be read any more.
+        DataError: The source as a whole can no longer be read.
         OSError: The shard cannot be written.
     """
     source, target, packer = _open_source(job.root), open_target(job.target), Packer(job.compression)
@@ -85,6 +85,7 @@ def make_shard(job: ShardJob) -> Made:
             except DataError as error:
                 _check_source(job.root, error)
                 shard.refused.append(refuse(candidate, error))
+    # Times of refused files let a later run see that one was repaired.
     refused_at = changed_at(job.root, [name for refusal in shard.refused for name in refusal.files])
     entry = shard.entry(target.tag(f"shards/{job.name}"), refused_at)
     Ledger(target).write(entry)
@@ -92,15 +93,15 @@ def make_shard(job: ShardJob) -> Made:
 
 
 def progress(job: ShardJob, entry: Entry) -> Made:
-    """What the finished shard `entry` of `job` means for the progress of the set."""
+    """Return the contribution of the finished shard `entry` of `job` to the progress of the set."""
     return Made(source_bytes=job.bytes, stored_bytes=entry.file.bytes, refused=len(entry.refused))
 
 
 def finished(job: ShardJob) -> Made | None:
-    """Look whether an earlier run finished the shard; None if it is to be made.
+    """Check whether an earlier run finished the shard; None if it is to be made.
 
-    It counts as finished if the ledger has a line of it, the file has the hash that the line says, and the files of
-    refused samples were not touched since: a mended one deserves another look.
+    It is finished if the ledger has its line, the file has the hash in that line, and the files of refused samples have
+    not changed since: one that was repaired must be read again.
     """
     ledger = Ledger(open_target(job.target))
     entry = ledger.read(job.name)
@@ -110,7 +111,7 @@ def finished(job: ShardJob) -> Made | None:
 
 
 def changed_at(root: str, names: Sequence[str] | dict[str, int]) -> dict[str, int]:
-    """When each source file (or its permissions) last changed, in ns of its file system; 0 if there is none."""
+    """Return when each source file, or its permissions, last changed (ctime), in ns; 0 if it is missing."""
     parent = Path(root).resolve().parent
     return {name: _ctime(parent / name) for name in names}
 
@@ -130,13 +131,13 @@ def _open_source(root: str) -> FolderSource:
 
 
 def _check_source(root: str, error: DataError) -> None:
-    """Stop if the source went away: a file that was listed and is gone, a lost mount, no more file handles.
+    """Stop if the source is lost: a listed file is gone, a mount is lost, or file handles ran out.
 
     Raises:
-        DataError: It did.
+        DataError: It is lost.
     """
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None:  # readers raise a DataError from the OSError that they met
         if isinstance(cause, OSError) and (cause.errno in _OF_THE_MACHINE or _vanished(cause)):
             raise _lost(root, cause) from error
         cause = cause.__cause__
@@ -145,10 +146,10 @@ def _check_source(root: str, error: DataError) -> None:
 def _lost(root: str, reason: BaseException) -> DataError:
     return DataError(
         f"{root}: the source can no longer be read: {reason}; finished shards are kept: "
-        "bring it back as it was and run the same command again"
+        "restore it as it was and run the same command again"
     )
 
 
 def _vanished(error: OSError) -> bool:
-    """Whether a listed file is gone; a link that leads nowhere was so from the start."""
+    """Whether a listed file is gone; not a dangling link, which was listed as one."""
     return error.errno == errno.ENOENT and error.filename is not None and not os.path.lexists(error.filename)

@@ -1,4 +1,4 @@
-"""Where a set is written: a folder here, a store behind a URL in `remotetarget`; plain words when it cannot be."""
+"""Where a set is written: a folder here, a store behind a URL in `remote_target`; and errors of writing in words."""
 
 import errno
 import fcntl
@@ -17,68 +17,68 @@ from sharding.format.names import LEDGER_NAME
 from sharding.machine.files import open_atomically, write_atomically
 from sharding.stores.address import is_remote
 
-_PARTIAL = re.compile(r"\..+\.\d+\.tmp")
+_PARTIAL = re.compile(r"\..+\.\d+\.tmp")  # temporary files of `open_atomically`: .NAME.PID.tmp
 
 
 class SetTarget(Protocol):
     """A place that a set is written to: whole files, by names with `/`.
 
     Attributes:
-        address: What people call it.
+        address: Its address in messages, without credentials.
     """
 
     address: str
 
     def read(self, name: str) -> bytes | None:
-        """A file, None if there is none that can be read."""
+        """Read a file; None if it is missing or unreadable."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a whole file, or none."""
+        """Write a whole file, or nothing."""
         ...
 
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open a file to write; it is there if the block ends well, and not at all if it does not."""
+        """Open a file for writing; it becomes visible only if the block ends well."""
         ...
 
     def names(self, folder: str) -> list[str]:
-        """Names of the files right below a folder, without it, sorted."""
+        """List the files directly in a folder, by name without the folder, sorted."""
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         ...
 
     def tag(self, name: str) -> str:
-        """What the store itself says of a file's content, to know it again by; "" if it says nothing."""
+        """Return a tag of the content of a file by which the store identifies it (ETag); "" if it has none."""
         ...
 
     def is_whole(self, name: str, num_bytes: int, sha256: str, tag: str) -> bool:
-        """Whether a file is there with this size and content; by its tag if it has one, else all of it is read."""
+        """Whether a file has this size and content, by its tag if it has one; else all of it is read and hashed."""
         ...
 
     def begin(self) -> None:
-        """Make the place ready, and remove what a killed run left half written."""
+        """Prepare the place, and remove partially written files of a killed run."""
         ...
 
     def clean(self, folder: str) -> None:
-        """Remove a folder with the files right below it and below its folders."""
+        """Remove a folder with all files and folders in it."""
         ...
 
     def free_bytes(self) -> int | None:
-        """Room that is left; None if nobody knows."""
+        """Return the free space in bytes; None if unknown."""
         ...
 
     def restore_spool(self, names: Collection[str]) -> Path:
-        """A folder on this machine for files that wait, with those of an earlier run that are still to be had."""
+        """Return a local folder for the spool, with those segments of an earlier run that are still available."""
         ...
 
     def save_spool(self, names: Collection[str]) -> None:
-        """See that a later run will have these of them."""
+        """Save these segments for a later run."""
         ...
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep other runs away, as far as the place can."""
+        """Exclude other runs during the block, as far as the place can."""
         ...
 
 
@@ -86,7 +86,7 @@ class LocalTarget:
     """A folder.
 
     Args:
-        folder: Made when the set is begun.
+        folder: Its path; `begin` creates it.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -94,18 +94,18 @@ class LocalTarget:
         self.address = str(folder)
 
     def read(self, name: str) -> bytes | None:
-        """Read a file."""
+        """Read a file; None if it is missing or unreadable."""
         try:
             return (self._folder / name).read_bytes()
         except OSError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file beside its goal and move it there."""
+        """Write a temporary file next to its destination and rename it."""
         write_atomically(self._folder / name, content)
 
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open a file beside its goal."""
+        """Open a temporary file next to its destination, which is renamed if the block ends well."""
         return open_atomically(self._folder / name)
 
     def names(self, folder: str) -> list[str]:
@@ -118,7 +118,7 @@ class LocalTarget:
         (self._folder / name).unlink(missing_ok=True)
 
     def tag(self, name: str) -> str:
-        """A folder says nothing."""
+        """Return "": a folder has no tags."""
         return ""
 
     def is_whole(self, name: str, num_bytes: int, sha256: str, tag: str) -> bool:
@@ -133,7 +133,7 @@ class LocalTarget:
             return False
 
     def begin(self) -> None:
-        """Make the folders; remove temporary files."""
+        """Create the folders; remove temporary files."""
         for folder in (self._folder, self._folder / "shards", self._folder / LEDGER_NAME):
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
@@ -146,15 +146,15 @@ class LocalTarget:
             shutil.rmtree(self._folder / folder)
 
     def free_bytes(self) -> int | None:
-        """Ask the file system."""
+        """Return the free space of the file system in bytes."""
         return shutil.disk_usage(self._folder).free
 
     def restore_spool(self, names: Collection[str]) -> Path:
-        """Below the ledger, where a later run finds them."""
+        """Return a folder below the ledger, where a later run finds them."""
         return self._folder / LEDGER_NAME / "waiting"
 
     def save_spool(self, names: Collection[str]) -> None:
-        """They are kept."""
+        """Do nothing: they are in the folder already."""
 
     def alone(self) -> AbstractContextManager[None]:
         """Lock the folder."""
@@ -162,10 +162,10 @@ class LocalTarget:
 
 
 def open_target(address: str) -> SetTarget:
-    """The folder, or the store, that an address names.
+    """Open the folder or store at an address.
 
     Raises:
-        UsageError: Nothing can be written there.
+        UsageError: It is a web server, or there are no credentials.
     """
     if is_remote(address):
         return _open_remote(address, os.getpid())
@@ -174,26 +174,26 @@ def open_target(address: str) -> SetTarget:
 
 @lru_cache(maxsize=2)
 def _open_remote(address: str, pid: int) -> SetTarget:
-    """One client for a process: there may be a thousand shards to ask about."""
+    """Open a store once per process, because a run may ask about a thousand shards; clients do not survive a fork."""
     from sharding.making.remote_target import RemoteTarget
 
     return RemoteTarget(address)
 
 
 def tell_room(target: SetTarget, needed: int = 0) -> str:
-    """How much room there is, in words; and a warning if more bytes are needed."""
+    """Return the free space in words, with a warning if more bytes are needed."""
     free = target.free_bytes()
     if free is None:
-        return "room is not limited here"
-    enough = "" if needed <= free else "; THAT IS NOT ENOUGH: make room meanwhile"
+        return "free space not limited"
+    enough = "" if needed <= free else "; THAT IS NOT ENOUGH: make room while it runs"
     return f"{free / 1e9:.1f} GB free{enough}"
 
 
 @contextmanager
 def alone(target: Path) -> Iterator[None]:
-    """Keep other runs away from the folder, which is made if there is none; ends with the process.
+    """Exclude other runs from the folder, which is created if missing; the lock ends with the process.
 
-    A file system that has no locks is trusted.
+    On a file system without locks other runs are not excluded.
 
     Raises:
         UsageError: Another run is making this set.
@@ -206,7 +206,7 @@ def alone(target: Path) -> Iterator[None]:
         os.close(folder)
         raise UsageError(f"{target}: another run is making this set; wait until it ends, or end it") from error
     except OSError:
-        pass
+        pass  # no locks here
     try:
         yield
     finally:
@@ -215,7 +215,7 @@ def alone(target: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(target: str | os.PathLike[str]) -> Iterator[None]:
-    """Say in plain words why the set cannot be written.
+    """Turn an OSError of the block into a DataError that tells why the set cannot be written.
 
     Raises:
         DataError: It cannot.
@@ -224,7 +224,7 @@ def writing(target: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         where, reason = error.filename or target, error.strerror or error
-        advice = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+        advice = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fix that"
         raise DataError(
             f"{where}: the set cannot be written: {reason}; finished shards are kept: "
             f"{advice} and run the same command again"

@@ -16,6 +16,7 @@ from sharding.sources.pairing import SkippedFile, SourcePart
 _PATH = re.compile(
     r"(?:^|/)(?P<split>train|val)/(?P<type>indoors|outdoor)/scene_(?P<scene>\d{5})/scan_(?P<scan>\d{5})/(?P<name>[^/]+)$"
 )
+# The first suffix that matches counts.
 _ROLES = (("_depth_mask.npy", "mask"), ("_depth.npy", "depth"), ("_normal.npy", "normals"), (".png", "image"))
 _FOREIGN = "not of DIODE's layout"
 NEEDED = ("image", "depth", "mask")
@@ -39,7 +40,7 @@ def layout(split: str, scene_type: str = "all") -> Layout:
 
 
 def parse(name: str, split: str, scene_type: str = "all") -> SourcePart | SkippedFile:
-    """What the name of a file says.
+    """Parse the name of a file: which part of which sample it is, or why it is skipped.
 
     Args:
         name: With `/`, from any level above the split.
@@ -61,7 +62,7 @@ def parse(name: str, split: str, scene_type: str = "all") -> SourcePart | Skippe
 
 
 def _role(match: re.Match[str] | None) -> tuple[str, str]:
-    """Stem and role of a file; the role says why it is skipped if it is none of `NEEDED`."""
+    """Return stem and role of a file; a role that is none of `NEEDED` is the reason to skip it."""
     if match is None:
         return "", _FOREIGN
     name = match["name"]

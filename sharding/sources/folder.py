@@ -1,4 +1,4 @@
-"""The files below a folder, as a source."""
+"""The files below a folder, as a source, and their fingerprint."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ class FolderSource:
             raise DataError(f"{root}: expected a folder with the unpacked data set, found {found}")
 
     def list(self) -> list[SourceFile]:
-        """All files, sorted by name; links to folders are not followed."""
+        """List all files, sorted by name; links to folders are not followed."""
         found: list[SourceFile] = []
         folders = [(str(self._root), self._root.name)]
         while folders:
@@ -36,12 +36,12 @@ class FolderSource:
                     inner = f"{name}/{entry.name}"
                     if entry.is_dir(follow_symlinks=False):
                         folders.append((entry.path, inner))
-                    elif not entry.is_symlink() or not entry.is_dir():
+                    elif not entry.is_symlink() or not entry.is_dir():  # a dangling link is a file that cannot be read
                         found.append(SourceFile(inner, entry.stat(follow_symlinks=False).st_size))
         return sorted(found)
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file that `list` named.
+        """Return the bytes of a file that `list` named.
 
         Raises:
             DataError: It cannot be read.
@@ -52,14 +52,14 @@ class FolderSource:
             raise DataError(f"expected a readable file: {error.strerror}") from error
 
     def path_of(self, name: str) -> str:
-        """Below the root, whatever that is called."""
+        """Return the path below the root, without the name of the root."""
         return name.partition("/")[2]
 
 
 def fingerprint(files: Sequence[SourceFile]) -> str:
-    """Hash of names and sizes below the source's own folder.
+    """Hash the names (below the root) and sizes of files with SHA-256.
 
-    It is the same for a copy elsewhere, and another one if a file came, went or grew.
+    A copy elsewhere has the same fingerprint; a file that is added, removed or resized changes it.
     """
     lines = (f"{file.name.partition('/')[2]}\0{file.bytes}" for file in sorted(files))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Joins files that arrive in any order into complete samples. Memory is bounded: what waits long goes to disk."""
+"""Join files that arrive in any order into complete samples. Memory is bounded: files that wait long go to disk."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ class Joined:
     """A complete sample.
 
     Attributes:
-        candidate: Its files, as pairing of the whole list would give them.
+        candidate: Its files, as `pairing` of the whole list would give them.
         payloads: Role -> bytes.
     """
 
@@ -23,32 +23,32 @@ class Joined:
 
 
 class Payloads:
-    """Files in memory as a source.
+    """The files of a sample in memory, as a source.
 
     Args:
-        joined: A sample with the bytes of its files.
+        joined: The sample.
     """
 
     def __init__(self, joined: Joined) -> None:
         self._bytes = {file.name: joined.payloads[role] for role, file in joined.candidate.files.items()}
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file."""
+        """Return the bytes of a file."""
         return self._bytes[name]
 
     def path_of(self, name: str) -> str:
-        """In the archive."""
+        """Return the path in the archive, which is the name itself."""
         return name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """Files of one key that wait for others: what a later run needs to go on waiting.
+    """Files of one key that wait for others: what a later run needs to resume.
 
     Attributes:
-        kept: Names, sizes and places of those that wait on disk.
-        held: Names of those that wait in memory: they must be read again.
-        contradicted: Names of all that came, if two of them have one role; none of them waits then.
+        kept: Names, sizes and places of those on disk.
+        held: Names of those in memory, which must be read again.
+        contradicted: Names of all files of the key, if two of them have one role; then none of them waits.
     """
 
     kept: tuple[tuple[SourceFile, SpoolPlace], ...] = ()
@@ -58,7 +58,16 @@ class Waiting:
 
 @dataclass
 class _Group:
-    """Files of one key. `contradicted`: two of them have one role, so all that come under the key are refused."""
+    """Files of one key.
+
+    Attributes:
+        part: What the name of the first one means.
+        files: Role -> file.
+        payloads: Role -> number in the spool.
+        ages: Role -> age in the spool.
+        names: Of all files so far.
+        contradicted: Whether two of them have one role; then all files of the key are refused.
+    """
 
     part: SourcePart
     files: dict[str, SourceFile] = field(default_factory=dict)
@@ -69,19 +78,19 @@ class _Group:
 
 
 class Joiner:
-    """Collects files until all of a sample are there.
+    """Collects files until samples are complete.
 
-    It gives what `pair` gives for the whole list, with one difference that a stream cannot avoid: a second file in
-    one role that arrives after its sample was complete comes too late to refuse the sample; it is refused alone.
+    The result is that of `Layout.pair` for the whole list, with one difference that a stream cannot avoid: a second
+    file in one role that arrives after its sample was complete is too late to refuse the sample; it is refused alone.
 
     Args:
-        parse: From a name to what it says: `megadepth.parse` or `diode.parse` with their options.
-        needed: Roles a complete sample has.
+        parse: Parses a name: `megadepth.parse` or `diode.parse` with their options.
+        needed: Roles that a complete sample has.
         spool: Where payloads wait.
 
     Attributes:
         skipped: Number of files that belong to no sample, by reason.
-        refused: Misnamed files, and second ones that came too late.
+        refused: Misnamed files, and second ones that arrived too late.
         matched: Number of files that belong to a sample.
         spool: As given.
     """
@@ -89,58 +98,58 @@ class Joiner:
     def __init__(self, parse: Callable[[str], SourcePart | SkippedFile], needed: tuple[str, ...], spool: Spool) -> None:
         self._parse, self._needed, self.spool = parse, needed, spool
         self._waiting: dict[str, _Group] = {}
-        self._finished: set[str] = set()
+        self._finished: set[str] = set()  # keys of complete samples, to find duplicates that arrive later
         self.skipped: Counter[str] = Counter()
         self.refused: list[Refusal] = []
         self.matched = 0
 
     def wants(self, name: str, num_bytes: int) -> bool:
-        """Whether the bytes of a file are needed: what a `MemberReader` asks."""
+        """Whether the bytes of a file are needed, for `MemberReader`."""
         return isinstance(self._parse(name), SourcePart)
 
     def add(self, name: str, num_bytes: int, data: bytes | None, age: int = 0) -> Joined | None:
-        """Take in a file; returns the sample that it completes, if it does.
+        """Add a file; return the sample that it completes, if it does.
 
         Args:
-            name: Of the file.
+            name: Name of the file.
             num_bytes: Its size.
-            data: Its bytes; may be None where `wants` says no.
-            age: Where it stands in the archive, say; see `Spool.put`.
+            data: Its bytes; may be None if `wants` is False.
+            age: Its offset in the archive, for example; see `Spool.put`.
 
         Raises:
             OSError: The disk is full.
-            DataError: What waited on disk is damaged.
+            DataError: A file that waited on disk is damaged.
         """
-        said = self._parse(name)
-        if isinstance(said, SkippedFile):
-            self._set_aside(name, said)
+        parsed = self._parse(name)
+        if isinstance(parsed, SkippedFile):
+            self._skip(name, parsed)
             return None
         self.matched += 1
-        if said.key in self._finished:
+        if parsed.key in self._finished:
             self.refused.append(
-                Refusal(key=said.key, files=(name,), reason=f"{DUPLICATE}; the one that was complete first is taken")
+                Refusal(key=parsed.key, files=(name,), reason=f"{DUPLICATE}; the one that was complete first is taken")
             )
             return None
-        assert data is not None
-        waiting = self._waiting.setdefault(said.key, _Group(said))
-        waiting.names.append(name)
-        if waiting.contradicted or said.role in waiting.files:
+        assert data is not None  # `wants` is True for it
+        waiting = self._waiting.setdefault(parsed.key, _Group(parsed))
+        waiting.names.append(name)  # `leftovers` refuses all names of the key, also those without payload
+        if waiting.contradicted or parsed.role in waiting.files:
             self._contradict(waiting)
             return None
-        waiting.files[said.role] = SourceFile(name, num_bytes)
+        waiting.files[parsed.role] = SourceFile(name, num_bytes)
         if len(waiting.files) == len(self._needed):
-            return self._complete(waiting, said.role, data)
-        waiting.payloads[said.role], waiting.ages[said.role] = self.spool.put(data, age), age
+            return self._complete(waiting, parsed.role, data)
+        waiting.payloads[parsed.role], waiting.ages[parsed.role] = self.spool.put(data, age), age
         return None
 
-    def _set_aside(self, name: str, said: SkippedFile) -> None:
-        if said.refused:
-            self.refused.append(Refusal(key="", files=(name,), reason=said.reason))
+    def _skip(self, name: str, file: SkippedFile) -> None:
+        if file.refused:
+            self.refused.append(Refusal(key="", files=(name,), reason=file.reason))
         else:
-            self.skipped[said.reason] += 1
+            self.skipped[file.reason] += 1
 
     def _contradict(self, waiting: _Group) -> None:
-        for number in waiting.payloads.values():
+        for number in waiting.payloads.values():  # the names are enough to refuse the key at the end
             self.spool.drop(number)
         waiting.payloads.clear()
         waiting.contradicted = True
@@ -149,14 +158,15 @@ class Joiner:
         key = waiting.part.key
         del self._waiting[key]
         self._finished.add(key)
+        # The last file never enters the spool.
         payloads = {role: data} | {other: self.spool.take(number) for other, number in waiting.payloads.items()}
         return Joined(
             candidate=waiting.part.candidate({role: waiting.files[role] for role in self._needed}),
-            payloads={role: payloads[role] for role in self._needed},
+            payloads={role: payloads[role] for role in self._needed},  # in this order, whatever arrived first
         )
 
     def oldest_held(self) -> int | None:
-        """Age of the oldest file that waits in memory, None if none does."""
+        """Return the age of the oldest file that waits in memory; None if none does."""
         return min(
             (
                 waiting.ages[role]
@@ -168,7 +178,7 @@ class Joiner:
         )
 
     def waiting(self) -> list[Waiting]:
-        """What waits now, for `restore` in a later run."""
+        """Return the files that wait now, for `restore` in a later run."""
         return [self._describe(group) for group in self._waiting.values()]
 
     def _describe(self, group: _Group) -> Waiting:
@@ -181,14 +191,14 @@ class Joiner:
         )
 
     def restore(self, waiting: Iterable[Waiting], finished: Iterable[str]) -> bool:
-        """Go on where an earlier joiner was, whose held files will be added again.
+        """Restore the state of an earlier joiner, but for its files in memory, which must be added again.
 
         Args:
-            waiting: What it said.
-            finished: Keys that were complete.
+            waiting: Result of its `waiting`.
+            finished: Keys of complete samples.
 
         Returns:
-            Whether all that it kept on disk is still there and whole; if not, this joiner is of no use.
+            Whether all its files on disk are still there and undamaged; if not, this joiner must not be used.
         """
         self._finished.update(finished)
         return all(self._restore(one) for one in waiting)
@@ -201,19 +211,19 @@ class Joiner:
             number = self.spool.adopt(place)
             if number is None:
                 return False
-            group.files[role], group.payloads[role], group.ages[role] = file, number, 0
+            group.files[role], group.payloads[role], group.ages[role] = file, number, 0  # on disk: age is unused
         return True
 
     def _group(self, name: str) -> tuple[_Group, str]:
-        """The group of a file that an earlier run took in, and its role."""
-        said = self._parse(name)
-        assert isinstance(said, SourcePart)
-        group = self._waiting.setdefault(said.key, _Group(said))
+        """Return the group of a file that an earlier run added, and its role."""
+        parsed = self._parse(name)
+        assert isinstance(parsed, SourcePart)
+        group = self._waiting.setdefault(parsed.key, _Group(parsed))
         group.names.append(name)
-        return group, said.role
+        return group, parsed.role
 
     def leftovers(self) -> list[Refusal]:
-        """What is incomplete or contradictory when nothing more will come, by name, sorted by key."""
+        """Refuse all that is still incomplete or contradictory at the end, sorted by key."""
         return [self._leftover(key, waiting) for key, waiting in sorted(self._waiting.items())]
 
     def _leftover(self, key: str, waiting: _Group) -> Refusal:
@@ -222,5 +232,5 @@ class Joiner:
         return Refusal(key=key, files=tuple(waiting.names), reason=reason)
 
     def close(self) -> None:
-        """Give memory and disk back."""
+        """Release memory and disk."""
         self.spool.close()

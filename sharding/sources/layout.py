@@ -1,4 +1,4 @@
-"""The layout of a published data set: what the names of its files say."""
+"""The layout of a published data set: what the names of its files mean."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +11,13 @@ from sharding.sources.source import SourceFile
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A data set with the options that say which part of it is wanted.
+    """A data set with the options that select a part of it.
 
     Attributes:
-        parse: From the name of a file to what it says.
+        parse: Parses the name of a file.
         needed: Roles that a complete sample has.
-        expected: Names that were hoped for, for an error.
-        foreign: Reasons to pass over a file that say it is of another data set or split.
+        expected: Pattern of the names that are wanted, for an error.
+        foreign: Reasons to skip a file that mean that it is of another data set or split.
     """
 
     parse: Callable[[str], SourcePart | SkippedFile]
@@ -29,7 +29,7 @@ class Layout:
         """Find the samples among `files`, in any order.
 
         Raises:
-            DataError: No file belongs to any.
+            DataError: No file belongs to a sample.
         """
         pairing = sort_out(files, self.parse, self.needed)
         if not pairing.candidates and not pairing.refused:
@@ -37,10 +37,10 @@ class Layout:
         return pairing
 
     def misfit(self, skipped: Mapping[str, int], example: str = "") -> DataError:
-        """The error of a source in which nothing is wanted.
+        """Return the error of a source in which nothing is wanted.
 
         Args:
-            skipped: Number of files, by reason.
+            skipped: Number of skipped files, by reason.
             example: Name of one of them.
         """
         found = ", ".join(f"{count} {reason}" for reason, count in Counter(skipped).most_common(4)) or "no file"

@@ -34,12 +34,12 @@ def layout(with_depth: bool) -> Layout:
 
 
 def needed(with_depth: bool) -> tuple[str, ...]:
-    """Roles a complete sample has."""
+    """Return the roles that a complete sample has."""
     return ("image", "depth") if with_depth else ("image",)
 
 
 def parse(name: str, with_depth: bool) -> SourcePart | SkippedFile:
-    """What the name of a file says.
+    """Parse the name of a file: which part of which sample it is, or why it is skipped.
 
     Args:
         name: With `/`, from any level above the scenes.
@@ -58,7 +58,7 @@ def parse(name: str, with_depth: bool) -> SourcePart | SkippedFile:
 
 
 def _role(match: re.Match[str] | None, with_depth: bool) -> str:
-    """The role of a file, or why it is skipped."""
+    """Return the role of a file, or the reason to skip it."""
     if match is None:
         return _FOREIGN
     if match["stem"].startswith("._"):

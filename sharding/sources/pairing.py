@@ -1,4 +1,4 @@
-"""Candidates for a set: source files that belong together under one key, and what became of all others."""
+"""Pair the files of a source, whose names are all known, into candidates; the others are refused or skipped."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A line of `quarantine.jsonl`: source files that are not in the set, and why."""
+    """A line of `quarantine.jsonl`: source files that are not in the set, and the reason."""
 
     key: str
     files: tuple[str, ...]
@@ -39,7 +39,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """What pairing made of a list of files.
+    """The result of pairing a list of files.
 
     Attributes:
         candidates: Complete samples, sorted by key.
@@ -54,7 +54,7 @@ class Pairing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePart:
-    """What the name of a source file says: which file of which sample it is.
+    """What the name of a source file means: which file of which sample it is.
 
     Attributes:
         key: The sample's key.
@@ -67,7 +67,7 @@ class SourcePart:
     origin: Origin = field(default_factory=Origin)
 
     def candidate(self, files: dict[str, SourceFile]) -> Candidate:
-        """A candidate of this sample with the files, by role."""
+        """Make a candidate of this sample from its files, by role."""
         return Candidate(key=self.key, files=files, origin=self.origin)
 
 
@@ -76,8 +76,8 @@ class SkippedFile:
     """A source file that belongs to no sample.
 
     Attributes:
-        reason: Why.
-        refused: Whether it looks like a file of a sample, and so is refused by name; otherwise it is counted.
+        reason: Why it is skipped.
+        refused: Whether it looks like a file of a sample and is refused by name; otherwise it is only counted.
     """
 
     reason: str
@@ -90,31 +90,31 @@ DUPLICATE = "several source files lead to this key"
 def sort_out(
     files: Sequence[SourceFile], parse: Callable[[str], SourcePart | SkippedFile], needed: tuple[str, ...]
 ) -> Pairing:
-    """Pair files by what their names say.
+    """Pair files by their names.
 
     Args:
         files: In any order.
-        parse: From a name to what it says.
+        parse: Parses a name.
         needed: Roles a complete sample has.
     """
     groups: dict[str, list[Candidate]] = {}
-    asides = Pairing()
+    others = Pairing()
     for file in files:
-        said = parse(file.name)
-        if isinstance(said, SourcePart):
-            groups.setdefault(said.key, []).append(said.candidate({said.role: file}))
-        elif said.refused:
-            asides.refused.append(Refusal(key="", files=(file.name,), reason=said.reason))
+        parsed = parse(file.name)
+        if isinstance(parsed, SourcePart):
+            groups.setdefault(parsed.key, []).append(parsed.candidate({parsed.role: file}))
+        elif parsed.refused:
+            others.refused.append(Refusal(key="", files=(file.name,), reason=parsed.reason))
         else:
-            asides.skipped[said.reason] += 1
+            others.skipped[parsed.reason] += 1
     pairing = gather(groups, needed)
-    pairing.refused.extend(asides.refused)
-    pairing.skipped.update(asides.skipped)
+    pairing.refused.extend(others.refused)
+    pairing.skipped.update(others.skipped)
     return pairing
 
 
 def incomplete(missing: Sequence[str]) -> str:
-    """The reason for which a sample without these roles is refused."""
+    """Return the reason to refuse a sample without these roles."""
     return f"incomplete: no {' and no '.join(missing)}"
 
 
@@ -126,20 +126,21 @@ def gather(groups: dict[str, list[Candidate]], needed: tuple[str, ...]) -> Pairi
         needed: Roles a complete sample has.
 
     Returns:
-        The pairing, without skipped files. Two files in one role under one key are refused together, for nobody can
-        say which is meant.
+        The pairing, without skipped files. Two files in one role under one key are refused with all others of the key,
+        because it is unknown which is meant.
     """
     pairing = Pairing()
     for key, found in sorted(groups.items()):
         names = tuple(file.name for candidate in found for file in candidate.files.values())
         roles = [role for candidate in found for role in candidate.files]
         missing = [role for role in needed if role not in roles]
-        if len(set(roles)) < len(roles):
+        if len(set(roles)) < len(roles):  # before `missing`, which is not the reason then
             pairing.refused.append(Refusal(key=key, files=names, reason=DUPLICATE))
         elif missing:
             pairing.refused.append(Refusal(key=key, files=names, reason=incomplete(missing)))
         else:
             files = {role: file for candidate in found for role, file in candidate.files.items()}
+            # In the order of `needed`, whatever the order of the files.
             wanted = {role: files[role] for role in needed}
             pairing.candidates.append(Candidate(key=key, files=wanted, origin=found[0].origin))
     return pairing

@@ -1,4 +1,4 @@
-"""The archives as their authors publish them: names, sizes, checksums, and how many samples they hold.
+"""The archives as their authors publish them: names, sizes, checksums, and numbers of samples.
 
 From the README of the DIODE devkit, and from its archives; MegaDepth publishes no checksum.
 """
@@ -16,9 +16,9 @@ class Published:
         name: File name.
         md5: Of the compressed file, "" where none is published.
         least_bytes, most_bytes: Its compressed size, within the precision of what is published.
-        samples: How many it holds, 0 where that is not known.
+        samples: Number of samples in it, 0 if unknown.
         views: Samples by scene type.
-        note: What other sources say differently.
+        note: Where other sources differ.
     """
 
     name: str
@@ -62,24 +62,24 @@ def publishes_md5(dataset: str) -> bool:
 
 
 def by_size(dataset: str, num_bytes: int) -> Published | None:
-    """The published archive that has this size."""
+    """Return the published archive that has this size; None if there is none."""
     return next((one for one in _ARCHIVES.get(dataset, ()) if one.least_bytes <= num_bytes <= one.most_bytes), None)
 
 
 def recognise(dataset: str, name: str, num_bytes: int, md5: str) -> str | None:
-    """Say which published archive this one is.
+    """Recognise a published archive.
 
     Args:
         dataset: "megadepth" or "diode".
         name: Its file name.
-        num_bytes: Its size.
-        md5: Of it, "" if it was not read in one go.
+        num_bytes: Its size in compressed bytes.
+        md5: MD5 of it, "" if it was not computed.
 
     Returns:
-        A sentence for the manifest, None if it is none of them.
+        A sentence for the manifest: which one it is, and what proves it. None if it is none of them.
 
     Raises:
-        DataError: It has name and size of one, and another checksum.
+        DataError: It has the name and size of one, and another checksum.
     """
     for archive in _ARCHIVES.get(dataset, ()):
         if md5 and md5 == archive.md5:
@@ -100,5 +100,5 @@ def recognise(dataset: str, name: str, num_bytes: int, md5: str) -> str | None:
 
 
 def expected_views(dataset: str, split: str) -> Published | None:
-    """What is published of a split."""
+    """Return the published archive of a split; None if there is none."""
     return _SPLITS.get(split) if dataset == "diode" else None

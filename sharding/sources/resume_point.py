@@ -1,4 +1,4 @@
-"""Where the reading of an archive stood when a shard was finished: what a later run needs to go on there."""
+"""The position in an archive when a shard was finished: what a later run needs to resume there."""
 
 import base64
 import dataclasses
@@ -14,27 +14,30 @@ from sharding.sources.pairing import Refusal
 from sharding.sources.source import SourceFile
 from sharding.sources.spool import SpoolPlace
 
-_BYTES = ("seek_point", "md5_state")
+_BYTES = ("seek_point", "md5_state")  # written as base 85: JSON has no bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumePoint:
-    """A place between two members of an archive.
+    """A place between two members of an archive, with the state of all that reads it.
+
+    Plain offsets count bytes of the tar, compressed ones bytes of the file. `enter` is before `offset` if files wait in
+    memory: a later run reads them again from there, and skips all else up to `offset`.
 
     Attributes:
         shard: Number of the shard that comes next.
-        offset: Plain offset of the next member: those before it are dealt with, but for the files that wait.
-        enter: Plain offset at which reading must begin, so that files that waited in memory are had again.
+        offset: Plain offset of the next member: all before it is in a shard, refused, skipped or waiting.
+        enter: Plain offset at which reading must begin, so that files that waited in memory are read again.
         seek_point: For `open_archive`.
         archive: Size and fingerprint of the archive, as `Fingerprint.described`.
-        used: Bytes of the compressed file that were used.
-        probe: What `Fingerprint.probe` gave there.
+        used: Compressed bytes that were consumed.
+        probe: Result of `Fingerprint.probe` at `used`.
         waiting: Files that wait for others of their sample.
         skipped: Number of entries that belong to no sample, by reason.
         refused: Files that were refused by name.
-        members: Files that were met.
+        members: Number of files before `offset`.
         ended: Whether the archive was read to its end.
-        md5: Of the whole compressed file, if it ended and was hashed.
+        md5: MD5 of the whole compressed file, if it ended and was hashed.
         md5_state: For `open_archive`.
     """
 
@@ -55,12 +58,12 @@ class ResumePoint:
 
     @property
     def segments(self) -> set[str]:
-        """Files of the spool that it needs."""
+        """Names of the spool segments that it needs."""
         return {place.segment for waiting in self.waiting for _, place in waiting.kept}
 
     @property
     def held(self) -> frozenset[str]:
-        """Names of the files that must be read again."""
+        """Names of the files that waited in memory and must be read again."""
         return frozenset(name for waiting in self.waiting for name in waiting.held)
 
     def encode(self) -> bytes:
@@ -92,27 +95,27 @@ def _waiting(content: dict[str, Any]) -> Waiting:
     return Waiting(kept=kept, held=tuple(content["held"]), contradicted=tuple(content["contradicted"]))
 
 
-def check_unchanged(position: ResumePoint, fingerprint: Fingerprint, target: str) -> None:
-    """Compare the archive with what it was when a position was saved. Beyond what was read it may have grown.
+def check_unchanged(point: ResumePoint, fingerprint: Fingerprint, target: str) -> None:
+    """Check that the archive is the one of a saved point; beyond what was read it may have grown.
 
     Raises:
         UsageError: It is another one.
     """
-    if not position.archive or position.archive == fingerprint.described:
+    if not point.archive or point.archive == fingerprint.described:
         return
-    if not position.ended and position.probe and same_place(position, fingerprint):
+    if not point.ended and point.probe and same_place(point, fingerprint):
         say(
-            f"{fingerprint.name}: was {position.archive}, is {fingerprint.described}, but as it was where reading "
-            "ended: going on"
+            f"{fingerprint.name}: was {point.archive}, is {fingerprint.described}, but unchanged where "
+            "reading ended: resuming"
         )
         return
     raise UsageError(
-        f"{target} holds an unfinished set that was begun otherwise: {fingerprint.name} was {position.archive}, is "
-        f"{fingerprint.described} now; bring it back as it was to finish the set, choose another folder, or delete "
-        "that one"
+        f"{target} holds an unfinished set that was begun from another archive: {fingerprint.name} was "
+        f"{point.archive}, is {fingerprint.described} now; restore the archive to finish the set, choose another "
+        "folder, or delete that one"
     )
 
 
-def same_place(position: ResumePoint, fingerprint: Fingerprint) -> bool:
-    """Whether what stands before a saved position is what stood there."""
-    return position.used <= fingerprint.bytes and fingerprint.probe(position.used) == position.probe
+def same_place(point: ResumePoint, fingerprint: Fingerprint) -> bool:
+    """Whether the bytes before a saved point are unchanged."""
+    return point.used <= fingerprint.bytes and fingerprint.probe(point.used) == point.probe

@@ -1,4 +1,4 @@
-"""What a set is made from: files with names, sizes and bytes. Here a folder; an archive is another source."""
+"""What folders and archives share as a source: files with names, sizes and bytes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from sharding.stores.address import is_remote
 
 
 def is_archive(source: str) -> bool:
-    """Whether a source is a file or a URL, and not a folder."""
+    """Whether a source is an archive, that is a file or a URL, and not a folder."""
     return is_remote(source) or Path(source.removeprefix("file://")).is_file()
 
 
@@ -17,8 +17,8 @@ class SourceFile:
     """A file of the source.
 
     Attributes:
-        name: Path below the source's parent, with `/`: the folder's own name comes first, so that the source may be
-            given at any level of the published tree.
+        name: Path below the parent of the source, with `/`. The name of the folder itself comes first, so that the
+            source may be given at any level of the published tree.
         bytes: Its size.
     """
 
@@ -30,7 +30,7 @@ class Readable(Protocol):
     """What encoding needs of a source."""
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file.
+        """Return the bytes of a file.
 
         Raises:
             DataError: It cannot be read.
@@ -38,5 +38,5 @@ class Readable(Protocol):
         ...
 
     def path_of(self, name: str) -> str:
-        """Where the file stands in the source."""
+        """Return the path of a file below the root of the source."""
         ...

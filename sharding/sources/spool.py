@@ -1,4 +1,9 @@
-"""Payloads that wait in memory, and on disk what does not fit there or has waited long."""
+"""Payloads that wait in memory, or on disk if they do not fit there or have waited long.
+
+On disk payloads are appended to segments: files of about 64 MiB without any structure of their own. Where a payload is,
+and its CRC-32, is recorded by its `SpoolPlace`, which a later run can adopt. A segment is never rewritten: it is closed
+when its last payload was taken, and its file is deleted by `tidy` when no saved resume point refers to it any more.
+"""
 
 import os
 import tempfile
@@ -11,12 +16,12 @@ from typing import BinaryIO
 from sharding.errors import DataError
 
 SEGMENT_BYTES = 64 << 20
-"""A file of the spool; it goes when all that is in it was taken."""
+"""Size from which a segment is full, and a new one is begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolPlace:
-    """Where a payload lies on disk: file, offset in it, size, and CRC-32."""
+    """Where a payload is on disk: file name of the segment, offset in it, size in bytes, and CRC-32."""
 
     segment: str
     offset: int
@@ -25,20 +30,20 @@ class SpoolPlace:
 
 
 class Spool:
-    """Holds byte strings under numbers: at most `memory_bytes` in memory, the oldest beyond that on disk.
+    """Stores byte strings under numbers: at most `memory_bytes` in memory, the oldest beyond that on disk.
 
     Args:
-        memory_bytes: Bound for what is held in memory; one string that is larger goes to disk at once.
-        folder: For files that a later run can go on with (`place`, `adopt`, `tidy`). None: files without a name in the
-            system's folder, so that nothing is left behind however the process ends.
+        memory_bytes: Maximum bytes in memory; a larger string goes to disk at once.
+        folder: Folder of segments from which a later run can resume (`place`, `adopt`, `tidy`). None: temporary files
+            without a name, so that nothing is left behind however the process ends.
 
     Attributes:
-        held_bytes: Bytes of the strings that are in memory now.
+        held_bytes: Bytes in memory now.
     """
 
     def __init__(self, memory_bytes: int, folder: Path | None = None) -> None:
         self._limit, self._folder = memory_bytes, folder
-        self._held: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
+        self._held: OrderedDict[int, tuple[int, bytes]] = OrderedDict()  # number -> age and bytes, oldest first
         self._spilled: dict[int, tuple[_Segment, SpoolPlace]] = {}
         self._segments: dict[str, _Segment] = {}
         self._open: _Segment | None = None
@@ -46,16 +51,17 @@ class Spool:
         self.held_bytes = 0
 
     def put(self, data: bytes, age: int = 0) -> int:
-        """Keep bytes; returns the number to take them by.
+        """Store bytes; return the number to take them by.
 
         Args:
             data: The bytes.
-            age: When they came, in any unit that never falls: see `spill_older`.
+            age: When they arrived, in any unit that never decreases from call to call: see `spill_older`.
 
         Raises:
             OSError: The disk is full.
         """
         number, self._next = self._next, self._next + 1
+        # Room is made before the bytes are added, so that memory never exceeds the limit.
         while self._held and self.held_bytes + len(data) > self._limit:
             self._spill_oldest()
         if len(data) > self._limit:
@@ -66,7 +72,7 @@ class Spool:
         return number
 
     def spill_older(self, age: int) -> None:
-        """Write to disk what came before `age`.
+        """Write to disk what arrived before `age`.
 
         Raises:
             OSError: The disk is full.
@@ -75,7 +81,7 @@ class Spool:
             self._spill_oldest()
 
     def take(self, number: int) -> bytes:
-        """Give bytes back, once.
+        """Return bytes and forget them.
 
         Raises:
             DataError: They are damaged on disk.
@@ -86,9 +92,11 @@ class Spool:
             return data
         segment, place = self._spilled.pop(number)
         data = segment.read(place.offset, place.bytes)
-        self._leave(segment)
+        self._release(segment)
         if zlib.crc32(data) != place.crc32:
-            raise DataError(f"{segment.name}: {place.bytes} bytes that waited on disk came back damaged; run it again")
+            raise DataError(
+                f"{segment.name}: checksum mismatch in {place.bytes} bytes that waited on disk; run it again"
+            )
         return data
 
     def drop(self, number: int) -> None:
@@ -96,16 +104,17 @@ class Spool:
         if number in self._held:
             self.held_bytes -= len(self._held.pop(number)[1])
         else:
-            self._leave(self._spilled.pop(number)[0])
+            self._release(self._spilled.pop(number)[0])
 
     def place(self, number: int) -> SpoolPlace | None:
-        """Where bytes lie on disk, None if they are in memory."""
+        """Return where bytes are on disk; None if they are in memory."""
         return self._spilled[number][1] if number in self._spilled else None
 
     def adopt(self, place: SpoolPlace) -> int | None:
-        """Take over bytes that an earlier run wrote to the folder; None if they are not whole."""
+        """Take over bytes that an earlier run wrote to the folder; None if they are missing or damaged."""
         try:
             segment = self._segments.get(place.segment) or self._reopen(place.segment)
+            # Checked now, because a run that lacks these bytes must read the archive from its start.
             whole = zlib.crc32(segment.read(place.offset, place.bytes)) == place.crc32
         except OSError:
             return None
@@ -117,7 +126,7 @@ class Spool:
         return number
 
     def sync(self) -> None:
-        """See to it that what waits in the folder is there also after a power cut.
+        """Flush the segments of the folder, so that they survive a power cut.
 
         Raises:
             OSError: The disk is full, or fails.
@@ -126,7 +135,7 @@ class Spool:
             segment.sync()
 
     def tidy(self, kept: set[str]) -> None:
-        """Remove the files of the folder that hold nothing and are not in `kept`."""
+        """Remove the files of the folder that hold nothing now and are not in `kept`, the names still needed."""
         for path in self._folder.iterdir() if self._folder and self._folder.exists() else ():
             if path.name not in kept and path.name not in self._segments:
                 path.unlink()
@@ -138,6 +147,7 @@ class Spool:
 
     def _spill(self, number: int, data: bytes) -> None:
         if self._open is None or self._open.size >= SEGMENT_BYTES:
+            # An open segment stays when its payloads are taken, so a full one may be empty by now.
             full, self._open = self._open, self._create()
             self._close_if_done(full)
         offset = self._open.append(data)
@@ -146,9 +156,11 @@ class Spool:
 
     def _create(self) -> "_Segment":
         if self._folder is None:
+            # Without a directory entry: the system frees it when the process ends.
             name, file = str(self._next_segment), tempfile.TemporaryFile(buffering=0)
         else:
             self._folder.mkdir(exist_ok=True)
+            # Files of earlier runs may still be needed: never append to them, nor take their names.
             while (path := self._folder / f"{self._next_segment:06d}.bin").exists():
                 self._next_segment += 1
             name, file = path.name, path.open("x+b", buffering=0)
@@ -158,10 +170,11 @@ class Spool:
 
     def _reopen(self, name: str) -> "_Segment":
         path = (self._folder or Path()) / name
+        # Read only: new payloads go to new segments.
         segment = self._segments[name] = _Segment(name, path.open("rb", buffering=0), path.stat().st_size)
         return segment
 
-    def _leave(self, segment: "_Segment") -> None:
+    def _release(self, segment: "_Segment") -> None:
         segment.live -= 1
         self._close_if_done(segment)
 
@@ -171,7 +184,7 @@ class Spool:
             del self._segments[segment.name]
 
     def close(self) -> None:
-        """Give memory back, and disk; files of the folder stay for a later run."""
+        """Release memory and unnamed files; files of the folder stay for a later run."""
         for segment in self._segments.values():
             segment.file.close()
         self._held.clear()
@@ -181,7 +194,14 @@ class Spool:
 
 
 class _Segment:
-    """A file of payloads. `live` counts those in it that are still wanted."""
+    """A file of payloads, only ever appended to.
+
+    Attributes:
+        name: File name in the folder; any other name for an unnamed file.
+        file: The open file.
+        size: Its size in bytes.
+        live: Number of payloads in it that were not taken or dropped yet.
+    """
 
     def __init__(self, name: str, file: BinaryIO, size: int) -> None:
         self.name, self.file, self.size, self.live = name, file, size, 0
@@ -190,7 +210,7 @@ class _Segment:
     def append(self, data: bytes) -> int:
         view = memoryview(data)
         at = self.size
-        while view:
+        while view:  # pwrite may write less than given
             written = os.pwrite(self.file.fileno(), view, at)
             at, view = at + written, view[written:]
         offset, self.size = self.size, at
@@ -198,7 +218,7 @@ class _Segment:
         return offset
 
     def sync(self) -> None:
-        if self._synced < self.size:
+        if self._synced < self.size:  # else nothing was appended since
             os.fsync(self.file.fileno())
             self._synced = self.size
 

@@ -87,7 +87,7 @@ def test_a_false_byte_before_the_end_is_found_after_a_resume_too(path, tmp_path)
     damaged = tmp_path / "damaged.gz"
     damaged.write_bytes(data)
     for start in (None, point):
-        with pytest.raises(DataError, match=r"damaged\.gz: expected one sound gzip file"):
+        with pytest.raises(DataError, match=r"damaged\.gz: expected one valid gzip file"):
             drain(GzipStream(LocalFile(damaged), start, threads=2))
 
 

@@ -75,7 +75,7 @@ def test_a_file_that_is_not_wanted_is_read_past(tmp_path):
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.zst"])
 @pytest.mark.parametrize("size", [300 << 20, 100 * 10**9, 1 << 62])
 def test_a_header_that_claims_much_takes_no_memory_and_is_found_out(tmp_path, suffix, size):
-    with pytest.raises(DataError, match=rf"huge.*expected {size} bytes.*cut off, or the header is false"):
+    with pytest.raises(DataError, match=rf"huge.*expected {size} bytes.*truncated, or the header is wrong"):
         read(tmp_path, entry("huge", payload(10_000, 0), size=size) + END, suffix)
 
 
@@ -100,13 +100,13 @@ def pax(records):
         (pax(b"12 size=-1\n") + GOOD, "size|pax"),
         (pax(b"11 size=-1\n") + GOOD, "claims a size"),
         (b"hello" * 200, "expected a tar archive"),
-        (b"", "cut off"),
-        (GOOD, "cut off"),
-        (GOOD[:700], "cut off"),
-        (GOOD + bytes(100), "cut off"),
+        (b"", "truncated"),
+        (GOOD, "truncated"),
+        (GOOD[:700], "truncated"),
+        (GOOD + bytes(100), "truncated"),
         (GOOD + b"junk" * 256, "expected a tar header at byte 1024"),
-        (GOOD + END + GOOD + END, "two archives joined"),
-        (GOOD + END + b"junk", "two archives joined"),
+        (GOOD + END + GOOD + END, "concatenated archives"),
+        (GOOD + END + b"junk", "concatenated archives"),
     ],
 )
 def test_a_false_or_cut_archive_is_an_error_that_says_where(tmp_path, plain, problem):

@@ -3,7 +3,7 @@ import zlib
 
 import pytest
 
-from sharding.archives.seek_point import SeekPoint, entry
+from sharding.archives.seek_point import SeekPoint, enter_gzip
 from sharding.errors import DataError
 
 
@@ -18,7 +18,7 @@ def test_a_block_that_begins_at_any_bit_is_entered_with_its_window_and_checksum(
     whole = before + before[-1000:-995]
     junk = [1] * shift  # bits of the block before
     stream = sum(bit << index for index, bit in enumerate(junk + block)).to_bytes(5, "little")
-    start = entry(SeekPoint(bit=shift, offset=40_000, crc32=zlib.crc32(before), window=window), stream[0])
+    start = enter_gzip(SeekPoint(bit=shift, offset=40_000, crc32=zlib.crc32(before), window=window), stream[0])
     plain = zlib.decompressobj(-15).decompress((start.prefix + stream[start.start :])[10:])
     assert plain[start.plain_bytes :] == whole[40_000:]
     assert plain[start.plain_bytes - window_bytes : start.plain_bytes] == window

@@ -213,7 +213,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(change):
 def test_a_server_that_does_not_tell_the_size_is_an_error():
     with serving() as (url, does):
         does.ranges = does.length = False
-        with pytest.raises(DataError, match="tell the size"), opened(url):
+        with pytest.raises(DataError, match="report the size"), opened(url):
             pass
 
 
@@ -327,7 +327,7 @@ def test_a_login_goes_to_its_server_and_to_no_other(monkeypatch, by):
             assert [one["path"] for one in storage.seen] == ["/signed?sig=1"]
             assert "authorization" not in storage.seen[0]
             wanted = "something else"
-            with pytest.raises(DataError, match=rf"^{front.url}/x: .*401.* it wants a login: set ") as error:
+            with pytest.raises(DataError, match=rf"^{front.url}/x: .*401.* a login is required: set ") as error:
                 HttpObject(f"{front.url.replace('//', f'//{login}')}/x?version=3")
             assert "p%40ss" not in str(error.value)
 

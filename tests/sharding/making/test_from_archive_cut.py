@@ -51,7 +51,7 @@ def test_a_cut_archive_is_an_error_and_goes_on_when_it_has_grown(little_ahead, t
     shards = []
     for part in (0.3, 0.6, 0.75, 0.95):
         path.write_bytes(data[: int(len(data) * part)])
-        with pytest.raises(DataError, match=r"x\.tar.* (cut off|ends)"):
+        with pytest.raises(DataError, match=r"x\.tar.* (truncated|ends)"):
             make(IMAGES, path, tmp_path / "set", shard_size=1 << 20)
         assert not (tmp_path / "set/manifest.json").exists()
         shards.append(Ledger(LocalTarget(tmp_path / "set")).read_resume_point().shard)
@@ -83,7 +83,7 @@ def test_another_archive_in_its_place_is_refused_with_both_values(little_ahead, 
     other = pack(path, [*members[:1], *members[:0:-1]]).read_bytes()
     path.write_bytes(other[:size])
     assert other[:100_000] == data[:100_000]
-    with pytest.raises(UsageError, match=rf"was {was.archive}, is \d+ bytes, fingerprint [0-9a-f]+ now; bring it back"):
+    with pytest.raises(UsageError, match=rf"was {was.archive}, is \d+ bytes, fingerprint [0-9a-f]+ now; restore"):
         make(IMAGES, path, tmp_path / "set", shard_size=1 << 20)
     path.write_bytes(data)
     make(IMAGES, path, tmp_path / "set", shard_size=1 << 20)

@@ -27,7 +27,7 @@ def test_a_second_run_on_the_same_folder_is_refused_until_the_first_is_gone(tmp_
 
 
 def test_a_full_disk_is_told_from_another_failure(tmp_path):
-    for number, advice in ((errno.ENOSPC, "make room"), (errno.EDQUOT, "make room"), (errno.EROFS, "mend that")):
+    for number, advice in ((errno.ENOSPC, "make room"), (errno.EDQUOT, "make room"), (errno.EROFS, "fix that")):
         with pytest.raises(DataError, match=advice), writing(tmp_path):
             raise OSError(number, "No luck")
 

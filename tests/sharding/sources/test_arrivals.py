@@ -51,7 +51,7 @@ def test_from_any_boundary_on_the_same_arrives(tmp_path, monkeypatch, span, held
     shrink(monkeypatch, SPAN_BYTES=span)
     monkeypatch.setattr("sharding.sources.arrivals.HELD_BYTES", held)
     path = pack(tmp_path / "x.tar", tree(25))
-    monkeypatch.setattr(Spool, "_leave", lambda self, segment: None)  # what is taken stays on disk
+    monkeypatch.setattr(Spool, "_release", lambda self, segment: None)  # what is taken stays on disk
     whole = Read(path, tmp_path / "waiting")
     assert len(whole.payloads) == 25
     assert all(payloads["image"] == f"a/0001/dense0/imgs/{key.rpartition('_')[2]}.jpg".encode() * 15

@@ -100,5 +100,5 @@ def test_damage_on_disk_is_noticed_when_it_is_taken(tmp_path):
     spool = Spool(0, tmp_path)
     token = spool.put(b"payload")
     (tmp_path / "000000.bin").write_bytes(b"PAYLOAD")
-    with pytest.raises(DataError, match="came back damaged"):
+    with pytest.raises(DataError, match="checksum mismatch"):
         spool.take(token)
