@@ -34,7 +34,10 @@ def argument(help: str, **extra: Any) -> Any:
 def add_options(parser: argparse.ArgumentParser, config: type) -> None:
     """Add an argument for each field of the dataclass `config`, and `--config FILE.yaml`."""
     hints = get_type_hints(config)
-    for field in dataclasses.fields(config):
+    bases = [base for base in config.__mro__[1:] if dataclasses.is_dataclass(base)]
+    inherited = {field.name for base in bases for field in dataclasses.fields(base)}
+    # A dataclass lists inherited fields first; a reader looks for what is special to the command first.
+    for field in sorted(dataclasses.fields(config), key=lambda field: field.name in inherited):
         _add(parser, field, hints[field.name])
     parser.add_argument("--config", metavar="FILE.yaml", help="options from a file; those on the command line win")
 

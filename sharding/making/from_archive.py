@@ -190,9 +190,9 @@ class ArchiveBuild:
             size = max(wanted, archive.position - begin)  # a long stretch without samples must advance, too
             if size >= BATCH_BYTES or boundary:
                 if boundary:  # on record before the writer can get it
-                    self._ahead.append(boundary.position)
+                    self._ahead.append(boundary.point)
                 yield _Batch(samples=self._missing(number, samples), boundary=boundary, bytes=size)
-                number = boundary.position.shard if boundary else number
+                number = boundary.point.shard if boundary else number
                 meter.advance(archive.compressed_position - used)
                 samples, wanted, begin, used = [], 0, archive.position, archive.compressed_position
 
@@ -234,7 +234,7 @@ class ArchiveBuild:
         """Write the results up to the next boundary, if there are any; return where the next shard begins."""
         first = next(results)
         if isinstance(first, Boundary):
-            return first.position  # nothing in it, or a finished shard, whose samples were left out
+            return first.point  # nothing in it, or a finished shard, whose samples were left out
         result: PackedSample | Refusal | Boundary = first
         name = self._plan.shard_name(number)
         with open_shard(self._plan.target, name, self._plan.compression) as shard:
@@ -246,7 +246,7 @@ class ArchiveBuild:
                 result = next(results)
         self._kept[number] = shard.entry(self._plan.target.tag(f"shards/{name}"))
         self._ledger.write(self._kept[number])
-        return result.position
+        return result.point
 
     def _announce(self, point: ResumePoint) -> None:
         already = f" ({point.shard} shards of it are finished)" if point.shard else ""

@@ -157,10 +157,10 @@ class RemoteTarget:
         return persist(attempt)
 
     def _failure(self, verb: str, name: str, error: Exception) -> DataError:
-        refusal, where = read_failure(conceal(str(error), os.environ)), f"{self.address}/{name}"
-        if refusal.passing:
-            return ReadFailed(where, str(refusal), verb=verb)
+        failure, where = read_failure(conceal(str(error), os.environ)), f"{self.address}/{name}"
+        if failure.transient:
+            return ReadFailed(where, str(failure), verb=verb)
         return DataError(
-            f"{where}: expected to {verb} it, but: {refusal}; {refusal.advice}; finished shards are kept: run the same "
+            f"{where}: expected to {verb} it, but: {failure}; {failure.advice}; finished shards are kept: run the same "
             "command again when that is fixed"
         )

@@ -30,10 +30,10 @@ class Boundary:
     """The end of a shard, or of a stretch of the archive in which no sample was complete.
 
     Attributes:
-        position: Where the next shard begins; saved when all before it is written.
+        point: Where the next shard begins; saved when all before it is written.
     """
 
-    position: ResumePoint
+    point: ResumePoint
 
 
 class Arrivals:
@@ -132,7 +132,7 @@ class Arrivals:
         point = next((known for known in reversed(self._points) if known.offset <= enter), None)
         used = self._archive.compressed_position
         return Boundary(
-            position=ResumePoint(
+            point=ResumePoint(
                 shard=number,
                 offset=offset,
                 enter=enter,
@@ -150,7 +150,7 @@ class Arrivals:
 
     def _last_boundary(self, number: int, fingerprint: Fingerprint) -> Boundary:
         return Boundary(
-            position=ResumePoint(
+            point=ResumePoint(
                 shard=number,
                 offset=self._archive.position,
                 archive=fingerprint.described,

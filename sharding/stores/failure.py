@@ -47,7 +47,7 @@ _ADVICE = {
     416: "the object is shorter than the index of the set requires: get a whole copy of the set",
 }
 _OTHER_ADVICE = "check the address and what the server allows"
-MAX_SAID = 200
+MAX_MESSAGE_CHARS = 200
 """Longest part of a server's message that is shown, in characters."""
 
 
@@ -68,7 +68,7 @@ class RequestFailure:
     lost: bool = False
 
     @property
-    def passing(self) -> bool:
+    def transient(self) -> bool:
         """Whether the failure is transient: another attempt may succeed."""
         if self.lost:
             return not any(word in self.message for word in _PERMANENT)
@@ -124,10 +124,10 @@ def _read_body(body: str) -> tuple[str, str]:
     """
     code, message = (re.search(rf"<{tag}>([^<]*)</{tag}>", body) for tag in ("Code", "Message"))
     if code:
-        return code[1][:MAX_SAID], message[1][:MAX_SAID] if message else ""
-    return "", " ".join(re.sub(r"<[^>]*>", " ", body).split())[:MAX_SAID]
+        return code[1][:MAX_MESSAGE_CHARS], message[1][:MAX_MESSAGE_CHARS] if message else ""
+    return "", " ".join(re.sub(r"<[^>]*>", " ", body).split())[:MAX_MESSAGE_CHARS]
 
 
 def _first_line(text: str) -> str:
     """Return the first line with each address replaced, because it may hold a login or a signature."""
-    return re.sub(r"\w+://\S+", "(address)", text.strip().splitlines()[0] if text.strip() else "")[:MAX_SAID]
+    return re.sub(r"\w+://\S+", "(address)", text.strip().splitlines()[0] if text.strip() else "")[:MAX_MESSAGE_CHARS]

@@ -119,7 +119,7 @@ class NodeCache:
             finally:
                 block.unlink(missing_ok=True)
 
-    def of_set(self, identity: str) -> "KeptSet":
+    def of_set(self, identity: str) -> "CachedSet":
         """Return the cached ranges of the set with this identity; none is evicted as long as the result lives.
 
         Raises:
@@ -128,7 +128,7 @@ class NodeCache:
         folder = self._sets / quote(identity, safe="")
         with _usable(self.folder), self._usage.locked():  # no eviction between `mkdir` and the lock on the set
             folder.mkdir(exist_ok=True)
-            return KeptSet(self, folder)
+            return CachedSet(self, folder)
 
     def put(self, path: Path, data: Buffer) -> None:
         """Store `data` as `path`, if there is room and no longer file there; after a failed write, add no more."""
@@ -212,7 +212,7 @@ class NodeCache:
             sys.stderr.flush()
 
 
-class KeptSet:
+class CachedSet:
     """The cached ranges of one set, which is marked as in use. Threads may share it.
 
     Args:

@@ -182,24 +182,24 @@ class RemoteStore:
 
     def _failure(self, name: str, span: Range | None, error: Exception) -> DataError:
         """Return the error to raise for an error of obstore, whose text is not shown: it may hold credentials."""
-        refusal = read_failure(conceal(str(error), os.environ))
-        if name in self._seen and refusal.status == 412:
+        failure = read_failure(conceal(str(error), os.environ))
+        if name in self._seen and failure.status == 412:
             return self._changed(name, f"it no longer has the ETag {self._seen[name][1]}")
-        if name in self._seen and refusal.status == 404:
+        if name in self._seen and failure.status == 404:
             return self._changed(name, "it no longer exists")
-        where, reason = self._where(name, span), f"{refusal}{self._endpoint if refusal.lost else ''}"
-        if refusal.passing:
-            return ReadFailed(where, reason, wait_s=self._wait_s(name, refusal))
-        if refusal.out_of_range and span:
+        where, reason = self._where(name, span), f"{failure}{self._endpoint if failure.lost else ''}"
+        if failure.transient:
+            return ReadFailed(where, reason, wait_s=self._wait_s(name, failure))
+        if failure.out_of_range and span:
             self.size(name)  # raises if the object was replaced, and returns if only the range is wrong
-        return DataError(f"{where}: expected to read it, but: {reason}; {refusal.advice}")
+        return DataError(f"{where}: expected to read it, but: {reason}; {failure.advice}")
 
-    def _wait_s(self, name: str, refusal: RequestFailure) -> float | None:
+    def _wait_s(self, name: str, failure: RequestFailure) -> float | None:
         """Return the seconds that a throttling server asks to wait, None if it does not tell.
 
         One thread asks for all; a server that refuses without telling when to retry is not asked again.
         """
-        if not refusal.throttled:
+        if not failure.throttled:
             return None
         with self._asking:  # other threads wait here, then find the answer in `_quiet_until`
             if (left := self._quiet_until - time.monotonic()) > 0:

@@ -44,7 +44,7 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class NamedPredictor:
     """A predictor to evaluate, with its name.
 
     Attributes:
@@ -80,11 +80,11 @@ class Computing:
         return cls(device=find_devices(accelerator, 1)[0], num_workers=num_workers)
 
 
-def evaluate_model(judged: Judged, samples: ShardSet, computing: Computing | None = None) -> Evaluation:
+def evaluate_model(named: NamedPredictor, samples: ShardSet, computing: Computing | None = None) -> Evaluation:
     """Compute every metric under every protocol for every image.
 
     Args:
-        judged: The predictor.
+        named: The predictor.
         samples: Set, or subset, whose depth is metric.
         computing: Device and loader processes; by default the CPU, without loader processes.
 
@@ -93,10 +93,10 @@ def evaluate_model(judged: Judged, samples: ShardSet, computing: Computing | Non
         UsageError: The depth of the set is not in metres.
     """
     _check_metric(samples)
-    rows = list(_iter_rows(judged.predictor, samples, computing or Computing()))
+    rows = list(_iter_rows(named.predictor, samples, computing or Computing()))
     table = pd.DataFrame(rows, columns=["protocol", "key", *METRICS])
     table.insert(2, "scene", table["key"].map(dict(zip(samples.index["key"], samples.index["scene"], strict=True))))
-    evaluation = Evaluation(predictor=judged.name, fingerprint=judged.fingerprint, set=SetInfo.of(samples), table=table)
+    evaluation = Evaluation(predictor=named.name, fingerprint=named.fingerprint, set=SetInfo.of(samples), table=table)
     if evaluation.counted(PROTOCOL) == 0:
         raise DataError(
             f"none of the {len(samples)} images of {samples.url} has enough valid depth to be evaluated; "
@@ -153,14 +153,14 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def load_judged(file: Path, name: str, device: torch.device) -> Judged:
+def load_predictor(file: Path, name: str, device: torch.device) -> NamedPredictor:
     """Load the network of a checkpoint for evaluation, in eval mode on `device`.
 
     Raises:
         DataError: The file is not a checkpoint of `depthstream finetune`.
     """
     model = DepthUnet.load(file).to(device).eval()
-    return Judged(predictor=model, name=name, fingerprint=file_sha256(file))
+    return NamedPredictor(predictor=model, name=name, fingerprint=file_sha256(file))
 
 
 def evaluation_file(run: Path, samples: ShardSet, which: str) -> Path:
@@ -177,8 +177,8 @@ def run(config: EvaluateConfig) -> Outcome:
     samples = ShardSet(config.set, config.where, cache_settings(config))
     computing = Computing.choose(config.accelerator, config.num_workers)
     announce_reading(samples, DEPTH_PARTS, config.num_workers)
-    judged = load_judged(file, f"{folder.name}, {config.checkpoint} checkpoint", computing.device)
-    evaluation = evaluate_model(judged, samples, computing)
+    named = load_predictor(file, f"{folder.name}, {config.checkpoint} checkpoint", computing.device)
+    evaluation = evaluate_model(named, samples, computing)
     kept = evaluation_file(folder, samples, config.checkpoint)
     evaluation.save(kept)
     return Outcome(data=evaluation.summary() | {"file": str(kept)}, text=describe(evaluation) + f"\n\nstored in {kept}")

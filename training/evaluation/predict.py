@@ -29,7 +29,7 @@ from sharding.machine.files import write_atomically
 from sharding.progress import track
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png
 from training.config import PredictConfig
-from training.evaluation.evaluate import Predictor, load_judged
+from training.evaluation.evaluate import Predictor, load_predictor
 from training.launch.devices import find_devices
 from training.runfolder import find_checkpoint
 
@@ -147,16 +147,16 @@ def run(config: PredictConfig) -> Outcome:
     files = [Path(name) for name in config.images]
     _check_stems(files)
     device = find_devices(config.accelerator, 1)[0]
-    judged = load_judged(find_checkpoint(config.run, config.checkpoint), config.run, device)
+    named = load_predictor(find_checkpoint(config.run, config.checkpoint), config.run, device)
     done = []
     for file in track(files, total=len(files), unit="images", label="predict"):
         image = read_photo(file)
-        done.append(write_prediction(file, image, predict_image(judged.predictor, image, device), Path(config.out)))
+        done.append(write_prediction(file, image, predict_image(named.predictor, image, device), Path(config.out)))
     lines = [
         f"{one.image}: {one.near_m:.2f} to {one.far_m:.2f} m, median {one.median_m:.2f} m -> {', '.join(one.files)}"
         for one in done
     ]
-    return Outcome(data={"predictions": done, "checkpoint_sha256": judged.fingerprint}, text="\n".join(lines))
+    return Outcome(data={"predictions": done, "checkpoint_sha256": named.fingerprint}, text="\n".join(lines))
 
 
 def _check_stems(files: Sequence[Path]) -> None:

@@ -32,7 +32,7 @@ from training.finetuning.best import BestWeights
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.panels import DepthPanels
 from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
-from training.finetuning.resume import MAY_CHANGE, go_on, is_finished
+from training.finetuning.resume import MAY_CHANGE, find_resume, is_finished
 from training.launch.devices import Placement, place
 from training.launch.processes import ending_together
 from training.loading.dataset import DEPTH_PARTS
@@ -126,7 +126,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
         announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
     for samples in (data.val,) if streaming else (data.train, data.val):
         announce_reading(samples, DEPTH_PARTS, config.num_workers)
-    checkpoint, steps = go_on(folder, data) if config.resume else (None, 0)
+    checkpoint, steps = find_resume(folder, data) if config.resume else (None, 0)
     # After resume's checks, so that a refused command leaves the run folder's config as it was.
     save_config(folder, config)
     seed_everything(config.seed, workers=False, verbose=False)

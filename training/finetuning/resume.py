@@ -28,7 +28,7 @@ def is_finished(out: str | Path) -> bool:
     return file.is_file() and bool(json.loads(file.read_text()).get("finished", False))
 
 
-def go_on(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
+def find_resume(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
     """Find the newest undamaged checkpoint of a run, check that it used the same sets, and report its position.
 
     Returns:

@@ -20,7 +20,14 @@ from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from training.config import CompareConfig, cache_settings
 from training.evaluation.baselines import Baselines, load_or_fit
-from training.evaluation.evaluate import Computing, Judged, evaluate_model, evaluation_file, file_sha256, load_judged
+from training.evaluation.evaluate import (
+    Computing,
+    NamedPredictor,
+    evaluate_model,
+    evaluation_file,
+    file_sha256,
+    load_predictor,
+)
 from training.evaluation.metric_names import count
 from training.evaluation.predict import predict_image
 from training.evaluation.results import Evaluation, SetInfo, load_matching
@@ -97,7 +104,7 @@ class Measuring:
     val: ShardSet
     computing: Computing
 
-    def measure(self, file: Path, fingerprint: str, load: Callable[[], Judged]) -> Evaluation:
+    def measure(self, file: Path, fingerprint: str, load: Callable[[], NamedPredictor]) -> Evaluation:
         """Read an evaluation from its file if that still matches; otherwise load the predictor, evaluate and store it.
 
         Args:
@@ -129,7 +136,7 @@ def measure_arm(one: RunFolder, group: TrainedOn, bench: Measuring) -> Arm:
     evaluation = bench.measure(
         evaluation_file(one.folder, bench.val, CHECKPOINT),
         file_sha256(file),
-        lambda: load_judged(file, f"{one.name}, {CHECKPOINT} checkpoint", bench.computing.device),
+        lambda: load_predictor(file, f"{one.name}, {CHECKPOINT} checkpoint", bench.computing.device),
     )
     return Arm(
         name=one.name,
@@ -163,13 +170,13 @@ def measure_baselines(group: TrainedOn, both: Baselines, bench: Measuring, whose
     fingerprint = hashlib.sha256(json.dumps(both.to_json()).encode()).hexdigest()
     results = []
     for kind, predictor, detail in described:
-        judged = Judged(predictor=predictor, name=kind + whose, fingerprint=fingerprint)
+        named = NamedPredictor(predictor=predictor, name=kind + whose, fingerprint=fingerprint)
         file = evaluation_file(_keeper(group), bench.val, kind.replace(" ", "-"))
         # The default argument binds this iteration's predictor, not the loop variable.
-        evaluation = bench.measure(file, fingerprint, lambda judged=judged: judged)  # type: ignore[misc]
+        evaluation = bench.measure(file, fingerprint, lambda named=named: named)  # type: ignore[misc]
         results.append(
             BaselineResult(
-                name=judged.name, kind=kind, detail=detail, evaluation=evaluation, train=SetInfo.of(group.samples)
+                name=named.name, kind=kind, detail=detail, evaluation=evaluation, train=SetInfo.of(group.samples)
             )
         )
     return results
@@ -192,17 +199,19 @@ def make_gallery(
     found = val.read([place[choice.key] for choice in choices])
     samples = {sample.key: sample for sample in found}
 
-    def show(name: str, evaluation: Evaluation, judged: Judged) -> Shown:
-        depths = {key: predict_image(judged.predictor, sample.image, device) for key, sample in samples.items()}
+    def show(name: str, evaluation: Evaluation, named: NamedPredictor) -> Shown:
+        depths = {key: predict_image(named.predictor, sample.image, device) for key, sample in samples.items()}
         return Shown(name=name, evaluation=evaluation, depths=depths)
 
     shown = []
     for arm in arms:  # one network in memory at a time
         shown.append(
-            show(arm.name, arm.evaluation, load_judged(find_checkpoint(arm.folder, CHECKPOINT), arm.name, device))
+            show(arm.name, arm.evaluation, load_predictor(find_checkpoint(arm.folder, CHECKPOINT), arm.name, device))
         )
     for result, both in zip(rows, fitted, strict=True):
-        shown.append(show(result.name, result.evaluation, Judged(predictor=both.row, name=result.name, fingerprint="")))
+        shown.append(
+            show(result.name, result.evaluation, NamedPredictor(predictor=both.row, name=result.name, fingerprint=""))
+        )
     return build_gallery(choices, samples, shown)
 
 

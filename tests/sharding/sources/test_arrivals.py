@@ -32,7 +32,7 @@ class Read:
             assert joiner.restore(position.waiting, finished)
         with open_archive(source, position.enter if position else 0, threads=1) as archive:
             events = list(Arrivals(archive, joiner, layout(True), position).cut(SHARD_BYTES, fingerprint))
-        self.boundaries = [event.position for event in events if isinstance(event, Boundary)]
+        self.boundaries = [event.point for event in events if isinstance(event, Boundary)]
         shard: list[str] = []
         self.shards = [shard]
         for event in events:

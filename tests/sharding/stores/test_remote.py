@@ -74,7 +74,7 @@ def test_an_address_that_no_attempt_can_reach_is_an_error_at_once():
 
 
 @pytest.mark.parametrize(
-    ("text", "shown", "passing"),
+    ("text", "shown", "transient"),
     [
         (
             "Generic S3 error: Error performing GET http://u:word@h/b/x?sig=1 in 1ms - Server returned non-2xx status "
@@ -105,9 +105,9 @@ def test_an_address_that_no_attempt_can_reach_is_an_error_at_once():
         ("Something new at http://u:word@h/x?sig=1 happened\nmore", "Something new at (address) happened", False),
     ],
 )
-def test_the_clients_text_is_read_for_what_may_be_shown(text, shown, passing):
-    refusal = read_failure(text)
-    assert (str(refusal), refusal.passing) == (shown, passing)
+def test_the_clients_text_is_read_for_what_may_be_shown(text, shown, transient):
+    failure = read_failure(text)
+    assert (str(failure), failure.transient) == (shown, transient)
 
 
 TOKEN = "token-of-the-loopback-test"

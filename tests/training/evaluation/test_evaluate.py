@@ -14,7 +14,7 @@ from sharding.reading.shard_set import ShardSet
 from training.evaluation.baselines import ConstantBaseline
 from training.evaluation.evaluate import (
     Computing,
-    Judged,
+    NamedPredictor,
     Predictor,
     describe,
     evaluate_model,
@@ -29,7 +29,7 @@ EVERYWHERE = np.ones((4, 5))
 
 
 def judge(predictor: Predictor, samples: ShardSet) -> Evaluation:
-    return evaluate_model(Judged(predictor=predictor, name="tested", fingerprint="0" * 64), samples)
+    return evaluate_model(NamedPredictor(predictor=predictor, name="tested", fingerprint="0" * 64), samples)
 
 
 def test_the_truth_has_no_error_under_any_protocol(diode_sets, oracle) -> None:
@@ -109,9 +109,9 @@ def test_images_of_different_sizes_are_evaluated_as_they_are(make_set, oracle) -
 
 
 def test_workers_do_not_change_the_result(diode_sets) -> None:
-    judged = Judged(predictor=ConstantBaseline(depth_m=7.0), name="", fingerprint="")
-    alone = evaluate_model(judged, diode_sets[1])
-    with_workers = evaluate_model(judged, diode_sets[1], Computing(num_workers=2))
+    named = NamedPredictor(predictor=ConstantBaseline(depth_m=7.0), name="", fingerprint="")
+    alone = evaluate_model(named, diode_sets[1])
+    with_workers = evaluate_model(named, diode_sets[1], Computing(num_workers=2))
     pd.testing.assert_frame_equal(alone.table, with_workers.table)
 
 

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
-from training.evaluation.evaluate import Judged, evaluate_model
+from training.evaluation.evaluate import NamedPredictor, evaluate_model
 from training.finetuning import finetune
 from training.finetuning.depth_data import mean_log_depth
 from training.finetuning.record import read_curves
@@ -82,8 +82,8 @@ def test_validation_is_that_of_an_evaluation_at_native_resolution(finished, diod
     metrics = json.loads((finished / "metrics.json").read_text())
     for which in ("last", "best"):
         model = DepthUnet.load(finished / "checkpoints" / f"{which}.ckpt")
-        judged = Judged(predictor=model, name=which, fingerprint="")
-        found = evaluate_model(judged, ShardSet(diode_sets[1].url, OUTDOOR)).mean("headline")
+        named = NamedPredictor(predictor=model, name=which, fingerprint="")
+        found = evaluate_model(named, ShardSet(diode_sets[1].url, OUTDOOR)).mean("headline")
         assert found == pytest.approx({name: metrics[which][name] for name in METRICS}, rel=1e-5)
 
 
@@ -248,6 +248,6 @@ def test_two_processes_validate_as_one(diode_sets, folder):
     val = ShardSet(diode_sets[1].url, OUTDOOR)
     assert len(val) % 2 == 1  # so that the last step is padded
     model = DepthUnet.load(out / "checkpoints" / "last.ckpt")
-    found = evaluate_model(Judged(predictor=model, name="two", fingerprint=""), val).mean("headline")
+    found = evaluate_model(NamedPredictor(predictor=model, name="two", fingerprint=""), val).mean("headline")
     assert found == pytest.approx({name: metrics["last"][name] for name in METRICS}, rel=1e-6)
     assert metrics["split"] == {"world": 2, "micro_batch": 4, "accumulation": 1}
