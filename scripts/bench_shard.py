@@ -55,7 +55,7 @@ def memory_by_gigabyte(samples: Sequence[TreeSample], num_bytes: int, settled_gi
     bins: defaultdict[int, list[TreeSample]] = defaultdict(list)
     for one in samples:
         if settled_gigabytes * GIGABYTE <= one.progress < num_bytes:
-            bins[one.progress * BINS // num_bytes].append(one)
+            bins[one.progress * BINS // num_bytes].append(one)  # 0 to BINS - 1
     return [
         [
             statistics.median(one.progress for one in held) / GIGABYTE,

@@ -75,7 +75,7 @@ def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
     from sharding.reading.shard_set import ShardSet
 
     loader = Watched(ShardSet(url), config.batch_size, 1, config.height)
-    loader.run(0)
+    loader.run(0)  # starts the worker and fills its heap
     (worker,) = loader.pids()
     before = _faults(worker)
     epoch = loader.run(1)

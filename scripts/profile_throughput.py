@@ -112,7 +112,7 @@ def read_files(files: Sequence[Path]) -> int:
     for path in files:
         file = os.open(path, os.O_RDONLY)
         try:
-            while count := os.readv(file, [block]):
+            while count := os.readv(file, [block]):  # each read overwrites the one before
                 total += count
         finally:
             os.close(file)

@@ -95,7 +95,7 @@ def freeze_statistics(model: DepthUnet, image: Tensor) -> None:
     for layer in layers:
         layer.momentum = None  # a cumulative mean: after one forward pass, the statistics of these images alone
     with torch.no_grad():
-        model.train()(image)
+        model.train()(image)  # in training mode a forward pass updates the statistics
     for layer in layers:
         layer.eval()  # Lightning trains each module in the mode it finds it in
 

@@ -84,7 +84,7 @@ class Proxy:
 
     def __init__(self, link: Link) -> None:
         self._link, self.counts = link, LinkCounts()
-        self._random, self._faulted, self._free_at = random.Random(link.seed), 0, 0.0
+        self._random, self._faulted, self._free_at = random.Random(link.seed), 0, 0.0  # times on the loop's clock
 
     async def serve(self, client_sock: socket.socket) -> None:
         """Serve one connection of a client, by one connection to the server."""
@@ -275,9 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--faults", type=_faults, default=("500",), help="faults to inject, separated by commas (default 500)"
     )
-    parser.add_argument(
-        "--first", type=int, default=0, help="fault only the first so many requests (default: no limit)"
-    )
+    parser.add_argument("--first", type=int, default=0, help="fault only the first N requests (default: no limit)")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="fault only requests whose request line contains this"
     )

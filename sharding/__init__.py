@@ -7,8 +7,9 @@
     reading     rows of the index -> samples
     checking    verify a set, compare it with its source, inspect it
 
-`toyworld` generates data sets with exact depth, `machine` has processes, threads and locks; `cli`, `options`, `config`
-and `commands` make the command line.
+`toyworld` generates data sets with exact depth, `machine` has processes, threads and locks. The command line:
+`commands` lists the commands, `config` their options, `options` turns these into arguments, `cli` runs a command and
+turns the `errors` (DataError, UsageError, Interrupted) into exit statuses; `progress` prints lines and bars, on rank 0.
 
 `ShardSet` opens a set; `webdataset_decoder` decodes its members in a webdataset pipeline. Both are imported when they
 are first used, so that the command line answers at once.

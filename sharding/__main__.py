@@ -6,4 +6,4 @@ from sharding.cli import main
 from sharding.commands import COMMANDS
 
 if __name__ == "__main__":
-    sys.exit(main("python -m sharding", "Make, prove and look at shard sets.", COMMANDS))
+    sys.exit(main("python -m sharding", "Make, verify and inspect shard sets.", COMMANDS))

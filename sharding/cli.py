@@ -111,7 +111,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     except KeyboardInterrupt:
         sys.stderr.write(f"{program} {command.name}: interrupted; run it again\n")
         return EXIT_INTERRUPTED
-    if is_rank_zero():
+    if is_rank_zero():  # a launcher runs the command once per rank
         sys.stdout.write((json.dumps(outcome.data, default=_plain) if given.json else outcome.text) + "\n")
     return 0 if outcome.ok else EXIT_DATA
 

@@ -53,7 +53,7 @@ COMMANDS = (
         name="verify",
         config=VerifyConfig,
         runner="sharding.checking.verify:run",
-        help="prove that a set is whole: every byte, every sample",
+        help="verify that a set is complete and undamaged: every byte, every sample",
         examples=("verify sets/diode-val", "verify sets/diode-val --against val.tar.gz --json"),
     ),
     Command(

@@ -13,7 +13,7 @@ class Interrupted(Exception):
     """An orderly stop after a signal: the text tells what was saved and how to resume.
 
     Args:
-        signal_number: Of the signal; the exit status is 128 more, as in a shell.
+        signal_number: Number of the signal; the exit status is 128 plus this, as in a shell.
         text: The message.
     """
 

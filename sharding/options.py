@@ -65,6 +65,7 @@ def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint:
 def _kind(hint: Any) -> tuple[Any, bool, tuple[Any, ...] | None]:
     """Return the element type, whether the field is a tuple of them, and the choices of a Literal."""
     if get_origin(hint) in (Union, types.UnionType):
+        # `X | None`: None means that the option was not given, so its type is X.
         hint = next(inner for inner in get_args(hint) if inner is not type(None))
     if get_origin(hint) is tuple:
         return _kind(get_args(hint)[0])[0], True, None

@@ -24,6 +24,7 @@ def say(text: str) -> None:
     """Write one line to stderr, on rank 0 only; above a bar, if one is shown."""
     if not is_rank_zero():
         return
+    # Not imported for this: if it is not loaded, no bar is shown.
     if (tqdm := sys.modules.get("tqdm")) is not None:
         tqdm.tqdm.write(text, file=sys.stderr)
     else:
@@ -82,7 +83,7 @@ class Meter:
             desc=label,
             disable=not is_rank_zero(),
             mininterval=0.1 if live else 10,
-            smoothing=0,
+            smoothing=0,  # the mean of the whole run, as `rate`
             dynamic_ncols=live,
         )
         self._left = total - done

@@ -1,4 +1,13 @@
-"""Order, load, learn: from shard sets to a depth network.
+"""Training on shard sets, from the order of an epoch to a report of runs.
+
+    loading       set -> batches in an exact order        streaming     whole shards instead of the index
+    model         U-Net, encoder, losses, metrics         checkpoint    save a run and resume it
+    pretraining   an encoder, by LightlyTrain             finetuning    the depth network
+    evaluation    metrics, baselines, prediction          report        compare runs in one page
+    profiling     what each stage of loading costs        launch        rank, devices, processes
+
+`commands` and `config` are the command line and its options, `runfolder` the files of a run, `demo` all steps on
+generated data.
 
 The names of the tutorial are here (docs/from-the-tutorial.md), and `stream` (docs/webdataset.md); each is imported when
 it is first asked for, so that the command line answers at once.

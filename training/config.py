@@ -69,7 +69,7 @@ class TrainingOptions:
     deterministic: bool = option(
         False, "only algorithms that give the same bits again; slower, and some GPUs lack some"
     )
-    resume: bool = option(False, "go on with the run; an empty run starts, a finished one is left as it is")
+    resume: bool = option(False, "continue the run in --out; an empty folder starts one, a finished run is left alone")
 
 
 @dataclass(frozen=True, kw_only=True)

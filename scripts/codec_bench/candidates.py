@@ -59,8 +59,8 @@ def pillow(kind: str, **settings: Any) -> Callable[[NDArray[Any]], bytes]:
 def encode_rows(image: NDArray[np.uint8]) -> bytes:
     """Encode green, red - green and blue - green, each minus the row above, as a .npy of uint8 (H, 3, W)."""
     # Differences wrap modulo 256, and so do the sums of the decoder: exact.
-    planes = image[:, :, [1, 0, 2]].transpose(0, 2, 1).copy()
-    planes[:, 1:] -= planes[:, :1]
+    planes = image[:, :, [1, 0, 2]].transpose(0, 2, 1).copy()  # (H, 3, W): green, red, blue
+    planes[:, 1:] -= planes[:, :1]  # red - green, blue - green
     planes[1:] -= planes[:-1].copy()
     return encode_npy(planes)
 
@@ -83,6 +83,7 @@ def encode_differences(depth: Depth, valid: Valid) -> bytes:
     # to the lowest bit: 0, -1, 1, -2 become 0, 1, 2, 3, whose upper bytes are mostly 0.
     bits = (round_depth(depth, valid).view(np.uint32) >> np.uint32(10)).astype(np.int32)
     bits[1:] -= bits[:-1].copy()
+    # `>> 31` of an int32 keeps the sign: -1, all ones, for a negative difference, else 0.
     return encode_planes(((bits << 1) ^ (bits >> 31)).view(np.float32))
 
 
@@ -91,6 +92,7 @@ def decode_differences(data: bytes) -> Depth:
     folded = decode_planes(data).view(np.uint32)
     # Unfold the sign: XOR with all ones (-1 as uint32) where the lowest bit is 1. Sums wrap modulo 2**32.
     bits = (folded >> np.uint32(1)) ^ -(folded & np.uint32(1))
+    # In place, from the top: each row is decoded when it becomes the row above.
     for above, row in pairwise(bits):
         np.add(above, row, out=row)
     return (bits << np.uint32(10)).view(np.float32)

@@ -68,7 +68,7 @@ def photographs(config: CodecsConfig) -> Groups:
     if not fitted:
         return {}
     taken = [fitted[at] for at in np.linspace(0, len(fitted) - 1, min(config.samples, len(fitted))).astype(int)]
-    noise = np.random.default_rng(0).normal(0, IMAGE_NOISE, (len(taken), *taken[0].shape))
+    noise = np.random.default_rng(0).normal(0, IMAGE_NOISE, (len(taken), *taken[0].shape))  # (n, H, W, 3)
     noisy = [add_image_noise(one, more) for one, more in zip(taken, noise, strict=True)]
     return {"photographs": [(one,) for one in taken], "photographs + noise": [(one,) for one in noisy]}
 

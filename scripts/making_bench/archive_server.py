@@ -39,7 +39,7 @@ def serve(archive: VirtualArchive, name: str) -> Iterator[Served]:
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    sent = context.Value("Q", 0)
+    sent = context.Value("Q", 0)  # uint64 in shared memory
     process = context.Process(target=_run, args=(archive, theirs, sent), daemon=True)
     process.start()
     try:
@@ -65,6 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         size = self.archive.size
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        # Both ends of a range header are inclusive; `stop` is one past the last byte.
         start, stop = (int(asked[1]), min(int(asked[2] or size - 1) + 1, size)) if asked else (0, size)
         if start >= stop:
             return self.send_error(416)

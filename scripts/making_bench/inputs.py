@@ -60,7 +60,7 @@ class Contents:
 
 def make_contents(files: Iterable[tuple[bytes, ...]]) -> Contents:
     """Make `Contents` of the files of the views; equal files are stored once."""
-    numbers: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}  # content -> its position in `bodies`
     views = [tuple(numbers.setdefault(data, len(numbers)) for data in view) for view in files]
     sizes = [len(zlib.compress(body, _GZIP_LEVEL)) for body in numbers]
     total = sum(sizes[at] for view in views for at in view)

@@ -256,7 +256,7 @@ def measure_narrow(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str
         require_same([paced], reference)
         before = between.counts()["body_bytes"]
         epoch = remote.run(1)
-        used = (between.counts()["body_bytes"] - before) / epoch.seconds / 50e6
+        used = (between.counts()["body_bytes"] - before) / epoch.seconds / 50e6  # share of 50 MB/s
     local = bench.local.run(1)
     return {
         "link50_wait_share": paced.wait_share,

@@ -66,6 +66,7 @@ class RunningLink:
 def free_port() -> int:
     """Return a port of loopback that nothing listens on."""
     with socket.socket() as free:
+        # Released again below: another program could take the port before the server does.
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 

@@ -134,8 +134,8 @@ class Archive:
             pieces.append(piece)
             num_bytes -= len(piece)
         if self._digest:
-            self._digest.follow(self.compressed_position)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._digest.follow(self.compressed_position)  # soon, while the source still has these bytes cached
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # a single piece, the usual case, is not copied
 
     def skip(self, num_bytes: int) -> int:
         """Read past `num_bytes` plain bytes; return how many there were."""
@@ -181,7 +181,7 @@ def open_archive(
     Raises:
         DataError: It is damaged, shorter than `offset`, or the seek point is beyond it.
     """
-    magic = source.read_at(0, 4)
+    magic = source.read_at(0, 4)  # zstd's has 4 bytes, gzip's 2
     if magic[:2] == GZIP_MAGIC:
         point = SeekPoint.decode(seek_point) if seek_point else None
         stream: PlainStream = GzipStream(source, point, threads, stride_bytes)

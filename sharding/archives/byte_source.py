@@ -46,6 +46,7 @@ class LocalFile:
         """Return `num_bytes` bytes from `offset`, fewer only at the end of the file."""
         pieces = []
         try:
+            # One pread may return less than requested: Linux reads at most 2 GiB - 4 KiB at once.
             while num_bytes > 0 and (piece := os.pread(self._file.fileno(), num_bytes, offset)):
                 pieces.append(piece)
                 offset += len(piece)
@@ -93,14 +94,14 @@ class ByteView(io.RawIOBase):
         """Read up to `size` bytes; the rest of the file if it is negative."""
         wanted = max(0, self._size - self._position)
         wanted = min(wanted, size) if size >= 0 else wanted
-        head = self._prefix[self._position : self._position + wanted]
+        head = self._prefix[self._position : self._position + wanted]  # empty behind the prefix
         rest = wanted - len(head)
         try:
             # Offset in the source of the part of the read that is behind the prefix.
             offset = self._start + self._position + len(head) - len(self._prefix)
             data = head + self._source.read_at(offset, rest) if rest else head
         except Exception as error:
-            self.failure = self.failure or error
+            self.failure = self.failure or error  # the first one is the cause of later ones
             raise
         self._position += len(data)
         return data

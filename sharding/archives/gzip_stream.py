@@ -85,10 +85,10 @@ class GzipStream:
 
     def _skip_prefix(self, point: SeekPoint | None) -> None:
         """Read and discard the plain bytes that `enter_gzip` put before the point."""
-        left = point.offset - self._plain_shift if point else 0
+        left = point.offset - self._plain_shift if point else 0  # `GzipEntry.plain_bytes`
         try:
             while left:
-                data = self._read(left)
+                data = self._read(left)  # not `_advance`: position, checksum and window are the point's already
                 if not data:
                     raise self._failure(EOFError("ends before the seek point"))
                 left -= len(data)

@@ -151,7 +151,7 @@ class MemberReader:
         """Yield key and value of each record: `LENGTH KEY=VALUE` and a line end, the length being that of all of it."""
         while data.strip(b"\0"):
             digits, _, _ = data[:20].partition(b" ")
-            length = int(digits) if digits.isdigit() else 0
+            length = int(digits) if digits.isdigit() else 0  # 0: an empty record, which is refused below
             record = data[len(digits) + 1 : length]
             key, equals, value = record.partition(b"=")
             if length > len(data) or not equals or not value.endswith(b"\n"):

@@ -60,7 +60,8 @@ class SeekPoint:
             window = zlib.decompress(base64.b85decode(fields.pop("window")))
             return SeekPoint(window=window, **fields)
         except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
-            raise DataError(f"expected a saved seek point, found {len(data)} bytes that are none: {error!r}") from error
+            found = f"{len(data)} bytes of something else: {error!r}"
+            raise DataError(f"expected a saved seek point, found {found}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

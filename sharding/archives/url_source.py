@@ -31,7 +31,7 @@ AHEAD_BLOCKS = 4
 """Blocks that are read ahead of sequential reads."""
 
 MAX_JUMP_BLOCKS = 64
-"""A jump ahead of up to so many blocks is read through; a larger one makes a new request."""
+"""A forward jump of at most this many blocks is read through; a larger one makes a new request."""
 
 _TRANSIENT = (408, 429, 500, 502, 503, 504)  # HTTP statuses that are retried
 T = TypeVar("T")
@@ -78,6 +78,7 @@ class _Blocks:
             return b""
         first, last = offset // DOWNLOAD_BLOCK_BYTES, (end - 1) // DOWNLOAD_BLOCK_BYTES
         data = b"".join(self._block(index) for index in range(first, last + 1))
+        # `_last` is not locked: with several readers a wrong guess costs or saves one prefetch, no more.
         if first - self._last in (0, 1):  # not after a jump: the first read is often one of the magic bytes only
             self._read_ahead(last + 1)
         self._last = last
@@ -138,7 +139,7 @@ class HttpObject(_Blocks):
         self.name, query = without_login(url), urlsplit(url).query
         self._url, self._login = f"{self.name}?{query}" if query else self.name, http_headers(url, os.environ)
         self.size = -1
-        self._ranges, self._version = False, ("", "")
+        self._ranges, self._version = False, ("", "")  # whether the server sends ranges; ETag and Last-Modified
         self._response: http.client.HTTPResponse | None = None
         self._position = 0
         try:
@@ -199,10 +200,10 @@ class HttpObject(_Blocks):
             reached = progress()
             if failures > self._retries:
                 raise DataError(
-                    f"{self.name}: expected to read on at byte {self._position}, but {failures} attempts failed, "
+                    f"{self.name}: expected to continue at byte {self._position}, but {failures} attempts failed, "
                     f"the last with: {problem}; run again when the network or the server is back"
                 ) from problem
-            if self._closed.wait(min(30.0, self._delay_s * 2 ** (failures - 1))):
+            if self._closed.wait(min(30.0, self._delay_s * 2 ** (failures - 1))):  # a pause that `close` ends
                 raise self._was_closed() from problem
 
     def _was_closed(self) -> DataError:

@@ -162,6 +162,7 @@ class _Accounted:
             stored = self.opened.reader.read_encoded([row], PARTS)[0]
         except DataError as error:
             return str(error)
+        # `meta` holds source paths, which differ between a folder and an archive of the same data.
         differing = [part for part in PARTS if part != "meta" and not self._is_same(row, part, stored, encoded)]
         return f"{' and '.join(differing)} differ from the source" if differing else ""
 
@@ -172,5 +173,6 @@ class _Accounted:
             return True
         if part != "image" or self.opened.reader.ext(row, part) != ext or payload is None or ext != "jpg":
             return False
+        # float32 (H, W, 3), levels 0..255: a difference of uint8 would wrap around.
         here, now = (decode_image(data).astype(np.float32) for data in (stored["image"], payload))
         return here.shape == now.shape and float(np.sqrt(np.mean((here - now) ** 2))) <= LOSSY_LEVELS

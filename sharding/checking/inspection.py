@@ -31,7 +31,7 @@ def run(config: InspectConfig) -> Outcome:
 def describe(opened: ShardSet) -> dict[str, Any]:
     """Collect counts, sizes and depth statistics of a set or subset, from its index alone."""
     index = opened.index
-    deep = index[index["valid_fraction"] > 0]
+    deep = index[index["valid_fraction"] > 0]  # the statistics of the others are NaN
     part_bytes = {part: int(index[f"{part}_bytes"].sum()) for part in ("image", "depth", "valid", "meta")}
     return {
         "set": opened.url,
@@ -122,5 +122,6 @@ def grid(opened: ShardSet, num_samples: int, seed: int) -> bytes:
         key if kind == "none" else f"{key}\n{kind}"
         for key, kind in zip(opened.index["key"].iloc[rows], kinds, strict=True)
     ]
+    # One unit for all: no data set has both metric depth and depth up to scale.
     unit = next((_UNITS[kind] for kind in kinds if kind in _UNITS), "m")
     return encode_png(contact_sheet(opened.read(rows), captions, unit))

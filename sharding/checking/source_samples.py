@@ -83,6 +83,7 @@ class ArchiveSamples:
         Raises:
             DataError: The archive is damaged, truncated, or holds no sample.
         """
+        # Without a folder: a comparison is not resumed, so nothing must be left on disk.
         joiner = Joiner(self._layout.parse, self._layout.needed, Spool(2 * HELD_BYTES))
         with (
             closing(open_source(self._address)) as source,

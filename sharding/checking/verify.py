@@ -67,7 +67,7 @@ def check_index(opened: ShardSet) -> list[Fault]:
 def check_shard(opened: ShardSet, shard: ShardFile) -> Iterator[Fault]:
     """Check one shard: its size and hash, each sample through the index, and the tar as any tar reader sees it."""
     name = shard.name.rpartition("/")[2]
-    rows = [at for at, row in enumerate(opened.index["shard"]) if row == name]
+    rows = [at for at, row in enumerate(opened.index["shard"]) if row == name]  # in the order of the members
     try:
         data = opened.reader.store.read_all(shard.name)
     except DataError as error:
@@ -115,6 +115,7 @@ def _contradiction(opened: ShardSet, row: int, sample: Sample) -> str:
         meta = opened.meta(row)
         truth |= {name: meta[name] for name in ("split", "scene", "scan", "scene_type")} | {"kind": meta["depth_kind"]}
     if sample.depth is not None and sample.valid is not None:
+        # The statistics are computed again from the stored depth and mask.
         truth |= asdict(depth_facts(sample.depth, sample.valid, truth.get("kind", opened.index["kind"].iloc[row])))
     for name, value in truth.items():
         indexed = opened.index[name].iloc[row]

@@ -45,7 +45,7 @@ def read_header(data: bytes) -> Header:
             raise DataError(f"expected a JPEG or PNG, found {image.format}")
         ext = STORED_FORMATS[image.format]
         # PNG: signature (8 bytes), then the IHDR chunk: length (4), "IHDR" at 12, width and height (4 each) at 16, bit
-        # depth at 24 (8), colour type at 25 (2 is RGB). Pillow's mode alone does not do: 16-bit RGB is "RGB", too.
+        # depth at 24 (8), colour type at 25 (2 is RGB). Pillow's mode alone is not enough: 16-bit RGB is "RGB", too.
         plain = ext == "png" and data[12:16] + data[24:26] == b"IHDR\x08\x02" and "transparency" not in image.info
         header = Header(ext=ext, height=image.height, width=image.width, plain=plain)
     if ext == "jpg" and find_jpeg_end(data) is None:

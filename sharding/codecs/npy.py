@@ -49,8 +49,8 @@ def view_npy(data: bytes, expected: str = "a .npy file of numbers") -> NDArray[A
             raise ValueError(f"version {version}")
         shape, fortran, dtype = _READ_HEADER[version](stream)
         _check_header(shape, dtype, len(data) - stream.tell())
-        flat = np.frombuffer(data, dtype, math.prod(shape), stream.tell())
-        return flat.reshape(shape, order="F" if fortran else "C")
+        flat = np.frombuffer(data, dtype, math.prod(shape), stream.tell())  # 1-d, read-only
+        return flat.reshape(shape, order="F" if fortran else "C")  # a view, in both orders
     except _FAILURES as error:
         reason = str(error)[:200]  # it may hold the whole header
         raise DataError(f"expected {expected}, found {len(data)} bytes of something else: {reason}") from error

@@ -4,11 +4,12 @@
       manifest.json                 manifest: what the set is and how it was made, hashes of the files; written last
       index.parquet                 index:    one row per sample, with the byte range and checksum of each part
       shards/NAME-000000.tar.zst    shard:    the members of many samples, in a USTAR tar
-        KEY.ppm                     names:    names of members and files, and which keys are valid
-        KEY.depth.planes.npy        sample:   the parts of a sample, and which depth pixels are valid
+        KEY.ppm                     sample:   the parts of a sample, and which depth pixels are valid
+        KEY.depth.planes.npy
         KEY.valid.npy
         KEY.json
 
-`origin` is the place of a sample in its data set, which the index records; `choices` are the words that options and
-manifests use. How the bytes of a part are encoded is not here but in `sharding.codecs`.
+`names` makes and checks keys, and names members and files; `origin` is the place of a sample in its data set, which
+the index records; `choices` are the values of preset, check and compression. How the bytes of a part are encoded is not
+here but in `sharding.codecs`.
 """

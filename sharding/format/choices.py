@@ -1,4 +1,4 @@
-"""Words that a user chooses from, as options and manifests spell them. Imports nothing heavy."""
+"""Values that a user chooses from, as options and manifests spell them. Imports nothing heavy."""
 
 from typing import Literal
 

@@ -62,6 +62,7 @@ def _types() -> dict[str, str]:
     types |= {"height": "int32", "width": "int32", "valid_fraction": "float32"}
     types |= dict.fromkeys(("depth_min", "depth_median", "depth_max"), "float32")
     for part in PARTS:
+        # Offsets exceed 2 GiB in a large shard; a CRC-32C uses all 32 bits.
         types |= {f"{part}_ext": "str", f"{part}_offset": "int64", f"{part}_bytes": "int64", f"{part}_crc32c": "uint32"}
     return types
 
@@ -86,6 +87,7 @@ def build_index(rows: Sequence[Row]) -> "pd.DataFrame":
 
 def encode_index(frame: "pd.DataFrame") -> bytes:
     """Write the table as Parquet."""
+    # These bytes may differ between versions of pyarrow; the identity of a set is made of shards alone.
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()

@@ -100,6 +100,7 @@ class Manifest:
             raise DataError(
                 f"{where}: expected a manifest, found {len(data)} bytes of something else: {error!r}"
             ) from error
+        # A manifest that was edited by hand; shards and index have hashes of their own.
         if content["identity"] != manifest.identity or sum(shard.samples for shard in shards) != manifest.samples:
             raise DataError(
                 f"{where}: its identity or sample count does not follow from its list of shards: "

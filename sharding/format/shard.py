@@ -104,6 +104,7 @@ class Packer:
         compressor = self._fast if name.endswith(COMPRESSED) else self._compressor
         if compressor is None:
             return PackedMember(payload, google_crc32c.value(payload), header, padding)
+        # Whole blocks in each frame: all frames of a shard, decompressed one after the other, are a plain tar.
         frame = compressor.compress(b"".join((header, payload, padding)))
         return PackedMember(frame, google_crc32c.value(frame))
 
@@ -150,7 +151,7 @@ class ShardWriter:
 
 def tar_header(name: str, size: int) -> bytes:
     """Make the 512-byte USTAR header of a regular file with fixed time, owner and mode."""
-    info = tarfile.TarInfo(name)
+    info = tarfile.TarInfo(name)  # uid and gid 0, no names of owner and group
     info.size, info.mtime, info.mode = size, 0, 0o644
     return info.tobuf(tarfile.USTAR_FORMAT)
 
@@ -175,6 +176,7 @@ def unpack_member(stored: Stored, name: str, compression: Compression) -> bytes:
         return bytes(stored)
     content = _inflate(stored, name)  # header, payload, padding
     header = _parse_header(content[:BLOCK], name)
+    # A correct checksum of the wrong bytes: the index points to another member.
     if header.name != name:
         raise DataError(f"expected member {name}, found {header.name} at its place")
     return content[BLOCK : BLOCK + header.size]
@@ -244,6 +246,7 @@ def iter_members(file: SupportsRead) -> Iterator[ShardMember]:
         DataError: The tar is truncated or damaged.
     """
     try:
+        # "r|": a stream, because a decompressor cannot seek backwards.
         with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
             for info in tar:
                 if info.isfile():

@@ -1,4 +1,4 @@
-"""What the program needs of its machine.
+"""Services of the operating system: processes, threads, memory, signals, files, locks.
 
     processes   run jobs in worker processes that end with this one; results in order, or as they come
     threads     fetcher threads that do not delay the end of a process

@@ -135,6 +135,6 @@ def _begin(lifeline: Connection) -> None:
 
 def _end_with(lifeline: Connection) -> None:
     try:
-        lifeline.recv_bytes()
+        lifeline.recv_bytes()  # nothing is ever sent: it returns when the write end is closed
     except (EOFError, OSError):
         os._exit(1)

@@ -65,7 +65,7 @@ def _stop(pid: int, calls: "queue.SimpleQueue[Any]", threads: list[threading.Thr
         while (item := calls.get_nowait()) is not None:
             item[1].cancel()
     for _ in threads:
-        calls.put(None)
+        calls.put(None)  # one for each thread to take
     deadline = time.monotonic() + END_S
     for thread in threads:
         if thread is not threading.current_thread():

@@ -4,10 +4,9 @@
     plan                what is to be made: for a folder the shards as well, shuffled
     from_folder         each shard made whole by one process (shard_job)
     from_archive        read once; workers encode ahead, shards are written in the order of the archive
-        encode          files of a sample -> its parts, checked by decoding them
-        packing         parts -> tar members, compressed
-        open_shard      members -> shard, written and hashed on a thread
-        ledger          a line for each finished shard, and the resume point of the archive
+    packing, encode     files of a sample -> its parts, checked by decoding them -> tar members, compressed
+    open_shard          members -> shard, written and hashed on a thread
+    ledger              a line for each finished shard, and the resume point of the archive
     finish              ledger -> quarantine, index and, last, the manifest
 
 `target` is where all of it is written: a folder, or an object store (`remote_target`). `index_tars` makes a set around

@@ -101,12 +101,14 @@ def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, i
     header = read_header(data)
     size = header.height, header.width
     target = _target_size(size, recipe.max_side)
+    # A JPEG is stored as it is: decoding and encoding it again would lose quality.
     if header.ext == "jpg" and target == size:
         if recipe.check == "decode":
             decode_image(data)
         return "jpg", data, size
     pixels = decode_image(data)
     if target != size:
+        # Sizes here are (height, width), Pillow takes (width, height).
         shrunk = Image.fromarray(pixels).resize((target[1], target[0]), Image.Resampling.LANCZOS)
         return "jpg", encode_jpeg(np.asarray(shrunk)), size
     if recipe.preset == "compact":
@@ -173,6 +175,7 @@ def _encode_depth(
     kind = classify(depth, valid, recipe.dataset)
     if kind == "ordinal":
         valid = np.zeros_like(valid)  # labels, not distances
+    # Distances may be rounded; ordinal labels, and maps without valid pixels, are stored bit for bit.
     rounded = recipe.preset == "compact" and kind in ("metric", "up_to_scale")
     payload, mask_payload = encode_planes(round_depth(depth, valid) if rounded else depth), encode_npy(valid)
     if not np.array_equal(decode_valid(mask_payload), valid):
@@ -185,6 +188,7 @@ def _encode_depth(
 def _measured_error(truth: NDArray[Any], decoded: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
     if not valid.any():
         return 0.0
+    # Against the values of the source (float32 or float64), so the conversion to float32 counts as well.
     exact = truth[valid].astype(np.float64)  # valid depth is greater than 0
     return float((np.abs(decoded[valid] - exact) / exact).max())
 
@@ -192,6 +196,7 @@ def _measured_error(truth: NDArray[Any], decoded: NDArray[np.float32], valid: ND
 def _meta(source: Readable, candidate: Candidate, recipe: Recipe, size: tuple[int, int], facts: DepthFacts) -> bytes:
     """Encode the JSON of a sample: its origin, size, and the facts of its depth."""
     numbers = {name: getattr(facts, name) for name in ("valid_fraction", "depth_min", "depth_median", "depth_max")}
+    # NaN, which JSON lacks, becomes null: other programs read these members, too.
     content = {
         "dataset": recipe.dataset,
         **dataclasses.asdict(candidate.origin),

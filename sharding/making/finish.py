@@ -37,10 +37,12 @@ def finish(
     """
     refused = [*refused, *(refusal for entry in entries for refusal in entry.refused)]
     _write_quarantine(plan.target, refused)
+    # After the quarantine is written, because the error refers to it.
     _check_refused(plan, refused, allow_bad)
     rows = [row for entry in entries for row in entry.rows]
     if not rows:
         raise DataError(f"none of {len(refused)} samples could be used; see {plan.target.address}/{QUARANTINE_NAME}")
+    # Index before manifest, which holds its hash: no manifest ever refers to an index that is not there.
     index = encode_index(build_index(rows))
     plan.target.write(INDEX_NAME, index)
     manifest = Manifest(
@@ -89,7 +91,7 @@ def _remove_strays(plan: SetPlan, manifest: Manifest) -> None:
     """Remove shards and temporary files of this set that an interrupted run left."""
     known = {Path(shard.name).name for shard in manifest.shards}
     ours = re.compile(rf"{re.escape(plan.name)}-\d{{6}}\.tar(\.zst)?")
-    plan.target.begin()
+    plan.target.begin()  # removes temporary files
     for name in plan.target.names("shards"):
         if ours.fullmatch(name) and name not in known:
             plan.target.remove(f"shards/{name}")

@@ -129,7 +129,7 @@ class ArchiveBuild:
         lines = self._ledger.read_all(self._plan.shard_name)
         if not lines:
             return {}
-        with ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(self._workers) as pool:  # hashing releases the interpreter lock
             checks = pool.map(self._ledger.is_whole, lines.values())
             whole = list(track(checks, total=len(lines), unit="shards", label="check what is finished"))
         return {number: entry for (number, entry), kept in zip(lines.items(), whole, strict=True) if kept}
@@ -181,7 +181,7 @@ class ArchiveBuild:
     def _batches(self, arrivals: Arrivals, archive: Archive, point: ResumePoint, meter: Meter) -> Iterator[_Batch]:
         """Yield samples in batches that end where shards end, without those of finished shards."""
         number, samples, wanted = point.shard, list[Joined](), 0
-        begin, used = archive.position, archive.compressed_position
+        begin, used = archive.position, archive.compressed_position  # plain and compressed bytes read before the batch
         for event in arrivals.cut(self._plan.shard_bytes, self._fingerprint):
             boundary = event if isinstance(event, Boundary) else None
             if isinstance(event, Joined):
@@ -244,6 +244,7 @@ class ArchiveBuild:
                 else:
                     shard.add(result)
                 result = next(results)
+        # The shard is in its place; its line follows, and then (`_write`) the point: see `ledger`.
         self._kept[number] = shard.entry(self._plan.target.tag(f"shards/{name}"))
         self._ledger.write(self._kept[number])
         return result.point
@@ -263,6 +264,7 @@ class ArchiveBuild:
     def _forecast(self, meter: Meter) -> None:
         stored = sum(entry.file.bytes for entry in self._kept.values())
         done = self._source.size - meter.bytes_left
+        # The rest of the archive is taken to be like what was read of it.
         more = meter.bytes_left / max(done, 1)
         self._plan.forecast(meter, "archive", round(more * stored), samples=round(more * self._num_kept))
 

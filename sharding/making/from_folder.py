@@ -30,6 +30,7 @@ def build_from_folder(plan: FolderPlan, workers: int, allow_bad: int) -> Manifes
     ledger, jobs = Ledger(plan.target), plan.jobs()
     ledger.open(plan.terms(plan.source))
     _make_all(plan, jobs, workers, allow_bad)
+    # All lines are read from the ledger, so that the set is the same whichever run made a shard.
     return finish(plan, [_entry(ledger, job) for job in jobs], plan.refused, allow_bad, plan.source)
 
 

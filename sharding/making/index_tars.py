@@ -22,6 +22,7 @@ from sharding.machine.files import write_atomically
 from sharding.making.same_set import tool_version
 from sharding.progress import track
 
+# Extension after the first dot of a member's base name -> (part, extension in the index).
 _PARTS = (
     {"json": ("meta", "json")}
     | {f"depth.{ext}": ("depth", ext) for ext in DEPTH_DECODERS}
@@ -107,7 +108,7 @@ def index_tar(path: Path, skipped: Counter[str]) -> Iterator[Row]:
         DataError: The tar is compressed or damaged, or a part of a sample fails to decode.
     """
     with path.open("rb") as file:
-        if detect_compression(file.read(512)) != "none":
+        if detect_compression(file.read(512)) != "none":  # the first header
             raise DataError(f"{path}: is compressed as a whole; ranged reads need a plain tar: decompress it")
         file.seek(0)
         for group in _groups(iter_members(file), skipped):
@@ -122,6 +123,7 @@ def _groups(members: Iterator[ShardMember], skipped: Counter[str]) -> Iterator[G
         folder, _, base = member.name.rpartition("/")
         stem, _, ext = base.partition(".")
         part = _PARTS.get(ext.lower(), ("image", ext.lower()) if ext.lower() in IMAGE_EXTS else None)
+        # Only adjacent members are joined; a key that comes again makes a second row, which `build_index` refuses.
         if (name := f"{folder}/{stem}" if folder else stem) != key:
             if found:
                 yield Group(key=key, members=found)
@@ -135,11 +137,13 @@ def _groups(members: Iterator[ShardMember], skipped: Counter[str]) -> Iterator[G
 
 
 def _row(path: Path, group: Group) -> Row:
+    # In a plain tar the stored bytes of a member are its payload, so the span leaves out header and padding.
     spans = {
         part: (ext, Span(member.offset, len(member.payload), google_crc32c.value(member.payload)))
         for part, (ext, member) in group.members.items()
     }
     try:
+        # Decoded, not only the header read: an image that no reader could decode must not get into the index.
         height, width = decode_image(group.members["image"][1].payload).shape[:2]
         facts = _facts(group)
     except DataError as error:

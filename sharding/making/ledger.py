@@ -32,6 +32,25 @@ from sharding.making.target import SetTarget
 from sharding.sources.pairing import Refusal
 from sharding.sources.resume_point import ResumePoint
 
+# What is on disk after each step of a run, and what the next run does if this one is killed there. A file appears whole
+# or not at all (`SetTarget.write`, `create`). Steps 2 to 6 repeat for each shard. From a folder there are no steps 4 to
+# 6, and several processes do 2 and 3, each for its own shard.
+#
+#   step                                  if killed after it, the next run
+#   1  .making/plan.json                  finds no line and no point: begins again, with any options
+#   2  shards/NAME-000000.tar.zst         finds a shard without a line: makes it again under the same name
+#   3  .making/NAME-000000.json           hashes the shard and keeps it; reads on from the point before it, and drops
+#                                         the samples of this shard (`ArchiveBuild._missing`)
+#   4  .making/waiting/*.bin, by now      as after 3: no saved point names the new segments
+#   5  .making/resume_point.json          reads on from here: all that the point needs was written in 2 to 4
+#   6  segments no point names removed    as after 5 (a store removes them in 4: if killed before 5, the saved
+#                                         point may name one of them, and the archive is read from its start)
+#   7  quarantine, index, manifest last   has all lines: writes these again; with the manifest: has only 8 to do
+#   8  .making removed                    finds a finished set
+#
+# A power cut may undo the last renames, so no file of the ledger is trusted for being there: a line is checked by the
+# hash of its shard, a point by the lines of all shards before it, a segment by the CRC-32 of each payload. Whatever
+# fails is made again.
 _PLAN, _RESUME_POINT = f"{LEDGER_NAME}/plan.json", f"{LEDGER_NAME}/resume_point.json"
 _LINE = re.compile(r".+-(\d{6})\.json")
 
@@ -66,6 +85,7 @@ class Entry:
 
     def encode(self) -> bytes:
         """Write it as a line of JSON, without loss of precision."""
+        # The NaN of a depth map without valid pixels is written as NaN, which `json.loads` reads.
         return (json.dumps(dataclasses.asdict(self)) + "\n").encode()
 
     @classmethod
@@ -90,6 +110,7 @@ class Entry:
 
 
 def _row(content: dict[str, Any]) -> Row:
+    # `asdict` and JSON made [ext, {offset, bytes, crc32c}] of (ext, Span).
     parts = {part: (ext, Span(**span)) for part, (ext, span) in content["parts"].items()}
     origin, depth = Origin(**content["origin"]), DepthFacts(**content["depth"])
     return Row(**content | {"origin": origin, "depth": depth, "parts": parts})
@@ -120,6 +141,7 @@ class Ledger:
             )
         if old is None:
             self._target.clean(LEDGER_NAME)  # lines without a plan are worthless, and so is a plan without lines
+        # The plan comes last: lines and point are only ever written under a plan that holds.
         self._target.begin()
         if old is None:
             self._target.write(_PLAN, (json.dumps(terms, indent=1, sort_keys=True) + "\n").encode())
@@ -141,6 +163,7 @@ class Ledger:
             entry = Entry.decode(self._target.read(_line(shard)) or b"")
         except ValueError:
             return None
+        # The name of a line has no `.tar` or `.tar.zst`, so the name inside it decides.
         return entry if entry.file.name == f"shards/{shard}" else None
 
     def read_all(self, shard_name: Callable[[int], str]) -> dict[int, Entry]:

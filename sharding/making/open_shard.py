@@ -105,6 +105,7 @@ class _Hashed:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.sha256, self.bytes = file, hashlib.sha256(), 0
+        # Writing, SHA-256 and fsync release the interpreter lock: the caller prepares the next sample meanwhile.
         self._pool = ThreadPoolExecutor(1, "write")
         self._behind: deque[tuple[int, Future[None]]] = deque()
         self._bytes_behind = self._not_synced = 0
@@ -142,4 +143,5 @@ class _Hashed:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        # Nothing is queued after `OpenShard.end`; after an error the rest is dropped, as the file will be.
         self._pool.shutdown(cancel_futures=True)

@@ -28,6 +28,7 @@ def plan_shards(candidates: Sequence[Candidate], shard_bytes: int, seed: int) ->
         shard_bytes: A shard is full when it holds at least this many source bytes.
         seed: Seed of the shuffle.
     """
+    # Sorted first, so that the order depends on keys and seed, not on how a file system lists them.
     ordered = sorted(candidates, key=lambda candidate: candidate.key)
     shards: list[list[Candidate]] = []
     room = 0

@@ -46,6 +46,7 @@ class RemoteTarget:
         self.address = without_login(address).rstrip("/")
         if urlsplit(address).scheme in ("http", "https"):
             raise UsageError(f"{self.address}: a web server takes no files; make the set in a folder, or in s3://")
+        # A put of a whole shard may take long, so its limit is that of a whole object.
         self._client, _ = open_client(address, TimeLimits(request_s=TimeLimits.whole_s))
         self._scratch = tempfile.TemporaryDirectory(prefix="depthstream-")
         self._sent: dict[str, int] = {}  # segment of the spool -> its size in the store
@@ -64,9 +65,11 @@ class RemoteTarget:
         with tempfile.NamedTemporaryFile(dir=self._scratch.name) as file:
             yield file  # type: ignore[misc]
             file.flush()
+            # Not reached if the block raises: then the store has no part of the file.
             self._send(name, Path(file.name))
 
     def _send(self, name: str, path: Path) -> None:
+        # A large file goes in parts, which become an object when all are sent: a reader never sees half of it.
         def put() -> None:
             obstore.put(self._client, name, path, chunk_size=PART_BYTES, max_concurrency=PARALLEL_PARTS)
 
@@ -89,6 +92,7 @@ class RemoteTarget:
     def is_whole(self, name: str, num_bytes: int, sha256: str, tag: str) -> bool:
         """Compare size and ETag; without an ETag the answer is False."""
         found = self._ask("read", name, lambda: obstore.head(self._client, name))
+        # The ETag changes with the content, and asking for it downloads nothing.
         return bool(found and tag and found["size"] == num_bytes and found["e_tag"] == tag)
 
     def begin(self) -> None:
@@ -112,6 +116,7 @@ class RemoteTarget:
         folder = Path(self._scratch.name, "waiting")
         folder.mkdir(exist_ok=True)
         for name in names:
+            # A missing segment is noticed by `Spool.adopt`; the archive is then read from its start.
             if (content := self.read(f"{WAITING}/{name}")) is not None:
                 (folder / name).write_bytes(content)
                 self._sent[name] = len(content)
@@ -157,6 +162,7 @@ class RemoteTarget:
         return persist(attempt)
 
     def _failure(self, verb: str, name: str, error: Exception) -> DataError:
+        # Messages of the client may hold a secret of the environment.
         failure, where = read_failure(conceal(str(error), os.environ)), f"{self.address}/{name}"
         if failure.transient:
             return ReadFailed(where, str(failure), verb=verb)

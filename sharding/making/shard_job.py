@@ -87,6 +87,7 @@ def make_shard(job: ShardJob) -> Made:
                 shard.refused.append(refuse(candidate, error))
     # Times of refused files let a later run see that one was repaired.
     refused_at = changed_at(job.root, [name for refusal in shard.refused for name in refusal.files])
+    # The shard is in its place now. Only then its line: a line always refers to a whole shard.
     entry = shard.entry(target.tag(f"shards/{job.name}"), refused_at)
     Ledger(target).write(entry)
     return progress(job, entry)
@@ -112,12 +113,13 @@ def finished(job: ShardJob) -> Made | None:
 
 def changed_at(root: str, names: Sequence[str] | dict[str, int]) -> dict[str, int]:
     """Return when each source file, or its permissions, last changed (ctime), in ns; 0 if it is missing."""
-    parent = Path(root).resolve().parent
+    parent = Path(root).resolve().parent  # names begin with that of the root
     return {name: _ctime(parent / name) for name in names}
 
 
 def _ctime(path: Path) -> int:
     try:
+        # Not mtime, which a change of permissions leaves, and a copy may preserve.
         return path.stat().st_ctime_ns
     except OSError:
         return 0

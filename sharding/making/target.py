@@ -125,7 +125,7 @@ class LocalTarget:
         """Read and hash the file."""
         path = self._folder / name
         try:
-            if path.stat().st_size != num_bytes:
+            if path.stat().st_size != num_bytes:  # a truncated file need not be hashed
                 return False
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == sha256
@@ -137,6 +137,7 @@ class LocalTarget:
         for folder in (self._folder, self._folder / "shards", self._folder / LEDGER_NAME):
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
+                # Of any process: `alone` is held, so where locks work none of them is still being written.
                 if _PARTIAL.fullmatch(path.name) and path.is_file():
                     path.unlink(missing_ok=True)
 
@@ -199,6 +200,8 @@ def alone(target: Path) -> Iterator[None]:
         UsageError: Another run is making this set.
     """
     target.mkdir(parents=True, exist_ok=True)
+    # The folder itself is locked: no lock file is left behind. Worker processes do not inherit the descriptor
+    # (O_CLOEXEC), so the lock ends with this process.
     folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -50,6 +50,7 @@ def flatten(index: "pd.DataFrame", shards: Sequence[str]) -> tuple[dict[str, Col
     }
     for part in PARTS:
         columns[f"{part}_ext"] = index[f"{part}_ext"].map(exts.index).to_numpy(np.int64)
+        # int64 for all: torch, which may hold the columns in shared memory, hardly supports uint32.
         for fact in ("offset", "bytes", "crc32c"):
             columns[f"{part}_{fact}"] = index[f"{part}_{fact}"].to_numpy(np.int64)
     return columns, exts

@@ -66,6 +66,7 @@ def _ticks(vmin: float, vmax: float) -> list[float]:
 def depth_range(samples: Sequence[Sample]) -> tuple[float, float]:
     """Return the 1st and 99th percentile of valid depth over all samples; (1, 10) if there is none."""
     values = [sample.depth[sample.valid] for sample in samples if sample.depth is not None and sample.valid is not None]
+    # float32 (pixels of all samples,): one scale, so that the columns of a sheet can be compared.
     pooled = np.concatenate(values) if values else np.empty(0)
     if pooled.size == 0:
         return 1.0, 10.0
@@ -86,7 +87,7 @@ def contact_sheet(samples: Sequence[Sample], captions: Sequence[str], unit: str 
     columns = [_column(sample, caption, (vmin, vmax), deep) for sample, caption in zip(samples, captions, strict=True)]
     per_row = min(len(columns), 4)
     height = max(column.height for column in columns)
-    rows = -(-len(columns) // per_row)
+    rows = -(-len(columns) // per_row)  # rounded up
     sheet = Image.new(
         "RGB",
         (per_row * (_CELL + _MARGIN) + _MARGIN + (_BAR_WIDTH if deep else 0), rows * (height + _MARGIN) + _MARGIN),
@@ -114,7 +115,7 @@ def _column(sample: Sample, caption: str, scale: tuple[float, float], deep: bool
         ]
     column = Image.new("RGB", (_CELL, len(panels) * (_CELL * 3 // 4 + _MARGIN // 2) + _TEXT_HEIGHT), "white")
     for at, panel in enumerate(panels):
-        slot = _CELL * 3 // 4
+        slot = _CELL * 3 // 4  # height in pixels
         column.paste(panel, ((_CELL - panel.width) // 2, at * (slot + _MARGIN // 2) + (slot - panel.height) // 2))
     ImageDraw.Draw(column).text(
         (2, column.height - _TEXT_HEIGHT + 2),

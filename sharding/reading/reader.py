@@ -1,6 +1,6 @@
 """From rows of the index to samples: byte ranges, checksums, decoding.
 
-The columns are flat arrays (numpy, or anything indexed alike: the loader puts shared memory there), so that a worker
+The columns are flat arrays (numpy, or anything indexed like one, such as the loader's shared memory), so that a worker
 process needs no copy of the index.
 """
 
@@ -91,7 +91,7 @@ class SampleReader:
 
     def key(self, row: int) -> str:
         """Return the key of a row."""
-        return bytes(np.asarray(self.columns["key"][row])).rstrip(b"\0").decode()
+        return bytes(np.asarray(self.columns["key"][row])).rstrip(b"\0").decode()  # padded to the longest key
 
     def read(self, rows: Sequence[int], parts: Sequence[str]) -> list[Sample]:
         """Read and decode `parts` ("image", "depth", "valid") of each row, in the order of `rows`.
@@ -131,6 +131,7 @@ class SampleReader:
                 return self.check(row, stored)
             except DataError:
                 name = self._shards[int(self.columns["shard"][row])]
+                # False: another read would give the same bytes.
                 if not self.store.invalidate(name, self.ranges(row, parts)):
                     raise
                 stored = self.read_stored([row], parts)[0]
@@ -211,7 +212,7 @@ class SampleReader:
             else:
                 groups.append([at])
                 total = size
-            touched = (shard, sum(ranges[-1])) if ranges else None
+            touched = (shard, sum(ranges[-1])) if ranges else None  # offset + length: its end
         return groups
 
     def _spans(self, row: int, parts: Sequence[str]) -> dict[str, Range]:

@@ -19,7 +19,7 @@ SPAN_BYTES = 512 << 20
 """Plain bytes of the archive after which a shard ends in any case, which bounds what a later run reads again."""
 
 HELD_BYTES = 192 << 20
-"""A file that still waits after so many more plain bytes of the archive is moved to disk."""
+"""A file that still waits after this many more plain bytes of the archive is moved to disk."""
 
 FOREIGN_AFTER_MEMBERS = 1000
 """Number of members after which an archive in which nothing is wanted counts as the wrong one."""
@@ -36,6 +36,11 @@ class Boundary:
     point: ResumePoint
 
 
+# Plain offsets in a run that resumes at a `ResumePoint`:
+#
+#     0 ------ seek point ----------- enter ------------------- offset --------------- end
+#              inflate from here,     take only the files       take all that is wanted
+#              discard up to enter    that waited in memory     and count members
 class Arrivals:
     """Reads an archive from a resume point to its end.
 
@@ -70,7 +75,7 @@ class Arrivals:
             again = member.offset < self._start.offset
             if again and member.name not in self._start.held:
                 continue
-            self._members += not again
+            self._members += not again  # an earlier run counted those
             joined = self._joiner.add(member.name, member.num_bytes, member.data, member.offset)
             self._joiner.spool.spill_older(member.end - HELD_BYTES)  # the age of a file is its offset
             self._note_point(member.end)
@@ -129,6 +134,7 @@ class Arrivals:
         self._joiner.spool.sync()  # before the point that refers to its segments can be saved
         held = self._joiner.oldest_held()
         enter = offset if held is None else min(offset, held)  # ages are offsets
+        # The last seek point from which `enter` can be reached; None: a gzip file is inflated from its start.
         point = next((known for known in reversed(self._points) if known.offset <= enter), None)
         used = self._archive.compressed_position
         return Boundary(

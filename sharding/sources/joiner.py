@@ -97,7 +97,7 @@ class Joiner:
 
     def __init__(self, parse: Callable[[str], SourcePart | SkippedFile], needed: tuple[str, ...], spool: Spool) -> None:
         self._parse, self._needed, self.spool = parse, needed, spool
-        self._waiting: dict[str, _Group] = {}
+        self._waiting: dict[str, _Group] = {}  # by key; contradicted ones stay to the end, to be refused
         self._finished: set[str] = set()  # keys of complete samples, to find duplicates that arrive later
         self.skipped: Counter[str] = Counter()
         self.refused: list[Refusal] = []
@@ -201,6 +201,7 @@ class Joiner:
             Whether all its files on disk are still there and undamaged; if not, this joiner must not be used.
         """
         self._finished.update(finished)
+        # Files in memory (`held`) are not restored here: `Arrivals` reads them again from the archive and adds them.
         return all(self._restore(one) for one in waiting)
 
     def _restore(self, waiting: Waiting) -> bool:

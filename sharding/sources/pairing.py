@@ -130,6 +130,7 @@ def gather(groups: dict[str, list[Candidate]], needed: tuple[str, ...]) -> Pairi
         because it is unknown which is meant.
     """
     pairing = Pairing()
+    # Sorted, so that the result does not depend on the order of the files.
     for key, found in sorted(groups.items()):
         names = tuple(file.name for candidate in found for file in candidate.files.values())
         roles = [role for candidate in found for role in candidate.files]

@@ -80,6 +80,7 @@ class ResumePoint:
         """
         try:
             content = json.loads(data)
+            # JSON has neither bytes nor tuples.
             changed = {
                 **{name: base64.b85decode(content[name]) for name in _BYTES},
                 "waiting": tuple(_waiting(one) for one in content["waiting"]),
@@ -103,6 +104,7 @@ def check_unchanged(point: ResumePoint, fingerprint: Fingerprint, target: str) -
     """
     if not point.archive or point.archive == fingerprint.described:
         return
+    # Size and end of a file change while it is still being downloaded; the 64 KiB before `used` do not.
     if not point.ended and point.probe and same_place(point, fingerprint):
         say(
             f"{fingerprint.name}: was {point.archive}, is {fingerprint.described}, but unchanged where "

@@ -77,7 +77,7 @@ class Spool:
         Raises:
             OSError: The disk is full.
         """
-        while self._held and next(iter(self._held.values()))[0] < age:
+        while self._held and next(iter(self._held.values()))[0] < age:  # oldest first: ages never decrease
             self._spill_oldest()
 
     def take(self, number: int) -> bytes:
@@ -131,6 +131,7 @@ class Spool:
         Raises:
             OSError: The disk is full, or fails.
         """
+        # A closed segment holds nothing that waits now, and was flushed before any point could refer to it.
         for segment in self._segments.values() if self._folder else ():
             segment.sync()
 
@@ -205,6 +206,7 @@ class _Segment:
 
     def __init__(self, name: str, file: BinaryIO, size: int) -> None:
         self.name, self.file, self.size, self.live = name, file, size, 0
+        # Bytes that an earlier run wrote were flushed before the point that refers to them.
         self._synced = size
 
     def append(self, data: bytes) -> int:
@@ -223,4 +225,5 @@ class _Segment:
             self._synced = self.size
 
     def read(self, offset: int, size: int) -> bytes:
+        # Explicit offsets in pread and pwrite: reading does not move the place where the next payload is appended.
         return os.pread(self.file.fileno(), size, offset)

@@ -101,7 +101,7 @@ def size_of(path: Path) -> int:
 
 def remove_file(path: Path) -> int:
     """Remove a file, if there is one; return the bytes on the disk that it took."""
-    taken = cost(size_of(path))
+    taken = cost(size_of(path))  # callers hold the lock: the file does not change in between
     path.unlink(missing_ok=True)
     return taken
 

@@ -29,7 +29,7 @@ class CachedStore:
         Only the lengths of cached ranges are checked here; the reader compares the checksums.
         """
         found: dict[Range, Buffer] = {span: data for span in ranges if (data := self._kept.get(name, span)) is not None}
-        missing = [span for span in dict.fromkeys(ranges) if span not in found]
+        missing = [span for span in dict.fromkeys(ranges) if span not in found]  # each once, in order
         if missing:
             for span, fetched in zip(missing, self._store.read(name, missing), strict=True):
                 found[span] = fetched
@@ -45,7 +45,7 @@ class CachedStore:
         return self._store.size(name)
 
     def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
-        """Tell whether all ranges are in the cache; the disk is asked to read them ahead."""
+        """Tell whether all ranges are in the cache; the kernel is asked to read them ahead."""
         return all(self._kept.has(name, span) for span in ranges)
 
     def local_path(self, name: str) -> Path | None:

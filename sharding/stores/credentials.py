@@ -139,6 +139,7 @@ def find_login(url: str, environment: Mapping[str, str], home: Path) -> Login:
     scheme = urlsplit(url).scheme
     if scheme not in _CLOUDS:
         raise UsageError(f"{scheme}://: expected a folder, or an address with one of s3, gs, az, http, https")
+    # From cheap to slow: variables, then files, and only then a request to the metadata service.
     cloud = _CLOUDS[scheme]
     if any(_is_true(environment.get(name, "")) for name in cloud.switches):
         return "environment"

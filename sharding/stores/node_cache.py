@@ -100,9 +100,9 @@ class NodeCache:
         with self._usage.locked() as account:
             users = open_while(self, self.folder / "users")
             if try_lock(users, shared=False):  # no other process: the account can be measured, not only trusted
-                for path in self._unfinished.iterdir():
+                for path in self._unfinished.iterdir():  # of killed processes: no other uses the cache
                     path.unlink()
-                account.bytes, account.stopped = bytes_below(self._sets), False
+                account.bytes, account.stopped = bytes_below(self._sets), False  # drops reservations never written
             try_lock(users, shared=True)  # succeeds: `users` is held alone only under the lock of `usage`
             self._make_room(account, 0)
 
@@ -156,17 +156,17 @@ class NodeCache:
                 self._make_room(account, needed)
             if self._stopped or account.bytes + needed > self.limit_bytes:
                 return False
-            account.bytes += needed
+            account.bytes += needed  # under the same lock as the check: all processes together stay within the limit
             return True
 
     def _write(self, path: Path, data: Buffer) -> None:
         """Write a file whose bytes were reserved; the reservation is released if the file was not stored."""
         unfinished, reserved = self._unfinished / uuid.uuid4().hex, cost(len(data))
         try:
-            unfinished.write_bytes(data)
+            unfinished.write_bytes(data)  # outside the lock: a slow disk delays no other process
             path.parent.mkdir(exist_ok=True)
             with self._usage.locked() as account:
-                if (there := size_of(path)) < len(data):
+                if (there := size_of(path)) < len(data):  # another process may have stored it meanwhile
                     os.replace(unfinished, path)
                     account.bytes -= cost(there)  # of the shorter file that was replaced
                     reserved = 0  # now the size of the stored file
@@ -186,8 +186,8 @@ class NodeCache:
         """Evict sets that no process uses, shard by shard, until `needed` more bytes fit; the caller holds the lock."""
         if account.bytes + needed <= self.limit_bytes:
             return
-        for folder in sorted(self._sets.iterdir(), key=_last_use):
-            with tried_alone(folder / "in-use") as unused:
+        for folder in sorted(self._sets.iterdir(), key=_last_use):  # the least recently used first
+            with tried_alone(folder / "in-use") as unused:  # fails while any process, this one too, uses the set
                 # A part of a set is still useful, so its shards are removed one by one and the rest stays.
                 for shard in folder.glob("*.ranges") if unused else ():
                     for path in shard.iterdir():
@@ -223,7 +223,7 @@ class CachedSet:
     def __init__(self, cache: NodeCache, folder: Path) -> None:
         self._cache, self._folder = cache, folder
         self._in_use = open_while(self, folder / "in-use")
-        try_lock(self._in_use, shared=True)
+        try_lock(self._in_use, shared=True)  # free: eviction needs the `usage` lock, which `of_set` holds
         self._touched = -TOUCH_SECONDS  # monotonic seconds; so early that `_touch` updates at once
         self._shards: dict[str, Path] = {}
         self._touch()
@@ -233,6 +233,7 @@ class CachedSet:
         self._touch()
         offset, length = span
         with suppress(OSError), self._open(name, offset) as file:
+            # No lock: a file is whole from its rename on, and can be read to its end even if it is removed meanwhile.
             data = file.read(length)
             return data if len(data) == length else None
         return None

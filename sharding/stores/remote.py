@@ -67,7 +67,7 @@ class RemoteStore:
             # The inner list submits all of them before the outer one waits for the first.
             results = [future.result() for future in [self._fetchers.submit(attempt) for attempt in attempts]]
         else:
-            results = [attempt() for attempt in attempts]
+            results = [attempt() for attempt in attempts]  # a single request needs no other thread
         arrived = [data if isinstance(data, memoryview) else None for data in results]
         pieces = list(zip(spans, arrived, strict=True))
         found = [cut_range(pieces, span) for span in ranges]
@@ -135,14 +135,14 @@ class RemoteStore:
 
     def _fetch(self, name: str, span: Range) -> memoryview:
         start, length = span
-        options: dict[str, Any] = {"range": (start, start + length)}
+        options: dict[str, Any] = {"range": (start, start + length)}  # the end is exclusive
         # With If-Match the server itself refuses (412) an object that was replaced since the first answer.
         etag = self._seen.get(name, (0, ""))[1]
         if etag and not etag.startswith("W/"):  # a weak ETag never matches (RFC 9110, 13.1.1)
             options["if_match"] = etag
         try:
             found = obstore.get(self._store, name, options=options)  # type: ignore[arg-type]
-            data = memoryview(found.bytes())
+            data = memoryview(found.bytes())  # a view of obstore's own buffer, no copy
         except Exception as error:
             raise self._failure(name, span, error) from None
         self._pin(name, found.meta["size"], found.meta["e_tag"])

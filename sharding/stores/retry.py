@@ -67,7 +67,7 @@ class RetryPolicy:
     def pause_s(self, failures: int, draw: float) -> float:
         """Return the seconds to wait after `failures` (1 or more) failures; `draw` is uniform in [0, 1)."""
         longest = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (failures - 1))
-        return longest * (1 + draw) / 2
+        return longest * (1 + draw) / 2  # within [longest / 2, longest)
 
 
 class Clock(Protocol):
@@ -115,7 +115,7 @@ class _Trial:
         """
         now = self.clock.now()
         if not self.failures:
-            self.first_failure = now
+            self.first_failure = now  # the deadline counts from here
         self.failures += 1
         pause = max(error.wait_s or 0.0, self.policy.pause_s(self.failures, random.random()))
         # A pause that would end after the deadline is not begun: the error comes at once instead of later.
@@ -157,6 +157,7 @@ class RetryingStore:
             try:
                 read: Sequence[Buffer | None] = self._store.read(name, [ranges[at] for at in missing])
             except ReadFailed as error:
+                # Ranges that were read do not reset the count of failures: the limits hold for the whole read.
                 read = error.found  # may be empty, so `zip` is not strict
                 trial.wait(error)
             found |= {at: data for at, data in zip(missing, read, strict=False) if data is not None}

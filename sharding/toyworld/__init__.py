@@ -1,6 +1,12 @@
 """A generated world whose depth is exact, written as the published data sets are: for demos, tests and measurements.
 
-Knows nothing of shards: what it writes is what a user would have downloaded.
+    dice, params -> town | room -> scene        what is there, drawn from a seed
+    pose -> camera                              where it is seen from
+    scene, camera -> view                       raycast: depth; appearance (patch, surfaces, texture): colours
+    view -> diode | megadepth -> delivery       the published layout, with its traps: as folders or archives
+
+Knows nothing of shards: it writes what a user would have downloaded. Traps are the irregularities of the published
+data, such as files that belong to no sample.
 """
 
 import os

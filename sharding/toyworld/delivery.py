@@ -54,7 +54,7 @@ def pack(folder: Path, archive: Path, seed: int) -> None:
     """
     with (
         archive.open("wb") as file,
-        gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
+        gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,  # no name and no time in its header
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.GNU_FORMAT) as tar,
     ):
         for path in list_unsorted(folder, seed):

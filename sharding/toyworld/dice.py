@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 
+# 1 / g, 1 / g^2 and 1 / g^3, where g^4 = g + 1.
 _SPREAD = (0.8191725133961645, 0.6710436067037893, 0.5497004779019703)
 
 

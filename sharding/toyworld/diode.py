@@ -68,6 +68,7 @@ class DiodeView:
 
 def plan_view(split: Split, number: int) -> DiodeView:
     """Return view `number` of `split`: every eighth is indoors, the others go round the outdoor scenes."""
+    # Views 5, 13, 21, ... are indoors; `indoors` counts those before this one.
     indoors, before = divmod(number + 2, _INDOORS_EVERY)
     kind: Literal["outdoor", "indoors"] = "indoors" if before == _INDOORS_EVERY - 1 else "outdoor"
     order = indoors if kind == "indoors" else number - indoors
@@ -149,7 +150,7 @@ def lay_traps(
 
 def _write_view(path: Path, image: NDArray[np.uint8], depth: NDArray[np.float32], mask: NDArray[np.floating]) -> None:
     Image.fromarray(image).save(f"{path}.png")
-    np.save(f"{path}_depth.npy", depth[..., None])
+    np.save(f"{path}_depth.npy", depth[..., None])  # (H, W, 1)
     np.save(f"{path}_depth_mask.npy", mask)
 
 

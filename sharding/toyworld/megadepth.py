@@ -143,6 +143,7 @@ def stored_depth(photo: Photo, view: View, seed: int) -> NDArray[np.float32]:
 def _gaps(photo: Photo, view: View, seed: int) -> NDArray[np.bool_]:
     """Return bool (H, W): patches in which the reconstruction failed, about an eighth of the picture."""
     lattice = 2.0 * Dice(seed, _PURPOSE + 2, 0, photo.number).field(16, 16) - 1.0
+    # Ten cells of noise along the longer side.
     rows, columns = np.indices(view.depth.shape, np.float32) * np.float32(10.0 / max(view.depth.shape))
     return value_noise(lattice, columns.ravel(), rows.ravel()).reshape(view.depth.shape) > 0.45
 

@@ -69,12 +69,14 @@ def box_patch(points: Points, box: Box) -> Patch:
     """Describe points on faces of boxes."""
     centre, half, turn = box
     local = to_local(points.position - centre, turn)
+    # (N,): on a face the coordinate along its axis is the half size, so this ratio is 1, and smaller for the others.
     facing = np.abs(local / half).argmax(axis=0)
     side = np.sign(_along(local, facing))
     way = to_local(points.direction, turn)
     right, down = (_footprint(way, to_local(step, turn), facing) for step in points.steps)
+    # (3, N) metres that the point moves on its face for a step of one pixel right and one down.
     spread = (right + down) * points.metres_px
-    local[2] += centre[2]
+    local[2] += centre[2]  # height over the ground: storeys begin there
     return Patch(
         normal=_face_normal(facing, side, turn),
         across=np.where(facing == 0, local[1], local[0]),
@@ -89,11 +91,13 @@ def ball_patch(points: Points, box: Box) -> Patch:
     """Describe points on ellipsoids."""
     centre, half, (cosine, sine) = box
     local = to_local(points.position - centre, (cosine, sine))
+    # The gradient of |local / half|^2 is normal to the ellipsoid; turned back into the axes of the world.
     steep = local / half**2
     normal = np.stack([cosine * steep[0] - sine * steep[1], sine * steep[0] + cosine * steep[1], steep[2]])
     normal /= np.sqrt((normal * normal).sum(axis=0))
     return Patch(
         normal=normal,
+        # Both slanted with the height: level coordinates alone would draw the pattern out into streaks down the sides.
         across=local[0] + 0.7 * local[2] + centre[0],
         upward=local[1] - 0.6 * local[2] + centre[1],
         across_px=points.metres_px,
@@ -109,6 +113,7 @@ def _along(vector: Reals, facing: NDArray[np.int64]) -> Reals:
 
 def _footprint(way: Reals, step: Reals, facing: NDArray[np.int64]) -> Reals:
     """Return float32 (3, N): how far the point on a face moves, at 1 m, when its ray moves by `step`."""
+    # The ray moved by `step` must meet the same plane, so it is moved back along itself until it does.
     return np.asarray(np.abs(step - way * (_along(step, facing) / _along(way, facing))))
 
 

@@ -13,8 +13,8 @@ from sharding.toyworld.scene import Scene
 
 _PURPOSE = 3
 _TRIES = 1000
-_HEADINGS = 36
-_LOOK = (-2, -1, 0, 1, 2)
+_HEADINGS = 36  # 10 degrees apart
+_LOOK = (-2, -1, 0, 1, 2)  # headings of 10 degrees that must be free: 20 degrees to either side
 
 Spot = tuple[float, float, float]
 """x, y and height in metres."""
@@ -22,6 +22,7 @@ Spot = tuple[float, float, float]
 
 def draw_height(seed: int, group: int, number: int) -> float:
     """Return the height of outdoor camera `number` in metres."""
+    # Inverse of the cumulative distribution: a uniform share -> the logarithm of the height.
     share = spread(number, 0, Dice(seed, _PURPOSE, group).between(0, 1))
     shares, heights = zip(*PARAMS.camera_height_m, strict=True)
     return float(np.exp(np.interp(share, shares, np.log(heights))))
@@ -52,20 +53,25 @@ def stand(scene: Scene, height: float, dice: Dice) -> Spot:
 def draw_headings(scene: Scene, spot: Spot, dice: Dice) -> list[int]:
     """Return azimuths in degrees, all different: free views first; in a room, those within 60 degrees of its middle."""
     if scene.room:
+        # Azimuth of the origin, clockwise from north: arctan2(east, north).
         middle = round(float(np.degrees(np.arctan2(-spot[0], -spot[1]))) / 10) * 10
         return [(middle + offset) % 360 for offset in dice.shuffled(range(-60, 70, 10))]
     free = free_ahead(scene, spot)
     headings = dice.shuffled(range(_HEADINGS))
     open_ones = {h for h in headings if min(free[(h + step) % _HEADINGS] for step in _LOOK) >= PARAMS.ahead_m}
+    # A stable sort: free headings come first, each kind in the order drawn.
     return [360 // _HEADINGS * h for h in sorted(headings, key=lambda h: h not in open_ones)]
 
 
 def clearance(scene: Scene, spot: Spot) -> float:
     """Return the distance in metres, seen from above, to the nearest solid that a camera could touch; < 0 inside."""
     solids = scene.solids
+    # (2, K), x and y only; `to_local` wants a third row, and any will do.
     away = np.array(spot[:2])[:, None] - solids.centre[:, :2].T
     out = np.abs(to_local(np.stack([*away, away[0]]), solids.turn.T)[:2]) - solids.half[:, :2].T
+    # Signed distance to a rectangle: to its corner or side outside, minus that to the nearest side inside.
     distance = np.hypot(*np.maximum(out, 0.0)) + np.minimum(out.max(axis=0), 0.0)
+    # Solids whose top is well below the camera do not count.
     high = solids.centre[:, 2] + solids.half[:, 2]
     return float(np.where(high + PARAMS.clearance_m > spot[2], distance, np.inf).min(initial=np.inf))
 
@@ -77,6 +83,7 @@ def free_ahead(scene: Scene, spot: Spot) -> NDArray[np.float64]:
     way = np.broadcast_to(
         np.stack([np.sin(azimuth), np.cos(azimuth), np.zeros(_HEADINGS)])[:, None], (3, len(solids), _HEADINGS)
     )
+    # (3, K, 36) lines in the axes of each solid: K boxes against 36 directions.
     turn = solids.turn.T[:, :, None]
     start = to_local((np.array(spot) - solids.centre).T[:, :, None], turn)
     enter, leave = cut_box(make_lines(start, to_local(way, turn)), solids.half.T[:, :, None])
@@ -87,5 +94,6 @@ def free_ahead(scene: Scene, spot: Spot) -> NDArray[np.float64]:
 def _towards_middle(share: float, limits: Interval) -> float:
     """Map a uniform share to a range of which the middle is the more common."""
     low, high = limits
+    # -1..1; its signed square is flat, so values are dense, in the middle.
     side = 2.0 * share - 1.0
     return (low + high + (high - low) * side * abs(side)) / 2.0

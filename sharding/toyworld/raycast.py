@@ -22,7 +22,7 @@ PixelWindow = tuple[slice, slice]
 SKY, BACKDROP, FIRST_SOLID = -1, 0, 1
 """Values of `Hits.surface`: nothing; the ground or the room; solid k is `FIRST_SOLID + k`."""
 
-_NEAR_M = 1e-6
+_NEAR_M = 1e-6  # what is nearer than this counts as touching or behind the camera
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -82,11 +82,13 @@ def focal_px(height: int, width: int) -> float:
 def camera_axes(camera: Camera) -> Floats:
     """Return float64 (3, 3): the camera's right, down and forward in the world."""
     yaw, pitch, roll = np.deg2rad([camera.yaw_deg, camera.pitch_deg, camera.roll_deg])
+    # World axes: x east, y north, z up. Yaw is clockwise from north: at 90 degrees right is south, ahead is east.
     right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
     ahead = np.array([np.sin(yaw), np.cos(yaw), 0.0])
     up = np.array([0.0, 0.0, 1.0])
     forward = np.cos(pitch) * ahead + np.sin(pitch) * up
     down = np.sin(pitch) * ahead - np.cos(pitch) * up
+    # Roll turns right towards down: clockwise, seen from behind the camera.
     return np.stack([np.cos(roll) * right + np.sin(roll) * down, np.cos(roll) * down - np.sin(roll) * right, forward])
 
 
@@ -94,6 +96,7 @@ def camera_rays(camera: Camera, height: int, width: int) -> Rays:
     """Return the rays through the pixel centres of a view of `height` x `width` pixels."""
     focal = focal_px(height, width)
     axes = camera_axes(camera)
+    # Pixel centres, 1 m ahead: x (1, 1, W) and y (1, H, 1) in metres; with axes (3, 1, 1) they make (3, H, W).
     x = ((np.arange(width) + 0.5 - width / 2) / focal)[None, None, :]
     y = ((np.arange(height) + 0.5 - height / 2) / focal)[None, :, None]
     right, down, forward = (axis[:, None, None] for axis in axes)
@@ -107,7 +110,8 @@ def cast(scene: Scene, rays: Rays) -> Hits:
     surface = np.where(np.isfinite(depth), BACKDROP, SKY).astype(np.int32)
     lines = make_lines(rays.origin[:, None, None], rays.direction)
     for number, nearest_m, window in iter_windows(scene.solids, rays):
-        seen = depth[window]
+        seen = depth[window]  # a view: what is copied into it changes `depth`
+        # Solids come in front to back, so most hidden ones are behind all that is seen in their window.
         if seen.max() > nearest_m:
             entry = enter_solid(scene.solids, number, lines.part(window))
             closer = entry < seen
@@ -118,6 +122,7 @@ def cast(scene: Scene, rays: Rays) -> Hits:
 
 def ground_depth(rays: Rays) -> Floats:
     """Return float64 (H, W): where rays meet z = 0; inf for those that do not fall."""
+    # Height over the ground divided by the fall per metre of depth.
     fall = -rays.direction[2]
     return np.asarray(np.divide(rays.origin[2], fall, out=np.full(fall.shape, np.inf), where=fall > 0))
 
@@ -125,6 +130,7 @@ def ground_depth(rays: Rays) -> Floats:
 def make_lines(origin: Reals, direction: Reals) -> Lines:
     """Return the lines through `origin` (3, ...) along `direction` (3, ...)."""
     with np.errstate(divide="ignore"):
+        # 1 / 0 is inf: a line parallel to a slab is then within it for all t or for none.
         return Lines(origin=origin, direction=direction, inverse=1.0 / direction)
 
 
@@ -138,6 +144,7 @@ def enter_solid(solids: Solids, number: int, lines: Lines) -> Reals:
     centre, half = (_column(values[number], ndim).astype(kind) for values in (solids.centre, solids.half))
     start = lines.origin - centre
     if solids.shape[number] == Shape.BALL:
+        # A linear map does not change t: divided by the half sizes, the ellipsoid is the unit ball.
         return _enter_ball(to_local(start, turn) / half, to_local(lines.direction, turn) / half)
     # Most boxes are not turned, nor need their lines be.
     if turn[1] == 0.0:
@@ -159,6 +166,8 @@ def cut_box(lines: Lines, half: Reals) -> tuple[Reals, Reals]:
         Two of shape (...): t at which they enter and leave; lines that miss the box leave before they enter.
     """
     with np.errstate(invalid="ignore"):
+        # t at the two planes of each slab, (3, ...). A line within a plane gives 0 * inf = NaN, and `enter < leave` is
+        # then false: a miss.
         low, high = (-half - lines.origin) * lines.inverse, (half - lines.origin) * lines.inverse
     near, far = np.minimum(low, high), np.maximum(low, high)
     # Twice as fast as reducing the first axis.
@@ -182,6 +191,7 @@ def iter_windows(solids: Solids, rays: Rays) -> Iterator[tuple[int, float, Pixel
     # A solid that reaches behind the camera has no bounded projection: its windows are the whole image.
     whole = np.asarray(np.all(ahead, axis=1))[:, None, None]
     projected = np.where(whole, corners / np.maximum(corners[..., 2:], _NEAR_M), np.nan)
+    # Pinhole projection in pixels, the principal point in the image centre; (K, 8) -> (K, 2).
     rows = _spans(projected[..., 1] * rays.focal_px + height / 2, height)
     columns = _spans(projected[..., 0] * rays.focal_px + width / 2, width)
     seen = _in_frustum(corners, rays) & (rows[:, 0] < rows[:, 1]) & (columns[:, 0] < columns[:, 1])
@@ -201,6 +211,7 @@ def _room_depth(half: tuple[float, float, float], rays: Rays) -> Floats:
 
 def _enter_ball(origin: Reals, direction: Reals) -> Reals:
     """Return where rays enter the unit ball: the smaller root of |origin + t direction| = 1."""
+    # a t^2 + 2 b t + (c - 1) = 0, per line (...).
     a, b, c = (_dot(*pair) for pair in ((direction, direction), (origin, direction), (origin, origin)))
     rest = b * b - a * (c - 1.0)
     entry = (-b - np.sqrt(np.maximum(rest, 0.0))) / a
@@ -213,6 +224,7 @@ def _dot(one: Reals, other: Reals) -> Reals:
 
 def _corners(solids: Solids, rays: Rays) -> Floats:
     """Return float64 (K, 8, 3): the corners of the solids' boxes along the camera's right, down and forward."""
+    # (8, 3) * (K, 1, 3) -> (K, 8, 3): corners in the axes of each solid, then of the world, then of the camera.
     signs = np.stack(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0], indexing="ij"), axis=-1).reshape(8, 3)
     local = signs * solids.half[:, None, :]
     cosine, sine = solids.turn[:, None, 0], solids.turn[:, None, 1]
@@ -224,13 +236,16 @@ def _corners(solids: Solids, rays: Rays) -> Floats:
 def _in_frustum(corners: Floats, rays: Rays) -> NDArray[np.bool_]:
     """Return bool (K,): False where all corners lie behind the camera or beyond one side of the view."""
     height, width = rays.direction.shape[1:]
+    # Within the right side if x * focal < z * width / 2, without a division by z, which may be 0 or negative.
     sides = corners[..., :2] * rays.focal_px, corners[..., 2:] * np.array([width / 2, height / 2])
+    # (K, 8, 5): right, bottom, left, top, in front. A solid may be seen if each has at least one corner inside.
     inside = np.concatenate([sides[0] < sides[1], sides[0] > -sides[1], corners[..., 2:] > _NEAR_M], axis=-1)
     return np.asarray(np.all(inside.any(axis=1), axis=1))
 
 
 def _spans(position: Floats, size: int) -> NDArray[np.int64]:
     """Return int64 (K, 2), first and behind the last pixel, for (K, 8) projected corners; all of them for NaN."""
+    # Pixel i has its centre at i + 0.5; rounding outwards leaves a margin against rounding errors.
     first, last = np.floor(position.min(axis=1) - 0.5), np.ceil(position.max(axis=1) + 0.5)
     span = np.stack([np.nan_to_num(first, nan=0.0), np.nan_to_num(last, nan=float(size))], axis=-1)
     return np.asarray(np.clip(span, 0, size), np.int64)

@@ -21,7 +21,7 @@ def make_room(seed: int, group: int, number: int) -> Scene:
         wall=tint(dice, dice.pick(_WALLS), 0.2),
         ceiling=(0.75, 0.75, 0.73),
     )
-    solids = [*_cabinets(dice, room), *_table(dice), *_pictures(dice, room)]
+    solids = [*_cabinets(dice, room), *_table(dice), *_door_and_pictures(dice, room)]
     return Scene(
         solids=stack_solids(solids), ground=open_ground().ground, room=room, light=draw_light(dice), noise=lattice(dice)
     )
@@ -56,7 +56,7 @@ def _table(dice: Dice) -> Iterator[Solid]:
             )
 
 
-def _pictures(dice: Dice, room: Room) -> Iterator[Solid]:
+def _door_and_pictures(dice: Dice, room: Room) -> Iterator[Solid]:
     """Yield a door, 2 m by 0.9 m, and pictures on the walls."""
     x, y, _ = room.half
     yield Solid(

@@ -112,6 +112,7 @@ class Solids:
 
 def stack_solids(solids: Sequence[Solid]) -> Solids:
     """Turn a list of solids into columns."""
+    # `reshape` gives (0, 3), not (0,), if there are no solids.
     yaw = np.deg2rad([solid.yaw_deg for solid in solids])
     return Solids(
         centre=np.array([solid.centre for solid in solids], np.float64).reshape(-1, 3),

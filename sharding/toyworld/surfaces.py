@@ -21,12 +21,14 @@ def ground_colour(scene: Scene, patch: Patch) -> Reals:
     ground, x, y = scene.ground, patch.across, patch.upward
     wide = np.maximum(patch.across_px, patch.upward_px)
     middle = len(ground.blocks) // 2
+    # int64 (N,): block of each point. The origin is a crossing; `blocks[middle, middle]` is north-east of it.
     i, j = (np.floor(part / ground.block_m).astype(np.int64) + middle for part in (x, y))
     inside = (i >= 0) & (j >= 0) & (i < len(ground.blocks)) & (j < len(ground.blocks))
     block = ground.blocks[np.clip(i, 0, len(ground.blocks) - 1), np.clip(j, 0, len(ground.blocks) - 1)]
     green = ~inside | (block == Block.PARK)
     colour = np.where(green[:, None], rgb(ground.grass), _paved(scene, patch)[:, None] * rgb(ground.paving))
     street_x, street_y = (_street(scene, at, px) for at, px in ((x, patch.across_px), (y, patch.upward_px)))
+    # Share of a pixel covered by either street: the union, taken as independent.
     road = 1.0 - (1.0 - street_x) * (1.0 - street_y)
     colour = _mix(colour, ground.road, road)
     colour = _mix(colour, _PAINT, _dashes(scene, patch) * np.float32(0.8))
@@ -37,6 +39,7 @@ def ground_colour(scene: Scene, patch: Patch) -> Reals:
 
 def _street(scene: Scene, at: Reals, px: Reals) -> Reals:
     ground = scene.ground
+    # A stripe begins at 0, a street half its width before: it is centred on a multiple of `block_m`.
     return stripes(at + np.float32(ground.street_m / 2), ground.block_m, ground.street_m, px)
 
 
@@ -61,6 +64,7 @@ def _dashes(scene: Scene, patch: Patch) -> Reals:
 
 def room_colour(scene: Scene, room: Room, patch: Patch) -> Reals:
     """Return float32 (N, 3): boards, papered walls and a plain ceiling."""
+    # Normals point out of the box, and a room is seen from inside: that of its floor points down.
     floor, ceiling = (patch.facing == 2) & (patch.normal[2] < 0), (patch.facing == 2) & (patch.normal[2] > 0)
     colour = np.select([floor[:, None], ceiling[:, None]], [rgb(room.floor), rgb(room.ceiling)], rgb(room.wall))
     board = cell_value(scene.noise, np.floor(patch.across / PARAMS.plank_m), np.floor(patch.upward / 1.8))
@@ -80,6 +84,7 @@ def solid_colour(scene: Scene, number: NDArray[np.int32], patch: Patch) -> Reals
         chosen = np.flatnonzero(wall & (pattern == kind))
         colour[chosen] = paint(scene, colour[chosen], _pick(patch, chosen))
     wide = np.maximum(patch.across_px, patch.upward_px)
+    # Metres, another for each solid: equal walls would have equal noise.
     shift = (number * 17 % 101).astype(np.float32)
     noise = layered_noise(scene.noise, patch.across + shift, patch.upward, wide, PARAMS.solid_noise)
     leaves = np.flatnonzero(pattern == Pattern.FOLIAGE)

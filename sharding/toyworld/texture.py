@@ -23,6 +23,7 @@ def layered_noise(lattice: Reals, x: Reals, y: Reals, width: Reals, octaves: Seq
     """
     total = np.zeros_like(x)
     for wavelength, amplitude in octaves:
+        # 1 up to a pixel of a quarter wavelength, 0 from three quarters; half a wavelength is the Nyquist limit.
         share = np.clip(1.5 - 2.0 * width / wavelength, 0.0, 1.0)
         seen = np.flatnonzero(share)
         total[seen] += amplitude * share[seen] * value_noise(lattice, x[seen] / wavelength, y[seen] / wavelength)
@@ -32,10 +33,12 @@ def layered_noise(lattice: Reals, x: Reals, y: Reals, width: Reals, octaves: Seq
 def value_noise(lattice: Reals, x: Reals, y: Reals) -> Reals:
     """Interpolate the lattice smoothly (cubic ease) at float32 (N,) positions, repeating it beyond its edges."""
     wrap = len(lattice) - 1
+    # `& wrap` is the remainder by n, a power of two, also of negative numbers.
     column, row = np.floor(x), np.floor(y)
     u, v = x - column, y - row
     u, v = u * u * (3.0 - 2.0 * u), v * v * (3.0 - 2.0 * v)
     i, j = column.astype(np.int64) & wrap, row.astype(np.int64) & wrap
+    # From here on j and next_j are offsets of rows in the flat lattice: entry (row, column) is at row * n + column.
     flat, next_i, j, next_j = lattice.ravel(), (i + 1) & wrap, j * (wrap + 1), ((j + 1) & wrap) * (wrap + 1)
     low = flat[j + i] + u * (flat[j + next_i] - flat[j + i])
     high = flat[next_j + i] + u * (flat[next_j + next_i] - flat[next_j + i])
@@ -54,6 +57,7 @@ def stripes(x: Reals, period: float, thick: float, width: Reals) -> Reals:
     Returns:
         float32 (N,) in [0, 1].
     """
+    # Mean over [x - half, x + half]: the difference of the integral at both ends by its length. At least 1 cm wide.
     half = np.maximum(width, 0.01) / 2.0
     turns = np.floor(x / period)
     local = x - turns * period  # keeps float32 exact far from the origin
@@ -63,6 +67,7 @@ def stripes(x: Reals, period: float, thick: float, width: Reals) -> Reals:
 def cell_value(lattice: Reals, *index: Reals) -> Reals:
     """Return a value in [-1, 1) for each cell of integer coordinates (float32 (N,) each), without visible pattern."""
     wrap = len(lattice) - 1
+    # A polynomial hash; its low 7 bits choose the column of the 128 x 128 lattice, the next 7 the row.
     mixed = np.zeros(index[0].shape, np.int64)
     for number, part in enumerate(index):
         mixed = mixed * 131 + (part.astype(np.int64) + number) * 7919

@@ -11,7 +11,7 @@ from sharding.toyworld.params import PARAMS
 from sharding.toyworld.scene import Block, Colour, Ground, Light, Pattern, Scene, Shape, Solid, stack_solids
 
 _PURPOSE = 1
-_LATTICE = 128
+_LATTICE = 128  # a side, in cells; a power of two, because textures wrap with a bit mask
 _FACADES: tuple[Colour, ...] = (
     (0.62, 0.55, 0.42),
     (0.55, 0.28, 0.2),
@@ -37,6 +37,7 @@ _GRASSES: tuple[Colour, ...] = ((0.1, 0.18, 0.05), (0.2, 0.22, 0.08), (0.3, 0.27
 @lru_cache(maxsize=16)
 def make_town(seed: int, group: int, number: int) -> Scene:
     """Generate town `number` of `group`: a pure function of its arguments."""
+    # One stream for the whole town: a draw more or less changes everything drawn after it.
     dice = Dice(seed, _PURPOSE, group, number)
     ground = _ground(dice)
     solids = [solid for i, j, kind in _blocks(ground) for solid in _block(dice, ground, kind, (i, j))]
@@ -76,7 +77,7 @@ def draw_light(dice: Dice) -> Light:
     azimuth, rise = math.radians(dice.between(0, 360)), math.radians(dice.between(*PARAMS.sun_elevation_deg))
     overcast, clear = dice.chance(PARAMS.overcast_share), dice.chance(PARAMS.clear_share)
     haze, bright = dice.log_between(*PARAMS.haze_per_m), dice.between(0.75, 1.15)
-    warm = 1.0 - math.sin(rise)
+    warm = 1.0 - math.sin(rise)  # 1 at sunset, 0 at the zenith: low sun is redder
     blue = dice.between(0.0, 1.0)
     direct = (1.25 * bright, (1.2 - 0.25 * warm) * bright, (1.15 - 0.5 * warm) * bright)
     grey = 0.75 * bright
@@ -111,11 +112,13 @@ def _blocks(ground: Ground) -> Iterator[tuple[float, float, Block]]:
     """Yield centre x, y in metres and the use of each block."""
     middle = len(ground.blocks) // 2
     for (i, j), kind in np.ndenumerate(ground.blocks):
+        # Streets run along multiples of `block_m`, so blocks are centred half a block off.
         yield (i - middle + 0.5) * ground.block_m, (j - middle + 0.5) * ground.block_m, Block(int(kind))
 
 
 def _block(dice: Dice, ground: Ground, kind: Block, centre: tuple[float, float]) -> Iterator[Solid]:
     """Yield what stands on a block; only those near the centre are furnished."""
+    # What is left between the streets, less 2 m of pavement on either side.
     side = ground.block_m - ground.street_m - 4.0
     near = max(abs(centre[0]), abs(centre[1])) < PARAMS.furnished_m
     if kind == Block.BUILT:
@@ -148,6 +151,7 @@ def _buildings(dice: Dice, centre: tuple[float, float], side: float) -> Iterator
 
 def _building(dice: Dice, centre: tuple[float, float], half: tuple[float, float], tall: float) -> Iterator[Solid]:
     """Yield a house with windows, and a hut on some roofs."""
+    # Turned by 25 degrees a square is 1.33 times as wide; 0.75 of its size, it stays on its plot.
     turn = dice.between(-25, 25) if dice.chance(0.15) else 0.0
     shrink = 0.75 if turn else 1.0
     colour = tint(dice, dice.pick(_FACADES), 0.25)
@@ -171,7 +175,7 @@ def _building(dice: Dice, centre: tuple[float, float], half: tuple[float, float]
 def _tree(dice: Dice, spot: tuple[float, float]) -> Iterator[Solid]:
     trunk, wide, tall = dice.between(1.6, 2.8), dice.between(1.3, 2.8), dice.between(1.6, 3.4)
     yield Solid(
-        centre=(*spot, trunk / 2 + 0.3),
+        centre=(*spot, trunk / 2 + 0.3),  # its top is 0.6 m inside the crown
         half=(0.16, 0.16, trunk / 2 + 0.3),
         yaw_deg=dice.between(0, 90),
         colour=(0.13, 0.09, 0.06),
@@ -221,6 +225,7 @@ def _street_furniture(dice: Dice, ground: Ground) -> Iterator[Solid]:
         for step in range(-reach, reach):
             for flip in (False, True):
                 side = dice.pick((-1.0, 1.0))
+                # Across the street, from its centre line: a car 1.2 m inside one kerb, a lamp 0.5 m beyond the other.
                 off = street * ground.block_m + side * (ground.street_m / 2 - 1.2)
                 along = (step + dice.between(0.25, 0.75)) * ground.block_m
                 kerb = street * ground.block_m - side * (ground.street_m / 2 + 0.5)

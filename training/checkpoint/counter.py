@@ -93,6 +93,7 @@ class SampleCounter(Callback):
             DataError: They read different checkpoints, or some found none.
         """
         place = (0, 0) if self._restored is None else (self._restored.epoch, self._restored.samples_consumed)
+        # Component by component: least and most are equal exactly if all ranks have the same place.
         least, most = (tuple(_reduce(trainer, place, how)) for how in ("min", "max"))
         if least != most:
             raise DataError(
@@ -127,6 +128,7 @@ class SampleCounter(Callback):
 
 def stepped(trainer: Trainer, batch_idx: int) -> bool:
     """Return whether micro-batch `batch_idx` of the epoch, from 0, ended with an optimizer step."""
+    # Lightning also steps at the last batch of an epoch, but an epoch consists of whole global batches.
     return (batch_idx + 1) % int(trainer.accumulate_grad_batches) == 0
 
 

@@ -73,6 +73,7 @@ class CheckpointKeeper(Checkpoint):
         """
         if trainer.state.fn != "fit":
             return  # `Trainer.validate` has no state to save
+        # Only a stop is obeyed here: a checkpoint that is due waits for a training step or the epoch's end.
         wish = self._agree(trainer)
         if wish > _SAVE and trainer.sanity_checking:
             raise Interrupted(int(wish), "stopped before the first step; run the same command again with --resume")
@@ -86,6 +87,7 @@ class CheckpointKeeper(Checkpoint):
     def save(self, trainer: Trainer) -> None:
         """Write `last.ckpt` and report its size and time; all ranks must call this."""
         if trainer.is_global_zero:
+            # First: whatever happens to the write, the checkpoint before it is whole under one name at least.
             keep_as_previous(self._folder)
         save_and_say(trainer, self._folder / LAST_NAME, str(self._counter.state))
         self._saved_at_s, self._saved_step = time.monotonic(), self._counter.state.steps
@@ -98,6 +100,7 @@ class CheckpointKeeper(Checkpoint):
             wish = _SAVE
         if trainer.world_size == 1:
             return wish
+        # A collective: every rank calls this after the same batches, whatever its own wish.
         return float(trainer.strategy.reduce(torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max"))
 
     def _due(self) -> bool:

@@ -33,11 +33,11 @@ def find_newest(folder: Path) -> Path | None:
         if damage is None:
             _set_aside(damaged, path)
             return path
-        if damage:
+        if damage:  # "" is a missing file
             damaged[path] = damage
     if damaged:
         listed = "; ".join(f"{path.name}: {text}" for path, text in damaged.items())
-        raise DataError(f"{folder}: no checkpoint is whole ({listed}); remove them to begin the run again")
+        raise DataError(f"{folder}: every checkpoint is damaged ({listed}); remove them to begin the run again")
     return None
 
 
@@ -45,6 +45,7 @@ def _set_aside(damaged: dict[Path, str], good: Path) -> None:
     for path, text in damaged.items():
         say(f"{path} is damaged ({text}) and now named {DAMAGED_NAME}; resuming from the one before it, {good.name}")
         if is_rank_zero():
+            # A rank that looks only after this finds no last checkpoint, and takes the same one before it.
             os.replace(path, path.with_name(DAMAGED_NAME))
 
 
@@ -83,7 +84,7 @@ def keep_as_previous(folder: Path) -> None:
     last, spare = folder / LAST_NAME, folder / f".{PREVIOUS_NAME}.tmp"
     if not last.is_file():
         return
-    spare.unlink(missing_ok=True)
+    spare.unlink(missing_ok=True)  # left by a kill, or by a rename of two links to one file, which does nothing
     # A second link to the same file, then an atomic rename: both names point to a whole file all the time.
     try:
         os.link(last, spare)

@@ -88,7 +88,7 @@ class TrainState:
 
     def __str__(self) -> str:
         """Describe the state for users: epochs count from 1."""
-        if self.samples_consumed == 0 and self.epoch > 0:
+        if self.samples_consumed == 0 and self.epoch > 0:  # the epoch before has just ended
             return f"end of epoch {self.epoch}, step {self.steps:,}"
         done = f"{self.samples_consumed:,} of {self.samples_an_epoch:,} samples"
         return f"epoch {self.epoch + 1}, {done}, step {self.steps:,}"

@@ -4,7 +4,7 @@
                             +- evaluate -> results: Evaluation, a JSON file in the run folder -> training.report
     set with metric depth  -+
 
-- `evaluate`: `depthstream evaluate`; runs a predictor over a set and measures each image.
+- `evaluate`: `depthstream evaluate`; runs a predictor over a set and measures each image (baselines: in `report`).
 - `results`: the metrics of each image and their means, written to and read from JSON.
 - `metric_names`: which metric decides, and how metrics and protocols are named, printed and defined.
 - `baselines`: the two predictors that ignore the image, computed from the training depths.

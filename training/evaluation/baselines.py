@@ -166,7 +166,7 @@ class DepthHistogram:
     def median(self) -> float:
         """Return the median of at least one value: of an even number the mean of the middle two."""
         ends = np.cumsum(self._counts)  # values up to and including each bin
-        middle = np.array([(ends[-1] - 1) // 2, ends[-1] // 2])
+        middle = np.array([(ends[-1] - 1) // 2, ends[-1] // 2])  # ranks from 0; equal if the number is odd
         bins = np.searchsorted(ends, middle, side="right")  # (2,), the bins that hold the middle two
         return float(np.mean(self._sums[bins] / self._counts[bins]))
 

@@ -165,6 +165,7 @@ def load_predictor(file: Path, name: str, device: torch.device) -> NamedPredicto
 
 def evaluation_file(run: Path, samples: ShardSet, which: str) -> Path:
     """Return the path at which the evaluation of a run's checkpoint on a set, or a subset of it, is stored."""
+    # A hash, because a query may contain characters that a file name cannot.
     subset = "" if samples.where is None else "-" + hashlib.sha256(samples.where.encode()).hexdigest()[:8]
     return run / f"evaluation-{samples.manifest.name}{subset}-{which}.json"
 

@@ -3,7 +3,8 @@
     options -> finetune -+- depth_data: training and validation loaders
                          +- batches: ranks x accumulation x micro-batch
                          +- resume: the checkpoint to continue from
-                         +- Lightning trainer with the callbacks record, panels, best -> run folder
+                         +- Lightning trainer with the callbacks record, panels, best, and those of
+                            training.checkpoint and training.profiling -> run folder
 
 - `finetune`: the command; builds network, loaders, callbacks and trainer, and runs them.
 - `depth_data`: the training and the validation set, checked for metric depth, and their loaders.

@@ -99,7 +99,7 @@ def mean_log_depth(samples: ShardSet) -> float:
         DataError: No sample has a valid pixel.
     """
     medians = samples.index["depth_median"].to_numpy(np.float64)
-    medians = medians[np.isfinite(medians) & (medians > 0)]
+    medians = medians[np.isfinite(medians) & (medians > 0)]  # leaves out samples without a valid pixel
     if len(medians) == 0:
         raise DataError(f"{samples.url}: no sample has a valid pixel; look at it with `depthstream inspect`")
     return float(np.log(medians).mean())

@@ -114,12 +114,13 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
     if config.resume:
         check_same(config, MAY_CHANGE)
         if is_finished(config.out):
-            return _outcome(Path(config.out), f"{config.out} has its {config.epochs} epochs: nothing to do")
+            return _outcome(Path(config.out), f"{config.out} is finished ({config.epochs} epochs): nothing to do")
     _check_options(config)
     placement, unet = place(config.accelerator, config.devices), make_unet()
     fitting = _fitting(config, unet, placement.devices[0])
     split = split_batch(config.batch_size, placement.world, config.micro_batch, fitting)
     data = make_data(config, split, pin_memory=placement.kind == "cuda")
+    # After the checks of options and sets, so that a refused command makes no folder.
     folder = claim(config.out, config.resume)
     say(_announce(config, data, split, count_parameters(unet)))
     if streaming := streaming_options(config):

@@ -90,7 +90,7 @@ class RunRecord(Checkpoint):
         names = ["train_loss", *(name for name in metrics if name.startswith(_VAL))]
         row: EpochRow = {
             "epoch": trainer.current_epoch,
-            "samples_seen": trainer.global_step * self._batch_size,
+            "samples_seen": trainer.global_step * self._batch_size,  # of all ranks
             "seconds": round(time.monotonic() - self._begin, 3),
         }
         # Lightning's plain train_loss is that of the last step; the row has the mean over the epoch.

@@ -125,7 +125,7 @@ def find_devices(accelerator: str = "auto", devices: Devices = "auto") -> list[t
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UsageError(f"devices {devices!r} on {kind}: {error}") from error
     if not parsed:
-        raise UsageError(f"devices {devices!r} are none; expected a number from 1, or ids such as 0,1")
+        raise UsageError(f"devices {devices!r}: expected a number of at least 1, or ids such as 0,1; found no device")
     return list(_KINDS[kind].get_parallel_devices(parsed))
 
 

@@ -120,6 +120,7 @@ def _watching(placement: Placement, strategy: Strategy, world: World) -> Iterato
             del os.environ[_RANK_ZERO]
     else:
         over = threading.Event()
+        # From the environment: if rank 0 is gone already, another process is the parent by now.
         rank_zero = int(os.environ.get(_RANK_ZERO, os.getppid()))
         threading.Thread(target=_watch_rank_zero, args=(rank_zero, world, over), daemon=True).start()
         yield None

@@ -8,7 +8,7 @@ In the training process:
 In a loader worker, for each batch of positions:
 
     dataset         position -> row (shared_order, shared_columns) -> stored bytes (read_ahead) -> sample
-    augment         sample -> warp (one geometry for image, depth and valid) -> colour -> item
+    augment         sample -> warp (one geometry for image, depth and valid) -> colour; `dataset` makes tensors of it
     shared_batch    items -> one block of shared memory -> training process
 
 `upcoming` computes which batches a worker is asked for next: `read_ahead` fetches these while the present one is

@@ -42,6 +42,7 @@ def apply_warp(sample: Sample, warp: Warp) -> Sample:
         return sample
     index = nearest_source(warp)  # ONE map for depth and valid, so that they stay aligned
     depth = None if sample.depth is None else _take(sample.depth, index) / np.float32(warp.zoom)
+    # cv2.remap takes no bool, whose bytes are 0 and 1.
     valid = None if sample.valid is None else _take(sample.valid.view(np.uint8), index).view(np.bool_)
     return replace(sample, image=warp_image(sample.image, warp), depth=depth, valid=valid)
 
@@ -77,14 +78,14 @@ def warp_image(image: NDArray[np.uint8], warp: Warp) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     # Bilinear sampling looks at 4 pixels and would alias: the area average shrinks, the warp then has about scale 1.
     source = resize_image(image, min(warp.magnification, 1.0))
-    resized = stretch(source.shape[1] / width, source.shape[0] / height)
+    resized = stretch(source.shape[1] / width, source.shape[0] / height)  # not the factor itself: sides were rounded
     # cv2 has the origin at the centre of the first pixel, `Warp` at its corner.
     matrix = shift(-0.5, -0.5) @ resized @ warp.matrix @ shift(0.5, 0.5)
     warped = cv2.warpAffine(
         source,
         matrix[:2],
         (warp.width, warp.height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,  # the matrix maps output to source
         borderMode=cv2.BORDER_REFLECT_101,
     )
     return np.asarray(warped, dtype=np.uint8)
@@ -129,9 +130,10 @@ def jitter_colour(
     if brightness == contrast == saturation == 1:
         return image
     luma = np.array(LUMA)
-    mean = float(np.dot(cv2.mean(image)[:3], luma))
+    mean = float(np.dot(cv2.mean(image)[:3], luma))  # cv2.mean returns 4 channels
     mix = saturation * np.eye(3) + (1 - saturation) * luma  # (3, 3), each row is one output channel
     colour = np.column_stack([brightness * contrast * mix, np.full(3, brightness * (1 - contrast) * mean)])  # (3, 4)
+    # (3, 4) times (r, g, b, 1) at every pixel, rounded and clipped to 0..255.
     return np.asarray(cv2.transform(image, colour), dtype=np.uint8)
 
 
@@ -197,6 +199,7 @@ class PairedAugment:
         source = (sample.image.shape[0], sample.image.shape[1])
         warped = apply_warp(sample, compose_warp(self.draw_pose(rng), source, (self.height, self.width), self.scale))
         strengths = np.array([self.brightness, self.contrast, self.saturation])
+        # Always three draws, whatever the strengths, like the five of the pose.
         brightness, contrast, saturation = (1 + strengths * rng.uniform(-1, 1, size=3)).tolist()
         return replace(warped, image=jitter_colour(warped.image, brightness, contrast, saturation))
 
@@ -207,7 +210,7 @@ class PairedAugment:
         low, high = self.zoom
         return Pose(
             angle_deg=self.max_rotation_deg * (2 * angle - 1),
-            zoom=low * (high / low) ** zoom,
+            zoom=low * (high / low) ** zoom,  # log-uniform
             flip=flip < self.flip_prob,
             across=across,
             down=down,
@@ -223,4 +226,4 @@ def one_thread_per_worker(worker_id: int) -> None:
     Args:
         worker_id: Not used; the DataLoader passes it.
     """
-    cv2.setNumThreads(0)
+    cv2.setNumThreads(0)  # 0: no threads of its own

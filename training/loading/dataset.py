@@ -78,7 +78,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         self._reader = share(opened.reader)
         sizes = tuple(int(size) for size in opened.shard_sizes)
         self._order = share_epoch_order(sizes, seed) if shuffle else None
-        self._ids = torch.from_numpy(opened.ids.copy()).share_memory_()
+        self._ids = torch.from_numpy(opened.ids.copy()).share_memory_()  # int64 (N,), mapped by the workers
         self._read_ahead: ReadAhead | None = None
 
     def reading_ahead(self, read_ahead: ReadAhead) -> "DiodeDepthDataset":
@@ -98,6 +98,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
 
     def __getitems__(self, indices: Sequence[int | Position]) -> list[dict[str, Any]]:
         """Read the samples of a batch together; torch's fetcher calls it instead of one `__getitem__` per sample."""
+        # A row belongs to no epoch: it is augmented as position `row` of epoch 0.
         positions = [index if isinstance(index, tuple) else (0, self._checked(index)) for index in indices]
         rows = [
             self._row(index) if isinstance(index, tuple) else position
@@ -144,6 +145,7 @@ def to_item(sample: Sample, weight: float) -> dict[str, Any]:
     if sample.depth is None or sample.valid is None:
         raise DataError(f"key {sample.key}: expected depth and valid, found none")
     depth = np.where(sample.valid, sample.depth, np.float32(0))
+    # (H, W, 3) -> (3, H, W). All arrays are copied: decoded ones may be read-only, which torch does not support.
     image: Tensor = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
     return {
         "image": image,
@@ -231,7 +233,7 @@ class ImageDataset(Dataset[ImageDraw]):
         ]
 
     def _read_stored(self, located: Sequence[tuple[int, int]]) -> list[StoredParts]:
-        found: dict[int, StoredParts] = {}
+        found: dict[int, StoredParts] = {}  # place in the batch -> parts
         for number, reader in enumerate(self._readers):
             places = [place for place, (wanted, _) in enumerate(located) if wanted == number]
             stored = reader.read_stored_checked([located[place][1] for place in places], IMAGE_PARTS)
@@ -248,12 +250,12 @@ class ImageDataset(Dataset[ImageDraw]):
     def _draw(self, position: Position) -> tuple[int, int, int]:
         """Look up epoch, row counted through all sets, and replica of a position."""
         epoch, place = position
-        row, *replica = self._order.at(epoch, place)
+        row, *replica = self._order.at(epoch, place)  # without weights there is no replica
         return epoch, row, replica[0] if replica else 0
 
     def _locate(self, row: int) -> tuple[int, int]:
         """Find the number of the set, and the row within it, of a row counted through all sets."""
-        number = int(np.searchsorted(self._ends, row, side="right"))
+        number = int(np.searchsorted(self._ends, row, side="right"))  # an end is the next set's first row
         return number, row - int(self._ends[number] - self._sizes[number])
 
     @property

@@ -84,7 +84,7 @@ def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
         start_fork_server()  # now, because torch would start it without blocking the signals
     return {
         "multiprocessing_context": context,
-        "persistent_workers": True,
+        "persistent_workers": True,  # they keep their open stores from epoch to epoch
         "timeout": loading.timeout_s,
         "worker_init_fn": start_worker,
     }

@@ -144,6 +144,7 @@ class ReadAhead:
         self._window: tuple[int, _Window] | None = None  # with the id of the process that it belongs to
 
     def __getstate__(self) -> dict[str, Any]:
+        # The plan is evaluated here, in the training process, which knows its rank; threads and futures stay behind.
         return self.__dict__ | {"_plan": freeze_plan(self._plan), "_window": None}
 
     @property
@@ -169,6 +170,7 @@ class ReadAhead:
         return self._window[1].take(batch, cut, self._following(batch))
 
     def _following(self, batch: Batch) -> Iterator[Batch]:
+        # The first position identifies a batch: the plan computes from it what this worker is asked for next.
         worker, (epoch, position) = get_worker_info(), batch[0]
         for places in self._plan().following(position, worker.num_workers if worker else 0):
             yield [(epoch, place) for place in places]
@@ -197,6 +199,7 @@ class _Window:
     def bytes_in_flight(self) -> int:
         """Count the bytes requested and not taken, or unwanted and still being fetched."""
         self._unwanted = [request for request in self._unwanted if request.answer and not request.answer.done()]
+        # Cached pieces count too, so that the limit also bounds how far ahead the index is looked up.
         return sum(request.bytes for request in (*self._requests, *self._unwanted))
 
     def take(self, batch: Batch, cut: Cut, following: Iterator[Batch]) -> list[StoredParts]:
@@ -209,6 +212,7 @@ class _Window:
             request = self._requests.popleft()
             found.update(zip(request.piece.places, self._await(request), strict=True))
         self._request_more()
+        # Pieces come set by set, so their places are not in the order of the batch.
         return [found[place] for place in range(len(batch))]
 
     def _head(self) -> Batch | None:
@@ -239,7 +243,7 @@ class _Window:
             self._next = next(self._planned, None)
 
     def _await(self, request: _Request) -> list[StoredParts]:
-        if request.answer is None:
+        if request.answer is None:  # cached when it was requested; fetched now if it was removed since
             return request.piece.fetch()
         try:
             return request.answer.result(self._wait_s)

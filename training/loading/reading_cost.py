@@ -34,7 +34,7 @@ def describe_reading(
 ) -> list[str]:
     """Return the lines of `announce_reading`: one, and two more for a set behind a URL."""
     count = len(samples) if draws is None else draws
-    share = count / len(samples)
+    share = count / len(samples)  # mean number of draws of a sample
     size = int(samples.index[[f"{part}_bytes" for part in parts]].to_numpy().sum())
     name = samples.manifest.name
     lines = [

@@ -21,13 +21,14 @@ class _PositionSampler(DistributedSampler[tuple[int, int]]):
     """Base of both samplers: sizes, epoch, and rank and world size read when they are needed."""
 
     def __init__(self, num_samples: int, batch_size: int) -> None:
+        # DistributedSampler.__init__ is not called: it needs the rank, which is not known yet.
         if batch_size < 1:
             raise UsageError(f"the batch size must be at least 1, was {batch_size}")
         if num_samples < 1:
             raise UsageError(f"expected at least 1 sample, found {num_samples}: is the set or its subset empty?")
         self.num_samples = num_samples
         self.batch_size = batch_size
-        self.epoch = 0
+        self.epoch = 0  # written by `set_epoch`
 
     @property
     def rank(self) -> int:  # type: ignore[override]  # an attribute there, read at construction
@@ -114,11 +115,12 @@ class TrainSampler(_PositionSampler):
         begin = self._resumed_at if self.epoch == self._resumed_epoch else 0
         # This rank's first position in each remaining global step.
         firsts = range(begin + world.rank * share, self.num_steps * self.batch_size, self.batch_size)
+        # The epoch is passed on now: a later `set_epoch` does not change the positions of this iteration.
         return self._positions(self.epoch, firsts, share)
 
     def _positions(self, epoch: int, firsts: range, share: int) -> Iterator[tuple[int, int]]:
         # A generator: this runs at the first `next`, when persistent workers have finished the previous epoch.
-        if self._prepare is not None and firsts:
+        if self._prepare is not None and firsts:  # none in an epoch that is resumed at its end
             self._prepare(epoch)
         for first in firsts:
             yield from ((epoch, position) for position in range(first, first + share))
@@ -172,6 +174,7 @@ class EvalSampler(_PositionSampler):
         return ((0, position) for span in self._spans(World.current()) for position in span)
 
     def __len__(self) -> int:
+        # N / W rounded up: B for each whole step, and the padded share of the last one.
         return -(-self.num_samples // World.current().size)
 
     def upcoming(self, batch_size: int) -> Upcoming:
@@ -201,6 +204,7 @@ def _uneven(num_samples: int, batch_size: int, size: int) -> str:
     """Word the error for a global batch that the world size does not divide, with the nearest choices that work."""
     below = batch_size // size * size
     batches = [str(batch) for batch in (below, below + size) if 0 < batch <= num_samples]
+    # Never empty: 1 divides every batch, and `size` is at least 2, because it does not divide this one.
     processes = max(count for count in range(1, size) if batch_size % count == 0)
     advice = f"a batch size of {' or '.join(batches)}, or " if batches else ""
     return (

@@ -40,6 +40,7 @@ class SharedBatch(dict[str, Any]):
 def open_shared_batch(storage: Tensor, placed: Sequence[Placed], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return the batch: `others`, and tensors that are views into `storage`."""
     batch = dict(others)
+    # uint8 bytes [start, start + num_bytes) -> dtype -> (B, ...), without a copy.
     for name, start, dtype, shape in placed:
         num_bytes = torch.Size(shape).numel() * dtype.itemsize
         batch[name] = storage[start : start + num_bytes].view(dtype).view(shape)
@@ -55,16 +56,17 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if get_worker_info() is None:
         batch: dict[str, Any] = default_collate(list(items))
         return batch
+    # All offsets first: a block of shared memory cannot grow.
     placed, end = [], 0
     for name, value in items[0].items():
         if isinstance(value, Tensor):
             placed.append((name, end, value.dtype, (len(items), *value.shape)))
             end += -(-len(items) * value.nbytes // _ALIGNED) * _ALIGNED  # rounded up
     # Shared from the start, so that sending it copies nothing.
-    storage = torch.empty(0, dtype=torch.uint8).new(torch.UntypedStorage._new_shared(end))
+    storage = torch.empty(0, dtype=torch.uint8).new(torch.UntypedStorage._new_shared(end))  # uint8 (end,)
     tensors = {name for name, *_ in placed}
     others = {name: default_collate([one[name] for one in items]) for name in items[0].keys() - tensors}
     batch = SharedBatch(storage, placed, others)
     for name in tensors:
-        torch.stack([one[name] for one in items], out=batch[name])
+        torch.stack([one[name] for one in items], out=batch[name])  # written into the storage directly
     return batch

@@ -64,6 +64,7 @@ class Upcoming:
 
     def _position(self, number: int) -> int:
         """Return the position with the given number among this rank's positions, counted from 0."""
+        # Global step -> this rank's block of `share` positions in it -> place in the block.
         step, place = divmod(number, self.share)
         if step < self.whole_steps:
             return step * self.step + self.rank * self.share + place
@@ -74,6 +75,7 @@ class Upcoming:
     def _number(self, position: int) -> int | None:
         """Invert `_position`; None if the position is not this rank's."""
         step = min(position // self.step, self.whole_steps)  # beyond the epoch: out of range of the last step
+        # With `last_share` 0 no place passes the test below: the tail of the epoch belongs to no rank.
         share = self.share if step < self.whole_steps else self.last_share
         place = position - step * self.step - self.rank * share
         return step * self.share + place if 0 <= place < share else None

@@ -146,8 +146,8 @@ class DepthUnet(LightningModule):
         """
         if image.dtype != torch.uint8 or image.ndim != 4 or image.shape[1] != 3:
             raise TypeError(f"expected an image uint8 (B, 3, H, W), found {image.dtype} {tuple(image.shape)}")
-        z: Tensor = self.unet((image - self.mean) / self.deviation)
-        return z.float() + self.options.log_depth_mean
+        z: Tensor = self.unet((image - self.mean) / self.deviation)  # uint8 - float32 is float32
+        return z.float() + self.options.log_depth_mean  # float32 under mixed precision, too
 
     @torch.no_grad()
     def predict_depth(self, image: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class DepthUnet(LightningModule):
             log_prediction: float32 (B, 1, H, W), natural log of metres.
             batch: With "depth", "valid" and "weight".
         """
-        counts = batch["valid"] & (batch["weight"] > 0)[:, None, None, None]
+        counts = batch["valid"] & (batch["weight"] > 0)[:, None, None, None]  # bool (B, 1, H, W)
         return LOSSES[self.options.loss](log_prediction, batch["depth"], counts)
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
@@ -195,7 +195,7 @@ class DepthUnet(LightningModule):
         for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)
-        self.log_dict({"train_loss": loss, "lr": optimizer.param_groups[-1]["lr"]})
+        self.log_dict({"train_loss": loss, "lr": optimizer.param_groups[-1]["lr"]})  # lr: of the decoder
 
     def on_train_start(self) -> None:
         """Discard the step that an earlier `fit` may have left unfinished."""

@@ -81,13 +81,13 @@ def image_metrics(prediction: Tensor, depth: Tensor, valid: Tensor, protocol: Pr
             is not positive.
     """
     prediction, depth = _checked(prediction, depth, valid)
-    valid = valid.to(depth.device)
+    valid = valid.to(depth.device)  # from mps to the CPU, as `_checked` moved the others
     chosen = valid & (depth >= protocol.min_depth) & (depth <= protocol.max_depth)
     if protocol.drop_edges:
         chosen &= ~depth_edges(depth, valid)
     prediction, depth, chosen = prediction.flatten(1), depth.flatten(1), chosen.flatten(1)  # (B, P)
     counted = chosen.sum(1) >= MIN_VALID_PIXELS
-    chosen &= counted[:, None]
+    chosen &= counted[:, None]  # so that all metrics of other images are 0
     if protocol.median_scale:
         prediction = _median_scaled(prediction, depth, chosen)
     prediction = prediction.clamp(protocol.min_depth, protocol.max_depth)
@@ -189,6 +189,7 @@ def _metric_columns(p: Tensor, g: Tensor, chosen: Tensor) -> Tensor:
         "log10": e.abs().sum(1) / math.log(10),
         "silog": spread.square().sum(1) * 100**2,
     }
+    # The ratio is 1 where not chosen, which would count as correct without `& chosen`.
     deltas = {f"delta{k}": ((ratio < 1.25**k) & chosen).sum(1) for k in (1, 2, 3)}
     means = {name: total / count for name, total in (sums | deltas).items()}
     roots = {name: means[name].sqrt() for name in ("rmse", "rmse_log", "silog")}

@@ -1,6 +1,6 @@
 """LightlyTrain on shard sets: an encoder from images alone.
 
-    pretrain (the command)  ->  lightly (the one adapter to LightlyTrain)  ->  encoder.pt
+    pretrain (the command)  ->  lightly (the one adapter to LightlyTrain)  ->  its export  ->  pretrain  ->  encoder.pt
                                    reads images of training.loading, makes views of them under reseed
 
 `augmentations` are the tutorial's two choices of transform arguments. `reseed` makes the views a function of seed,

@@ -43,6 +43,7 @@ def surroundings(folder: Path, placement: Placement) -> Iterator[None]:
     before = {name: os.environ.pop(name, None) for name in ours}
     os.environ.update(ours)
     try:
+        # stdout is for the result of the command, which may be JSON.
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             for message in _NOT_OURS:
                 warnings.filterwarnings("ignore", message=message)

@@ -198,6 +198,7 @@ class StreamStrategy(Strategy):
         """
         theirs, transform = _take_transform(dataloader, len(self.images))
         batch_size = int(theirs.batch_size or 1)  # micro-batch of this device
+        # Samples of an optimizer step, as `TrainSampler` counts them.
         global_batch = batch_size * self._trainer.world_size * self._trainer.accumulate_grad_batches
         images, sampler = self._plan(global_batch, batch_size)
         self.counter.attach(sampler)

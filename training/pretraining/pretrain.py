@@ -59,7 +59,7 @@ def run(config: PretrainConfig) -> Outcome:
     """
     encoder = Path(config.out) / ENCODER_NAME
     if config.resume and encoder.is_file():
-        return Outcome(data={"encoder": str(encoder), "trained": False}, text=f"{encoder} is there: nothing to do")
+        return Outcome(data={"encoder": str(encoder), "trained": False}, text=f"{encoder} exists: nothing to do")
     sets = [ShardSet(url, config.where, cache_settings(config)) for url in config.sets]
     weights, cadence = parse_weights(config.weights, len(sets)), Cadence.parse(config.checkpoint_every)
     streaming = streaming_options(config)
@@ -176,6 +176,7 @@ def describe(sets: Sequence[ShardSet], weights: Sequence[float] | None) -> str:
     count = sum(map(len, sets))
     shares = weights or [float(len(one)) for one in sets]
     means = [one.index["image_bytes"].mean() for one in sets]  # bytes of an image
+    # Expected bytes of an epoch: its draws are split among the sets in proportion to the shares.
     size = count * sum(share * mean for share, mean in zip(shares, means, strict=True)) / sum(shares)
     return f"{', '.join(one.manifest.name for one in sets)}: {count} samples, {size / 1e6:.1f} MB of images an epoch"
 

@@ -8,6 +8,8 @@
       bottleneck   which stage bounds a worker, and what would help
       stopwatch    times work, several times over, by wall clock and CPU
 
+`stages` also decides which samples are measured (`Work`).
+
 `monitor` is not part of the command: it logs, in every training run, samples per second and the share of time spent
 waiting for data.
 """

@@ -47,6 +47,7 @@ def shares_that_count(told: Mapping[str, Any], cached: bool) -> dict[str, float]
         # ms per sample: of a loader without workers, and what of it the stages other than fetch leave.
         alone = workers["ms_per_sample"] * workers["ratio"]["median"]
         left = max(0.0, alone - chain * (1 - shares["fetch"]))
+        # What the other stages leave of the loader's time is fetching that reading ahead did not hide.
         return {name: share * chain / alone for name, share in shares.items()} | {"fetch": left / alone}
     if cold is None or cached:
         return shares

@@ -63,5 +63,5 @@ def _fetch(work: Work) -> None:
 
 
 def _timing(work: Work, taken: list[tuple[float, float]]) -> Timing:
-    seconds, cpu_seconds = zip(*taken, strict=True)
+    seconds, cpu_seconds = zip(*taken, strict=True)  # a pair for each repeat -> two tuples
     return Timing(samples=work.samples, bytes=work.stored_bytes, seconds=seconds, cpu_seconds=cpu_seconds)

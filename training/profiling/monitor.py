@@ -130,7 +130,7 @@ class LoggedSteps:
     def figures(self, timeline: Timeline) -> dict[str, float]:
         """Compute what is logged: samples per second, and the share of the time that was spent waiting, 0 to 1."""
         seconds, waited = (sum(timeline.seconds(*span) for span in spans) for spans in (self.whole, self.waits))
-        seconds = max(seconds, 1e-9)
+        seconds = max(seconds, 1e-9)  # a clock may not have advanced: no division by 0
         return {RATE_TAG: self.samples / seconds, WAIT_TAG: waited / seconds}
 
 
@@ -185,7 +185,7 @@ class ThroughputMonitor(Callback):
             return  # only rank 0 listens
         self._whole.append((self._asked[0], self._timeline.mark()))
         self._asked.clear()
-        self._samples += count_samples(batch) * trainer.world_size
+        self._samples += count_samples(batch) * trainer.world_size  # all ranks have equally many
         before, self._steps = self._steps, trainer.global_step
         # Only a step that reaches a multiple of `every`; a micro-batch without a step changes nothing.
         if self._steps // self._every != before // self._every:
@@ -229,6 +229,7 @@ class ThroughputMonitor(Callback):
 
     def _log(self, trainer: Trainer) -> None:
         """Log the windows whose last event has happened on the device, oldest first."""
+        # The last mark of a window is recorded after all its others in the same stream: when it is past, they are too.
         while self._closed and self._timeline.is_past(self._closed[0].whole[-1][1]):
             window = self._closed.pop(0)
             for logger in trainer.loggers:

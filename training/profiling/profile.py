@@ -71,7 +71,7 @@ def run(config: ProfileConfig) -> Outcome:
     for name, least in (("samples", 1), ("repeats", 1), ("num_workers", 0)):
         if (value := getattr(config, name)) < least:
             raise UsageError(f"--{name.replace('_', '-')}: expected {least} or more, found {value}")
-    machine = _machine()
+    machine = _machine()  # before the work, which would add to the load average
     opened = ShardSet(config.set, config.where, cache_settings(config))
     work = plan_work(opened, config.samples, config.num_workers)
     with one_thread():
@@ -116,6 +116,7 @@ def _facts(work: Work, config: ProfileConfig) -> dict[str, Any]:
 def _figures(timings: Mapping[str, Timing], loaders: tuple[Timing, Timing] | None) -> dict[str, Any]:
     chain = timings[CHAIN]
     stages = {name: figures(timings[name], chain, held) for name, held in STAGES.items() if name in timings}
+    # `|` binds tighter than `and`: None without loaders, else the merged figures.
     workers = loaders and figures(loaders[1], chain, "stored") | {"share": None, "ratio": speed_up(*loaders)}
     return {
         "stages": stages,

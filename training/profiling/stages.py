@@ -49,7 +49,7 @@ STAGES: dict[str, Held] = {
 
 LARGEST_BATCH = 8
 BATCHES_PER_WORKER = 4
-"""At least so many, if there are enough samples: with fewer, the last batch of a worker dominates its rate."""
+"""Minimum per worker, if there are enough samples: with fewer, the last batch of a worker dominates its rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +184,7 @@ def make_in_stages(work: Work, rows: Sequence[int], watch: Stopwatch) -> dict[st
 
 def _read(reader: SampleReader, parts: Sequence[str], rows: Sequence[int], watch: Stopwatch) -> list[Sample]:
     """Read rows and decode them, in the steps of `SampleReader.read`."""
+    # `watch` does each piece of work several times; its first result is the input of the next stage.
     stored = watch("fetch", lambda: reader.read_stored(rows, parts))
     watch("check", lambda: [reader.check(row, one) for row, one in zip(rows, stored, strict=True)])
     files = watch("inflate", lambda: [reader.unpack(row, one) for row, one in zip(rows, stored, strict=True)])
@@ -209,7 +210,7 @@ def time_loaders(work: Work, repeats: int, num_workers: int) -> tuple[Timing, Ti
     They take turns, so that other load of the machine affects both. A first turn, not timed, starts the workers.
     """
     loaders = [_build(work, count) for count in (0, num_workers)]
-    counts = [_exhaust(loader) for loader in loaders]
+    counts = [_exhaust(loader) for loader in loaders]  # the turn that is not timed
     seconds: list[list[float]] = [[], []]
     for _ in track(range(repeats), total=repeats, unit="turns", label="loaders"):
         for taken, loader in zip(seconds, loaders, strict=True):
@@ -224,6 +225,7 @@ def time_loaders(work: Work, repeats: int, num_workers: int) -> tuple[Timing, Ti
 
 def _build(work: Work, num_workers: int) -> "DataLoader[Any]":
     loading = Loading(batch_size=work.batch_size, num_workers=num_workers)
+    # Positions (0, 0), (0, 1), ...: the first ones of the order of epoch 0, as in the stages.
     return build_loader(work.dataset(), EvalSampler(work.samples, work.batch_size), loading)
 
 

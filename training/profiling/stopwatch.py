@@ -87,6 +87,7 @@ class Stopwatch:
 
 def time_once(work: Callable[[], object]) -> tuple[float, float]:
     """Do the work; return its wall-clock time and this process's CPU time, seconds."""
+    # The CPU clock is read within the wall-clock interval, so that a single thread has no CPU share above 1.
     began, cpu_began = time.perf_counter(), time.process_time()
     work()
     cpu_ended, ended = time.process_time(), time.perf_counter()

@@ -68,6 +68,7 @@ def collect(config: CompareConfig) -> Comparison:
     cache = cache_settings(config)
     val, trained = open_val(runs, cache), open_trained(runs, cache)
     bench = Measuring(val=val, computing=Computing.choose(config.accelerator, config.num_workers))
+    # By run and then by group, so that the arms stay in the order given.
     arms = tuple(measure_arm(one, group, bench) for one in runs for group in trained if one in group.runs)
     fitted = [load_or_fit(group.samples, _keeper(group) / BASELINES_NAME) for group in trained]
     baselines = tuple(
@@ -195,7 +196,7 @@ def make_gallery(
     """
     val, device = bench.val, bench.computing.device
     choices = choose_examples([arm.evaluation for arm in arms])
-    place = {key: row for row, key in enumerate(val.index["key"])}
+    place = {key: row for row, key in enumerate(val.index["key"])}  # row of each key
     found = val.read([place[choice.key] for choice in choices])
     samples = {sample.key: sample for sample in found}
 

@@ -158,7 +158,7 @@ def paint_error(depth: NDArray[np.float32], truth: NDArray[np.float32], valid: N
         valid: bool (H, W).
     """
     ratio = np.where(valid, depth, 1.0) / np.where(valid, truth, 1.0)
-    colours = paint_log_ratio(np.log(np.maximum(ratio, 1e-6)) / np.log(ERROR_SCALE_FACTOR))
+    colours = paint_log_ratio(np.log(np.maximum(ratio, 1e-6)) / np.log(ERROR_SCALE_FACTOR))  # no log of 0
     colours[~valid] = UNKNOWN
     return colours
 

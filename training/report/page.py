@@ -48,6 +48,7 @@ def render_report(comparison: Comparison) -> str:
     environment.filters["fixed"] = fixed
     template = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))
     css = (folder / "report.css").read_text(encoding="utf-8")
+    # Markup marks text of our own as HTML; all other values, such as names of folders, are escaped.
     return template.render(css=Markup(css), **_page(comparison))
 
 
@@ -63,6 +64,7 @@ def _page(comparison: Comparison) -> dict[str, Any]:
         "caution": comparison.caution(),
         "val": comparison.val,
         "contenders": contenders,
+        # `contenders` begins with the arms, in the same order.
         "arms": [_card(arm, look, comparison) for arm, look in zip(comparison.arms, contenders, strict=False)],
         "baselines": comparison.baselines,
         "strip": strip_plot([look | {"evaluation": evaluation} for look, (_, evaluation) in _looks(comparison)]),

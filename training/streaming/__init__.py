@@ -8,5 +8,5 @@ It takes the place of the datasets of `training.loading`, under the same sampler
     pipeline        members -> samples -> shuffle buffer -> decoded samples, by position
     datasets        decoded samples -> augmentation -> items, as `training.loading.dataset` makes them
 
-`options` holds the command line's options of it, and tells what streaming does not guarantee.
+`options` makes settings of the command line's options, and tells what streaming does not guarantee.
 """

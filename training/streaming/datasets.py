@@ -54,6 +54,7 @@ class StreamedDepth(Dataset[dict[str, Any]]):
         return [self._item(sample, epoch, number) for (epoch, _), (sample, number) in taken]
 
     def _item(self, sample: Sample, epoch: int, number: int) -> dict[str, Any]:
+        # The seed of the indexed reader, so the same augmentation; replica 0, because a stream has each sample once.
         random = np.random.default_rng((self._seed, epoch, number, 0))
         return to_item(self._augment(sample, random), weight=1.0)
 

@@ -36,7 +36,7 @@ class MemberWalk:
         Raises:
             DataError: The member does not have its checksum.
         """
-        name = member.get("fname")
+        name = member.get("fname")  # None at the end of the tar
         if name not in self._crcs:
             return False
         if self._payloads:

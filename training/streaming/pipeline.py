@@ -86,6 +86,7 @@ class StreamedSet:
     def _facts(self, row: int, sample: Grouped) -> Grouped:
         """Look up a sample's id, and for each part the extension under which webdataset has it."""
         names = {part: self._reader.ext(row, part) for part in self._parts}
+        # webdataset names a member by all that follows the first dot of its file name, in lower case.
         exts = {part: member_name("", part, ext).lstrip(".").lower() for part, ext in names.items() if ext}
         if missing := sorted(set(exts.values()) - set(sample)):
             raise DataError(f"key {sample['__key__']}: expected member .{missing[0]}, as the index has it, found none")
@@ -220,6 +221,7 @@ def _equal_share(ring: ShardRing, epoch: int) -> Iterator[Grouped]:
     """Iterate over the part of an epoch that this process and worker has."""
     worker, world = get_worker_info(), World.current()
     count, number = (worker.num_workers, worker.id) if worker else (1, 0)
+    # All parts are of one length: a rank with fewer samples would leave the others waiting in a collective.
     each, place = len(ring) // (world.size * count), world.rank * count + number
     return iter(ring.pipeline(epoch, range(place * each, (place + 1) * each)))
 

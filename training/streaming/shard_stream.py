@@ -64,13 +64,14 @@ class ShardOpener:
     def _run(self, pipe: str, shard: ShardFile) -> Iterator[io.BufferedReader]:
         command = pipe.replace(URL_FIELD, shlex.quote(f"{self.url.removeprefix('file://').rstrip('/')}/{shard.name}"))
         # In a new session, so that every process of a shell's pipeline can be killed at once.
+        # bufsize=0: `_Output` polls the pipe, which does not show bytes that a buffer of Popen has already taken.
         with subprocess.Popen(
             command, shell=True, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
         ) as process:
             try:
                 yield io.BufferedReader(_Output(process, self.wait_s), 1 << 20)
             finally:
-                if process.poll() is None:
+                if process.poll() is None:  # not reaped, so its id is still that of its group
                     os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -102,8 +103,9 @@ class _Output(io.RawIOBase):
         source: Any = self._process.stdout
         waiting = select.poll()  # unlike select(), whatever the number of the descriptor
         waiting.register(source, select.POLLIN)
-        if not waiting.poll(1000 * self._wait_s):
+        if not waiting.poll(1000 * self._wait_s):  # ms
             raise DataError(f"the command of --pipe wrote nothing for {self._wait_s:g} s; run it by hand to see why")
+        # 0 bytes are the end of the output, which counts only if the command succeeded.
         if count := source.readinto(buffer):
             return int(count)
         try:

@@ -92,6 +92,7 @@ def cut_ring(shard_sizes: Sequence[int], seed: int, epoch: int, span: range) -> 
     at = (span.start + int(np.random.default_rng((seed, epoch)).integers(total))) % total
     found, left = [], len(span)
     while left:
+        # side="right" skips shards without samples: they end where the one before ends.
         number = int(np.searchsorted(ends, at, side="right"))
         shard = int(order[number])
         begin = at - int(ends[number]) + shard_sizes[shard]  # within the shard

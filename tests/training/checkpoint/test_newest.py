@@ -154,7 +154,8 @@ def test_two_damaged_ones_are_an_error_that_names_both(folder):
         find_newest(folder)
     text = "File is not a zip file"
     assert str(caught.value) == (
-        f"{folder}: no checkpoint is whole (last.ckpt: {text}; last-1.ckpt: {text}); remove them to begin the run again"
+        f"{folder}: every checkpoint is damaged (last.ckpt: {text}; last-1.ckpt: {text}); "
+        "remove them to begin the run again"
     )
     assert names(folder) == ["last-1.ckpt", "last.ckpt"]
 
@@ -162,7 +163,7 @@ def test_two_damaged_ones_are_an_error_that_names_both(folder):
 def test_a_single_damaged_one_is_an_error(folder):
     (folder / "last-1.ckpt").unlink()
     cut(50)(folder / "last.ckpt")
-    with pytest.raises(DataError, match=r"no checkpoint is whole \(last.ckpt: File is not a zip file\)"):
+    with pytest.raises(DataError, match=r"every checkpoint is damaged \(last.ckpt: File is not a zip file\)"):
         find_newest(folder)
 
 

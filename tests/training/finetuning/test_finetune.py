@@ -154,7 +154,7 @@ def test_a_finished_run_is_left_as_it_is(finished, diode_sets):
     before = file.stat().st_mtime_ns
     outcome = finetune.run(make_config(diode_sets, finished, resume=True))
     assert outcome.ok
-    assert "has its 2 epochs: nothing to do" in outcome.text
+    assert "is finished (2 epochs): nothing to do" in outcome.text
     assert file.stat().st_mtime_ns == before
 
 
