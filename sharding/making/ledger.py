@@ -43,8 +43,7 @@ from sharding.sources.resume_point import ResumePoint
 #                                         the samples of this shard (`ArchiveBuild._missing`)
 #   4  .making/waiting/*.bin, by now      as after 3: no saved point names the new segments
 #   5  .making/resume_point.json          reads on from here: all that the point needs was written in 2 to 4
-#   6  segments no point names removed    as after 5 (a store removes them in 4: if killed before 5, the saved
-#                                         point may name one of them, and the archive is read from its start)
+#   6  segments no point names removed    as after 5 (a store removes them in step 4 of the next shard)
 #   7  quarantine, index, manifest last   has all lines: writes these again; with the manifest: has only 8 to do
 #   8  .making removed                    finds a finished set
 #

@@ -50,6 +50,7 @@ class RemoteTarget:
         self._client, _ = open_client(address, TimeLimits(request_s=TimeLimits.whole_s))
         self._scratch = tempfile.TemporaryDirectory(prefix="depthstream-")
         self._sent: dict[str, int] = {}  # segment of the spool -> its size in the store
+        self._unneeded: set[str] = set()  # segments that the last saved point does not name
 
     def read(self, name: str) -> bytes | None:
         """Get an object; None if it is missing."""
@@ -130,9 +131,11 @@ class RemoteTarget:
             if self._sent.get(name) != size:
                 self._send(f"{WAITING}/{name}", folder / name)
                 self._sent[name] = size
-        for name in self._sent.keys() - set(names):
+        # The point on disk is still that of the call before: what it does not need is removed one call later.
+        for name in self._unneeded.difference(names):
             self.remove(f"{WAITING}/{name}")
             del self._sent[name]
+        self._unneeded = self._sent.keys() - set(names)
 
     def alone(self) -> AbstractContextManager[None]:
         """Do nothing: a store has no locks."""

@@ -13,6 +13,7 @@ from sharding.checking.verify import VerifyConfig, run
 from sharding.config import ShardMegadepthConfig
 from sharding.errors import DataError, UsageError
 from sharding.making.create import shard_megadepth
+from sharding.making.ledger import Ledger
 from sharding.making.remote_target import RemoteTarget
 from sharding.making.target import _open_remote
 from sharding.reading.shard_set import ShardSet
@@ -134,10 +135,32 @@ def test_files_that_wait_are_in_the_store_for_a_run_on_another_machine(far_apart
             shard_megadepth(ShardMegadepthConfig(set="s3://bucket/set", **options))
     waiting = [name for name in stored(bucket) if "/waiting/" in name or name.startswith(".making/waiting")]
     assert waiting
-    assert written[-1].segments == {name.rpartition("/")[2] for name in waiting}
+    kept = {name.rpartition("/")[2] for name in waiting}
+    assert written[-1].segments <= kept <= written[-1].segments | written[-2].segments
     _open_remote.cache_clear()  # another process would have no scratch folder either
     shard_megadepth(ShardMegadepthConfig(set="s3://bucket/set", **options))
     assert stored(bucket) == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("saved", [1, 2, 3])
+def test_a_run_killed_before_its_next_point_is_saved_has_the_files_of_the_last(far_apart, bucket, monkeypatch, saved):
+    monkeypatch.setattr("sharding.sources.arrivals.HELD_BYTES", 100)
+    monkeypatch.setattr("sharding.sources.spool.SEGMENT_BYTES", 1)  # a file each, so that some are soon unneeded
+    points, write = [], Ledger.write_resume_point
+
+    def interrupt(self, point):
+        if len(points) == saved:
+            raise KeyboardInterrupt
+        points.append(point)
+        write(self, point)
+
+    monkeypatch.setattr(Ledger, "write_resume_point", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        shard_megadepth(
+            ShardMegadepthConfig(source=far_apart, set="s3://bucket/set", with_depth=True, workers=1, shard_size=1500)
+        )
+    assert points[-1].segments
+    assert points[-1].segments <= {name.rpartition("/")[2] for name in stored(bucket) if "/waiting/" in name}
 
 
 def test_a_killed_command_is_finished_by_the_next(diode_source, bucket, tmp_path):
