@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sharding.errors import DataError
 from sharding.format.sample import Sample
+from sharding.machine.files import write_atomically
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
 
@@ -265,5 +266,5 @@ def load_or_fit(train: ShardSet, file: Path) -> Baselines:
         if (found.identity, found.where) == (train.manifest.identity, train.where):
             return found
     fitted = fit_baselines(train)
-    file.write_text(json.dumps(fitted.to_json(), indent=1) + "\n")
+    write_atomically(file, (json.dumps(fitted.to_json(), indent=1) + "\n").encode())
     return fitted

@@ -135,7 +135,7 @@ def _measure(prediction: Tensor, batch: dict[str, Any]) -> Iterator[tuple[Any, .
             values, counted = image_metrics(prediction, depth, valid, protocol)
         except DataError as error:  # it numbers the images of the batch: add their keys
             raise DataError(f"samples {', '.join(batch['key'])}: {error}") from error
-        chosen = counted.cpu() & (batch["weight"] > 0)  # weight 0: padding, or the replacement of a sample that failed
+        chosen = counted.cpu() & (batch["weight"] > 0)  # weight 0: padding
         for key, row, take in zip(batch["key"], values.cpu().numpy().astype(np.float64), chosen.tolist(), strict=True):
             if take:
                 yield name, key, *row.tolist()

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from sharding.errors import DataError
+from sharding.machine.files import write_atomically
 from sharding.reading.shard_set import ShardSet
 from training.model.metrics import METRICS, PROTOCOLS
 
@@ -119,10 +120,7 @@ class Evaluation:
         """Write the summary, the protocols and the per-image rows as JSON, atomically."""
         rows = {str(name): column.tolist() for name, column in self.table.items()}
         data = {"format": EVALUATION_FORMAT, **self.summary(), "protocols": protocol_definitions(), "rows": rows}
-        # Written next to the file, then renamed: a reader never sees a partial file.
-        partial = file.with_name(file.name + ".partial")
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        partial.replace(file)
+        write_atomically(file, (json.dumps(data, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, file: Path) -> "Evaluation":

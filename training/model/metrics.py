@@ -213,7 +213,7 @@ class MetricSums:
         Args:
             values: float64 (B, 10), from `image_metrics`.
             counted: bool (B,), from `image_metrics`.
-            weight: (B,), the batch's "weight": 0 for padding and replaced samples, which are in no sum.
+            weight: (B,), the batch's "weight": 0 for padding, which is in no sum.
         """
         real = weight.to(values.device) > 0
         taken, skipped = real & counted, real & ~counted
