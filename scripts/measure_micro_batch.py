@@ -80,19 +80,26 @@ def make_set(folder: Path, config: MicroBatchConfig) -> str:
 
 def compare_cuts(config: MicroBatchConfig, source: str, seed: int) -> dict[tuple[str, str], dict[str, float]]:
     """Compute the figures of each cut but the first, with live and with frozen statistics, and of other samples."""
-    from traced_steps import relate, train
+    from traced_steps import Steps, relate, train
 
+    steps = Steps(
+        count=config.steps,
+        batch_size=config.batch_size,
+        height=config.height,
+        width=config.width,
+        learning_rate=config.learning_rate,
+    )
     figures = {}
     first, *others = config.micro_batches
     for frozen in (False, True):
         kind = "frozen" if frozen else "live"
         say(f"seed {seed}, {kind} statistics")
-        reference = train(config, source, (seed, seed), first, frozen)
+        reference = train(steps, source, (seed, seed), first, frozen)
         for size in others:
             cut = f"{config.batch_size // size} x {size}"
-            figures[kind, cut] = relate(train(config, source, (seed, seed), size, frozen), reference)
+            figures[kind, cut] = relate(train(steps, source, (seed, seed), size, frozen), reference)
         if not frozen:
-            another = train(config, source, (seed, seed + config.seeds), first, frozen)
+            another = train(steps, source, (seed, seed + config.seeds), first, frozen)
             figures[kind, "other samples"] = relate(another, reference)
     return figures
 

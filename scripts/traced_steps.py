@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -19,8 +19,23 @@ from training.loading.dataset import DiodeDepthDataset
 from training.loading.sampler import TrainSampler
 from training.model.depth_unet import DepthUnet, Hyperparameters
 
-if TYPE_CHECKING:
-    from measure_micro_batch import MicroBatchConfig
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """What runs that are compared have in common.
+
+    Attributes:
+        count: Optimizer steps.
+        batch_size: Samples of a step.
+        height, width: Of the crops, in pixels.
+        learning_rate: Of AdamW.
+    """
+
+    count: int
+    batch_size: int
+    height: int
+    width: int
+    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -45,11 +60,11 @@ class Observer(Callback):
             self.gradient = flatten([parameter.grad for parameter in pl_module.parameters()])
 
 
-def train(config: "MicroBatchConfig", source: str, seeds: tuple[int, int], micro_batch: int, frozen: bool) -> Trace:
+def train(steps: Steps, source: str, seeds: tuple[int, int], micro_batch: int, frozen: bool) -> Trace:
     """Take the steps in micro-batches.
 
     Args:
-        config: Options of the measurement.
+        steps: What the runs have in common.
         source: The set.
         seeds: Of the weights, and of the order and augmentation of samples.
         micro_batch: Samples of a micro-batch.
@@ -58,17 +73,17 @@ def train(config: "MicroBatchConfig", source: str, seeds: tuple[int, int], micro
     crops = DiodeDepthDataset(
         source,
         where="scene_type == 'outdoor'",
-        augment=PairedAugment(height=config.height, width=config.width),
+        augment=PairedAugment(height=steps.height, width=steps.width),
         seed=seeds[1],
         shuffle=True,
     )
-    options = Hyperparameters(encoder_name="resnet18", learning_rate=config.learning_rate)
+    options = Hyperparameters(encoder_name="resnet18", learning_rate=steps.learning_rate)
     model, observer = DepthUnet(init_model("none", "resnet18", seeds[0]), options), Observer()
     if frozen:
-        freeze_statistics(model, default_collate([crops[position] for position in range(config.batch_size)])["image"])
+        freeze_statistics(model, default_collate([crops[position] for position in range(steps.batch_size)])["image"])
     before = flatten([*model.parameters()])
-    trainer = make_trainer(config.steps, config.batch_size // micro_batch, observer)
-    trainer.fit(model, DataLoader(crops, micro_batch, sampler=TrainSampler(len(crops), config.batch_size)))
+    trainer = make_trainer(steps.count, steps.batch_size // micro_batch, observer)
+    trainer.fit(model, DataLoader(crops, micro_batch, sampler=TrainSampler(len(crops), steps.batch_size)))
     assert observer.gradient is not None
     loss = float(trainer.callback_metrics["train_loss"])
     return Trace(observer.gradient, before, flatten([*model.parameters()]), loss)
