@@ -92,7 +92,7 @@ def holds(name: str, value: float | None) -> bool | None:
     return value >= bound if word == "at least" else value <= bound if word == "at most" else value < bound
 
 
-def table(data: dict[str, Any]) -> str:
+def format_rows(data: dict[str, Any]) -> str:
     """Format the figures as text: a line for each program, then one for each bound."""
     lines = [f"{'':29}{'s':>8}{'min - max':>16}{'MB/s':>8}{'samples/s':>11}{'cores':>7}{'MiB':>7}"]
     for name, row in data["runs"].items():
@@ -150,7 +150,7 @@ def run(config: BenchConfig) -> Outcome:
         "took_s": round(time.monotonic() - began, 1),
     }
     data |= describe_machine(_PACKAGES, _PROGRAMS)
-    return Outcome(data=data, text=table(data))
+    return Outcome(data=data, text=format_rows(data))
 
 
 COMMAND = Command(

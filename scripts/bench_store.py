@@ -63,7 +63,7 @@ def run(config: BenchStoreConfig) -> Outcome:
             figures = measure(config, target, server, port, Path(temporary) / "cache")
     figures |= {"seconds": round(time.monotonic() - began), "load_before": load, **describe_machine(_PACKAGES)}
     missed = [name for name, (side, bound) in BOUNDS.items() if not _holds(figures[name], side, bound)]
-    return Outcome(data=figures | {"missed": missed}, text=table(figures, missed))
+    return Outcome(data=figures | {"missed": missed}, text=format_figures(figures, missed))
 
 
 def find_set(root: Path, config: BenchStoreConfig) -> Path:
@@ -82,7 +82,7 @@ def _holds(value: float, side: str, bound: float) -> bool:
     return value <= bound if side == "at most" else value >= bound
 
 
-def table(figures: dict[str, Any], missed: Sequence[str]) -> str:
+def format_figures(figures: dict[str, Any], missed: Sequence[str]) -> str:
     """Format the figures as text, a line each, with its bound if it has one."""
     rows = []
     for name, value in figures.items():

@@ -62,13 +62,15 @@ def run(config: MicroBatchConfig) -> Outcome:
     from traced_steps import quiet  # torch and Lightning: seconds
 
     with tempfile.TemporaryDirectory() as folder, quiet():
-        source = make_set(Path(folder), config)
+        source = make_toy_set(Path(folder), config)
         runs = [compare_cuts(config, source, seed) for seed in range(config.seeds)]
-    rows = [{"statistics": kind, "cut": cut} | summarize([one[kind, cut] for one in runs]) for kind, cut in runs[0]]
-    return Outcome(data={"config": asdict(config), "figures": FIGURES, "rows": rows}, text=make_table(config, rows))
+    rows = [
+        {"statistics": kind, "cut": cut} | summarize_runs([one[kind, cut] for one in runs]) for kind, cut in runs[0]
+    ]
+    return Outcome(data={"config": asdict(config), "figures": FIGURES, "rows": rows}, text=format_table(config, rows))
 
 
-def make_set(folder: Path, config: MicroBatchConfig) -> str:
+def make_toy_set(folder: Path, config: MicroBatchConfig) -> str:
     """Generate a set with samples for all steps and return its path."""
     # More views than a run takes: some are indoors, and the yardstick draws its samples from the same set.
     make_diode(str(folder / "toy"), images=3 * config.batch_size * config.steps, height=64, width=96, seed=0)
@@ -80,7 +82,7 @@ def make_set(folder: Path, config: MicroBatchConfig) -> str:
 
 def compare_cuts(config: MicroBatchConfig, source: str, seed: int) -> dict[tuple[str, str], dict[str, float]]:
     """Compute the figures of each cut but the first, with live and with frozen statistics, and of other samples."""
-    from traced_steps import Steps, relate, train
+    from traced_steps import Steps, relate, trace_steps
 
     steps = Steps(
         count=config.steps,
@@ -94,17 +96,17 @@ def compare_cuts(config: MicroBatchConfig, source: str, seed: int) -> dict[tuple
     for frozen in (False, True):
         kind = "frozen" if frozen else "live"
         say(f"seed {seed}, {kind} statistics")
-        reference = train(steps, source, (seed, seed), first, frozen)
+        reference = trace_steps(steps, source, (seed, seed), first, frozen)
         for size in others:
             cut = f"{config.batch_size // size} x {size}"
-            figures[kind, cut] = relate(train(steps, source, (seed, seed), size, frozen), reference)
+            figures[kind, cut] = relate(trace_steps(steps, source, (seed, seed), size, frozen), reference)
         if not frozen:
-            another = train(steps, source, (seed, seed + config.seeds), first, frozen)
+            another = trace_steps(steps, source, (seed, seed + config.seeds), first, frozen)
             figures[kind, "other samples"] = relate(another, reference)
     return figures
 
 
-def summarize(repeats: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+def summarize_runs(repeats: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     """Compute median, least and largest value of each figure."""
     columns = {name: [one[name] for one in repeats] for name in FIGURES}
     return {
@@ -113,7 +115,7 @@ def summarize(repeats: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def make_table(config: MicroBatchConfig, rows: list[dict[str, Any]]) -> str:
+def format_table(config: MicroBatchConfig, rows: list[dict[str, Any]]) -> str:
     """Format the figures as text, a line a cut."""
     first = config.micro_batches[0]
     lines = [

@@ -36,7 +36,7 @@ from training.config import ProfileConfig
 if TYPE_CHECKING:
     from training.profiling.stages import Work
 
-THREADS = 32
+READ_THREADS = 32
 BLOCK_BYTES = 1 << 20
 LIMIT_BYTES = 2_000_000_000
 """Bytes of files after which no further file is added to those that are read from end to end."""
@@ -66,7 +66,7 @@ def measure_ceiling(work: "Work", repeats: int) -> dict[str, Any]:
     from training.profiling.pagecache import drop_pages
 
     if is_remote(work.opened.url):
-        return {"warm": time_reading(partial(get_ranges, work), repeats, THREADS), "cold": None}
+        return {"warm": time_reading(partial(get_ranges, work), repeats, READ_THREADS), "cold": None}
     files = choose_files(work)
     read = partial(read_files, files)
 
@@ -125,7 +125,7 @@ def get_ranges(work: "Work") -> int:
 
     store = work.opened.reader.store
     spans = [(name, span) for name, ranges in ranges_by_shard(work, work.rows().tolist()).items() for span in ranges]
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(READ_THREADS) as pool:
         return sum(pool.map(lambda one: len(store.read(one[0], [one[1]])[0]), spans))
 
 

@@ -57,10 +57,10 @@ class Observer(Callback):
         """Store the gradient after the last micro-batch of the first step, when all have been accumulated."""
         # Lightning clears the gradients only when the next step begins.
         if self.gradient is None and trainer.global_step == 1:
-            self.gradient = flatten([parameter.grad for parameter in pl_module.parameters()])
+            self.gradient = flatten_tensors([parameter.grad for parameter in pl_module.parameters()])
 
 
-def train(steps: Steps, source: str, seeds: tuple[int, int], micro_batch: int, frozen: bool) -> Trace:
+def trace_steps(steps: Steps, source: str, seeds: tuple[int, int], micro_batch: int, frozen: bool) -> Trace:
     """Take the steps in micro-batches.
 
     Args:
@@ -81,15 +81,15 @@ def train(steps: Steps, source: str, seeds: tuple[int, int], micro_batch: int, f
     model, observer = DepthUnet(init_model("none", "resnet18", seeds[0]), options), Observer()
     if frozen:
         freeze_statistics(model, default_collate([crops[position] for position in range(steps.batch_size)])["image"])
-    before = flatten([*model.parameters()])
-    trainer = make_trainer(steps.count, steps.batch_size // micro_batch, observer)
+    before = flatten_tensors([*model.parameters()])
+    trainer = make_quiet_trainer(steps.count, steps.batch_size // micro_batch, observer)
     trainer.fit(model, DataLoader(crops, micro_batch, sampler=TrainSampler(len(crops), steps.batch_size)))
     assert observer.gradient is not None
     loss = float(trainer.callback_metrics["train_loss"])
-    return Trace(observer.gradient, before, flatten([*model.parameters()]), loss)
+    return Trace(observer.gradient, before, flatten_tensors([*model.parameters()]), loss)
 
 
-def make_trainer(steps: int, accumulation: int, observer: Callback) -> Trainer:
+def make_quiet_trainer(steps: int, accumulation: int, observer: Callback) -> Trainer:
     """Make a CPU trainer that writes no files."""
     return Trainer(
         accelerator="cpu",
@@ -115,7 +115,7 @@ def freeze_statistics(model: DepthUnet, image: Tensor) -> None:
         layer.eval()  # Lightning trains each module in the mode it finds it in
 
 
-def flatten(tensors: Sequence[Tensor | None]) -> Tensor:
+def flatten_tensors(tensors: Sequence[Tensor | None]) -> Tensor:
     """Concatenate all values into one vector; None is skipped."""
     return torch.cat([tensor.detach().flatten() for tensor in tensors if tensor is not None])
 

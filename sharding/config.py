@@ -27,7 +27,9 @@ class ShardConfig:
     source: str = argument("the data set: a folder, .tar, .tar.gz, .tar.zst, or URL of an archive", metavar="SRC")
     set: str = argument("folder to write the shard set into", metavar="SET")
     preset: Preset = option("exact", "exact: bit-exact pixels and depth; compact: JPEG image, depth within 0.01 %%")
-    check: Check = option("header", "of JPEG files, stored as they are: check the header (size and end) or every pixel")
+    check: Check = option(
+        "header", "of JPEG files stored as they are; header: size and end marker; decode: every pixel"
+    )
     compression: Compression = option("zstd", "zstd: .tar.zst, one frame per member; none: .tar")
     shard_size: int = option(256_000_000, "source bytes of a shard", metavar="SIZE", parse=parse_bytes, shown="256MB")
     workers: int = option(0, "encoding processes; 0: one per core", metavar="N")

@@ -36,8 +36,11 @@ def add_options(parser: argparse.ArgumentParser, config: type) -> None:
     hints = get_type_hints(config)
     bases = [base for base in config.__mro__[1:] if dataclasses.is_dataclass(base)]
     inherited = {field.name for base in bases for field in dataclasses.fields(base)}
-    # A dataclass lists inherited fields first; a reader looks for what is special to the command first.
-    for field in sorted(dataclasses.fields(config), key=lambda field: field.name in inherited):
+    # A dataclass lists inherited fields first, a reader looks for what is special to the command first. Positional
+    # fields keep their order: it is that of the words on the command line.
+    options = [field for field in dataclasses.fields(config) if not field.metadata.get("positional")]
+    positional = [field for field in dataclasses.fields(config) if field.metadata.get("positional")]
+    for field in positional + sorted(options, key=lambda field: field.name in inherited):
         _add(parser, field, hints[field.name])
     parser.add_argument("--config", metavar="FILE.yaml", help="options from a file; those on the command line win")
 

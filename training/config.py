@@ -1,8 +1,8 @@
 """Options of the commands that learn: one frozen dataclass a command, nothing heavy imported.
 
-An option that several commands share is declared once, in a class that their dataclasses inherit from. `--help` and
-`config.yaml` list inherited options first, and those of the last base before those of the first (dataclasses collect
-fields in reverse method resolution order).
+An option that several commands share is declared once, in a class that their dataclasses inherit from. `config.yaml`
+lists inherited options first, and those of the last base before those of the first (dataclasses collect fields in
+reverse method resolution order); `--help` lists a command's own options first.
 """
 
 from dataclasses import dataclass

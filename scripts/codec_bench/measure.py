@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec_bench.candidates import DEPTH_CODECS, IMAGE_CODECS, VALID_CODECS, Codec
-from codec_bench.views import CodecsConfig, Item, archive_kilobytes, count_views, depth_groups, photographs, toy_groups
+from codec_bench.views import CodecsConfig, Item, archive_kilobytes, count_groups, depth_groups, photographs, toy_groups
 from sharding.format.shard import ShardWriter, unpack_member
 
 
@@ -48,7 +48,7 @@ class CodecRow:
 Rows = dict[str, CodecRow]
 
 
-def measure(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, truth: int = 0) -> Rows:
+def measure_candidate(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, truth: int = 0) -> Rows:
     """Measure candidates on a group; they take turns, so that other load on the machine affects all of them alike.
 
     Args:
@@ -57,12 +57,12 @@ def measure(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, tr
         config: Options of the measurement.
         truth: Position in an item of the array that decoding must return.
     """
-    views = count_views(items, config)
+    views = count_groups(items, config)
     rows, stored = {codec.name: CodecRow() for codec in codecs}, {}
     for codec in codecs:  # untimed: it also warms up
         try:
             stored[codec.name] = store_all(codec, items)
-            check(rows[codec.name], load_all(codec, stored[codec.name]), items, truth)
+            check_exact(rows[codec.name], load_all(codec, stored[codec.name]), items, truth)
             rows[codec.name].kilobytes = sum(len(one) for one in stored[codec.name]) / views / 1000
         except ImportError:
             rows[codec.name].missing = "needs imagecodecs: pip install imagecodecs"
@@ -71,8 +71,8 @@ def measure(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, tr
     measured = [codec for codec in codecs if not rows[codec.name].missing]
     for _, codec in product(range(config.repeats), measured):
         row, frames = rows[codec.name], stored[codec.name]
-        row.encode_ms.append(cpu_ms(partial(store_all, codec, items)) / views)
-        row.decode_ms.append(cpu_ms(partial(load_all, codec, frames)) / views)
+        row.encode_ms.append(time_cpu_ms(partial(store_all, codec, items)) / views)
+        row.decode_ms.append(time_cpu_ms(partial(load_all, codec, frames)) / views)
     return rows
 
 
@@ -90,14 +90,14 @@ def load_all(codec: Codec, frames: list[bytes]) -> list[NDArray[Any]]:
     return [codec.decode(unpack_member(frame, "member", "zstd")) for frame in frames]
 
 
-def cpu_ms(work: Callable[[], object]) -> float:
+def time_cpu_ms(work: Callable[[], object]) -> float:
     """Measure the CPU time of this process for some work, ms: unlike wall-clock time, it excludes other load."""
     began = time.process_time()
     work()
     return 1000 * (time.process_time() - began)
 
 
-def check(row: CodecRow, decoded: list[NDArray[Any]], items: list[Item], truth: int) -> None:
+def check_exact(row: CodecRow, decoded: list[NDArray[Any]], items: list[Item], truth: int) -> None:
     """Compare decoded arrays with the originals; set `exact`, `error` and `psnr_db`."""
     wanted = [np.ascontiguousarray(item[truth]) for item in items]
     row.exact = all(map(same, decoded, wanted))
@@ -149,6 +149,6 @@ def measure_groups(config: CodecsConfig) -> Iterator[CodecGroup]:
     plan = [("image", images, IMAGE_CODECS, 0), ("depth", depth, DEPTH_CODECS, 0), ("valid", depth, VALID_CODECS, 1)]
     for part, groups, codecs, truth in plan:
         for name, items in groups.items():
-            rows = measure(codecs, items, config, truth)
+            rows = measure_candidate(codecs, items, config, truth)
             archive = archive_kilobytes(items, config) if part != "valid" else 0.0
             yield CodecGroup(part=part, name=name, items=len(items), archive_kb=archive, rows=rows)

@@ -170,7 +170,7 @@ def list_scans(contents: Contents, num_views: int) -> list[ArchiveEntry]:
     return entries
 
 
-def pack(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes], archive: Path) -> None:
+def pack_members(entries: Iterable[ArchiveEntry], bodies: Sequence[bytes], archive: Path) -> None:
     """Write a `.tar.gz` as `tar | gzip -6` does: one stream, by the program gzip.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from making_bench.archive_server import serve
-from making_bench.inputs import Contents, lay_out, list_photos, list_scans, make_photos, make_scans, pack
+from making_bench.inputs import Contents, lay_out, list_photos, list_scans, make_photos, make_scans, pack_members
 from making_bench.turns import Program, Turns
 from making_bench.virtual_archive import VirtualArchive
 from sharding.options import option
@@ -76,8 +76,8 @@ def pack_archives(config: BenchConfig, scratch: Path) -> tuple[tuple[Path, Path]
     say(f"packing {counts[0]} photographs and {counts[1]} views of DIODE with gzip -6")
     with ThreadPoolExecutor() as pool:  # threads suffice: the compression is done by gzip processes
         jobs = [
-            pool.submit(pack, list_photos(photos, counts[0]), photos.bodies, archives[0]),
-            pool.submit(pack, list_scans(scans, counts[1]), scans.bodies, archives[1]),
+            pool.submit(pack_members, list_photos(photos, counts[0]), photos.bodies, archives[0]),
+            pool.submit(pack_members, list_scans(scans, counts[1]), scans.bodies, archives[1]),
         ]
         for job in jobs:
             job.result()

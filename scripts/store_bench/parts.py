@@ -106,7 +106,7 @@ class StoreBench:
         return ratios, seen
 
 
-def spread(name: str, values: Sequence[float]) -> dict[str, Any]:
+def summarize_values(name: str, values: Sequence[float]) -> dict[str, Any]:
     """Return the median under a name, and [least, largest] value under the name with `_spread`."""
     return {name: statistics.median(values), f"{name}_spread": [min(values), max(values)]}
 
@@ -166,7 +166,7 @@ def measure_latency(bench: StoreBench, reference: "list[EpochTimes]") -> dict[st
     return {
         **waiting("latency50", paced),
         "first_batch_s": max(one.first_batch_s for one in paced),
-        **spread("latency50_over_local", ratios),
+        **summarize_values("latency50_over_local", ratios),
         "rss_growth": growth([one.pss for one in epochs]),
         "rss_max_over_first": max(one.pss for one in epochs) / epochs[0].pss,
         "workers_pss_bytes": [one.pss for one in epochs],
@@ -180,8 +180,8 @@ def measure_latency(bench: StoreBench, reference: "list[EpochTimes]") -> dict[st
 def waiting(name: str, paced: "Sequence[EpochTimes]") -> dict[str, Any]:
     """Compute the share of the time that a paced consumer waited, without and with the first batch."""
     return {
-        **spread(f"{name}_wait_share", [one.wait_share for one in paced]),
-        **spread(f"{name}_wait_share_with_first", [one.wait_share_with_first for one in paced]),
+        **summarize_values(f"{name}_wait_share", [one.wait_share for one in paced]),
+        **summarize_values(f"{name}_wait_share_with_first", [one.wait_share_with_first for one in paced]),
     }
 
 
@@ -189,8 +189,8 @@ def growth(values: Sequence[int]) -> float:
     """Compute the relative growth, first to last, of the least-squares line through the values, which fluctuate."""
     # slope = sum((i - middle) value_i) / sum((i - middle)^2); the line is at the mean in the middle.
     middle = (len(values) - 1) / 2
-    spread = sum((at - middle) ** 2 for at in range(len(values))) or 1.0
-    slope = sum((at - middle) * value for at, value in enumerate(values)) / spread
+    summarize_values = sum((at - middle) ** 2 for at in range(len(values))) or 1.0
+    slope = sum((at - middle) * value for at, value in enumerate(values)) / summarize_values
     return slope * (len(values) - 1) / (statistics.mean(values) - slope * middle)
 
 
@@ -206,7 +206,7 @@ def measure_faults(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str
     return {
         **waiting("faults5", paced),
         "faults5_first_batch_s": max(one.first_batch_s for one in paced),
-        **spread("faults5_over_local", ratios),
+        **summarize_values("faults5_over_local", ratios),
         "faults5_share_of_requests": sum(counts["faults"].values()) / counts["requests"],
         "faults5_counts": counts["faults"],
     }
@@ -225,7 +225,7 @@ def measure_loopback(bench: StoreBench, reference: "list[EpochTimes]") -> dict[s
         images = between.counts()["body_bytes"] - before
     local = [bench.local.run(epoch) for epoch in range(bench.config.repeats)]
     return {
-        **spread("loopback_over_local", ratios),
+        **summarize_values("loopback_over_local", ratios),
         "local_cpu_ms_per_sample": cpu_ms(local),
         "loopback_cpu_ms_per_sample": cpu_ms(epochs),
         "images_only_bytes_share": images / stored_bytes(samples),
@@ -273,7 +273,7 @@ def measure_cache(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str,
         ratios, epochs = bench.ratios(remote, range(1, bench.config.cached_repeats + 1))
         requests = between.counts()["requests"] - before
     return {
-        **spread("cached_over_local", ratios),
+        **summarize_values("cached_over_local", ratios),
         "cached_over_local_pairs": ratios,
         "cached_requests": requests,
         "cached_cpu_ms_per_sample": cpu_ms(epochs),

@@ -4,9 +4,10 @@ A deflate stream (RFC 1951) can be entered at any block if the 32 KiB of plain b
 `enter_gzip` puts them before the rest of the file as a stored block, so that a gzip decoder reads on from there and
 verifies the CRC-32 of the whole original:
 
-    gzip header | stored block: 4 forged bytes, window | blocks that only shift bits | original from the point on
+    gzip header | stored block: 4 forged bytes, window | blocks that shift bits | original from the point on
 
-The four bytes are chosen such that the CRC-32 of all plain bytes before the point is that of the original there.
+The four bytes are chosen such that the CRC-32 of all plain bytes before the point is that of the original there. For an
+odd shift one of the blocks after the stored one gives the last 3 bytes of the window: see `enter_gzip`.
 """
 
 import base64

@@ -20,7 +20,7 @@ _UNITS: dict[DepthKind, str] = {"metric": "m", "up_to_scale": "units"}
 def run(config: InspectConfig) -> Outcome:
     """Run `depthstream inspect`."""
     opened = ShardSet(config.set, config.where)
-    data = describe(opened)
+    data = describe_contents(opened)
     lines = _text(opened, data)
     if config.grid:
         write_atomically(Path(config.grid), grid(opened, config.samples, config.seed))
@@ -28,7 +28,7 @@ def run(config: InspectConfig) -> Outcome:
     return Outcome(data=data | ({"grid": config.grid} if config.grid else {}), text="\n".join(lines))
 
 
-def describe(opened: ShardSet) -> dict[str, Any]:
+def describe_contents(opened: ShardSet) -> dict[str, Any]:
     """Collect counts, sizes and depth statistics of a set or subset, from its index alone."""
     index = opened.index
     deep = index[index["valid_fraction"] > 0]  # the statistics of the others are NaN

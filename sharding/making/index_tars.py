@@ -131,7 +131,7 @@ def _groups(members: Iterator[ShardMember], skipped: Counter[str]) -> Iterator[G
         if part is None:
             skipped[ext] += 1
         else:
-            found[part[0]] = part[1], member
+            found[part[0]] = ext[-len(part[1]) :], member  # as it is spelled: the name is made of it again
     if found:
         yield Group(key=key, members=found)
 

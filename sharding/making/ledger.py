@@ -53,6 +53,7 @@ from sharding.sources.resume_point import ResumePoint
 _PLAN, _RESUME_POINT = f"{LEDGER_NAME}/plan.json", f"{LEDGER_NAME}/resume_point.json"
 _LINE = re.compile(r".+-(\d{6})\.json")
 
+_VERSION = "version of the ledger"
 LEDGER_VERSION = 2
 """Version of the JSON below; an unfinished set with another one is not resumed."""
 
@@ -130,8 +131,14 @@ class Ledger:
         Raises:
             UsageError: An unfinished set with other terms is there.
         """
-        terms = terms | {"version of the ledger": LEDGER_VERSION}
+        terms = terms | {_VERSION: LEDGER_VERSION}
         old = self._read_plan() if self.has_lines() or self._target.read(_RESUME_POINT) is not None else None
+        if old is not None and old.get(_VERSION) != LEDGER_VERSION:
+            raise UsageError(
+                f"{self._target.address} holds an unfinished set with a ledger of version {old.get(_VERSION, 1)}, this "
+                f"program continues version {LEDGER_VERSION}: finish it with the version of depthstream that began it, "
+                "choose another folder, or delete that one"
+            )
         if old is not None and (differing := differences(old, terms)):
             raise UsageError(
                 f"{self._target.address} holds an unfinished set that was begun with other options or another source: "

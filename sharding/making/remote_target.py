@@ -128,7 +128,7 @@ class RemoteTarget:
         folder = Path(self._scratch.name, "waiting")
         for name in names:
             size = (folder / name).stat().st_size  # segments only grow: the same size is the same content
-            if self._sent.get(name) != size:
+            if name in self._unneeded or self._sent.get(name) != size:  # a name may be used again
                 self._send(f"{WAITING}/{name}", folder / name)
                 self._sent[name] = size
         # The point on disk is still that of the call before: what it does not need is removed one call later.

@@ -88,7 +88,7 @@ class ResumePoint:
             }
             return ResumePoint(**content | changed)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"expected a position in an archive: {error!r}") from error
+            raise ValueError(f"expected a resume point: {error!r}") from error
 
 
 def _waiting(content: dict[str, Any]) -> Waiting:

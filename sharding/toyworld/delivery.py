@@ -42,12 +42,12 @@ def deliver(out: Path, tops: Sequence[str], build: Callable[[Path], T], archive_
         result = build(Path(temporary))
         for top, name in names.items():
             if archive_seed is not None:
-                pack(Path(temporary) / top, Path(temporary) / name, archive_seed)
+                pack_tree(Path(temporary) / top, Path(temporary) / name, archive_seed)
             os.replace(Path(temporary) / name, out / name)
     return result
 
 
-def pack(folder: Path, archive: Path, seed: int) -> None:
+def pack_tree(folder: Path, archive: Path, seed: int) -> None:
     """Write `folder` as a .tar.gz whose bytes depend on names, contents and `seed` alone.
 
     Members come folder by folder, in the disorder in which a file system lists them, directories before their content.

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from making_bench.inputs import comment_lead, lay_out, list_photos, list_scans, make_photos, make_scans, pack
+from making_bench.inputs import comment_lead, lay_out, list_photos, list_scans, make_photos, make_scans, pack_members
 from PIL import Image
 
 from sharding.errors import DataError
@@ -30,7 +30,7 @@ def read_tar(path):
 
 
 def test_the_megadepth_archive_has_pairs_of_unequal_images(photos, tmp_path):
-    pack(list_photos(photos, 130), photos.bodies, tmp_path / "m.tar.gz")
+    pack_members(list_photos(photos, 130), photos.bodies, tmp_path / "m.tar.gz")
     members = read_tar(tmp_path / "m.tar.gz")
     parts = [megadepth.parse(name, with_depth=True) for name, _ in members]
     assert Counter(part.role for part in parts) == {"image": 130, "depth": 130}
@@ -72,7 +72,7 @@ def test_the_variants_of_a_view_differ_in_the_image(photos, scans):
 
 
 def test_the_diode_archive_has_whole_triples_in_disorder(scans, tmp_path):
-    pack(list_scans(scans, 110), scans.bodies, tmp_path / "train.tar.gz")
+    pack_members(list_scans(scans, 110), scans.bodies, tmp_path / "train.tar.gz")
     members = read_tar(tmp_path / "train.tar.gz")
     parts = [diode.parse(name, split="train") for name, _ in members]
     assert Counter(part.role for part in parts) == {"image": 110, "depth": 110, "mask": 110}
@@ -93,11 +93,11 @@ def test_a_folder_holds_what_the_archive_holds(scans, tmp_path):
 def test_what_a_view_takes_in_an_archive_is_known_beforehand(tmp_path):
     pictures = make_photos(1, 240, 320), make_scans(1, 192, 256)  # larger than the 32 KB that gzip looks back
     for contents, entries in zip(pictures, (list_photos(pictures[0], 60), list_scans(pictures[1], 60)), strict=True):
-        pack(entries, contents.bodies, tmp_path / "a.tar.gz")
+        pack_members(entries, contents.bodies, tmp_path / "a.tar.gz")
         found, expected = (tmp_path / "a.tar.gz").stat().st_size, 60 * contents.deflated_bytes
         assert 0.98 * expected < found < 1.02 * expected + 200 * len(entries)
 
 
 def test_a_gzip_that_fails_is_an_error(photos):
     with pytest.raises(DataError, match="expected gzip to write it"):
-        pack(list_photos(photos, 300), photos.bodies, Path("/dev/full"))
+        pack_members(list_photos(photos, 300), photos.bodies, Path("/dev/full"))

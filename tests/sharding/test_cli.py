@@ -115,6 +115,32 @@ def test_every_command_shows_help_with_examples_that_parse(command, capsys):
         parser.parse_args(shlex.split(example))
 
 
+POSITIONAL = {
+    "toyworld": ("out",),
+    "shard megadepth": ("source", "set"),
+    "shard diode": ("source", "set"),
+    "index": ("tars", "set"),
+    "verify": ("set",),
+    "inspect": ("set",),
+    "pretrain": ("sets",),
+    "finetune": ("set",),
+    "evaluate": ("run", "set"),
+    "predict": ("run", "images"),
+    "compare": ("runs",),
+    "profile": ("set",),
+    "demo": (),
+}
+
+
+@pytest.mark.parametrize("command", [*SHARDING, *TRAINING], ids=lambda command: command.name)
+def test_the_words_of_a_command_line_are_taken_in_the_order_of_its_usage(command):
+    names = POSITIONAL[command.name]
+    words = [f"{name}-word" for name in names]
+    given = build_parser("depthstream", "", [command]).parse_args([*command.name.split(), *words])
+    values = {name: value[0] if isinstance(value, list) else value for name, value in vars(given).items()}
+    assert [values[name] for name in names] == words
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, contextlib, io\nfrom training.__main__ import main\n"

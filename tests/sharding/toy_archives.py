@@ -13,7 +13,7 @@ import pytest
 import sharding.machine.files
 import sharding.making.packing
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
-from sharding.making import from_archive as archivebuild
+from sharding.making import from_archive
 from sharding.making.create import shard_diode, shard_megadepth
 from sharding.making.ledger import Ledger
 from sharding.making.target import LocalTarget
@@ -101,7 +101,7 @@ def shard_of(folder):
 def shrink(monkeypatch, **constants):
     """Make bounds small: SPAN_BYTES, HELD_BYTES, BATCH_BYTES, ENCODED_AHEAD_BYTES."""
     for name, value in constants.items():
-        holders = [module for module in (arrivals, archivebuild) if hasattr(module, name)]
+        holders = [module for module in (arrivals, from_archive) if hasattr(module, name)]
         assert holders, name
         for module in holders:
             monkeypatch.setattr(module, name, value)

@@ -18,12 +18,12 @@ from torch import Tensor
 from sharding.cli import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.progress import track
-from sharding.reading.shard_set import ShardSet
+from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.config import EvaluateConfig, cache_settings
 from training.evaluation.metric_names import METRIC_NAMES, PROTOCOL, PROTOCOL_NAMES, count, fixed
 from training.evaluation.results import Evaluation, SetInfo
 from training.launch.devices import find_devices
-from training.loading.dataset import DEPTH_PARTS, DiodeDepthDataset
+from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import EvalSampler
@@ -182,10 +182,12 @@ def run(config: EvaluateConfig) -> Outcome:
     evaluation = evaluate_model(named, samples, computing)
     kept = evaluation_file(folder, samples, config.checkpoint)
     evaluation.save(kept)
-    return Outcome(data=evaluation.summary() | {"file": str(kept)}, text=describe(evaluation) + f"\n\nstored in {kept}")
+    return Outcome(
+        data=evaluation.summary() | {"file": str(kept)}, text=format_evaluation(evaluation) + f"\n\nstored in {kept}"
+    )
 
 
-def describe(evaluation: Evaluation) -> str:
+def format_evaluation(evaluation: Evaluation) -> str:
     """Format the metrics as plain text tables: a line for each protocol, then a line for each scene."""
     shown = ["abs_rel", "rmse", "log10", "silog", "delta1", "delta2", "delta3"]
     lines = [

@@ -21,6 +21,7 @@ from torch import nn
 from sharding.cli import Outcome
 from sharding.errors import UsageError
 from sharding.progress import is_rank_zero, say
+from sharding.reading.shard_set import DEPTH_PARTS
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
@@ -35,7 +36,6 @@ from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
 from training.finetuning.resume import MAY_CHANGE, find_resume, is_finished
 from training.launch.devices import Placement, place
 from training.launch.processes import ending_together
-from training.loading.dataset import DEPTH_PARTS
 from training.loading.reading_cost import announce_reading
 from training.model.depth_unet import DepthUnet, Hyperparameters
 from training.model.encoder import SCRATCH, load_encoder

@@ -73,7 +73,7 @@ class RunRecord(Checkpoint):
         row = self._collect(trainer)
         self.rows.append(row)
         self._write(trainer)
-        say(describe(row, trainer.max_epochs or 0))
+        say(format_epoch(row, trainer.max_epochs or 0))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the run as finished; its last checkpoint is saved by now."""
@@ -144,7 +144,7 @@ def read_curves(run: str | Path) -> list[EpochRow]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(opened)]
 
 
-def describe(row: EpochRow, epochs: int) -> str:
+def format_epoch(row: EpochRow, epochs: int) -> str:
     """Describe an epoch in one line."""
     shown = [f"{name} {row[_VAL + name]:.4f}" for name in (MONITOR, "rmse", "delta1")]
     head = f"epoch {int(row['epoch']) + 1}/{epochs}: train loss {row['train_loss']:.4f}"

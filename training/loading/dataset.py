@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from sharding.errors import DataError, UsageError
 from sharding.format.sample import Sample
 from sharding.reading.reader import StoredParts
-from sharding.reading.shard_set import ShardSet
+from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.address import is_remote
 from training.loading.augment import PairedAugment
 from training.loading.read_ahead import Piece, ReadAhead, cut_batch
@@ -28,7 +28,7 @@ from training.loading.shared_order import share_epoch_order, share_weighted_orde
 from training.loading.upcoming import Batch
 from training.loading.upcoming import Position as Position
 
-DEPTH_PARTS, IMAGE_PARTS = ("image", "depth", "valid"), ("image",)
+IMAGE_PARTS = ("image",)
 
 
 class DiodeDepthDataset(Dataset[dict[str, Any]]):

@@ -19,7 +19,7 @@ StartMethod = Literal["auto", "fork", "forkserver"]
 
 
 @runtime_checkable
-class LooksAhead(Protocol):
+class ReadsAhead(Protocol):
     """A dataset that can read ahead."""
 
     def reading_ahead(self, read_ahead: ReadAhead) -> Dataset[Any]:
@@ -93,7 +93,7 @@ def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
 def _read_ahead(dataset: Dataset[Any], sampler: Sampler[Any], loading: Loading) -> Dataset[Any]:
     """Return the dataset, reading ahead if that is wanted and the sampler can tell the upcoming batches."""
     limit_bytes = ahead_bytes(dataset, loading)
-    if limit_bytes and isinstance(dataset, LooksAhead) and isinstance(sampler, TrainSampler | EvalSampler):
+    if limit_bytes and isinstance(dataset, ReadsAhead) and isinstance(sampler, TrainSampler | EvalSampler):
         return dataset.reading_ahead(ReadAhead(partial(sampler.upcoming, loading.batch_size), limit_bytes))
     return dataset
 

@@ -86,7 +86,7 @@ Plan = Callable[[], Upcoming]
 
 
 def freeze_plan(plan: Plan) -> Plan:
-    """Call a plan now and return one that always gives the same result; picklable, if the first is not."""
+    """Call a plan now and return one that always gives the same result; picklable even if the first is not."""
     return functools.partial(_return, plan())
 
 

@@ -105,7 +105,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
 
 
 _ADVICE = (
-    "a training checkpoint is not an encoder: give RUN/encoder.pt of `depthstream pretrain`, or "
+    f"a training checkpoint is not an encoder: give RUN/{ENCODER_NAME} of `depthstream pretrain`, or "
     "exported_models/exported_last.pt of LightlyTrain"
 )
 

@@ -28,7 +28,7 @@ _NOT_OURS = (
 
 
 @contextlib.contextmanager
-def surroundings(folder: Path, placement: Placement) -> Iterator[None]:
+def environment_of_run(folder: Path, placement: Placement) -> Iterator[None]:
     """Direct LightlyTrain's locks and name lists into the run folder, its progress and warnings to stderr.
 
     Its cache of model weights stays where the user has it; its full log is `RUN/lightly/train.log`.

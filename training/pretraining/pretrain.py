@@ -32,7 +32,7 @@ from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
 from training.pretraining.augmentations import get_transform_args
-from training.pretraining.environment import surroundings
+from training.pretraining.environment import environment_of_run
 from training.runfolder import CHECKPOINTS_NAME, CONFIG_NAME, ENCODER_NAME, check_same, claim, save_config
 from training.streaming.options import Streaming, announce_streaming, streaming_options
 
@@ -70,7 +70,7 @@ def run(config: PretrainConfig) -> Outcome:
     folder = claim(config.out, config.resume)
     _check_names(config)
     _begin(config, folder, sets)
-    say(f"pretrain: {describe(sets, weights)}, {config.epochs} epochs, {steps} steps -> {folder}")
+    say(f"pretrain: {format_sets(sets, weights)}, {config.epochs} epochs, {steps} steps -> {folder}")
     _announce_reading(config, sets, weights, streaming)
     checkpoint = find_newest(folder / CHECKPOINTS_NAME)
     begin = time.monotonic()
@@ -83,7 +83,7 @@ def run(config: PretrainConfig) -> Outcome:
         streaming=streaming,
     )
     strategy: lightly.StreamStrategy = stream["strategy"]
-    with surroundings(folder, placement), StopSignals() as stop, ending_together(placement, strategy):
+    with environment_of_run(folder, placement), StopSignals() as stop, ending_together(placement, strategy):
         strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
         strategy.resume_from = _announced(checkpoint)
         lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
@@ -171,7 +171,7 @@ def count_steps(config: PretrainConfig, sets: Sequence[ShardSet], world: int) ->
     return TrainSampler(sum(map(len, sets)), config.batch_size).num_steps
 
 
-def describe(sets: Sequence[ShardSet], weights: Sequence[float] | None) -> str:
+def format_sets(sets: Sequence[ShardSet], weights: Sequence[float] | None) -> str:
     """Describe what an epoch reads, in a line: sets, samples and image bytes."""
     count = sum(map(len, sets))
     shares = weights or [float(len(one)) for one in sets]

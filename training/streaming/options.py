@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from sharding.errors import UsageError
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
-from training.config import Reader
+from training.config import StreamingOptions
 from training.loading.reading_cost import spoken_bytes
 from training.streaming.shard_stream import URL_FIELD
 
@@ -34,26 +33,7 @@ class Streaming:
             raise UsageError(f"--pipe: expected a command with {URL_FIELD} in it, such as 'zstd -dc {URL_FIELD}'")
 
 
-class Streamed(Protocol):
-    """Options of a command that may stream."""
-
-    @property
-    def reader(self) -> Reader:
-        """Return how samples are read."""
-        ...
-
-    @property
-    def shuffle_buffer(self) -> int:
-        """Return the samples of a worker's buffer."""
-        ...
-
-    @property
-    def pipe(self) -> str | None:
-        """Return the command that writes a shard, if any."""
-        ...
-
-
-def streaming_options(config: Streamed) -> Streaming | None:
+def streaming_options(config: StreamingOptions) -> Streaming | None:
     """Build the streaming options; None if the configuration reads by the index.
 
     Raises:

@@ -24,11 +24,10 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from sharding.errors import DataError
 from sharding.format.names import member_name
 from sharding.format.sample import Sample, valid_pixels
-from sharding.reading.shard_set import ShardSet
+from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.reading.webdataset_decoder import webdataset_decoder
 from sharding.stores.address import is_remote
 from training.launch.world import World
-from training.loading.dataset import DEPTH_PARTS
 from training.loading.shared_columns import share
 from training.loading.upcoming import Plan, Position, freeze_plan
 from training.streaming.member_walk import ADVICE, MemberWalk

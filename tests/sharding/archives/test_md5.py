@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharding.archives import md5 as resumablemd5
+from sharding.archives import md5 as md5_module
 from sharding.archives.md5 import ResumableMd5
 from tests.sharding.shard_runs import environment
 
@@ -39,7 +39,7 @@ def test_another_process_goes_on():
 def test_without_openssl_it_is_an_md5_that_cannot_be_saved(monkeypatch):
     state = ResumableMd5().state()
     assert state
-    monkeypatch.setattr(resumablemd5, "_find_openssl", lambda: None)
+    monkeypatch.setattr(md5_module, "_find_openssl", lambda: None)
     plain = ResumableMd5()
     plain.update(b"abc")
     assert (plain.state(), plain.hexdigest()) == (b"", md5(b"abc"))

@@ -9,7 +9,7 @@ import pytest
 from sharding.archives.archive import Archive
 from sharding.archives.byte_source import LocalFile
 from sharding.errors import DataError, UsageError
-from sharding.making import from_archive as archivebuild
+from sharding.making import from_archive
 from sharding.making.ledger import Ledger
 from sharding.reading.shard_set import ShardSet
 from sharding.sources.resume_point import ResumePoint
@@ -158,7 +158,7 @@ def test_memory_and_what_is_read_ahead_stay_within_their_bounds(megadepth_source
     held, batch, ahead = 3000, 2000, 5000
     shrink(monkeypatch, HELD_BYTES=held, BATCH_BYTES=batch, ENCODED_AHEAD_BYTES=ahead)
     flying, most, most_held, spilled = 0, 0, 0, 0
-    put, take, in_order, batch_class = Spool.put, Spool.take, archivebuild._in_order, archivebuild._Batch
+    put, take, in_order, batch_class = Spool.put, Spool.take, from_archive._in_order, from_archive._Batch
 
     def hold(self, data, age=0):
         nonlocal most_held
@@ -188,8 +188,8 @@ def test_memory_and_what_is_read_ahead_stay_within_their_bounds(megadepth_source
 
     monkeypatch.setattr(Spool, "put", hold)
     monkeypatch.setattr(Spool, "take", give_back)
-    monkeypatch.setattr(archivebuild, "_Batch", entered)
-    monkeypatch.setattr(archivebuild, "_in_order", lambda pairs: in_order(leave(pairs)))
+    monkeypatch.setattr(from_archive, "_Batch", entered)
+    monkeypatch.setattr(from_archive, "_in_order", lambda pairs: in_order(leave(pairs)))
     members = images_first(files(megadepth_source))
     make(MEGADEPTH, pack(tmp_path / "x.tar", members), tmp_path / "set")
     largest = max(len(data) + 512 for _, data in members)
@@ -204,7 +204,7 @@ def test_reading_is_never_far_ahead_of_what_a_later_run_can_build_on(megadepth_s
     """Also over stretches without a sample, and behind a slow encoder."""
     bounds = {"SPAN_BYTES": 8000, "HELD_BYTES": 2000, "BATCH_BYTES": 1000, "ENCODED_AHEAD_BYTES": 3000}
     shrink(monkeypatch, **bounds)
-    pack_all, read, save = archivebuild.pack_all, Archive.read, Ledger.write_resume_point
+    pack_all, read, save = from_archive.pack_all, Archive.read, Ledger.write_resume_point
     saved, lags = ResumePoint(), []
 
     def slow(some, *arguments):
@@ -220,7 +220,7 @@ def test_reading_is_never_far_ahead_of_what_a_later_run_can_build_on(megadepth_s
         saved = position
         save(self, position)
 
-    monkeypatch.setattr(archivebuild, "pack_all", slow)
+    monkeypatch.setattr(from_archive, "pack_all", slow)
     monkeypatch.setattr(Archive, "read", reading)
     monkeypatch.setattr(Ledger, "write_resume_point", saving)
     junk = [(f"MegaDepth_v1/0000/dense0/other/{i}.txt", bytes(1000)) for i in range(60)]

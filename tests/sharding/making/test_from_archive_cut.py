@@ -11,7 +11,7 @@ from PIL import Image
 from sharding.archives.archive import open_archive
 from sharding.archives.url_source import HttpObject
 from sharding.errors import DataError, UsageError
-from sharding.making import from_archive as archivebuild
+from sharding.making import from_archive
 from sharding.making.ledger import Ledger
 from sharding.making.target import LocalTarget
 from tests.sharding.archives import test_url_source as servers
@@ -95,7 +95,7 @@ def test_another_archive_in_its_place_is_refused_with_both_values(little_ahead, 
 def remote(monkeypatch, tmp_path):
     """A server with an archive of 24 MB, all bounds that much smaller, and what it sends downloaded by one set."""
     shrink(monkeypatch, SPAN_BYTES=3 << 20, HELD_BYTES=1 << 20, BATCH_BYTES=1 << 19, ENCODED_AHEAD_BYTES=1 << 20)
-    monkeypatch.setattr(archivebuild, "open_archive", partial(open_archive, stride_bytes=1 << 20))
+    monkeypatch.setattr(from_archive, "open_archive", partial(open_archive, stride_bytes=1 << 20))
     monkeypatch.setattr("sharding.archives.url_source.MAX_JUMP_BLOCKS", 2)
     monkeypatch.setattr("sharding.archives.url_source.CACHED_BLOCKS", 8)
     monkeypatch.setattr(HttpObject.__init__, "__defaults__", (5, 1, 0.01))

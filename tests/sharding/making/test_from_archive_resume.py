@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sharding.errors import DataError, UsageError
-from sharding.making import from_archive as archivebuild
+from sharding.making import from_archive
 from sharding.making.ledger import Ledger
 from sharding.making.target import LocalTarget
 from tests.sharding.conftest import add_megadepth
@@ -129,8 +129,8 @@ def test_files_on_disk_stay_until_no_boundary_that_is_still_to_be_saved_needs_th
     """Reading far ahead of a slow writer: what waits is taken long before the position that names it is saved."""
     path, whole = archive
     monkeypatch.setattr("sharding.sources.spool.SEGMENT_BYTES", 1)  # a file each
-    pack_all = archivebuild.pack_all
-    monkeypatch.setattr(archivebuild, "pack_all", lambda *all: (time.sleep(0.05), pack_all(*all))[1])
+    pack_all = from_archive.pack_all
+    monkeypatch.setattr(from_archive, "pack_all", lambda *all: (time.sleep(0.05), pack_all(*all))[1])
     missing = []
     write = Ledger.write_resume_point
 

@@ -54,6 +54,22 @@ def test_tars_made_elsewhere_become_a_set(tars, tmp_path):
     assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
 
 
+def test_names_in_capitals_are_read_by_their_own_spelling(tmp_path):
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 6), (10, 20, 30)).save(picture, "PNG")
+    with tarfile.open(tmp_path / "camera.tar", "w") as tar:
+        for number in range(3):
+            for ext, data in (("PNG", picture.getvalue()), ("depth.npy", encode_npy(depth_map(number)))):
+                info = tarfile.TarInfo(f"DSC{number}.{ext}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    run(IndexConfig(tars=str(tmp_path / "camera.tar"), set=str(tmp_path / "set")))
+    opened = ShardSet(tmp_path / "set")
+    assert opened.index["image_ext"].tolist() == ["PNG"] * 3
+    assert [sample.depth[1, 1] for sample in opened.read(range(3))] == [1, 2, 3]
+    assert verify(VerifyConfig(set=str(tmp_path / "set"))).data["faults"] == []
+
+
 def test_the_tars_are_not_changed_and_not_copied(tars, tmp_path):
     before = {path.name: path.read_bytes() for path in tars.iterdir()}
     run(IndexConfig(tars=str(tars), set=str(tmp_path / "set")))

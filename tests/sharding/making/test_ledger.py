@@ -113,7 +113,7 @@ def test_an_unfinished_set_with_a_ledger_of_another_version_is_refused_and_kept(
     path = tmp_path / ".making/plan.json"
     plan = json.loads(path.read_text()) | {"version of the ledger": version}
     path.write_text(json.dumps({name: value for name, value in plan.items() if value is not None}))
-    with pytest.raises(UsageError, match=f"version of the ledger is {version} there, {LEDGER_VERSION} now"):
+    with pytest.raises(UsageError, match=f"ledger of version 1, this program continues version {LEDGER_VERSION}"):
         Ledger(LocalTarget(tmp_path)).open({"seed": 0})
     assert ledger.read(NAME) is not None
 

@@ -163,6 +163,16 @@ def test_a_run_killed_before_its_next_point_is_saved_has_the_files_of_the_last(f
     assert points[-1].segments <= {name.rpartition("/")[2] for name in stored(bucket) if "/waiting/" in name}
 
 
+def test_a_waiting_file_whose_name_is_used_again_is_sent_again(bucket):
+    target = RemoteTarget("s3://bucket/set")
+    folder = target.restore_spool(())
+    for content_now in (b"first", b"other"):  # of one size
+        (folder / "000000.bin").write_bytes(content_now)
+        target.save_spool({"000000.bin"})
+        assert stored(bucket)[".making/waiting/000000.bin"] == content_now
+        target.save_spool(())
+
+
 def test_a_killed_command_is_finished_by_the_next(diode_source, bucket, tmp_path):
     whole = make_whole(diode_source, tmp_path / "whole")
     command = [sys.executable, "-m", "sharding", "shard", "diode", str(diode_source), "s3://bucket/set"]

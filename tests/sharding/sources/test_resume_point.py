@@ -47,7 +47,7 @@ def test_a_position_is_read_as_it_was_written(position):
 def test_every_part_of_a_position_is_missed():
     content = json.loads(ResumePoint().encode())
     for name in ("seek_point", "md5_state", "waiting", "refused"):
-        with pytest.raises(ValueError, match="expected a position in an archive"):
+        with pytest.raises(ValueError, match="expected a resume point"):
             ResumePoint.decode(json.dumps({key: value for key, value in content.items() if key != name}).encode())
 
 

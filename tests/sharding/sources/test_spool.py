@@ -11,19 +11,27 @@ from sharding.errors import DataError
 from sharding.sources.spool import Spool
 
 
-def open_files():
-    """Paths behind the file descriptors of this process; what they say of a file without a name tells it apart."""
+def open_files(folder):
+    """Files below a folder that this process has open, with or without a name."""
     found = []
     for number in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):  # that of the listing itself
             found.append(os.readlink(f"/proc/self/fd/{number}"))
-    return sorted(found)
+    return sorted(path for path in found if path.startswith(f"{folder}/"))
+
+
+@pytest.fixture(scope="module")
+def spooled(tmp_path_factory):
+    """The system's folder for temporary files."""
+    folder = tmp_path_factory.mktemp("spooled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 40), st.lists(st.tuples(st.sampled_from("ptd"), st.integers(0, 30)), max_size=60))
-def test_what_is_put_is_taken_again_within_the_bound_of_memory(limit, steps):
-    before = open_files()
+def test_what_is_put_is_taken_again_within_the_bound_of_memory(spooled, limit, steps):
     spool, live = Spool(limit), {}
     for number, (step, size) in enumerate(steps):
         if step == "p":
@@ -41,7 +49,7 @@ def test_what_is_put_is_taken_again_within_the_bound_of_memory(limit, steps):
         assert spool.take(token) == data
     assert spool.held_bytes == 0
     spool.close()
-    assert open_files() == before
+    assert open_files(spooled) == []
 
 
 def test_the_oldest_go_to_disk_and_files_go_when_they_are_empty(tmp_path, monkeypatch):
@@ -52,14 +60,14 @@ def test_the_oldest_go_to_disk_and_files_go_when_they_are_empty(tmp_path, monkey
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"000000.bin": 100, "000001.bin": 100}
     for token in tokens[:5]:
         spool.take(token)
-    assert [path for path in open_files() if path.startswith(str(tmp_path))] == [str(tmp_path / "000001.bin")]
+    assert open_files(tmp_path) == [str(tmp_path / "000001.bin")]
     spool.tidy({"000000.bin"})
     assert sorted(os.listdir(tmp_path)) == ["000000.bin", "000001.bin"]
     spool.tidy(set())
     assert os.listdir(tmp_path) == ["000001.bin"]
     spool.close()
     assert spool.held_bytes == 0
-    assert not any(path.startswith(str(tmp_path)) for path in open_files())
+    assert open_files(tmp_path) == []
 
 
 def test_without_a_folder_no_file_has_a_name(tmp_path, monkeypatch):

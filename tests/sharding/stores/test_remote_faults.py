@@ -65,7 +65,7 @@ def assert_whole(store):
     assert store.read(NAME, RANGES) == [DATA[start : start + length] for start, length in RANGES]
 
 
-PASSING = {
+TRANSIENT = {
     "500": r"status 500 InternalError \(by unreliable_link\)",
     "503": r"status 503 SlowDown \(by unreliable_link\)",
     "429": r"status 429 TooManyRequests \(by unreliable_link\)",
@@ -77,7 +77,7 @@ PASSING = {
 }
 
 
-@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("fault", TRANSIENT)
 def test_a_fault_that_passes_is_survived_with_the_exact_bytes(through, fault):
     options = ("--fault-rate", 1, "--first", 3, "--faults", fault, "--retry-after", 0, "--stall-s", 20)
     with through(*options, limits=IMPATIENT if fault == "stall" else None) as (store, link):
@@ -85,7 +85,7 @@ def test_a_fault_that_passes_is_survived_with_the_exact_bytes(through, fault):
         assert link.counts["faults"] == {fault: 3}
 
 
-@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("fault", TRANSIENT)
 def test_a_fault_that_stays_is_an_error_that_says_all(through, fault):
     options = ("--fault-rate", 1, "--faults", fault, "--retry-after", 0, "--stall-s", 20)
     policy, limits = RetryPolicy(attempts=2, first_pause_s=0.01), IMPATIENT if fault == "stall" else None
@@ -93,7 +93,7 @@ def test_a_fault_that_stays_is_an_error_that_says_all(through, fault):
         store.read(NAME, [(100_000, 60_000)])
     assert re.fullmatch(
         r"s3://bucket/set/shards/a\.tar, bytes 100000-159999: expected to read it, but 2 attempts in \d+\.\d s failed, "
-        rf"the last with: ({PASSING[fault]}); run again when the network or the server is back",
+        rf"the last with: ({TRANSIENT[fault]}); run again when the network or the server is back",
         str(error.value),
     )
     assert error.value.__cause__ is None  # the client's own text is not shown

@@ -16,9 +16,9 @@ from training.evaluation.evaluate import (
     Computing,
     NamedPredictor,
     Predictor,
-    describe,
     evaluate_model,
     evaluation_file,
+    format_evaluation,
     native_batch,
 )
 from training.evaluation.results import Evaluation, load_matching
@@ -78,7 +78,7 @@ def test_images_with_too_few_pixels_are_skipped_and_counted(make_set) -> None:
     assert evaluation.mean("headline")["abs_rel"] == pytest.approx(0.5)
     assert evaluation.summary()["counted"]["headline"] == 1
     assert evaluation.summary()["skipped"]["headline"] == 1
-    assert "1 image skipped" in describe(evaluation)
+    assert "1 image skipped" in format_evaluation(evaluation)
 
 
 def test_pixels_beyond_the_cap_count_only_without_it(make_set) -> None:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from sharding.reading.shard_set import ShardSet
+from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, PretrainConfig, cache_settings
 from training.finetuning.batches import BatchSplit
 from training.finetuning.depth_data import make_data, open_metric
-from training.loading.dataset import DEPTH_PARTS, IMAGE_PARTS
+from training.loading.dataset import IMAGE_PARTS
 from training.loading.read_ahead import THREADS
 from training.loading.reading_cost import announce_reading, describe_reading, spoken_bytes
 
