@@ -73,7 +73,7 @@ def views(groups: list[CodecGroup]) -> Iterator[CodecView]:
             yield CodecView(image, depth, valid)
 
 
-def check_presets(groups: list[CodecGroup]) -> list[dict[str, Any]]:
+def judge_presets(groups: list[CodecGroup]) -> list[dict[str, Any]]:
     """Evaluate each pair of encodings against the bounds of the preset it could be, over all views.
 
     Returns:
@@ -92,7 +92,7 @@ def check_presets(groups: list[CodecGroup]) -> list[dict[str, Any]]:
 
 
 def judge_pair(shown: list[CodecView], image: str, depth: str) -> dict[str, Any] | None:
-    """Evaluate one pair for `check_presets`; None if the pair can be neither preset."""
+    """Evaluate one pair for `judge_presets`; None if the pair can be neither preset."""
     # One element where image and depth are both exact or both lossy, which either preset requires.
     lossless = {
         all(view.image.rows[image].exact for view in shown),
@@ -165,7 +165,7 @@ def run(config: CodecsConfig) -> Outcome:
     if low := [name for name in ("samples", "repeats", "height", "width") if getattr(config, name) < 1]:
         raise UsageError(f"{', '.join(low)}: expected 1 or more")
     groups = list(measure_groups(config))
-    pairs, chosen = check_presets(groups), judge_views(groups)
+    pairs, chosen = judge_presets(groups), judge_views(groups)
     data = {"options": asdict(config), "versions": {name: _version(name) for name in _PACKAGES}}
     return Outcome(
         data=data | {"groups": [plain(one) for one in groups], "pairs": pairs, "presets": chosen},

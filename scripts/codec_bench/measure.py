@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec_bench.candidates import DEPTH_CODECS, IMAGE_CODECS, VALID_CODECS, Codec
-from codec_bench.views import CodecsConfig, Item, archive_kilobytes, count_groups, depth_groups, photographs, toy_groups
+from codec_bench.views import (
+    CodecsConfig,
+    Item,
+    archive_kilobytes,
+    count_whole_views,
+    depth_groups,
+    photographs,
+    toy_groups,
+)
 from sharding.format.shard import ShardWriter, unpack_member
 
 
@@ -48,7 +56,7 @@ class CodecRow:
 Rows = dict[str, CodecRow]
 
 
-def measure_candidate(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, truth: int = 0) -> Rows:
+def measure_candidates(codecs: Sequence[Codec], items: list[Item], config: CodecsConfig, truth: int = 0) -> Rows:
     """Measure candidates on a group; they take turns, so that other load on the machine affects all of them alike.
 
     Args:
@@ -57,7 +65,7 @@ def measure_candidate(codecs: Sequence[Codec], items: list[Item], config: Codecs
         config: Options of the measurement.
         truth: Position in an item of the array that decoding must return.
     """
-    views = count_groups(items, config)
+    views = count_whole_views(items, config)
     rows, stored = {codec.name: CodecRow() for codec in codecs}, {}
     for codec in codecs:  # untimed: it also warms up
         try:
@@ -149,6 +157,6 @@ def measure_groups(config: CodecsConfig) -> Iterator[CodecGroup]:
     plan = [("image", images, IMAGE_CODECS, 0), ("depth", depth, DEPTH_CODECS, 0), ("valid", depth, VALID_CODECS, 1)]
     for part, groups, codecs, truth in plan:
         for name, items in groups.items():
-            rows = measure_candidate(codecs, items, config, truth)
+            rows = measure_candidates(codecs, items, config, truth)
             archive = archive_kilobytes(items, config) if part != "valid" else 0.0
             yield CodecGroup(part=part, name=name, items=len(items), archive_kb=archive, rows=rows)

@@ -131,7 +131,7 @@ def read_map(name: str, units: str) -> Item:
     return depth, valid
 
 
-def count_groups(items: list[Item], config: CodecsConfig) -> float:
+def count_whole_views(items: list[Item], config: CodecsConfig) -> float:
     """Count the items in views of --height x --width pixels, by their pixels; maps may be of any size."""
     return sum(int(item[0].shape[0] * item[0].shape[1]) for item in items) / (config.height * config.width)
 
@@ -141,7 +141,7 @@ def archive_kilobytes(items: list[Item], config: CodecsConfig) -> float:
 
     Each file is deflated at gzip's default level 6, as in a .tar.gz; tar headers are left out.
     """
-    views = count_groups(items, config)
+    views = count_whole_views(items, config)
     if len(items[0]) == 1:  # an image, not (depth, valid)
         files = [encode_png(*item) for item in items]
     else:

@@ -189,8 +189,8 @@ def growth(values: Sequence[int]) -> float:
     """Compute the relative growth, first to last, of the least-squares line through the values, which fluctuate."""
     # slope = sum((i - middle) value_i) / sum((i - middle)^2); the line is at the mean in the middle.
     middle = (len(values) - 1) / 2
-    summarize_values = sum((at - middle) ** 2 for at in range(len(values))) or 1.0
-    slope = sum((at - middle) * value for at, value in enumerate(values)) / summarize_values
+    squares = sum((at - middle) ** 2 for at in range(len(values))) or 1.0
+    slope = sum((at - middle) * value for at, value in enumerate(values)) / squares
     return slope * (len(values) - 1) / (statistics.mean(values) - slope * middle)
 
 

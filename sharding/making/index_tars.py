@@ -3,9 +3,10 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 
@@ -22,12 +23,8 @@ from sharding.machine.files import write_atomically
 from sharding.making.same_set import tool_version
 from sharding.progress import track
 
-# Extension after the first dot of a member's base name -> (part, extension in the index).
-_PARTS = (
-    {"json": ("meta", "json")}
-    | {f"depth.{ext}": ("depth", ext) for ext in DEPTH_DECODERS}
-    | {f"valid.{ext}": ("valid", ext) for ext in VALID_EXTS}
-)
+_DEEP_EXTS = {"depth": set(DEPTH_DECODERS), "valid": set(VALID_EXTS)}
+"""Extensions of depth and valid parts, behind the name of the part: `KEY.depth.npy`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,29 +108,78 @@ def index_tar(path: Path, skipped: Counter[str]) -> Iterator[Row]:
         if detect_compression(file.read(512)) != "none":  # the first header
             raise DataError(f"{path}: is compressed as a whole; ranged reads need a plain tar: decompress it")
         file.seek(0)
-        for group in _groups(iter_members(file), skipped):
+        for group in _groups(_read_members(path, file), skipped):
             if "image" in group.members:
                 yield _row(path, group)
 
 
-def _groups(members: Iterator[ShardMember], skipped: Counter[str]) -> Iterator[Group]:
-    """Join adjacent members by key: the path up to the first dot of the base name, as webdataset does."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """A member, and what its name says.
+
+    Attributes:
+        key: The path up to the first dot of the base name, as webdataset cuts it.
+        ext: What follows that dot.
+        part: Part and extension of the part; None if it is no part of a sample.
+        member: As it was read.
+    """
+
+    key: str
+    ext: str
+    part: tuple[str, str] | None
+    member: ShardMember
+
+
+def _read_members(path: Path, file: BinaryIO) -> Iterator[_Named]:
+    """Yield the members of a tar; an error names the tar."""
+    try:
+        for member in iter_members(file):
+            folder, slash, base = member.name.rpartition("/")
+            stem, _, ext = base.partition(".")
+            yield _Named(key=f"{folder}{slash}{stem}", ext=ext, part=_find_part(ext), member=member)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _groups(members: Iterable[_Named], skipped: Counter[str]) -> Iterator[Group]:
+    """Join adjacent members by key."""
     key, found = "", dict[str, tuple[str, ShardMember]]()
-    for member in members:
-        folder, _, base = member.name.rpartition("/")
-        stem, _, ext = base.partition(".")
-        part = _PARTS.get(ext.lower(), ("image", ext.lower()) if ext.lower() in IMAGE_EXTS else None)
+    for named in members:
         # Only adjacent members are joined; a key that comes again makes a second row, which `build_index` refuses.
-        if (name := f"{folder}/{stem}" if folder else stem) != key:
+        if named.key != key:
             if found:
                 yield Group(key=key, members=found)
-            key, found = name, {}
-        if part is None:
-            skipped[ext] += 1
+            key, found = named.key, {}
+        if named.part is None:
+            skipped[named.ext] += 1
         else:
-            found[part[0]] = ext[-len(part[1]) :], member  # as it is spelled: the name is made of it again
+            part, ext = named.part
+            found[part] = ext, named.member
     if found:
         yield Group(key=key, members=found)
+
+
+def _find_part(ext: str) -> tuple[str, str] | None:
+    """Find which part a member is, from what follows the first dot of its base name.
+
+    Capitals are kept in the extension, because readers make the member's name of it again.
+
+    Returns:
+        Part and its extension, such as ("image", "JPG") or ("depth", "planes.npy"); None if it is no part.
+
+    Raises:
+        DataError: The name of the part itself has capitals.
+    """
+    if ext.lower() in IMAGE_EXTS:
+        return "image", ext
+    if ext.lower() == "json":
+        return "meta", ext
+    name, _, inner = ext.partition(".")
+    if inner.lower() not in _DEEP_EXTS.get(name.lower(), ()):
+        return None
+    if name != name.lower():
+        raise DataError(f"expected members named KEY.{name.lower()}.{inner}, found .{ext}: rename them")
+    return name, inner
 
 
 def _row(path: Path, group: Group) -> Row:

@@ -132,7 +132,7 @@ class Ledger:
             UsageError: An unfinished set with other terms is there.
         """
         terms = terms | {_VERSION: LEDGER_VERSION}
-        old = self._read_plan() if self.has_lines() or self._target.read(_RESUME_POINT) is not None else None
+        old = self._read_plan() if self._is_begun() else None
         if old is not None and old.get(_VERSION) != LEDGER_VERSION:
             raise UsageError(
                 f"{self._target.address} holds an unfinished set with a ledger of version {old.get(_VERSION, 1)}, this "
@@ -151,6 +151,11 @@ class Ledger:
         self._target.begin()
         if old is None:
             self._target.write(_PLAN, (json.dumps(terms, indent=1, sort_keys=True) + "\n").encode())
+
+    def _is_begun(self) -> bool:
+        """Whether more than the plan is there, such as a line or a point; earlier versions had other names."""
+        files = [name for name in self._target.names(LEDGER_NAME) if not name.startswith(".")]  # but partial ones
+        return any(name != Path(_PLAN).name for name in files)
 
     def _read_plan(self) -> dict[str, Any] | None:
         try:

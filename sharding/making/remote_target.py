@@ -116,6 +116,7 @@ class RemoteTarget:
         """Get the segments that an earlier run put."""
         folder = Path(self._scratch.name, "waiting")
         folder.mkdir(exist_ok=True)
+        self._sent, self._unneeded = {}, set()  # an earlier run of this process may have ended between two writes
         for name in names:
             # A missing segment is noticed by `Spool.adopt`; the archive is then read from its start.
             if (content := self.read(f"{WAITING}/{name}")) is not None:

@@ -70,6 +70,26 @@ def test_names_in_capitals_are_read_by_their_own_spelling(tmp_path):
     assert verify(VerifyConfig(set=str(tmp_path / "set"))).data["faults"] == []
 
 
+@pytest.mark.parametrize(
+    ("ext", "problem"),
+    [
+        ("Depth.npy", r"capitals\.tar: expected members named KEY\.depth\.npy, found \.Depth\.npy: rename them"),
+        ("VALID.npy", r"capitals\.tar: expected members named KEY\.valid\.npy, found \.VALID\.npy: rename them"),
+        ("depth.NPY", r"capitals\.tar, key a: depth part \.NPY: expected one of planes\.npy, npy, log16\.png"),
+    ],
+)
+def test_a_part_that_no_reader_would_find_again_is_refused(tmp_path, ext, problem):
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(picture, "PNG")
+    with tarfile.open(tmp_path / "capitals.tar", "w") as tar:
+        for name, data in (("a.png", picture.getvalue()), (f"a.{ext}", encode_npy(depth_map(0)))):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with pytest.raises(DataError, match=problem):
+        run(IndexConfig(tars=str(tmp_path / "capitals.tar"), set=str(tmp_path / "set")))
+
+
 def test_the_tars_are_not_changed_and_not_copied(tars, tmp_path):
     before = {path.name: path.read_bytes() for path in tars.iterdir()}
     run(IndexConfig(tars=str(tars), set=str(tmp_path / "set")))

@@ -108,14 +108,34 @@ def test_lines_without_a_plan_prove_nothing(ledger, tmp_path, plan):
     assert (tmp_path / "shards" / NAME).exists()
 
 
-@pytest.mark.parametrize("version", [None, LEDGER_VERSION - 1])
+@pytest.mark.parametrize("version", [None, LEDGER_VERSION - 1, LEDGER_VERSION + 1])
 def test_an_unfinished_set_with_a_ledger_of_another_version_is_refused_and_kept(ledger, tmp_path, version):
     path = tmp_path / ".making/plan.json"
     plan = json.loads(path.read_text()) | {"version of the ledger": version}
     path.write_text(json.dumps({name: value for name, value in plan.items() if value is not None}))
-    with pytest.raises(UsageError, match=f"ledger of version 1, this program continues version {LEDGER_VERSION}"):
+    with pytest.raises(
+        UsageError, match=f"ledger of version {version or 1}, this program continues version {LEDGER_VERSION}"
+    ):
         Ledger(LocalTarget(tmp_path)).open({"seed": 0})
     assert ledger.read(NAME) is not None
+
+
+def test_a_position_of_the_first_version_without_a_line_is_refused_and_kept(tmp_path):
+    folder = tmp_path / ".making"
+    (folder / "waiting").mkdir(parents=True)
+    kept = {"plan.json": b'{"seed": 0}', "position.json": b"{}", "waiting/000000.bin": b"waited for"}
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(UsageError, match="ledger of version 1"):
+        Ledger(LocalTarget(tmp_path)).open({"seed": 0})
+    assert {name: (folder / name).read_bytes() for name in kept} == kept
+
+
+def test_a_plan_alone_binds_no_run(tmp_path):
+    Ledger(LocalTarget(tmp_path)).open({"seed": 0})
+    (tmp_path / ".making/.plan.json.77.tmp").write_bytes(b"half")
+    Ledger(LocalTarget(tmp_path)).open({"seed": 1})
+    assert json.loads((tmp_path / ".making/plan.json").read_text())["seed"] == 1
 
 
 def test_what_was_half_written_is_removed_and_nothing_else(tmp_path):
