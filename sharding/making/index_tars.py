@@ -134,9 +134,10 @@ def _read_members(path: Path, file: BinaryIO) -> Iterator[_Named]:
     """Yield the members of a tar; an error names the tar."""
     try:
         for member in iter_members(file):
-            folder, slash, base = member.name.rpartition("/")
+            folder, _, base = member.name.rpartition("/")
             stem, _, ext = base.partition(".")
-            yield _Named(key=f"{folder}{slash}{stem}", ext=ext, part=_find_part(ext), member=member)
+            key = f"{folder}/{stem}" if folder else stem
+            yield _Named(key=key, ext=ext, part=_find_part(ext), member=member)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
