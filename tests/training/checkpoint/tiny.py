@@ -231,6 +231,7 @@ def run_rank(out):
     except DataError as error:
         found["apart"] = str(error)
     (out / f"rank{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()  # a thread of gloo that outlives the interpreter may abort the process
 
 
 if __name__ == "__main__":
