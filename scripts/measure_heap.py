@@ -94,7 +94,7 @@ def _faults(pid: int) -> int:
 
 
 def _read_apart(folder: str, config: MeasureHeapConfig, environment: dict[str, str]) -> dict[str, float]:
-    """`read` in a process of its own."""
+    """Run `--read` in a process of its own; return its figures."""
     sizes = (f"--height={config.height}", f"--width={config.width}", f"--batch-size={config.batch_size}")
     command = [sys.executable, __file__, "--json", "--read", str(Path(folder, "set")), *sizes]
     done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)

@@ -47,6 +47,7 @@ def run(config: ProfileConfig) -> Outcome:
 
     Raises:
         DataError: The set does not exist, or a sample cannot be read.
+        UsageError: A count is too small, or the query selects nothing.
     """
     from training.profiling.profile import run as measure  # imports torch, which --help does not need
     from training.profiling.stages import plan_work

@@ -84,7 +84,8 @@ class Proxy:
 
     def __init__(self, link: Link) -> None:
         self._link, self.counts = link, LinkCounts()
-        self._random, self._faulted, self._free_at = random.Random(link.seed), 0, 0.0  # times on the loop's clock
+        self._random, self._faulted = random.Random(link.seed), 0
+        self._free_at = 0.0  # when the link is free again, on the loop's clock
 
     async def serve(self, client_sock: socket.socket) -> None:
         """Serve one connection of a client, by one connection to the server."""
@@ -142,7 +143,7 @@ class Proxy:
     def _draw(self, head: bytes) -> str:
         """Draw the fault of this request; "" for none."""
         link = self._link
-        # The draws come before --only and --first are looked at: other filters leave the random stream as it is.
+        # The draws come before --only and --first are applied: other filters leave the random stream as it is.
         drawn = self._random.random() < link.fault_rate and self._random.choice(link.faults)
         wanted = link.only.encode() in head.split(b"\r\n", 1)[0] and not (link.first and self._faulted >= link.first)
         if not (drawn and wanted):
@@ -275,7 +276,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--faults", type=_faults, default=("500",), help="faults to inject, separated by commas (default 500)"
     )
-    parser.add_argument("--first", type=int, default=0, help="fault only the first N requests (default: no limit)")
+    parser.add_argument(
+        "--first", type=int, default=0, help="largest number of requests that get a fault (default: no limit)"
+    )
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="fault only requests whose request line contains this"
     )

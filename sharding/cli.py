@@ -62,9 +62,9 @@ class Command:
         module, function = self.runner.split(":")
         try:
             run: Callable[[Any], Outcome] = getattr(importlib.import_module(module), function)
+            return run(config)  # it may import more
         except ModuleNotFoundError as error:
             raise UsageError(f"needs {error.name}, which is not installed: pip install 'depthstream[train]'") from error
-        return run(config)
 
 
 def build_parser(program: str, description: str, commands: Sequence[Command]) -> argparse.ArgumentParser:

@@ -28,7 +28,7 @@ class ShardConfig:
     set: str = argument("folder to write the shard set into", metavar="SET")
     preset: Preset = option("exact", "exact: bit-exact pixels and depth; compact: JPEG image, depth within 0.01 %%")
     check: Check = option(
-        "header", "of JPEG files stored as they are; header: size and end marker; decode: every pixel"
+        "header", "check of JPEG files that are stored unchanged; header: size and end marker; decode: every pixel"
     )
     compression: Compression = option("zstd", "zstd: .tar.zst, one frame per member; none: .tar")
     shard_size: int = option(256_000_000, "source bytes of a shard", metavar="SIZE", parse=parse_bytes, shown="256MB")

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def is_rank_zero() -> bool:
-    """Whether this process may print, by the rank that launchers put into the environment.
+    """Tell whether this process may print, by the rank that launchers put into the environment.
 
     `torchrun` sets RANK, which counts even below `srun`. SLURM sets SLURM_PROCID, also in a shell in which Lightning
     then numbers its processes by LOCAL_RANK.

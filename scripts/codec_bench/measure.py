@@ -70,7 +70,7 @@ def measure_candidates(codecs: Sequence[Codec], items: list[Item], config: Codec
     for codec in codecs:  # untimed: it also warms up
         try:
             stored[codec.name] = store_all(codec, items)
-            check_exact(rows[codec.name], load_all(codec, stored[codec.name]), items, truth)
+            measure_error(rows[codec.name], load_all(codec, stored[codec.name]), items, truth)
             rows[codec.name].kilobytes = sum(len(one) for one in stored[codec.name]) / views / 1000
         except ImportError:
             rows[codec.name].missing = "needs imagecodecs: pip install imagecodecs"
@@ -105,7 +105,7 @@ def time_cpu_ms(work: Callable[[], object]) -> float:
     return 1000 * (time.process_time() - began)
 
 
-def check_exact(row: CodecRow, decoded: list[NDArray[Any]], items: list[Item], truth: int) -> None:
+def measure_error(row: CodecRow, decoded: list[NDArray[Any]], items: list[Item], truth: int) -> None:
     """Compare decoded arrays with the originals; set `exact`, `error` and `psnr_db`."""
     wanted = [np.ascontiguousarray(item[truth]) for item in items]
     row.exact = all(map(same, decoded, wanted))

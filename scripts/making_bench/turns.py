@@ -60,7 +60,7 @@ class Turns:
                 say(f"{name}: turn {turn + 1}, {usage.wall_s:.2f} s, {usage.cores:.2f} cores, {usage.peak_mib:.0f} MiB")
 
     def row(self, name: str) -> dict[str, Any]:
-        """Compute the figures of a program, medians over its turns; None for those that it does not have."""
+        """Compute the figures of a program: medians over its turns, the range of times, the largest memory."""
         program, used = self.programs[name], self.used[name]
         times = [one.wall_s for one in used]
         wall_s = statistics.median(times)

@@ -54,7 +54,7 @@ class WatchedDataset(DiodeDepthDataset):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochTimes:
+class EpochFigures:
     """The figures of an epoch, from the first request to a worker on: the start of the workers is before it.
 
     Attributes:
@@ -118,7 +118,7 @@ class Watched:
         loading = Loading(batch_size=batch_size, num_workers=num_workers, start_method="forkserver", timeout_s=300)
         self._loader: DataLoader[Any] = build_loader(dataset, self._sampler, loading)
 
-    def run(self, epoch: int, step_s: float = 0.0, check: bool = False) -> EpochTimes:
+    def run(self, epoch: int, step_s: float = 0.0, check: bool = False) -> EpochFigures:
         """Consume an epoch.
 
         Args:
@@ -143,7 +143,7 @@ class Watched:
         # The epoch begins when the first worker gets its first request; 0 is a worker without one.
         ended, began = time.monotonic(), float(self._board[:, BEGAN][self._board[:, BEGAN] > 0].min())
         del batches
-        return EpochTimes(
+        return EpochFigures(
             samples=len(keys),
             seconds=ended - began,
             first_batch_s=arrivals[0] - began,

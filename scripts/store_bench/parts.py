@@ -16,7 +16,7 @@ from store_bench.server import RunningLink, link
 
 if TYPE_CHECKING:
     from sharding.reading.shard_set import ShardSet
-    from store_bench.epochs import EpochTimes, Watched
+    from store_bench.epochs import EpochFigures, Watched
 
 PACE = 1.3
 """Duration of a paced consumer's step, in local times a batch."""
@@ -87,11 +87,11 @@ class StoreBench:
             for shard in samples.manifest.shards:
                 samples.reader.store.size(shard.name)
 
-    def paced(self, loader: "Watched") -> list["EpochTimes"]:
+    def paced(self, loader: "Watched") -> list["EpochFigures"]:
         """Run epochs from 0 on, each paced by the same epoch from the local folder right before."""
         return [loader.run(epoch, PACE * self.local.run(epoch).batch_s) for epoch in range(self.config.repeats)]
 
-    def ratios(self, remote: "Watched", epochs: Sequence[int]) -> tuple[list[float], list["EpochTimes"]]:
+    def ratios(self, remote: "Watched", epochs: Sequence[int]) -> tuple[list[float], list["EpochFigures"]]:
         """Return the remote speed over the local one in each epoch, and the remote epochs.
 
         The two run one after the other, and the first alternates, so that the state of the machine (caches, clock rate)
@@ -152,7 +152,7 @@ def stored_bytes(samples: "ShardSet") -> int:
     return int(samples.index[["image_bytes", "depth_bytes", "valid_bytes"]].to_numpy().sum())
 
 
-def measure_latency(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
+def measure_latency(bench: StoreBench, reference: "list[EpochFigures]") -> dict[str, Any]:
     """Measure with 50 ms for each request; also memory over some epochs."""
     from training.loading.read_ahead import AHEAD_BYTES
 
@@ -177,7 +177,7 @@ def measure_latency(bench: StoreBench, reference: "list[EpochTimes]") -> dict[st
     }
 
 
-def waiting(name: str, paced: "Sequence[EpochTimes]") -> dict[str, Any]:
+def waiting(name: str, paced: "Sequence[EpochFigures]") -> dict[str, Any]:
     """Compute the share of the time that a paced consumer waited, without and with the first batch."""
     return {
         **summarize_values(f"{name}_wait_share", [one.wait_share for one in paced]),
@@ -194,7 +194,7 @@ def growth(values: Sequence[int]) -> float:
     return slope * (len(values) - 1) / (statistics.mean(values) - slope * middle)
 
 
-def measure_faults(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
+def measure_faults(bench: StoreBench, reference: "list[EpochFigures]") -> dict[str, Any]:
     """Measure with 50 ms for each request, of which 5 % fail."""
     faults = ("--fault-rate", "0.05", "--faults", "500,reset,truncate", "--only", "/shards/")
     with bench.through("--latency-ms", "50", *faults) as (remote, between):
@@ -212,7 +212,7 @@ def measure_faults(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str
     }
 
 
-def measure_loopback(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
+def measure_loopback(bench: StoreBench, reference: "list[EpochFigures]") -> dict[str, Any]:
     """Measure with nothing added: the cost of the network stack; also the bytes of reading images alone."""
     from sharding.reading.shard_set import ShardSet
 
@@ -232,7 +232,7 @@ def measure_loopback(bench: StoreBench, reference: "list[EpochTimes]") -> dict[s
     }
 
 
-def cpu_ms(epochs: "Sequence[EpochTimes]") -> float:
+def cpu_ms(epochs: "Sequence[EpochFigures]") -> float:
     """Compute the workers' CPU time for a sample, ms: the median over epochs."""
     return 1000 * statistics.median(one.cpu_s / one.samples for one in epochs)
 
@@ -249,7 +249,7 @@ def read_images(samples: "ShardSet") -> None:
         pass
 
 
-def measure_narrow(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
+def measure_narrow(bench: StoreBench, reference: "list[EpochFigures]") -> dict[str, Any]:
     """Measure with a link of 50 MB/s: the share of it that is used, and that the local speed would need."""
     with bench.through("--bandwidth", "50MB") as (remote, between):
         paced = remote.run(0, PACE * bench.local.run(0).batch_s)
@@ -265,7 +265,7 @@ def measure_narrow(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str
     }
 
 
-def measure_cache(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str, Any]:
+def measure_cache(bench: StoreBench, reference: "list[EpochFigures]") -> dict[str, Any]:
     """Measure epochs that are read from the cache alone."""
     with bench.through(cached=True) as (remote, between):
         require_same([remote.run(0, check=True)], reference)
@@ -280,7 +280,7 @@ def measure_cache(bench: StoreBench, reference: "list[EpochTimes]") -> dict[str,
     }
 
 
-def require_same(epochs: "Sequence[EpochTimes]", reference: "Sequence[EpochTimes]") -> None:
+def require_same(epochs: "Sequence[EpochFigures]", reference: "Sequence[EpochFigures]") -> None:
     """Check that each epoch has the keys of the local one, in the same order and once each.
 
     Pixels are compared where checksums were computed.

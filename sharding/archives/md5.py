@@ -42,7 +42,7 @@ class FollowingMd5:
 
     def follow(self, position: int) -> None:
         """Hash up to `position` in the background; wait only when patient and far behind."""
-        # A running job raises `_done` in its thread: an older value here can only make the reading wait for that job.
+        # A running job increases `_done` in its thread: an older value here only makes the reading wait for that job.
         late = self._patient and position - self._done > _HASH_LAG_BYTES
         if self._running and (self._running.done() or late):
             self._running.result()

@@ -167,7 +167,7 @@ class _Accounted:
         return f"{' and '.join(differing)} differ from the source" if differing else ""
 
     def _is_same(self, row: int, part: str, stored: Mapping[str, bytes], encoded: Encoded) -> bool:
-        """Whether a stored part equals the one encoded now, or is a JPEG within `LOSSY_LEVELS` of it."""
+        """Tell whether a stored part equals the one encoded now, or is a JPEG within `LOSSY_LEVELS` of it."""
         ext, payload = encoded.parts.get(part, ("", None))
         if stored.get(part) == payload and self.opened.reader.ext(row, part) == ext:
             return True

@@ -8,5 +8,5 @@
 `limits` bounds the size of images and maps before they are decoded. Files of a source: `image_header` reads size and
 format without decoding pixels, `image` decodes any image file and encodes JPEG, `hdf5` reads MegaDepth's depth, `npy`
 DIODE's. Members: `ppm` is plain pixels, `planes` is depth as byte planes in a `.npy` file, `log16` is depth as a 16-bit
-PNG, read from older sets and written by `depthstream predict`. A JPEG file is stored as it is.
+PNG, read from older sets and written by `depthstream predict`. A JPEG file is stored as it is, unless it is shrunk.
 """

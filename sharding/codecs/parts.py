@@ -2,7 +2,7 @@
 
     part    extension    payload
     image   ppm          plain pixels                        `ppm`
-            jpg, png...  an image file, unchanged            `image`
+            jpg, png...  an image file                       `image`
     depth   planes.npy   byte planes of float32              `planes`
             npy          float32 array                       `npy`
             log16.png    16-bit log depth                    `log16`

@@ -1,7 +1,8 @@
 """Names within a set: of files next to manifest and index, of the members of a shard, and keys of samples.
 
 WebDataset cuts a member's name at the first dot of its base name: the part before is the key, the rest the extension.
-So a key holds no dot; nor a slash, which would start a folder, nor a capital, so that keys never differ in case alone.
+So a key has no dot. Generated keys have no slash either, which would start a folder, and no capitals, so that they
+never differ in case alone; those of `depthstream index` are paths as found.
 `MANIFEST_NAME` and `INDEX_NAME` are in `manifest` and `index`.
 """
 

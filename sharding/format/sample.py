@@ -22,7 +22,7 @@ class Sample:
     """A decoded sample.
 
     Attributes:
-        key: Unique in its set, `[a-z0-9_-]` only.
+        key: Unique in its set; `[a-z0-9_-]` only, unless the set was made by `depthstream index`.
         image: uint8 (H, W, 3), RGB.
         depth: float32 (H, W), metres (or up-to-scale units); any value where `valid` is False. None if not read.
         valid: bool (H, W), True where depth was measured. None if not read.

@@ -66,7 +66,7 @@ def _from_folder(
 def _build_from_folder(
     config: ShardConfig, pairing: Pairing, source: dict[str, Any], common: dict[str, Any]
 ) -> Manifest:
-    with block_sigint():  # half-imported libraries may crash when the process ends
+    with block_sigint():  # half-imported compiled libraries may crash when the process ends
         from sharding.making.from_folder import build_from_folder
         from sharding.making.plan import FolderPlan, plan_shards
 

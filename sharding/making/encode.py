@@ -37,8 +37,8 @@ class Recipe:
 
     Attributes:
         dataset: "megadepth" or "diode".
-        preset: Both store JPEG files unchanged. "exact" keeps the pixels of a PNG and depth bit for bit; "compact"
-            encodes a PNG as JPEG and rounds depth within `sharding.codecs.planes.MAX_ROUNDING`.
+        preset: Both store JPEG files unchanged, unless they are shrunk. "exact" keeps the pixels of a PNG and depth
+            bit for bit; "compact" encodes a PNG as JPEG and rounds depth within `sharding.codecs.planes.MAX_ROUNDING`.
         check: How a JPEG file that is stored unchanged is checked: "header" reads its header and finds its end;
             "decode" decodes every pixel as well, and finds what a JPEG decoder reports: it fills data that is missing
             before the end marker with grey. All other files are decoded anyway.
@@ -51,7 +51,7 @@ class Recipe:
     max_side: int | None = None
 
     def is_light(self, roles: Sequence[str]) -> bool:
-        """Whether files of these roles are mostly stored unchanged, so that encoding takes little time."""
+        """Tell whether files of these roles are mostly stored unchanged, so that encoding takes little time."""
         return tuple(roles) == ("image",) and self.max_side is None
 
 

@@ -2,8 +2,8 @@
 
     archive -> arrivals -> batches -> workers encode -> results in the order of the archive -> shards
 
-Reading runs ahead of writing by up to `ENCODED_AHEAD_BYTES`. It may be killed at any moment and run again: the ledger
-has a line for each finished shard, and the resume point at which the next one begins.
+Reading runs ahead of writing by up to `ENCODED_AHEAD_BYTES`. The run may be killed at any moment and started again:
+the ledger has a line for each finished shard, and the resume point at which the next one begins.
 """
 
 from collections import deque
@@ -102,7 +102,7 @@ class ArchiveBuild:
         self._plan, self._source, self._fingerprint, self._ledger = plan, source, fingerprint, ledger
         self._digest = digest
         self._workers = count_workers(workers, 1 << 30)
-        self._kept: dict[int, Entry] = {}
+        self._finished: dict[int, Entry] = {}
         self._ahead: deque[ResumePoint] = deque()  # boundaries that were read and are not saved yet
 
     def make_shards(self) -> tuple[ResumePoint, list[Entry]]:
@@ -117,12 +117,12 @@ class ArchiveBuild:
         """
         point = self._ledger.read_resume_point()
         check_unchanged(point, self._fingerprint, self._plan.target.address)
-        self._kept = self._find_finished()
-        if not all(number in self._kept for number in range(point.shard)):
+        self._finished = self._find_finished()
+        if not all(number in self._finished for number in range(point.shard)):
             point = ResumePoint()  # a finished shard is lost: read from the start, but make only what is missing
         if not point.ended:
             point = self._read_on(point)
-        return point, [self._kept[number] for number in range(point.shard)]
+        return point, [self._finished[number] for number in range(point.shard)]
 
     def _find_finished(self) -> dict[int, Entry]:
         """Find the lines of the shards that an earlier run finished, by number; local shards are read and hashed."""
@@ -158,7 +158,7 @@ class ArchiveBuild:
         for start in (point, ResumePoint()):  # the start of the archive if files that waited on disk are lost
             spool = Spool(2 * HELD_BYTES, self._plan.target.restore_spool(start.segments))
             joiner = Joiner(self._plan.layout.parse, self._plan.layout.needed, spool)
-            finished = (key for number in range(start.shard) for key in self._kept[number].keys)
+            finished = (key for number in range(start.shard) for key in self._finished[number].keys)
             if joiner.restore(start.waiting, finished):
                 break
             joiner.close()
@@ -202,9 +202,9 @@ class ArchiveBuild:
         Raises:
             DataError: It is finished, and has not all of them.
         """
-        if number not in self._kept:
+        if number not in self._finished:
             return tuple(samples)
-        known = self._kept[number].keys
+        known = self._finished[number].keys
         if strange := [joined.candidate.key for joined in samples if joined.candidate.key not in known]:
             raise DataError(
                 f"{self._fingerprint.name}: {strange[0]} should be in the finished {self._plan.shard_name(number)}, "
@@ -245,8 +245,8 @@ class ArchiveBuild:
                     shard.add(result)
                 result = next(results)
         # The shard is in its place; its line follows, and then (`_write`) the point: see `ledger`.
-        self._kept[number] = shard.entry(self._plan.target.tag(f"shards/{name}"))
-        self._ledger.write(self._kept[number])
+        self._finished[number] = shard.entry(self._plan.target.tag(f"shards/{name}"))
+        self._ledger.write(self._finished[number])
         return result.point
 
     def _announce(self, point: ResumePoint) -> None:
@@ -262,15 +262,15 @@ class ArchiveBuild:
         return f", some {published.samples} samples if it is the published {published.name}" if published else ""
 
     def _forecast(self, meter: Meter) -> None:
-        stored = sum(entry.file.bytes for entry in self._kept.values())
+        stored = sum(entry.file.bytes for entry in self._finished.values())
         done = self._source.size - meter.bytes_left
         # The rest of the archive is taken to be like what was read of it.
         more = meter.bytes_left / max(done, 1)
-        self._plan.forecast(meter, "archive", round(more * stored), samples=round(more * self._num_kept))
+        self._plan.forecast(meter, "archive", round(more * stored), samples=round(more * self._num_samples))
 
     @property
-    def _num_kept(self) -> int:
-        return sum(entry.file.samples for entry in self._kept.values())
+    def _num_samples(self) -> int:
+        return sum(entry.file.samples for entry in self._finished.values())
 
 
 def _in_order(batches: Iterable[tuple[_Batch, PackedBatch]]) -> Iterator[PackedSample | Refusal | Boundary]:

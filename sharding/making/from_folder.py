@@ -1,6 +1,6 @@
 """Make a set from a folder: the planned shards on all cores.
 
-It may be killed at any moment and run again: the ledger has a line for each finished shard.
+The run may be killed at any moment and started again: the ledger has a line for each finished shard.
 """
 
 from collections.abc import Sequence

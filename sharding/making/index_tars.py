@@ -167,20 +167,24 @@ def _find_part(ext: str) -> tuple[str, str] | None:
 
     Returns:
         Part and its extension, such as ("image", "JPG") or ("depth", "planes.npy"); None if it is no part.
-
-    Raises:
-        DataError: The name of the part itself has capitals.
     """
     if ext.lower() in IMAGE_EXTS:
         return "image", ext
     if ext.lower() == "json":
         return "meta", ext
     name, _, inner = ext.partition(".")
-    if inner.lower() not in _DEEP_EXTS.get(name.lower(), ()):
-        return None
-    if name != name.lower():
-        raise DataError(f"expected members named KEY.{name.lower()}.{inner}, found .{ext}: rename them")
-    return name, inner
+    return (name.lower(), inner) if inner.lower() in _DEEP_EXTS.get(name.lower(), ()) else None
+
+
+def _check_names(group: Group) -> None:
+    """Check that readers, who make the name of a member from part and extension, will find each.
+
+    Raises:
+        DataError: The name of a part has capitals.
+    """
+    for part, (ext, member) in group.members.items():
+        if part in _DEEP_EXTS and not member.name.endswith(f".{part}.{ext}"):
+            raise DataError(f"expected a member named KEY.{part}.{ext}, found {member.name}: rename it")
 
 
 def _row(path: Path, group: Group) -> Row:
@@ -190,6 +194,7 @@ def _row(path: Path, group: Group) -> Row:
         for part, (ext, member) in group.members.items()
     }
     try:
+        _check_names(group)
         # Decoded, not only the header read: an image that no reader could decode must not get into the index.
         height, width = decode_image(group.members["image"][1].payload).shape[:2]
         facts = _facts(group)

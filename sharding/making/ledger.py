@@ -7,9 +7,10 @@ SET/.making/resume_point.json   of an archive: where the next shard begins, writ
 SET/.making/waiting/            of an archive: spool segments of files that wait for others of their sample
 ```
 
-A shard counts as finished if and only if its line is there and the file has the hash recorded in it (in a store: the
-tag). A kill in between leaves a shard without a line, which is made again, or a line ahead of the resume point, whose
-files are read again but not encoded. The ledger is removed after the manifest is written.
+A shard counts as finished if and only if its line is there, the file has the hash recorded in it (in a store: the tag)
+and, from a folder, the files of its refused samples are as they were. A kill in between leaves a shard without a line,
+which is made again, or a line ahead of the resume point, whose files are read again but not encoded. The ledger is
+removed after the manifest is written.
 """
 
 import dataclasses
@@ -153,7 +154,7 @@ class Ledger:
             self._target.write(_PLAN, (json.dumps(terms, indent=1, sort_keys=True) + "\n").encode())
 
     def _is_begun(self) -> bool:
-        """Whether more than the plan is there, such as a line or a point; earlier versions had other names."""
+        """Tell whether more than the plan is there, such as a line or a point; earlier versions had other names."""
         files = [name for name in self._target.names(LEDGER_NAME) if not name.startswith(".")]  # but partial ones
         return any(name != Path(_PLAN).name for name in files)
 
@@ -185,7 +186,7 @@ class Ledger:
         return {number: entry for number, entry in lines.items() if entry is not None}
 
     def has_lines(self) -> bool:
-        """Whether there is a line of any shard."""
+        """Tell whether there is a line of any shard."""
         return any(_LINE.fullmatch(name) for name in self._target.names(LEDGER_NAME))
 
     def write_resume_point(self, point: ResumePoint) -> None:
@@ -200,7 +201,7 @@ class Ledger:
             return ResumePoint()
 
     def is_whole(self, entry: Entry) -> bool:
-        """Whether the shard is there with the size and content recorded in its line."""
+        """Tell whether the shard is there with the size and content recorded in its line."""
         return self._target.is_whole(entry.file.name, entry.file.bytes, entry.file.sha256, entry.tag)
 
 

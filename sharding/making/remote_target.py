@@ -50,7 +50,7 @@ class RemoteTarget:
         self._client, _ = open_client(address, TimeLimits(request_s=TimeLimits.whole_s))
         self._scratch = tempfile.TemporaryDirectory(prefix="depthstream-")
         self._sent: dict[str, int] = {}  # segment of the spool -> its size in the store
-        self._unneeded: set[str] = set()  # segments that the last saved point does not name
+        self._unneeded: set[str] = set()  # segments there that the last `save_spool` did not name
 
     def read(self, name: str) -> bytes | None:
         """Get an object; None if it is missing."""
@@ -101,12 +101,16 @@ class RemoteTarget:
 
     def clean(self, folder: str) -> None:
         """Delete all objects below a prefix."""
+        for name in self._list(folder):
+            self.remove(name)
+
+    def _list(self, folder: str) -> list[str]:
+        """List all objects below a prefix."""
 
         def names() -> list[str]:
             return [one["path"] for page in obstore.list(self._client, f"{folder}/") for one in page]
 
-        for name in self._ask("list", folder, names) or []:
-            self.remove(name)
+        return self._ask("list", folder, names) or []
 
     def free_bytes(self) -> int | None:
         """Return None: a store does not report it."""
@@ -116,7 +120,9 @@ class RemoteTarget:
         """Get the segments that an earlier run put."""
         folder = Path(self._scratch.name, "waiting")
         folder.mkdir(exist_ok=True)
-        self._sent, self._unneeded = {}, set()  # an earlier run of this process may have ended between two writes
+        self._sent = {}
+        # Those of a run that was killed, or of a point that cannot be resumed from: removed by the next `save_spool`.
+        self._unneeded = {one.rpartition("/")[2] for one in self._list(WAITING)}.difference(names)
         for name in names:
             # A missing segment is noticed by `Spool.adopt`; the archive is then read from its start.
             if (content := self.read(f"{WAITING}/{name}")) is not None:
@@ -129,13 +135,13 @@ class RemoteTarget:
         folder = Path(self._scratch.name, "waiting")
         for name in names:
             size = (folder / name).stat().st_size  # segments only grow: the same size is the same content
-            if name in self._unneeded or self._sent.get(name) != size:  # a name may be used again
+            if name in self._unneeded or self._sent.get(name) != size:  # a run that starts anew uses the names again
                 self._send(f"{WAITING}/{name}", folder / name)
                 self._sent[name] = size
         # The point on disk is still that of the call before: what it does not need is removed one call later.
         for name in self._unneeded.difference(names):
             self.remove(f"{WAITING}/{name}")
-            del self._sent[name]
+            self._sent.pop(name, None)
         self._unneeded = self._sent.keys() - set(names)
 
     def alone(self) -> AbstractContextManager[None]:

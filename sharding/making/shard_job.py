@@ -153,5 +153,5 @@ def _lost(root: str, reason: BaseException) -> DataError:
 
 
 def _vanished(error: OSError) -> bool:
-    """Whether a listed file is gone; not a dangling link, which was listed as one."""
+    """Tell whether a listed file is gone; not a dangling link, which was listed as one."""
     return error.errno == errno.ENOENT and error.filename is not None and not os.path.lexists(error.filename)

@@ -54,7 +54,7 @@ class SetTarget(Protocol):
         ...
 
     def is_whole(self, name: str, num_bytes: int, sha256: str, tag: str) -> bool:
-        """Whether a file has this size and content, by its tag if it has one; else all of it is read and hashed."""
+        """Tell whether a file has this size and content, by its tag if it has one, else by reading and hashing it."""
         ...
 
     def begin(self) -> None:
@@ -185,7 +185,7 @@ def tell_room(target: SetTarget, needed: int = 0) -> str:
     """Return the free space in words, with a warning if more bytes are needed."""
     free = target.free_bytes()
     if free is None:
-        return "free space not limited"
+        return "free space unknown"
     enough = "" if needed <= free else "; THAT IS NOT ENOUGH: make room while it runs"
     return f"{free / 1e9:.1f} GB free{enough}"
 

@@ -95,7 +95,7 @@ class Arrivals:
             self._points = self._points[max(0, past - 1) :]
 
     def _seems_foreign(self) -> bool:
-        """Whether all names so far are of another data set or split."""
+        """Tell whether all names so far are of another data set or split."""
         return (
             not self._start.offset
             and not self._joiner.matched

@@ -104,7 +104,7 @@ class Joiner:
         self.matched = 0
 
     def wants(self, name: str, num_bytes: int) -> bool:
-        """Whether the bytes of a file are needed, for `MemberReader`."""
+        """Tell whether the bytes of a file are needed, for `MemberReader`."""
         return isinstance(self._parse(name), SourcePart)
 
     def add(self, name: str, num_bytes: int, data: bytes | None, age: int = 0) -> Joined | None:

@@ -57,7 +57,7 @@ _SPLITS = {"train": _TRAIN, "val": _VAL}
 
 
 def publishes_md5(dataset: str) -> bool:
-    """Whether any archive of the data set has a published checksum."""
+    """Tell whether any archive of the data set has a published checksum."""
     return any(archive.md5 for archive in _ARCHIVES.get(dataset, ()))
 
 

@@ -119,5 +119,5 @@ def check_unchanged(point: ResumePoint, fingerprint: Fingerprint, target: str) -
 
 
 def same_place(point: ResumePoint, fingerprint: Fingerprint) -> bool:
-    """Whether the bytes before a saved point are unchanged."""
+    """Tell whether the bytes before a saved point are unchanged."""
     return point.used <= fingerprint.bytes and fingerprint.probe(point.used) == point.probe

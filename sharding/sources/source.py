@@ -8,7 +8,7 @@ from sharding.stores.address import is_remote
 
 
 def is_archive(source: str) -> bool:
-    """Whether a source is an archive, that is a file or a URL, and not a folder."""
+    """Tell whether a source is an archive, that is a file or a URL, and not a folder."""
     return is_remote(source) or Path(source.removeprefix("file://")).is_file()
 
 

@@ -21,19 +21,21 @@ class CachedStore:
     """
 
     def __init__(self, store: Store, cache: NodeCache, identity: str) -> None:
-        self._store, self._kept = store, cache.of_set(identity)
+        self._store, self._cached = store, cache.of_set(identity)
 
     def read(self, name: str, ranges: Sequence[Range]) -> Sequence[Buffer]:
         """Read hits from the cache, fetch all misses in one call and cache them.
 
         Only the lengths of cached ranges are checked here; the reader compares the checksums.
         """
-        found: dict[Range, Buffer] = {span: data for span in ranges if (data := self._kept.get(name, span)) is not None}
+        found: dict[Range, Buffer] = {
+            span: data for span in ranges if (data := self._cached.get(name, span)) is not None
+        }
         missing = [span for span in dict.fromkeys(ranges) if span not in found]  # each once, in order
         if missing:
             for span, fetched in zip(missing, self._store.read(name, missing), strict=True):
                 found[span] = fetched
-                self._kept.add(name, span, fetched)
+                self._cached.add(name, span, fetched)
         return [found[span] for span in ranges]
 
     def read_all(self, name: str) -> bytes:
@@ -46,7 +48,7 @@ class CachedStore:
 
     def is_cached(self, name: str, ranges: Sequence[Range]) -> bool:
         """Tell whether all ranges are in the cache; the kernel is asked to read them ahead."""
-        return all(self._kept.has(name, span) for span in ranges)
+        return all(self._cached.has(name, span) for span in ranges)
 
     def local_path(self, name: str) -> Path | None:
         """Return the path that the store reports: the cache holds ranges, not files."""
@@ -55,5 +57,5 @@ class CachedStore:
     def invalidate(self, name: str, ranges: Sequence[Range]) -> bool:
         """Remove the ranges from the cache, so that the next read fetches them; returns True."""
         self._store.invalidate(name, ranges)
-        self._kept.invalidate(name, ranges)
+        self._cached.invalidate(name, ranges)
         return True

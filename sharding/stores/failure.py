@@ -41,7 +41,7 @@ _ADVICE = {
     "SignatureDoesNotMatch": "the secret does not belong to the access key: check AWS_SECRET_ACCESS_KEY or the profile",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
     "NoSuchBucket": "there is no such bucket: check the address",
-    401: "the server wants a login: for http(s) set DEPTHSTREAM_HTTP_TOKEN, else check the credentials",
+    401: "a login is required: for http(s) set DEPTHSTREAM_HTTP_TOKEN, else check the credentials",
     403: "the credentials have no right to read this, or there is no such object: check both",
     404: "there is no such object: check the address, and that the set is whole",
     416: "the object is shorter than the index of the set requires: get a whole copy of the set",

@@ -143,7 +143,7 @@ class NodeCache:
             self._stop(error)
 
     def _remove_shorter(self, path: Path, num_bytes: int) -> None:
-        """Remove a file that is shorter than the range that is now read at its offset: it cannot serve a hit again."""
+        """Remove a file that is shorter than the range that is now read at its offset: it does not serve such reads."""
         with self._usage.locked() as account:
             # Above the limit of this job, another job with a larger limit filled the cache: leave its files alone.
             if account.bytes <= self.limit_bytes and 0 < size_of(path) < num_bytes:

@@ -55,8 +55,6 @@ def cut_range(pieces: Sequence[tuple[Range, Buffer | None]], wanted: Range) -> m
     start, length = wanted
     if not length:
         return memoryview(b"")
-    # With `limit_bytes`, merged ranges may overlap: the last piece that begins at or before `start` may end too early,
-    # so pieces are tried backwards from there.
-    past = bisect_right(pieces, start, key=lambda piece: piece[0][0])
-    span, data = next(piece for piece in reversed(pieces[:past]) if sum(piece[0]) >= start + length)
+    # Starts and ends of merged ranges both increase: if any holds `wanted`, the last that begins at or before it does.
+    span, data = pieces[bisect_right(pieces, start, key=lambda piece: piece[0][0]) - 1]
     return None if data is None else memoryview(data)[start - span[0] : start - span[0] + length]

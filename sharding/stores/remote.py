@@ -173,7 +173,7 @@ class RemoteStore:
 
     def _changed(self, name: str, difference: str) -> DataError:
         return DataError(
-            f"{self._url}/{name}: the object changed while it was read: {difference}; begin again, and leave a set "
+            f"{self._url}/{name}: the object changed while it was read: {difference}; start again, and leave a set "
             "alone while it is read"
         )
 

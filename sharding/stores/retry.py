@@ -21,7 +21,7 @@ class ReadFailed(DataError):
         reason: Message of the server, or what happened to the connection.
         found: The bytes of each range, None for those that failed; empty if the read was not of ranges.
         wait_s: Seconds that the server asks to wait before a retry; None if it does not.
-        verb: What was tried: "read", "write".
+        verb: What was tried: "read", "write", "list", "remove".
     """
 
     def __init__(

@@ -17,7 +17,7 @@ def parse_retry_after(value: str, now: float) -> float | None:
     """Parse a value, a number of seconds or an HTTP date.
 
     Args:
-        value: Of the header.
+        value: Value of the header.
         now: Unix time in seconds.
 
     Returns:

@@ -89,7 +89,7 @@ def _daylight(scene: Scene, rays: Rays, patch: Patch, points: Points) -> Reals:
 
 
 def _shadowed(scene: Scene, rays: Rays, point: Reals) -> NDArray[np.bool_]:
-    """Return bool (N,): whether a solid stands between the points (3, N) and the sun."""
+    """Return bool (N,): whether a solid is between the points (3, N) and the sun."""
     sun = np.array(scene.light.sun)
     lines, dark = make_lines(point, sun[:, None].astype(np.float32)), np.zeros(point.shape[1], np.bool_)
     for number in _casters(scene.solids, rays, sun):

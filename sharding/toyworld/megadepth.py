@@ -84,7 +84,7 @@ class Photo:
 
     @property
     def folder(self) -> Path:
-        """Where it lies, below the root of the archive."""
+        """Path below the root of the archive."""
         return ROOT / f"{self.scene:04d}" / f"dense{self.dense}"
 
 

@@ -126,7 +126,7 @@ def stack_solids(solids: Sequence[Solid]) -> Solids:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Ground:
-    """The plane z = 0: streets in a square grid, and what lies between them.
+    """The plane z = 0: streets in a square grid, and the blocks between them.
 
     Attributes:
         block_m: From street centre to street centre.
@@ -190,7 +190,7 @@ class Scene:
     """Everything that can be seen: solids on a ground under a sky, or in a room.
 
     Attributes:
-        solids: What stands there.
+        solids: Objects that rays can hit.
         ground: The land outdoors.
         room: The room indoors; ground, sky and haze are then not seen.
         light: Sun, sky and air.

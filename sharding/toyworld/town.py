@@ -117,7 +117,7 @@ def _blocks(ground: Ground) -> Iterator[tuple[float, float, Block]]:
 
 
 def _block(dice: Dice, ground: Ground, kind: Block, centre: tuple[float, float]) -> Iterator[Solid]:
-    """Yield what stands on a block; only those near the centre are furnished."""
+    """Yield the solids on a block; only those near the centre are furnished."""
     # What is left between the streets, less 2 m of pavement on either side.
     side = ground.block_m - ground.street_m - 4.0
     near = max(abs(centre[0]), abs(centre[1])) < PARAMS.furnished_m

@@ -48,14 +48,14 @@ def test_too_few_samples_are_refused():
 
 def test_an_epoch_that_is_not_the_local_one_is_an_error(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    from store_bench.epochs import EpochTimes
+    from store_bench.epochs import EpochFigures
     from store_bench.parts import require_same
 
     from sharding.errors import DataError
 
     def epoch(keys, checksums):
         figures = {"samples": 3, "seconds": 1.0, "first_batch_s": 0.1, "waits": (0.1,), "in_flight": 0, "pss": 1}
-        return EpochTimes(keys=keys, checksums=checksums, cpu_s=1.0, **figures)
+        return EpochFigures(keys=keys, checksums=checksums, cpu_s=1.0, **figures)
 
     require_same([epoch(("a", "b"), (1, 2))], [epoch(("a", "b"), (1, 2))])
     require_same([epoch(("a", "b"), ())], [epoch(("a", "b"), (1, 2))])  # keys alone
@@ -71,9 +71,9 @@ def test_an_epoch_that_is_not_the_local_one_is_an_error(monkeypatch):
 
 def test_waiting_is_counted_from_the_second_batch_on(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    from store_bench.epochs import EpochTimes
+    from store_bench.epochs import EpochFigures
 
-    seen = EpochTimes(
+    seen = EpochFigures(
         samples=8,
         seconds=10.0,
         first_batch_s=2.0,

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sharding.errors import DataError
-from training.checkpoint.loops import begin_epoch_afresh, place_loops
+from training.checkpoint.loops import begin_epoch_anew, place_loops
 from training.checkpoint.seeds import seed_generators
 from training.checkpoint.state import TrainState
 from training.loading.sampler import TrainSampler
@@ -104,7 +104,7 @@ class SampleCounter(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell Lightning that the epoch is new, if the checkpoint was saved at the end of one."""
         if self._restored is not None and self.state.samples_consumed == 0:
-            begin_epoch_afresh(trainer)
+            begin_epoch_anew(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed the generators for this micro-batch."""

@@ -42,7 +42,7 @@ class CheckpointKeeper(Checkpoint):
         leave_signals_alone(trainer)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From now on defer signals, to the end of a validation batch here."""
+        """Defer signals from now on; during this check, to the end of a validation batch."""
         self._stop.defer()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -93,7 +93,7 @@ class CheckpointKeeper(Checkpoint):
         self._saved_at_s, self._saved_step = time.monotonic(), self._counter.state.steps
 
     def _agree(self, trainer: Trainer) -> float:
-        """Return the largest wish of all ranks: 0 for none, `_SAVE`, or the number of a signal."""
+        """Return the most urgent request of all ranks: 0 for none, `_SAVE`, or the number of a signal."""
         wish = float(self._stop.received or 0)
         # Only rank 0 looks at the clock: clocks differ, and all ranks must save at the same step.
         if wish == 0 and trainer.is_global_zero and self._due():

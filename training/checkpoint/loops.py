@@ -2,7 +2,7 @@
 
 Lightning counts the micro-batches of one rank. A run that is resumed with other ranks or micro-batches has other counts
 at the same place, so the counts of a checkpoint are replaced by those that follow from the state. How Lightning reads
-them is in its `loops/fit_loop.py` and `loops/training_epoch_loop.py` (`update_restart_stage`, `reset`).
+them is in its `loops/fit_loop.py` and `loops/training_epoch_loop.py` (`update_restart_stage`, `on_advance_end`).
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ def place_loops(loops: dict[str, Any], state: TrainState, accumulation: int) -> 
         "is_last_batch": pending,
     }
     loops["epoch_loop.val_loop.batch_progress"] = {"total": validation, "current": _all(0), "is_last_batch": False}
-    # The step number of Lightning's logs; `reset` adds 1 when it turns to the pending validation.
+    # The step number of Lightning's logs; `on_advance_end` adds 1 after the pending validation.
     loops["epoch_loop.state_dict"] = {"_batches_that_stepped": state.steps - pending}
 
 
@@ -45,7 +45,7 @@ def _all(count: int) -> LoopCounts:
     return dict.fromkeys(("ready", "started", "processed", "completed"), count)
 
 
-def begin_epoch_afresh(trainer: Trainer) -> None:
+def begin_epoch_anew(trainer: Trainer) -> None:
     """Tell Lightning that the coming epoch starts at its first batch.
 
     Otherwise it takes 0 batches for a finished epoch, if the length of training is given in steps.

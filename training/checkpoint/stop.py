@@ -17,7 +17,7 @@ class StopSignals:
     """A context that remembers the first signal which asks to stop, so that training can end after a step.
 
     Until `defer` is called no training would be lost, and a signal ends the process at once. From then on the trainer
-    reads `received` after each step; a second Ctrl-C stops without waiting for that.
+    reads `received` after each step; Ctrl-C after it stops without waiting for that.
 
     Outside the main thread, where Python allows no handlers, it has no effect.
 
@@ -45,19 +45,19 @@ class StopSignals:
         self._before = {}
 
     def defer(self) -> None:
-        """From now on defer signals to the end of a step."""
+        """Defer signals to the end of a step from now on."""
         self._deferring = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # The first signal decides the exit status; later ones are ignored, but for a second Ctrl-C.
+        # Later signals are ignored, except Ctrl-C, which stops at once with its own status.
         again, self.received = self.received is not None, self.received or number
         if not self._deferring or (again and number == signal.SIGINT):
             raise Interrupted(number, "stopped; run the same command with --resume")
         if not again:
-            _tell(f"{signal.Signals(number).name}: saving after this step (Ctrl-C again to stop without)")
+            _write_stderr(f"{signal.Signals(number).name}: saving after this step (Ctrl-C again to stop without)")
 
 
-def _tell(text: str) -> None:
+def _write_stderr(text: str) -> None:
     """Write to standard error without Python's buffers: the signal may have interrupted a write to them."""
     if is_rank_zero():
         os.write(_STDERR, f"{text}\n".encode())

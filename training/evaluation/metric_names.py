@@ -78,7 +78,8 @@ class ProtocolName:
         """Describe in a sentence which pixels are compared, and how."""
         text = f"Truth from {protocol.min_depth:g} to {protocol.max_depth:g} m counts, predictions are clamped to this"
         if protocol.drop_edges:
-            text += f", no pixel whose {EDGE_WINDOW_PX} x {EDGE_WINDOW_PX} window spans a ratio above {EDGE_RATIO:g}"
+            window = f"{EDGE_WINDOW_PX} x {EDGE_WINDOW_PX} window"
+            text += f", no pixel whose {window} spans a depth ratio above {EDGE_RATIO:g}"
         if protocol.median_scale:
             text += ", each prediction scaled to the median of the truth first"
         return text + "." + (f" {self.note}" if self.note else "")

@@ -58,7 +58,7 @@ class SetInfo:
 
     @property
     def key(self) -> tuple[str, str | None]:
-        """Identify a subset by identity and query; name and URL do not matter."""
+        """Identity and query, which decide whether it is the same subset; name and URL do not matter."""
         return self.identity, self.where
 
     def describe(self) -> str:

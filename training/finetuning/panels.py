@@ -12,7 +12,7 @@ from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth, depth_range
 from sharding.reading.shard_set import ShardSet
 
-PANEL_SCALE_FACTOR = 2.0
+ERROR_SCALE_FACTOR = 2.0
 """Prediction / truth, or its inverse, at the end of the error's colour scale."""
 
 
@@ -52,7 +52,7 @@ def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> NDArray[np.ui
     """Draw image, truth, prediction and error side by side.
 
     Truth and prediction share a log scale, from the 1st to the 99th percentile of the truth. The error is
-    max(p / g, g / p), from white (1: no error) to dark (`PANEL_SCALE_FACTOR` or more). Grey is not measured.
+    max(p / g, g / p), from white (1: no error) to dark (`ERROR_SCALE_FACTOR` or more). Grey is not measured.
 
     Args:
         sample: Image (H, W, 3), depth and valid (H, W).
@@ -72,6 +72,6 @@ def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> NDArray[np.ui
         sample.image,
         colorize_depth(depth, valid, near, far),
         colorize_depth(prediction, np.ones_like(valid), near, far),
-        colorize_depth(factor, valid, 1.0, PANEL_SCALE_FACTOR, cmap="Reds"),
+        colorize_depth(factor, valid, 1.0, ERROR_SCALE_FACTOR, cmap="Reds"),
     ]
     return np.concatenate(columns, axis=1)

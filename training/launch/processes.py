@@ -87,14 +87,14 @@ def explain(error: BaseException, world: World, lost: Sequence[str] = ()) -> Bas
         if worker_died(one):
             return DataError(prefix + plain_message(one))
         if world.size > 1 and isinstance(one, distributed.DistNetworkError | distributed.DistStoreError):
-            return DataError(prefix + _say_apart(str(one)))
+            return DataError(prefix + _say_unreachable(str(one)))
         if world.size > 1 and isinstance(one, RuntimeError) and (lost or any(word in str(one) for word in _LOST)):
             reason = ", ".join(lost) or str(one).strip().splitlines()[0]
             return DataError(prefix + _say_lost(reason))
     return error
 
 
-def _say_apart(reason: str) -> str:
+def _say_unreachable(reason: str) -> str:
     """Return the message for ranks that cannot connect to each other, or have lost the connection."""
     where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
     return f"the ranks cannot reach each other at {where} (MASTER_ADDR:MASTER_PORT): {reason}; see docs/multi-gpu.md"

@@ -123,7 +123,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
 
     @property
     def remote(self) -> bool:
-        """Report whether the set is read over a network."""
+        """Whether the set is read over a network."""
         return is_remote(self._reader.url)
 
     def _row(self, position: Position) -> int:
@@ -260,7 +260,7 @@ class ImageDataset(Dataset[ImageDraw]):
 
     @property
     def remote(self) -> bool:
-        """Report whether any of the sets is read over a network."""
+        """Whether any of the sets is read over a network."""
         return any(is_remote(reader.url) for reader in self._readers)
 
 

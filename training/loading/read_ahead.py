@@ -52,12 +52,12 @@ class Piece:
 
     @cached_property
     def bytes(self) -> int:
-        """Count the bytes to read."""
+        """Bytes to read."""
         return sum(length for row in self.rows for _, length in self.reader.ranges(row, self.parts))
 
     @property
     def is_cached(self) -> bool:
-        """Report whether all samples are in a cache on this machine."""
+        """Whether all samples are in a cache on this machine."""
         return all(self.reader.is_cached(row, self.parts) for row in self.rows)
 
     def fetch(self) -> list[StoredParts]:
@@ -149,7 +149,7 @@ class ReadAhead:
 
     @property
     def bytes_in_flight(self) -> int:
-        """Count the bytes that this process has requested and not taken."""
+        """Bytes that this process has requested and not taken."""
         return self._window[1].bytes_in_flight if self._window else 0
 
     def take(self, batch: Batch, cut: Cut) -> list[StoredParts]:

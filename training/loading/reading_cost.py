@@ -39,7 +39,7 @@ def describe_reading(
     name = samples.manifest.name
     lines = [
         f"{name}: {len(samples)} samples in {np.count_nonzero(samples.shard_sizes)} shards; an epoch reads {count} of "
-        f"them, {spoken_bytes(size * share)} ({', '.join(parts)})"
+        f"them, {format_bytes(size * share)} ({', '.join(parts)})"
     ]
     if not is_remote(samples.url):
         return lines
@@ -47,9 +47,9 @@ def describe_reading(
     workers = f"each of {num_workers} workers" if num_workers else "this process"
     return [
         *lines,
-        f"{name}: over the network, about {requests * share:.0f} requests and {spoken_bytes(size * share)} an epoch"
+        f"{name}: over the network, about {requests * share:.0f} requests and {format_bytes(size * share)} an epoch"
         + _with_cache(samples, share, size, requests),
-        f"{name}: {workers} has at most {spoken_bytes(ahead_bytes)} in flight, {THREADS} requests at a time",
+        f"{name}: {workers} has at most {format_bytes(ahead_bytes)} in flight, {THREADS} requests at a time",
     ]
 
 
@@ -68,12 +68,12 @@ def _with_cache(samples: ShardSet, share: float, size: int, requests: float) -> 
         return ", and again in the next; --cache DIR keeps them on this machine"
     rest = share * max(0.0, 1 - samples.cache.limit_bytes / size)
     return (
-        f"; from the second on about {requests * rest:.0f} and {spoken_bytes(size * rest)}: {samples.cache.folder} "
-        f"caches up to {spoken_bytes(samples.cache.limit_bytes)}"
+        f"; from the second on about {requests * rest:.0f} and {format_bytes(size * rest)}: {samples.cache.folder} "
+        f"caches up to {format_bytes(samples.cache.limit_bytes)}"
     )
 
 
-def spoken_bytes(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Format a number of bytes for messages, such as "1.3 GB" (decimal units)."""
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if size >= scale:

@@ -87,7 +87,7 @@ def log_error(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
     """
     if not (log_prediction.ndim == 4 and log_prediction.shape == depth.shape == valid.shape):
         raise ValueError(
-            "log_prediction, depth and valid must have one and the same shape (B, 1, H, W), found "
+            "log_prediction, depth and valid must have the same shape (B, 1, H, W), found "
             f"{tuple(log_prediction.shape)}, {tuple(depth.shape)} and {tuple(valid.shape)}"
         )
     if valid.dtype != torch.bool:
@@ -106,7 +106,7 @@ def _image_sum(value: Tensor, valid: Tensor) -> Tensor:
 
 
 def silog(log_prediction: Tensor, depth: Tensor, valid: Tensor, variance_focus: float = 0.85) -> LossSum:
-    """Scale-invariant log loss of each image, weighted by the image's valid pixels.
+    """Sum the scale-invariant log loss of each image, weighted by the image's valid pixels.
 
     n * sqrt(mean(e^2) - lambda * mean(e)^2 + EPS) for an image with n valid pixels, summed over images. With lambda 1
     a wrong scale costs nothing, with 0 it is the root mean square of e. Computed as var(e) + (1 - lambda) * mean(e)^2,

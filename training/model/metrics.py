@@ -98,14 +98,14 @@ def _checked(prediction: Tensor, depth: Tensor, valid: Tensor) -> tuple[Tensor, 
     """Return prediction and depth in float64, depth 1 where invalid."""
     if not (prediction.ndim == 4 and prediction.shape == depth.shape == valid.shape and valid.dtype == torch.bool):
         raise ValueError(
-            "prediction, depth and valid (bool) must have one and the same shape (B, 1, H, W), found "
+            "prediction, depth and valid (bool) must have the same shape (B, 1, H, W), found "
             f"{tuple(prediction.shape)}, {tuple(depth.shape)} and {tuple(valid.shape)} {valid.dtype}"
         )
     depth = torch.where(valid, depth, 1.0)
     if prediction.device.type == "mps":  # which has no float64
         prediction, depth = prediction.cpu(), depth.cpu()
     prediction, depth = prediction.double(), depth.double()
-    _require(prediction.isfinite(), "the prediction holds NaN or inf; look at the run's loss curve")
+    _require(prediction.isfinite(), "the prediction contains NaN or inf; look at the run's loss curve")
     _require(depth.isfinite() & (depth > 0), "valid pixels have a depth that is not finite and above 0")
     return prediction, depth
 

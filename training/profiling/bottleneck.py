@@ -30,7 +30,7 @@ def stays_cached(opened: ShardSet, memory_bytes: int) -> bool:
     return set_bytes <= memory_bytes
 
 
-def shares_that_count(told: Mapping[str, Any], cached: bool) -> dict[str, float]:
+def shares_that_count(figures: Mapping[str, Any], cached: bool) -> dict[str, float]:
     """Return each stage's share, 0 to 1, of the time that training would take for a sample in one process.
 
     Usually the time of the warm chain; of the cold chain if the set does not stay cached. A set that is read over the
@@ -38,11 +38,11 @@ def shares_that_count(told: Mapping[str, Any], cached: bool) -> dict[str, float]
     only as far as the other stages do not fill that time.
 
     Args:
-        told: The JSON's figures.
+        figures: The JSON's figures.
         cached: See `stays_cached`.
     """
-    shares = {name: one["share"] for name, one in told["stages"].items()}
-    chain, cold, workers = told["chain"]["ms_per_sample"], told["cold"], told["workers"]
+    shares = {name: one["share"] for name, one in figures["stages"].items()}
+    chain, cold, workers = figures["chain"]["ms_per_sample"], figures["cold"], figures["workers"]
     if cold is None and workers is not None:
         # ms per sample: of a loader without workers, and what of it the stages other than fetch leave.
         alone = workers["ms_per_sample"] * workers["ratio"]["median"]

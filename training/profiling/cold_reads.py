@@ -18,7 +18,7 @@ class Cold:
     Attributes:
         fetch: Time of reading them.
         chain: Time of all stages.
-        kept_share: Largest share of a local shard that stayed in the page cache although it was told to drop it.
+        kept_share: Largest share of a local shard that stayed in the page cache although it was figures to drop it.
     """
 
     fetch: Timing

@@ -78,11 +78,11 @@ def run(config: ProfileConfig) -> Outcome:
         timings, cold = time_stages(work, config.repeats), time_cold(work, config.repeats)
         transfer = time_transfer(work, config.repeats, _device())
         loaders = time_loaders(work, config.repeats, config.num_workers) if config.num_workers else None
-    told = _figures(timings, loaders) | _more_figures(timings[CHAIN], cold, transfer)
-    told["requests_per_sample"] = requests_per_sample(work)
+    measured = _figures(timings, loaders) | _more_figures(timings[CHAIN], cold, transfer)
+    measured["requests_per_sample"] = requests_per_sample(work)
     cached = stays_cached(opened, _memory_bytes())
-    verdict = judge(shares_that_count(told, cached), _extensions(work), helps_fetch(opened, cached))
-    data = _facts(work, config) | told | {"verdict": verdict, "notes": _notes(work, told), "machine": machine}
+    verdict = judge(shares_that_count(measured, cached), _extensions(work), helps_fetch(opened, cached))
+    data = _facts(work, config) | measured | {"verdict": verdict, "notes": _notes(work, measured), "machine": machine}
     return Outcome(data=data, text=_text(data))
 
 
@@ -167,28 +167,28 @@ def _extensions(work: Work) -> set[str]:
     return {ext for part in work.parts for ext in work.opened.index[f"{part}_ext"].unique()}
 
 
-def _notes(work: Work, told: Mapping[str, Any]) -> list[str]:
+def _notes(work: Work, measured: Mapping[str, Any]) -> list[str]:
     """List notes on how to read the figures."""
     notes = [
-        *_fetch_notes(work, told),
+        *_fetch_notes(work, measured),
         "stages and chain: one process, one thread; each stage works on a batch that the one before it made",
         "transfer: page-locked memory to the GPU, by the training process; it is not part of the chain"
-        if told["transfer"]
+        if measured["transfer"]
         else "transfer: this machine has no CUDA device, so there is none",
     ]
     if not work.paired:
         deep = int((work.opened.index["depth_ext"] != "").sum())
         some = f" ({deep} of {len(work.opened)} samples have depth: --where \"depth_ext != ''\")" if deep else ""
         notes.append(f"images only{some}; the views of pretraining are LightlyTrain's, and not measured here")
-    if (got := told["stages"]["decode_image"]["cpu_share"]) < BUSY:
+    if (got := measured["stages"]["decode_image"]["cpu_share"]) < BUSY:
         notes.append(f"busy machine: image decode had a core for {percent(got)} of its time; rates are too low for it")
     return notes
 
 
-def _fetch_notes(work: Work, told: Mapping[str, Any]) -> list[str]:
-    cold = told["cold"]
+def _fetch_notes(work: Work, measured: Mapping[str, Any]) -> list[str]:
+    cold = measured["cold"]
     if is_remote(work.opened.url):
-        count = f"{told['requests_per_sample']:.2f} requests a sample"
+        count = f"{measured['requests_per_sample']:.2f} requests a sample"
         ahead = "the workers read ahead, which hides its waiting, but not its time on the CPU"
         if cold is None:
             return [f"fetch: over the network, again each time, {count}; {ahead}"]

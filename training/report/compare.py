@@ -67,14 +67,14 @@ def collect(config: CompareConfig) -> Comparison:
     check_names(runs)
     cache = cache_settings(config)
     val, trained = open_val(runs, cache), open_trained(runs, cache)
-    bench = Measuring(val=val, computing=Computing.choose(config.accelerator, config.num_workers))
+    measuring = Measuring(val=val, computing=Computing.choose(config.accelerator, config.num_workers))
     # By run and then by group, so that the arms stay in the order given.
-    arms = tuple(measure_arm(one, group, bench) for one in runs for group in trained if one in group.runs)
+    arms = tuple(measure_arm(one, group, measuring) for one in runs for group in trained if one in group.runs)
     fitted = [load_or_fit(group.samples, _keeper(group) / BASELINES_NAME) for group in trained]
     baselines = tuple(
         result
         for group, both in zip(trained, fitted, strict=True)
-        for result in measure_baselines(group, both, bench, "" if len(trained) == 1 else _whose(group))
+        for result in measure_baselines(group, both, measuring, "" if len(trained) == 1 else _whose(group))
     )
     return Comparison(
         arms=arms,
@@ -87,7 +87,7 @@ def collect(config: CompareConfig) -> Comparison:
         ),
         warnings=tuple(find_warnings(trained, val)),
         val=SetInfo.of(val),
-        gallery=make_gallery(arms, [result for result in baselines if result.kind == ROW], fitted, bench),
+        gallery=make_gallery(arms, [result for result in baselines if result.kind == ROW], fitted, measuring),
         command=shlex.join(["depthstream", "compare", *config.runs, "--out", config.out]),
         versions=find_versions(),
     )
@@ -131,13 +131,13 @@ def _whose(group: TrainedOn) -> str:
     return f" for {', '.join(one.name for one in group.runs)}"
 
 
-def measure_arm(one: RunFolder, group: TrainedOn, bench: Measuring) -> Arm:
+def measure_arm(one: RunFolder, group: TrainedOn, measuring: Measuring) -> Arm:
     """Evaluate the last checkpoint of a run."""
     file = find_checkpoint(one.folder, CHECKPOINT)
-    evaluation = bench.measure(
-        evaluation_file(one.folder, bench.val, CHECKPOINT),
+    evaluation = measuring.measure(
+        evaluation_file(one.folder, measuring.val, CHECKPOINT),
         file_sha256(file),
-        lambda: load_predictor(file, f"{one.name}, {CHECKPOINT} checkpoint", bench.computing.device),
+        lambda: load_predictor(file, f"{one.name}, {CHECKPOINT} checkpoint", measuring.computing.device),
     )
     return Arm(
         name=one.name,
@@ -149,13 +149,13 @@ def measure_arm(one: RunFolder, group: TrainedOn, bench: Measuring) -> Arm:
     )
 
 
-def measure_baselines(group: TrainedOn, both: Baselines, bench: Measuring, whose: str) -> list[BaselineResult]:
+def measure_baselines(group: TrainedOn, both: Baselines, measuring: Measuring, whose: str) -> list[BaselineResult]:
     """Evaluate both baselines of a training set.
 
     Args:
         group: The training set.
         both: The baselines fitted on it.
-        bench: Set and device to evaluate on.
+        measuring: Set and device to evaluate on.
         whose: Suffix of their names that distinguishes them from the baselines of other training sets.
     """
     top, bottom = (math.exp(both.row.log_depth[at]) for at in (0, -1))
@@ -172,9 +172,9 @@ def measure_baselines(group: TrainedOn, both: Baselines, bench: Measuring, whose
     results = []
     for kind, predictor, detail in described:
         named = NamedPredictor(predictor=predictor, name=kind + whose, fingerprint=fingerprint)
-        file = evaluation_file(_keeper(group), bench.val, kind.replace(" ", "-"))
+        file = evaluation_file(_keeper(group), measuring.val, kind.replace(" ", "-"))
         # The default argument binds this iteration's predictor, not the loop variable.
-        evaluation = bench.measure(file, fingerprint, lambda named=named: named)  # type: ignore[misc]
+        evaluation = measuring.measure(file, fingerprint, lambda named=named: named)  # type: ignore[misc]
         results.append(
             BaselineResult(
                 name=named.name, kind=kind, detail=detail, evaluation=evaluation, train=SetInfo.of(group.samples)
@@ -184,7 +184,7 @@ def measure_baselines(group: TrainedOn, both: Baselines, bench: Measuring, whose
 
 
 def make_gallery(
-    arms: Sequence[Arm], rows: Sequence[BaselineResult], fitted: Sequence[Baselines], bench: Measuring
+    arms: Sequence[Arm], rows: Sequence[BaselineResult], fitted: Sequence[Baselines], measuring: Measuring
 ) -> Gallery:
     """Predict and paint the example images.
 
@@ -192,9 +192,9 @@ def make_gallery(
         arms: All arms.
         rows: The row baseline of each training set.
         fitted: The baselines of each training set, in the same order.
-        bench: Set and device to predict on.
+        measuring: Set and device to predict on.
     """
-    val, device = bench.val, bench.computing.device
+    val, device = measuring.val, measuring.computing.device
     choices = choose_examples([arm.evaluation for arm in arms])
     place = {key: row for row, key in enumerate(val.index["key"])}  # row of each key
     found = val.read([place[choice.key] for choice in choices])

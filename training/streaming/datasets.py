@@ -42,7 +42,7 @@ class StreamedDepth(Dataset[dict[str, Any]]):
 
     @property
     def remote(self) -> bool:
-        """Report whether the set is read over a network."""
+        """Whether the set is read over a network."""
         return self._streams.ring.remote
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class StreamedImages(Dataset[ImageDraw]):
 
     @property
     def remote(self) -> bool:
-        """Report whether any of the sets is read over a network."""
+        """Whether any of the sets is read over a network."""
         return self._streams.ring.remote
 
     def __getitem__(self, position: Position) -> ImageDraw:

@@ -7,7 +7,7 @@ from sharding.errors import UsageError
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from training.config import StreamingOptions
-from training.loading.reading_cost import spoken_bytes
+from training.loading.reading_cost import format_bytes
 from training.streaming.shard_stream import URL_FIELD
 
 
@@ -65,9 +65,9 @@ def describe_streaming(
     ]
     taken = sum(int(one.index[[f"{part}_bytes" for part in parts]].to_numpy().sum()) for one in sets)
     workers = f"each of {num_workers} workers" if num_workers else "this process"
-    buffered = spoken_bytes(min(streaming.shuffle_buffer, samples) * taken / samples)
+    buffered = format_bytes(min(streaming.shuffle_buffer, samples) * taken / samples)
     return [
-        f"--reader webdataset: {samples} samples, {len(used)} whole shards of {spoken_bytes(sum(used))} an epoch, and "
+        f"--reader webdataset: {samples} samples, {len(used)} whole shards of {format_bytes(sum(used))} an epoch, and "
         f"again for each worker that shares one; {workers} shuffles among {streaming.shuffle_buffer} samples, "
         f"{buffered} as stored, and for a set behind a URL holds a whole shard as well",
         "--reader webdataset: the order is that of a shuffle buffer, and other ranks, workers or micro-batches give "

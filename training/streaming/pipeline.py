@@ -61,7 +61,7 @@ class StreamedSet:
 
     @property
     def remote(self) -> bool:
-        """Report whether the set is read over a network."""
+        """Whether the set is read over a network."""
         return is_remote(self._reader.url)
 
     def stream(self, stretch: Stretch) -> Iterator[Grouped]:
@@ -119,7 +119,7 @@ class ShardRing:
 
     @property
     def remote(self) -> bool:
-        """Report whether any of the sets is read over a network."""
+        """Whether any of the sets is read over a network."""
         return any(one.remote for one in self.sets)
 
     def pipeline(self, epoch: int, span: range, skip: int = 0) -> webdataset.DataPipeline:
@@ -131,7 +131,7 @@ class ShardRing:
             skip: Samples to skip at the start, after the shuffle; they are read but not decoded.
         """
         stretches = cut_ring(self._sizes, self._seed, epoch, span)
-        # The shuffle's seed depends on the start of the span, so that a stream opened again gives the same order.
+        # Of seed, epoch and start of the span: a stream that is opened again has the same order, others have others.
         word = np.random.SeedSequence((self._seed, epoch, span.start)).generate_state(1, np.uint64)
         draw = random.Random(int(word[0]))
         return webdataset.DataPipeline(

@@ -88,7 +88,7 @@ def cut_ring(shard_sizes: Sequence[int], seed: int, epoch: int, span: range) -> 
     order = epoch_order([len(shard_sizes)], seed, epoch)  # (S,) of the shards, not of samples
     ends = np.cumsum(np.asarray(shard_sizes)[order])  # (S,) one past each shard's last sample, in this order
     total = int(ends[-1])
-    # The start of the ring is drawn by the epoch alone, so that all ranks and workers agree on it.
+    # The start of the ring is drawn from seed and epoch alone, so that all ranks and workers agree on it.
     at = (span.start + int(np.random.default_rng((seed, epoch)).integers(total))) % total
     found, left = [], len(span)
     while left:

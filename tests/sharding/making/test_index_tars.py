@@ -73,21 +73,36 @@ def test_names_in_capitals_are_read_by_their_own_spelling(tmp_path):
 @pytest.mark.parametrize(
     ("ext", "problem"),
     [
-        ("Depth.npy", r"capitals\.tar: expected members named KEY\.depth\.npy, found \.Depth\.npy: rename them"),
-        ("VALID.npy", r"capitals\.tar: expected members named KEY\.valid\.npy, found \.VALID\.npy: rename them"),
+        ("Depth.npy", r"capitals\.tar, key a: expected a member named KEY\.depth\.npy, found a\.Depth\.npy: rename it"),
+        ("VALID.npy", r"capitals\.tar, key a: expected a member named KEY\.valid\.npy, found a\.VALID\.npy: rename it"),
         ("depth.NPY", r"capitals\.tar, key a: depth part \.NPY: expected one of planes\.npy, npy, log16\.png"),
     ],
 )
 def test_a_part_that_no_reader_would_find_again_is_refused(tmp_path, ext, problem):
-    picture = io.BytesIO()
-    Image.new("RGB", (8, 6)).save(picture, "PNG")
-    with tarfile.open(tmp_path / "capitals.tar", "w") as tar:
-        for name, data in (("a.png", picture.getvalue()), (f"a.{ext}", encode_npy(depth_map(0)))):
+    write_tar(tmp_path / "capitals.tar", {"a.png": png(), f"a.{ext}": encode_npy(depth_map(0))})
+    with pytest.raises(DataError, match=problem):
+        run(IndexConfig(tars=str(tmp_path / "capitals.tar"), set=str(tmp_path / "set")))
+
+
+def test_the_names_of_what_has_no_image_do_not_matter(tmp_path):
+    write_tar(tmp_path / "some.tar", {"a.Depth.npy": b"", "b.png": png(), "c.VALID.npy": b""})
+    done = run(IndexConfig(tars=str(tmp_path / "some.tar"), set=str(tmp_path / "set")))
+    assert done.data["samples"] == 1
+    assert list(ShardSet(tmp_path / "set").index["key"]) == ["b"]
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    with pytest.raises(DataError, match=problem):
-        run(IndexConfig(tars=str(tmp_path / "capitals.tar"), set=str(tmp_path / "set")))
+
+
+def png():
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(picture, "PNG")
+    return picture.getvalue()
 
 
 def test_the_tars_are_not_changed_and_not_copied(tars, tmp_path):

@@ -145,7 +145,7 @@ def test_user_and_password_of_an_address_are_sent_and_never_shown():
         with pytest.raises(DataError) as error:
             open_store(f"http://user:wrong-word@{host}/set").read("x", [(0, 3)])
         assert f"{server.url}/set/x, bytes 0-2: " in str(error.value)
-        assert "status 401 (who are you?); the server wants a login" in str(error.value)
+        assert "status 401 (who are you?); a login is required" in str(error.value)
         assert "wrong-word" not in str(error.value)
 
 

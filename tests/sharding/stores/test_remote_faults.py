@@ -199,7 +199,7 @@ def test_a_server_that_dies_and_comes_back_is_waited_for(tmp_path, reach):
     [
         (lambda path: path.write_bytes(DATA[::-1]), "the object changed while it was read: .*ETag"),
         (lambda path: path.write_bytes(DATA[:1000]), "the object changed while it was read: "),
-        (lambda path: path.unlink(), "the object changed while it was read: it no longer exists; begin again"),
+        (lambda path: path.unlink(), "the object changed while it was read: it no longer exists; start again"),
     ],
 )
 def test_an_object_replaced_while_it_is_read_is_an_error(bucket, reach, change, problem):

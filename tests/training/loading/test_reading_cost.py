@@ -9,7 +9,7 @@ from training.finetuning.batches import BatchSplit
 from training.finetuning.depth_data import make_data, open_metric
 from training.loading.dataset import IMAGE_PARTS
 from training.loading.read_ahead import THREADS
-from training.loading.reading_cost import announce_reading, describe_reading, spoken_bytes
+from training.loading.reading_cost import announce_reading, describe_reading, format_bytes
 
 
 @pytest.fixture
@@ -46,15 +46,15 @@ def test_a_cache_leaves_the_rest_of_the_set_to_fetch(served, tmp_path, portion, 
     size = int(ShardSet(served).index["image_bytes"].sum())
     cache = CacheSettings(folder=str(tmp_path / "cache"), limit_bytes=round(size * portion))
     cost = describe_reading(ShardSet(served, None, cache), IMAGE_PARTS, 2)[1]
-    assert f"about 40 requests and {spoken_bytes(size)} an epoch; from the second on about {rest} and " in cost
+    assert f"about 40 requests and {format_bytes(size)} an epoch; from the second on about {rest} and " in cost
     drawn_half = describe_reading(ShardSet(served, None, cache), IMAGE_PARTS, 2, draws=20)[1]
     assert (
-        f"about 20 requests and {spoken_bytes(size / 2)} an epoch; from the second on about {rest // 2} " in drawn_half
+        f"about 20 requests and {format_bytes(size / 2)} an epoch; from the second on about {rest // 2} " in drawn_half
     )
 
 
 def test_bytes_are_spoken():
-    assert [spoken_bytes(size) for size in (900, 64e6, 1.25e9, 2e12)] == ["0.9 KB", "64.0 MB", "1.2 GB", "2.0 TB"]
+    assert [format_bytes(size) for size in (900, 64e6, 1.25e9, 2e12)] == ["0.9 KB", "64.0 MB", "1.2 GB", "2.0 TB"]
 
 
 def test_the_cache_options_reach_the_sets(diode_sets, tmp_path):

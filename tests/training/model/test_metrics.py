@@ -168,7 +168,7 @@ def test_a_prediction_that_is_not_finite_fails_even_under_invalid(wrong):
     prediction, depth, valid = random_batch()
     valid[1, 0, 2, 3] = False
     prediction[1, 0, 2, 3] = wrong
-    with pytest.raises(DataError, match=r"images \[1\] of the batch, 1 values: the prediction holds NaN or inf"):
+    with pytest.raises(DataError, match=r"images \[1\] of the batch, 1 values: the prediction contains NaN or inf"):
         image_metrics(prediction, depth, valid, HEADLINE)
 
 
