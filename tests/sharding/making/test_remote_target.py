@@ -160,7 +160,10 @@ def test_a_run_killed_before_its_next_point_is_saved_has_the_files_of_the_last(f
             ShardMegadepthConfig(source=far_apart, set="s3://bucket/set", with_depth=True, workers=1, shard_size=1500)
         )
     assert points[-1].segments
-    assert points[-1].segments <= {name.rpartition("/")[2] for name in stored(bucket) if "/waiting/" in name}
+    waiting = {name.rpartition("/")[2] for name in stored(bucket) if "/waiting/" in name}
+    assert points[-1].segments <= waiting
+    # Of earlier points only the one before the last may still have files there, besides those sent for the next.
+    assert not waiting & set().union(*(point.segments for point in points[:-2])) - points[-1].segments
 
 
 def test_a_waiting_file_whose_name_is_used_again_is_sent_again(bucket):
@@ -171,6 +174,19 @@ def test_a_waiting_file_whose_name_is_used_again_is_sent_again(bucket):
         target.save_spool({"000000.bin"})
         assert stored(bucket)[".making/waiting/000000.bin"] == content_now
         target.save_spool(())
+        assert ".making/waiting/000000.bin" in stored(bucket)  # the point that is saved may need it
+    target.save_spool(())
+    assert ".making/waiting/000000.bin" not in stored(bucket)
+
+
+def test_waiting_files_that_no_point_names_go_with_the_next_save(bucket):
+    target = RemoteTarget("s3://bucket/set")
+    for number in range(3):
+        target.write(f".making/waiting/{number:06d}.bin", b"left")
+    folder = target.restore_spool({"000001.bin"})
+    assert (folder / "000001.bin").read_bytes() == b"left"
+    target.save_spool({"000001.bin"})
+    assert list(stored(bucket)) == [".making/waiting/000001.bin"]
 
 
 def test_a_killed_command_is_finished_by_the_next(diode_source, bucket, tmp_path):

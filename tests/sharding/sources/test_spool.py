@@ -32,7 +32,14 @@ def spooled(tmp_path_factory):
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 40), st.lists(st.tuples(st.sampled_from("ptd"), st.integers(0, 30)), max_size=60))
 def test_what_is_put_is_taken_again_within_the_bound_of_memory(spooled, limit, steps):
-    spool, live = Spool(limit), {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sharding.sources.spool.SEGMENT_BYTES", 1)  # a file each
+        put_and_take(Spool(limit), spooled, limit, steps)
+    assert open_files(spooled) == []
+
+
+def put_and_take(spool, folder, limit, steps):
+    live = {}
     for number, (step, size) in enumerate(steps):
         if step == "p":
             data = bytes([number]) * size
@@ -45,11 +52,13 @@ def test_what_is_put_is_taken_again_within_the_bound_of_memory(spooled, limit, s
             else:
                 spool.drop(token)
         assert spool.held_bytes <= limit
+        needed = {place.segment for token in live if (place := spool.place(token))}
+        assert len(needed) <= len(open_files(folder)) <= len(needed) + 1  # the file that is appended to stays open
     for token, data in live.items():
         assert spool.take(token) == data
     assert spool.held_bytes == 0
+    assert len(open_files(folder)) <= 1
     spool.close()
-    assert open_files(spooled) == []
 
 
 def test_the_oldest_go_to_disk_and_files_go_when_they_are_empty(tmp_path, monkeypatch):

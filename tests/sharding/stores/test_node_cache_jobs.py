@@ -42,6 +42,14 @@ class Jobs:
         """Two ranks with two workers each: every worker has a quarter, another one at the next turn."""
         return [self.start(part=(number + turn) % 4, parts=4, **options) for number in range(4)]
 
+    def wait_until_fetching(self):
+        """Wait until a process has fetched something since the last question."""
+        deadline = time.monotonic() + 60
+        while not (self._log.exists() and self._log.stat().st_size):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        self._log.unlink()
+
     def fetched(self):
         """Ranges that were fetched since the last question."""
         lines = [line.split() for line in self._log.read_text().splitlines()] if self._log.exists() else []
@@ -113,8 +121,9 @@ def test_a_process_killed_at_any_step_leaves_nothing_that_harms(jobs):
 def test_what_a_killed_process_reserved_stays_counted_until_nobody_else_uses_the_cache(jobs):
     beside = NodeCache(jobs.cache, 10**9)
     assert jobs.start(die="half").wait(20) == -9
-    assert counted(jobs.cache) >= taken(jobs.cache / "unfinished") > 0
-    assert counted(jobs.cache, 10**9) == counted(jobs.cache)
+    before = counted(jobs.cache)
+    assert before >= taken(jobs.cache / "unfinished") > 0
+    assert counted(jobs.cache, 10**9) == before
     assert len(list((jobs.cache / "unfinished").iterdir())) == 1
     del beside
     check_sound(jobs.cache, 10**9, jobs)
@@ -125,13 +134,13 @@ def test_processes_killed_at_random_moments(tmp_path):
     chance, limit = random.Random(5), jobs.bytes // 2
     for _ in range(6):
         processes = [jobs.start(part=part, parts=2, limit=limit, epochs=1000, forget=0.5) for part in range(2)]
-        time.sleep(chance.uniform(0.15, 0.5))
+        jobs.wait_until_fetching()
+        time.sleep(chance.uniform(0, 0.35))
         for process in processes:
             assert process.poll() is None
             process.kill()
             process.wait(20)
-        if jobs.cache.exists():
-            check_sound(jobs.cache, limit, jobs)
+        check_sound(jobs.cache, limit, jobs)
     watch([jobs.start(limit=limit)], jobs.cache)
     check_sound(jobs.cache, limit, jobs)
     assert taken(jobs.cache) > 0.9 * limit

@@ -328,10 +328,10 @@ def test_a_command_that_stalls_is_given_up_and_ended(train, tmp_path):
 
     command = f"echo $$ > {tmp_path}/pid; head -c 100 /dev/zero; sleep 600; : {{url}}"
     opener = ShardOpener(url=train.url, pipe=command, wait_s=60)
-    with opener.open(train.manifest.shards[0], train.reader.store) as tar:
+    stalled = pytest.raises(DataError, match=r"wrote nothing for 0\.3 s")
+    with stalled, opener.open(train.manifest.shards[0], train.reader.store) as tar:
         tar.raw._wait_s = 0.3  # from here on: its first bytes have arrived, however long the shell took to start
-        with pytest.raises(DataError, match=r"wrote nothing for 0\.3 s"):
-            tar.read()
+        tar.read()
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
