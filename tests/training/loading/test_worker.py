@@ -260,13 +260,15 @@ def test_a_worker_killed_before_its_batch_is_taken_is_a_sentence(method):
     loading = Loading(batch_size=2, num_workers=1, start_method=method, timeout_s=30)
     batches = iter(build_loader(Handed(), TrainSampler(8, 2), loading))
     assert batches._worker_result_queue._reader.poll(30)
-    # torch's handler would raise at any moment after the kill, also when the connection was noticed first.
+    # torch's handler would raise at any moment from the worker's death on, so also in this test.
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         os.kill(batches._workers[0].pid, signal.SIGKILL)
-        text = message_of(batches)
+        batches._workers[0].join(30)  # until it is dead: it might still hand the batch over
+        assert not batches._workers[0].is_alive()
     finally:
         signal.signal(signal.SIGCHLD, handler)
+    text = message_of(batches)
     assert re.match(r"a loader worker( \(pid \d+\))? was killed \(.*\); .*memory ran out.*--num-workers", text)
 
 
