@@ -5,8 +5,6 @@ Global batch = ranks x accumulation x micro-batch.
 
 from dataclasses import dataclass
 
-import torch
-
 from sharding.errors import UsageError
 
 AUTO = "auto"
@@ -18,7 +16,11 @@ ACTIVATION_BYTES = {"resnet18": 2900, "resnet34": 3110, "resnet50": 9530, "resne
 STATE_BYTES = 16
 """Bytes per parameter: weight, gradient, and AdamW's two moments, 4 bytes (float32) each."""
 
-_USABLE = 0.7  # share of a device's memory; the rest is for workspace, gradients of activations and fragmentation
+BUCKET_BYTES, UPDATE_BYTES = 4, 8
+"""Bytes per parameter: of DDP's gradient buckets, if there are several ranks; of AdamW's temporaries while it updates,
+when the activations are gone."""
+
+_USABLE = 0.7  # share of a device's free memory; the rest is for workspace, gradients of activations and fragmentation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +69,44 @@ def _parse(text: str) -> int:
     return int(text)
 
 
-def fitting_samples(encoder_name: str, pixels: int, parameters: int, memory_bytes: int | None) -> int:
-    """Estimate how many samples of a float32 step fit a device; half precision needs less memory.
+@dataclass(frozen=True, kw_only=True)
+class StepMemory:
+    """Estimate of the memory that a float32 step takes; half precision takes less.
 
-    Args:
-        encoder_name: Key of `ACTIVATION_BYTES`.
-        pixels: Pixels of a training image.
-        parameters: Number of parameters of the network.
-        memory_bytes: Memory of the device; None for no limit.
+    Attributes:
+        state: Bytes that are there all the time.
+        sample: Bytes of each sample of a micro-batch.
+        update: Bytes that the optimizer takes for a moment, after the backward pass.
     """
-    if memory_bytes is None:
-        return 2**31
-    # Parameters and optimizer state are there once, activations once per sample.
-    free = _USABLE * memory_bytes - STATE_BYTES * parameters
-    return max(1, int(free // (ACTIVATION_BYTES[encoder_name] * pixels)))
 
+    state: int
+    sample: int
+    update: int
 
-def device_memory(device: torch.device) -> int | None:
-    """Return the memory of a GPU in bytes; None for a CPU, whose memory other programs share."""
-    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+    @classmethod
+    def estimate(cls, encoder_name: str, pixels: int, parameters: int, world: int) -> "StepMemory":
+        """Estimate it.
+
+        Args:
+            encoder_name: Key of `ACTIVATION_BYTES`.
+            pixels: Pixels of a training image.
+            parameters: Number of parameters of the network.
+            world: Number of ranks.
+        """
+        return cls(
+            state=parameters * (STATE_BYTES + BUCKET_BYTES * (world > 1)),
+            sample=ACTIVATION_BYTES[encoder_name] * pixels,
+            update=parameters * UPDATE_BYTES,
+        )
+
+    def fitting(self, free_bytes: int | None) -> int:
+        """Return the largest micro-batch that fits the memory of a device; 0 if none does; None sets no limit."""
+        if free_bytes is None:
+            return 2**31
+        left = int(_USABLE * free_bytes) - self.state
+        return left // self.sample if left >= max(self.sample, self.update) else 0
+
+    @property
+    def least(self) -> int:
+        """Free bytes that a device must have for a single sample."""
+        return int((self.state + max(self.sample, self.update)) / _USABLE)

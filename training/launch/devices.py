@@ -129,6 +129,11 @@ def find_devices(accelerator: str = "auto", devices: Devices = "auto") -> list[t
     return list(_KINDS[kind].get_parallel_devices(parsed))
 
 
+def describe_device(device: torch.device) -> str:
+    """Name a device: its type, and the model of a GPU, as "cuda (NVIDIA H100 80GB HBM3)"."""
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+
+
 def _find_started() -> tuple[str, int, int] | None:
     """Find what started several processes, how many on this node, and on how many nodes; None if nothing did."""
     if TorchElasticEnvironment.detect():

@@ -19,7 +19,9 @@ from torch import distributed
 
 from sharding.errors import DataError, Interrupted, UsageError
 from training.launch.devices import Placement
-from training.launch.worker_errors import causes, plain_message, worker_died
+from training.launch.group import end_group, has_group, started_here
+from training.launch.out_of_memory import describe_lack
+from training.launch.worker_errors import causes, name_worker, plain_message, worker_died
 from training.launch.world import World
 
 Child = subprocess.Popen[Any]
@@ -29,13 +31,15 @@ GRACE_S, STOP_GRACE_S, PERIOD_S = 10.0, 60.0, 0.5
 
 # Exit statuses of processes that end by `Interrupted`.
 _STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)}
+_LESS_MEMORY = "give this run less to compute at once, or a device with more memory"
+_FEWER_WORKERS = "run again with fewer --num-workers, or with more memory"
 _RANK_ZERO = "DEPTHSTREAM_RANK_ZERO"  # its process id, for the ranks that Lightning starts
 # Pieces of the RuntimeErrors by which gloo and NCCL report that the other end of a connection is gone.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 @contextlib.contextmanager
-def ending_together(placement: Placement, strategy: Strategy) -> Iterator[None]:
+def ending_together(placement: Placement, strategy: Strategy, remedy: str = "") -> Iterator[None]:
     """Wrap training, so that all ranks end when one fails; with one process this only makes errors readable.
 
     When a rank fails, the others end too: by themselves if they notice it, else after `GRACE_S`. A rank that Lightning
@@ -44,32 +48,36 @@ def ending_together(placement: Placement, strategy: Strategy) -> Iterator[None]:
     Args:
         placement: Devices and processes of the run.
         strategy: Strategy of its trainer; it may be set up later.
+        remedy: What to do when memory runs out.
 
     Raises:
-        DataError: As raised within, with the rank; or another rank is gone; or a loader worker died.
+        DataError: As raised within, with the rank; or another rank is gone; or a loader worker died; or memory ran out.
         UsageError: As raised within, with the rank.
         Interrupted: As raised within.
     """
-    world = World(placement.rank, placement.world)
+    world, was_there = World(placement.rank, placement.world), has_group()
     with _watching(placement, strategy, world) as watch:
         try:
             yield
         except BaseException as error:
             # Before the message is made: how the other ranks ended is part of it.
             lost = watch.end_children() if watch else []
-            plain = explain(error, world, lost)
+            plain = explain(error, world, lost, remedy)
             if plain is error:
                 raise
             raise plain from error
+        if started_here() or not was_there:  # not that of a program which calls this one
+            end_group()
 
 
-def explain(error: BaseException, world: World, lost: Sequence[str] = ()) -> BaseException:
+def explain(error: BaseException, world: World, lost: Sequence[str] = (), remedy: str = "") -> BaseException:
     """Turn an error of training into one with a message for the user.
 
     Args:
         error: Raised by the trainer; its causes and contexts are searched, too.
         world: If it has more than one process, the text begins with the rank.
         lost: How other ranks ended, if some ended before.
+        remedy: What to do when memory runs out; "" is a general advice.
 
     Returns:
         The error to raise in its place; the error itself if it is unexpected, because its traceback is needed then.
@@ -83,6 +91,10 @@ def explain(error: BaseException, world: World, lost: Sequence[str] = ()) -> Bas
             return one
         if isinstance(one, DataError | UsageError):
             return type(one)(prefix + plain_message(one))
+    if lack := describe_lack(error):
+        worker = next(filter(None, map(name_worker, chain)), "")
+        remedy = _FEWER_WORKERS if worker else remedy or _LESS_MEMORY
+        return DataError(f"{prefix}{worker and worker + ': '}{lack.rstrip('.')}; {remedy}")
     for one in chain:
         if worker_died(one):
             return DataError(prefix + plain_message(one))

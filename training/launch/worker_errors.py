@@ -32,9 +32,14 @@ def plain_message(error: BaseException) -> str:
     """
     text = _text(error)
     if caught := _CAUGHT.match(text):
-        kind, worker = caught.groups()
-        return f"loader worker {worker}: {_last_error(text, kind)}"
+        return f"{name_worker(error)}: {_last_error(text, caught[1])}"
     return _death(error) or text
+
+
+def name_worker(error: BaseException) -> str | None:
+    """Return "loader worker N" if that one raised the error; None if this process did."""
+    caught = _CAUGHT.match(_text(error))
+    return f"loader worker {caught[2]}" if caught else None
 
 
 def worker_died(error: BaseException) -> bool:
