@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from sharding.errors import DataError, UsageError
 from training.launch.world import World
 from training.model.encoder import ENCODERS, SCRATCH, load_encoder
+from training.model.finite import FiniteCheck
 from training.model.global_loss import GlobalLoss
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
@@ -110,7 +111,7 @@ class DepthUnet(LightningModule):
         # Scaled to uint8 RGB and kept out of the state dict, as they are constants.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1) * 255, persistent=False)
-        self._train_loss = GlobalLoss()
+        self._train_loss, self._finite = GlobalLoss(), FiniteCheck()
         self._start_sums()
 
     @classmethod
@@ -172,34 +173,30 @@ class DepthUnet(LightningModule):
         return LOSSES[self.options.loss](log_prediction, batch["depth"], counts)
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
-        """Compute the scalar to differentiate for a micro-batch; `on_before_optimizer_step` turns it into a mean.
-
-        Raises:
-            DataError: The loss is not finite; the message names the samples.
-        """
+        """Compute the scalar to differentiate for a micro-batch; `on_before_optimizer_step` turns it into a mean."""
         part = self.loss_sum(self(batch["image"]), batch)
-        if not torch.isfinite(part.total):
-            raise DataError(
-                f"the loss is {part.total.item()} at step {self.global_step}, in the batch of "
-                f"{', '.join(batch['key'])}: look at these samples with `depthstream inspect`; if they are valid, "
-                "lower the learning rate"
-            )
+        self._finite.add(self.global_step, batch["key"], part.total)
         return self._train_loss.add(part, batch["valid"].numel())
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Scale the gradients to those of the mean over the valid pixels of the global batch, and log that mean."""
+        """Scale the gradients to those of the mean over the valid pixels of the global batch, and log that mean.
+
+        Raises:
+            DataError: A loss of the step before is not finite; the message names the samples.
+        """
         loss, factor = self._train_loss.finish_step()
+        self._finite.finish_step(loss)
         # Lightning has divided the gradients by the number of micro-batches, DDP by the number of ranks: undo both.
         # Lightning clips after this hook, so its threshold applies to the scaled gradients.
         factor = factor * (self.trainer.accumulate_grad_batches * World.current().size)
-        for parameter in self.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)
+        if gradients := [parameter.grad for parameter in self.parameters() if parameter.grad is not None]:
+            torch._foreach_mul_(gradients, factor)  # one kernel for many tensors
         self.log_dict({"train_loss": loss, "lr": optimizer.param_groups[-1]["lr"]})  # lr: of the decoder
 
     def on_train_start(self) -> None:
         """Discard the step that an earlier `fit` may have left unfinished."""
         self._train_loss.start_step()
+        self._finite.start()
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's sums; Lightning does not call this when a run resumes in the middle of an epoch."""
@@ -207,11 +204,17 @@ class DepthUnet(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log `train_loss_epoch`, per valid pixel of the whole epoch, the same on all ranks."""
+        self._finite.require()
         self.log("train_loss_epoch", self._train_loss.epoch_mean(), batch_size=1)
         self._train_loss.start_epoch()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the loss sums of the unfinished epoch."""
+        """Add the loss sums of the unfinished epoch.
+
+        Raises:
+            DataError: The last loss is not finite, so the weights are not worth saving.
+        """
+        self._finite.require()
         checkpoint["train_loss"] = self._train_loss.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -219,7 +222,12 @@ class DepthUnet(LightningModule):
         self._train_loss.load_state_dict(checkpoint.get("train_loss", {"total": 0.0, "count": 0}))
 
     def on_validation_epoch_start(self) -> None:
-        """Reset the sums."""
+        """Reset the sums.
+
+        Raises:
+            DataError: The last loss of training is not finite.
+        """
+        self._finite.require()
         self._start_sums()
 
     def validation_step(self, batch: TensorBatch, batch_idx: int) -> None:

@@ -231,8 +231,10 @@ def ranks(tiny, tmp_path_factory):
 @pytest.mark.slow
 def test_a_signal_to_one_rank_stops_both_at_the_same_step(ranks):
     out, found = ranks
-    assert [rank["stopped"]["steps"] for rank in found] == [5, 5]
-    assert [len(rank["stopped"]["trained"]) for rank in found] == [5, 5]
+    for name in ("stopped", "saved"):
+        assert [rank[name]["steps"] for rank in found] == [5, 5]
+        assert [len(rank[name]["trained"]) for rank in found] == [5, 5]
+    assert [state_of(out / "saved" / name) for name in ("last-1.ckpt", "last.ckpt")] == [at(1, 4), at(1, 8)]
     assert state_of(out / "stopped" / "last.ckpt") == at(3, 0)
     assert state_of(out / "stopped" / "last-1.ckpt") == at(2, 0)
     text = (out / "log").read_text()

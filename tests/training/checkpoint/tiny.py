@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -220,10 +220,12 @@ def run_rank(out):
     whole = Net()
     trainer = fit(whole, out / "whole", cut, **options)
     rank, found = World.current().rank, {"whole": report(whole, trainer)}
-    net = Net(signal_at("step", 4, signal.SIGUSR1) if rank == 1 else lambda hook, count: None)
-    with contextlib.suppress(Interrupted):
-        fit(net, out / "stopped", cut, **options)
-    found["stopped"] = {"trained": net.trained, "steps": net.trainer.global_step}
+    # In the fourth step: the answer of all ranks is read after the fifth. A save in between does not lose it.
+    for name, cadence in (("stopped", "epoch"), ("saved", "1steps")):
+        net = Net(signal_at("step", 3, signal.SIGUSR1) if rank == 1 else lambda hook, count: None)
+        with contextlib.suppress(Interrupted):
+            fit(net, out / name, replace(cut, cadence=cadence), **options)
+        found[name] = {"trained": net.trained, "steps": net.trainer.global_step}
     rest = Net()
     found["resumed"] = report(rest, fit(rest, out / "stopped", cut, **options))
     try:

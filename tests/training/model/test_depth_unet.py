@@ -132,8 +132,12 @@ def test_a_loss_that_is_not_finite_names_its_samples():
     model = DepthUnet(Echo(), Hyperparameters())
     batch = make_batch()
     batch["depth"][2, 0, 5, 5], batch["valid"][2, 0, 5, 5] = torch.nan, True
-    with pytest.raises(DataError, match=r"the loss is nan at step 0, in the batch of view-0, view-1, view-2, view-3"):
-        model.training_step(batch, 0)
+    model.training_step(make_batch(), 0)
+    model.training_step(batch, 1)
+    said = r"the loss is nan at step 0, in the batch of view-0, view-1, view-2, view-3"
+    for meet in (model.on_validation_epoch_start, lambda: model.on_save_checkpoint({}), model.on_train_epoch_end):
+        with pytest.raises(DataError, match=said):
+            meet()
 
 
 @pytest.mark.slow

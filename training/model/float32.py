@@ -1,0 +1,21 @@
+"""Computing in true float32, also on GPUs whose convolutions and matrix products would otherwise use TF32.
+
+TF32 keeps 10 of float32's 23 mantissa bits: relative errors of 1e-3 (NVIDIA A100 whitepaper, 2020). torch allows it in
+convolutions by default.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Turn TF32 off for convolutions and matrix products; restore the settings afterwards."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
