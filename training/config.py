@@ -13,6 +13,7 @@ from sharding.stores.node_cache import CacheSettings
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PretrainPrecision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 Reader = Literal["indexed", "webdataset"]
 WHERE = "a pandas query on the index, such as \"scene_type == 'outdoor'\""
 
@@ -111,6 +112,9 @@ class PretrainConfig(SubsetOptions, CacheOptions, StreamingOptions, TrainingOpti
     epochs: int = option(100, "passes over the sets", metavar="N")
     batch_size: int = option(128, "global batch size, over all devices", metavar="N")
     image_size: int = option(224, "side of the square views in pixels", metavar="PX")
+    precision: PretrainPrecision = option(
+        "auto", "number format of the forward pass; auto: bf16-mixed on a GPU that computes in it, else 32-true"
+    )
     seed: int = option(0, "seed of order, views and initial weights")
 
 
@@ -132,7 +136,11 @@ class FinetuneConfig(CacheOptions, StreamingOptions, TrainingOptions):
     batch_size: int = option(32, "global batch size, over all devices and accumulated micro-batches", metavar="N")
     micro_batch: str = option("auto", "samples that a device computes at once", metavar="auto|N")
     learning_rate: float = option(1e-4, "peak learning rate", metavar="X")
-    precision: Precision = option("32-true", "number format of the forward pass; losses are always float32")
+    precision: Precision = option(
+        "32-true",
+        "number format of the forward pass; losses are always float32. 32-true: convolutions in TF32 on GPUs that have "
+        "it; 16-mixed: a step whose gradients overflow changes nothing, but is counted",
+    )
     seed: int = option(0, "seed of order, augmentation and the decoder's initial weights")
 
 

@@ -78,7 +78,7 @@ class Fabricator:
             for key, value in abs_rel.items()
         ]
         table = pd.DataFrame(rows, columns=["protocol", "key", "scene", *METRICS])
-        return Evaluation(predictor=name, fingerprint="f" * 64, set=self.set, table=table)
+        return Evaluation(predictor=name, fingerprint="f" * 64, set=self.set, device="cpu", table=table)
 
 
 @pytest.fixture

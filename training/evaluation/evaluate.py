@@ -22,12 +22,14 @@ from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.config import EvaluateConfig, cache_settings
 from training.evaluation.metric_names import METRIC_NAMES, PROTOCOL, PROTOCOL_NAMES, count, fixed
 from training.evaluation.results import Evaluation, SetInfo
-from training.launch.devices import find_devices
+from training.launch.devices import describe_device, find_devices
+from training.launch.out_of_memory import explaining_lack
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import EvalSampler
 from training.model.depth_unet import DepthUnet
+from training.model.float32 import full_float32
 from training.model.metrics import METRICS, PROTOCOLS, image_metrics
 from training.runfolder import find_checkpoint, load_config
 
@@ -81,7 +83,7 @@ class Computing:
 
 
 def evaluate_model(named: NamedPredictor, samples: ShardSet, computing: Computing | None = None) -> Evaluation:
-    """Compute every metric under every protocol for every image.
+    """Compute every metric under every protocol for every image, in float32 (without TF32).
 
     Args:
         named: The predictor.
@@ -89,14 +91,22 @@ def evaluate_model(named: NamedPredictor, samples: ShardSet, computing: Computin
         computing: Device and loader processes; by default the CPU, without loader processes.
 
     Raises:
-        DataError: A prediction is not finite, or no image has enough valid pixels.
+        DataError: A prediction is not finite, no image has enough valid pixels, or the device has too little memory.
         UsageError: The depth of the set is not in metres.
     """
     _check_metric(samples)
-    rows = list(_iter_rows(named.predictor, samples, computing or Computing()))
+    computing = computing or Computing()
+    with full_float32(), explaining_lack(f"evaluate {named.name}", "give --accelerator cpu"):
+        rows = list(_iter_rows(named.predictor, samples, computing))
     table = pd.DataFrame(rows, columns=["protocol", "key", *METRICS])
     table.insert(2, "scene", table["key"].map(dict(zip(samples.index["key"], samples.index["scene"], strict=True))))
-    evaluation = Evaluation(predictor=named.name, fingerprint=named.fingerprint, set=SetInfo.of(samples), table=table)
+    evaluation = Evaluation(
+        predictor=named.name,
+        fingerprint=named.fingerprint,
+        set=SetInfo.of(samples),
+        device=describe_device(computing.device),
+        table=table,
+    )
     if evaluation.counted(PROTOCOL) == 0:
         raise DataError(
             f"none of the {len(samples)} images of {samples.url} has enough valid depth to be evaluated; "
@@ -129,9 +139,9 @@ def _iter_rows(predictor: Predictor, samples: ShardSet, computing: Computing) ->
 
 
 def _measure(prediction: Tensor, batch: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    depth, valid = batch["depth"].to(prediction.device), batch["valid"].to(prediction.device)
     for name, protocol in PROTOCOLS.items():
         try:
-            depth, valid = batch["depth"].to(prediction.device), batch["valid"].to(prediction.device)
             values, counted = image_metrics(prediction, depth, valid, protocol)
         except DataError as error:  # it numbers the images of the batch: add their keys
             raise DataError(f"samples {', '.join(batch['key'])}: {error}") from error

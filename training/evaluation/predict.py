@@ -31,6 +31,8 @@ from sharding.reading.pictures import color_bar, colorize_depth, depth_range, en
 from training.config import PredictConfig
 from training.evaluation.evaluate import Predictor, load_predictor
 from training.launch.devices import find_devices
+from training.launch.out_of_memory import explaining_lack
+from training.model.float32 import full_float32
 from training.runfolder import find_checkpoint
 
 _VIEW_SIDE_PX = 640  # longer side of a panel
@@ -83,10 +85,10 @@ def predict_image(predictor: Predictor, image: NDArray[np.uint8], device: torch.
         device: Device to compute on.
 
     Returns:
-        float32 (H, W), metres.
+        float32 (H, W), metres, computed without TF32.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)  # (1, 3, H, W)
-    with torch.inference_mode():
+    with torch.inference_mode(), full_float32():
         depth: NDArray[np.float32] = predictor.predict_depth(tensor)[0, 0].float().cpu().numpy()
     return depth
 
@@ -151,7 +153,9 @@ def run(config: PredictConfig) -> Outcome:
     done = []
     for file in track(files, total=len(files), unit="images", label="predict"):
         image = read_photo(file)
-        done.append(write_prediction(file, image, predict_image(named.predictor, image, device), Path(config.out)))
+        with explaining_lack(str(file), "give --accelerator cpu, or a smaller image"):
+            depth = predict_image(named.predictor, image, device)
+        done.append(write_prediction(file, image, depth, Path(config.out)))
     lines = [
         f"{one.image}: {one.near_m:.2f} to {one.far_m:.2f} m, median {one.median_m:.2f} m -> {', '.join(one.files)}"
         for one in done

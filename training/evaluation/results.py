@@ -17,7 +17,7 @@ from sharding.machine.files import write_atomically
 from sharding.reading.shard_set import ShardSet
 from training.model.metrics import METRICS, PROTOCOLS
 
-EVALUATION_FORMAT = 1
+EVALUATION_FORMAT = 2
 """Version of the JSON format."""
 
 
@@ -75,13 +75,17 @@ class Evaluation:
         predictor: Display name of the predictor.
         fingerprint: SHA-256 of the checkpoint, or of the fitted baselines.
         set: The set it was evaluated on.
+        device: What computed the predictions, as `describe_device` names it.
         table: One row for each protocol and image that was counted (in set order): protocol, key, scene, and METRICS.
+        precision: Number format of the predictions; float32 is without TF32.
     """
 
     predictor: str
     fingerprint: str
     set: SetInfo
+    device: str
     table: pd.DataFrame
+    precision: str = "float32"
 
     def rows(self, protocol: str) -> pd.DataFrame:
         """Select the images counted under a protocol: scene and METRICS, indexed by key."""
@@ -110,6 +114,8 @@ class Evaluation:
             "predictor": self.predictor,
             "fingerprint": self.fingerprint,
             "set": asdict(self.set),
+            "device": self.device,
+            "precision": self.precision,
             "metrics": {name: self.mean(name) for name in PROTOCOLS},
             "counted": {name: self.counted(name) for name in PROTOCOLS},
             "skipped": {name: self.set.images - self.counted(name) for name in PROTOCOLS},
@@ -135,7 +141,8 @@ class Evaluation:
                 raise DataError(f"{file} was written by another version of this program; evaluate again")
             table = pd.DataFrame(data["rows"], columns=["protocol", "key", "scene", *METRICS])
             info = SetInfo(**data["set"])
-            return cls(predictor=data["predictor"], fingerprint=data["fingerprint"], set=info, table=table)
+            about = {name: data[name] for name in ("predictor", "fingerprint", "device", "precision")}
+            return cls(**about, set=info, table=table)
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(f"{file} is not an evaluation ({type(error).__name__}: {error}); evaluate again") from error
 
@@ -145,13 +152,14 @@ def protocol_definitions() -> dict[str, dict[str, Any]]:
     return {name: asdict(protocol) for name, protocol in PROTOCOLS.items()}
 
 
-def load_matching(file: Path, fingerprint: str, samples: ShardSet) -> Evaluation | None:
-    """Read the evaluation in `file` if it is that of this predictor on this subset; otherwise return None.
+def load_matching(file: Path, fingerprint: str, samples: ShardSet, device: str) -> Evaluation | None:
+    """Read the evaluation in `file` if it is that of this predictor on this subset and device; otherwise return None.
 
     Args:
         file: File of the evaluation; may be missing.
         fingerprint: Fingerprint of the current predictor.
         samples: The current set.
+        device: The current device, as `describe_device` names it: numbers of several devices are never compared.
     """
     if not file.exists():
         return None
@@ -159,5 +167,5 @@ def load_matching(file: Path, fingerprint: str, samples: ShardSet) -> Evaluation
         found = Evaluation.load(file)
     except DataError:
         return None  # another version, or damaged: a cache miss
-    same = found.fingerprint == fingerprint and found.set.key == SetInfo.of(samples).key
-    return found if same else None
+    about = found.fingerprint, found.set.key, found.device
+    return found if about == (fingerprint, SetInfo.of(samples).key, device) else None

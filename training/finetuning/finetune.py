@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
@@ -28,13 +27,15 @@ from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.config import FinetuneConfig
-from training.finetuning.batches import BatchSplit, device_memory, fitting_samples, split_batch
+from training.finetuning.batches import AUTO, BatchSplit, StepMemory, split_batch
 from training.finetuning.best import BestWeights
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.panels import DepthPanels
 from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
 from training.finetuning.resume import MAY_CHANGE, find_resume, is_finished
 from training.launch.devices import Placement, place
+from training.launch.group import DepthDDP, SameOnAllRanks
+from training.launch.memory import least_free_memory
 from training.launch.processes import ending_together
 from training.loading.reading_cost import announce_reading
 from training.model.depth_unet import DepthUnet, Hyperparameters
@@ -117,8 +118,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
             return _outcome(Path(config.out), f"{config.out} is finished ({config.epochs} epochs): nothing to do")
     _check_options(config)
     placement, unet = place(config.accelerator, config.devices), make_unet()
-    fitting = _fitting(config, unet, placement.devices[0])
-    split = split_batch(config.batch_size, placement.world, config.micro_batch, fitting)
+    split = _split(config, count_parameters(unet), placement)
     data = make_data(config, split, pin_memory=placement.kind == "cuda")
     # After the checks of options and sets, so that a refused command makes no folder.
     folder = claim(config.out, config.resume)
@@ -134,7 +134,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
     model = DepthUnet(unet, make_hyperparameters(config, data))
     with _quiet(), StopSignals() as stop:
         trainer = make_trainer(config, data, split, placement, make_callbacks(config, data, split, stop), steps)
-        with ending_together(placement, trainer.strategy):
+        with ending_together(placement, trainer.strategy, _lesser(split)):
             trainer.fit(model, data.train_loader, data.val_loader, ckpt_path=checkpoint, weights_only=True)
     return _outcome(folder, f"{folder}: {config.epochs} epochs")
 
@@ -158,11 +158,13 @@ def make_callbacks(config: FinetuneConfig, data: DepthData, split: BatchSplit, s
     """Build the callbacks of a run; their order matters, see below."""
     out, counter = Path(config.out), SampleCounter(config.seed)
     counter.attach(data.sampler)
-    record = RunRecord(out, config.batch_size, describe_run(config, data, split))
-    # The counter first, so that every other callback sees the state after the step. The record before the checkpoint,
-    # so that a checkpoint never has more rows than the files. best.ckpt last, from the weights just saved.
+    about = describe_run(config, data, split)
+    record = RunRecord(out, config.batch_size, about)
+    # The counter first, so that every other callback sees the state after the step. The record before the
+    # checkpoint, so that a checkpoint never has more rows than the files. best.ckpt last, from the weights just saved.
     return [
         counter,
+        SameOnAllRanks(about),
         ThroughputMonitor(),
         TrainProgress(),
         DepthPanels(data.val),
@@ -185,8 +187,9 @@ def make_trainer(
     return Trainer(
         **placement.trainer_arguments(),
         plugins=[placement.make_environment(), AtomicCheckpointIO()],
-        # DDP gives all ranks the BatchNorm statistics of rank 0 before each batch, validation's too.
-        strategy="ddp" if several else "auto",
+        # DDP gives all ranks the BatchNorm statistics of rank 0 before each batch, validation's too; with synchronised
+        # BatchNorm they are the same anyway.
+        strategy=DepthDDP(broadcast_buffers=placement.kind != "cuda") if several else "auto",
         # BatchNorm statistics of a few samples are noisy: share them over the GPUs. torch cannot do so on CPUs.
         sync_batchnorm=several and placement.kind == "cuda",
         precision=config.precision,
@@ -228,9 +231,25 @@ def _check_options(config: FinetuneConfig) -> None:
     Cadence.parse(config.checkpoint_every)
 
 
-def _fitting(config: FinetuneConfig, unet: nn.Module, device: torch.device) -> int:
-    pixels = config.height * config.width
-    return fitting_samples(config.encoder_name, pixels, count_parameters(unet), device_memory(device))
+def _lesser(split: BatchSplit) -> str:
+    """Return what to do when the micro-batch does not fit."""
+    if split.micro_batch > 1:
+        return f"give a smaller --micro-batch than {split.micro_batch}; the global batch stays as it is"
+    return "a single sample does not fit: give a smaller --height and --width, or --precision bf16-mixed"
+
+
+def _split(config: FinetuneConfig, parameters: int, placement: Placement) -> BatchSplit:
+    """Split the batch, if it is up to us by the memory of the devices; warn if a single sample may not fit."""
+    if config.micro_batch != AUTO:
+        return split_batch(config.batch_size, placement.world, config.micro_batch, 0)
+    need = StepMemory.estimate(config.encoder_name, config.height * config.width, parameters, placement.world)
+    free = least_free_memory(placement)
+    if free is not None and free < need.least:
+        say(
+            f"--micro-batch auto: about {need.least / 1e9:.1f} GB are needed for a single sample of {config.height} x "
+            f"{config.width} pixels, the device with the least has {free / 1e9:.1f} GB free: this may run out of memory"
+        )
+    return split_batch(config.batch_size, placement.world, AUTO, need.fitting(free))
 
 
 def _announce(config: FinetuneConfig, data: DepthData, split: BatchSplit, parameters: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pytorch_lightning import LightningModule
-from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,6 +24,7 @@ from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.launch.devices import Devices, Placement, place
+from training.launch.group import GROUP_TIMEOUT, AbortsGroup
 from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.loader import Loading, build_loader
 from training.loading.read_ahead import ReadAhead
@@ -157,7 +158,7 @@ class ViewDataset(Dataset[dict[str, Any]]):
         return item
 
 
-class StreamStrategy(Strategy):
+class StreamStrategy(AbortsGroup):
     """The common base of the strategies below: replaces LightlyTrain's loader of files by one of streamed images.
 
     Also makes resuming exact, in the middle of an epoch too: the state of the run goes into every checkpoint that
@@ -205,7 +206,8 @@ class StreamStrategy(Strategy):
         loading = Loading(
             batch_size=batch_size,
             num_workers=theirs.num_workers,
-            pin_memory=theirs.pin_memory,
+            # LightlyTrain never pins: its transfers would block the host.
+            pin_memory=theirs.pin_memory or self.root_device.type == "cuda",
             timeout_s=theirs.timeout,
             preload=("lightly_train", __name__),
         )
@@ -234,7 +236,10 @@ class StreamDDP(StreamStrategy, DDPStrategy):
 
     def __init__(self, images: Images, environment: ClusterEnvironment | None = None) -> None:
         super().__init__(
-            cluster_environment=environment, checkpoint_io=AtomicCheckpointIO(), find_unused_parameters=True
+            cluster_environment=environment,
+            checkpoint_io=AtomicCheckpointIO(),
+            timeout=GROUP_TIMEOUT,
+            find_unused_parameters=True,
         )
         self.images, self.counter = images, SampleCounter(images.seed)
 

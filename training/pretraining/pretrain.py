@@ -8,6 +8,7 @@ import io
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from training.checkpoint.counter import saved_state
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.newest import find_newest, say_resumed
 from training.checkpoint.stop import StopSignals
-from training.config import PretrainConfig, cache_settings
+from training.config import PretrainConfig, PretrainPrecision, cache_settings
 from training.launch.devices import place
 from training.launch.processes import ending_together
 from training.loading.dataset import IMAGE_PARTS
@@ -33,7 +34,7 @@ from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.environment import environment_of_run
-from training.runfolder import CHECKPOINTS_NAME, CONFIG_NAME, ENCODER_NAME, check_same, claim, save_config
+from training.runfolder import CHECKPOINTS_NAME, CONFIG_NAME, ENCODER_NAME, check_same, claim, load_config, save_config
 from training.streaming.options import Streaming, announce_streaming, streaming_options
 
 SETS_NAME = "sets.json"
@@ -66,11 +67,14 @@ def run(config: PretrainConfig) -> Outcome:
     if streaming and weights:
         raise UsageError("--weights draws samples by their place in the index, which --reader webdataset does not use")
     placement = place(config.accelerator, config.devices)
+    config = replace(config, precision=choose_precision(config, placement.devices[0]))
     steps = count_steps(config, sets, placement.world) * config.epochs
     folder = claim(config.out, config.resume)
     _check_names(config)
     _begin(config, folder, sets)
-    say(f"pretrain: {format_sets(sets, weights)}, {config.epochs} epochs, {steps} steps -> {folder}")
+    say(
+        f"pretrain: {format_sets(sets, weights)}, {config.epochs} epochs, {config.precision}, {steps} steps -> {folder}"
+    )
     _announce_reading(config, sets, weights, streaming)
     checkpoint = find_newest(folder / CHECKPOINTS_NAME)
     begin = time.monotonic()
@@ -83,7 +87,8 @@ def run(config: PretrainConfig) -> Outcome:
         streaming=streaming,
     )
     strategy: lightly.StreamStrategy = stream["strategy"]
-    with environment_of_run(folder, placement), StopSignals() as stop, ending_together(placement, strategy):
+    remedy = f"give a smaller --batch-size than {config.batch_size}, or a smaller --image-size"
+    with environment_of_run(folder, placement), StopSignals() as stop, ending_together(placement, strategy, remedy):
         strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
         strategy.resume_from = _announced(checkpoint)
         lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
@@ -91,6 +96,25 @@ def run(config: PretrainConfig) -> Outcome:
         export = folder / "lightly" / "exported_models" / "exported_last.pt"
         write_atomically(encoder, read_export(export, config.model))
     return _outcome(config, encoder, steps, time.monotonic() - begin)
+
+
+def choose_precision(config: PretrainConfig, device: torch.device) -> PretrainPrecision:
+    """Return the precision of a run: the option; for "auto" that of the run that is resumed, else what the device does.
+
+    So `config.yaml` records what was computed, and a run that moves to another device keeps its precision.
+    """
+    if config.precision != "auto":
+        return config.precision
+    if config.resume and (Path(config.out) / CONFIG_NAME).is_file():
+        kept: PretrainPrecision = load_config(config.out).get("precision", "auto")
+        if kept != "auto":
+            return kept
+    return "bf16-mixed" if device.type == "cuda" and _computes_bf16(device) else "32-true"
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    # From Ampere on; older GPUs emulate it, more slowly than float32.
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _announce_reading(
@@ -117,6 +141,7 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
         "batch_size": config.batch_size,
         "num_workers": config.num_workers,
         "seed": config.seed,
+        "precision": config.precision,
         # This callback adds LightlyTrain's models to every checkpoint and finds them again; `CheckpointKeeper` writes.
         "callbacks": {
             "model_checkpoint": {"dirpath": str(folder / CHECKPOINTS_NAME), "save_last": False, "save_top_k": 0}
@@ -231,6 +256,7 @@ def _outcome(config: PretrainConfig, encoder: Path, steps: int, seconds: float) 
         "model": config.model,
         "method": config.method,
         "augmentation": config.augmentation,
+        "precision": config.precision,
         "epochs": config.epochs,
         "steps": steps,
         "seconds": round(seconds, 1),

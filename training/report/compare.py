@@ -31,6 +31,7 @@ from training.evaluation.evaluate import (
 from training.evaluation.metric_names import count
 from training.evaluation.predict import predict_image
 from training.evaluation.results import Evaluation, SetInfo, load_matching
+from training.launch.devices import describe_device
 from training.report.arms import RunFolder, TrainedOn, check_names, find_warnings, open_trained, open_val, read_run
 from training.report.comparison import Arm, BaselineResult, Comparison, Gallery
 from training.report.examples import Shown, build_gallery, choose_examples
@@ -113,7 +114,7 @@ class Measuring:
             fingerprint: Fingerprint of the predictor.
             load: Loads the predictor; not called on a cache hit.
         """
-        kept = load_matching(file, fingerprint, self.val)
+        kept = load_matching(file, fingerprint, self.val, describe_device(self.computing.device))
         if kept is not None:
             say(f"{kept.predictor}: evaluation read from {file}")
             return kept

@@ -252,6 +252,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     }
     return [
         ("Evaluated on", f"{comparison.val.describe()}, at {comparison.val.url}"),
+        ("Computed", f"in {comparison.arms[0].evaluation.precision} on {comparison.arms[0].evaluation.device}"),
         *(("Trained on", f"{info.describe()}, at {info.url}") for info in trained.values()),
         (
             "Left out",

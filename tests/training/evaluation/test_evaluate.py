@@ -164,11 +164,12 @@ def test_a_kept_evaluation_holds_only_for_its_predictor_and_set(diode_sets, tmp_
     train, val = diode_sets
     file = tmp_path / "kept.json"
     judge(ConstantBaseline(depth_m=7.0), val).save(file)
-    assert load_matching(file, "0" * 64, val) is not None
-    assert load_matching(file, "1" * 64, val) is None
-    assert load_matching(file, "0" * 64, train) is None
-    assert load_matching(file, "0" * 64, ShardSet(val.url, where="scene_type == 'outdoor'")) is None
-    assert load_matching(tmp_path / "missing.json", "0" * 64, val) is None
+    assert load_matching(file, "0" * 64, val, "cpu") is not None
+    assert load_matching(file, "1" * 64, val, "cpu") is None
+    assert load_matching(file, "0" * 64, train, "cpu") is None
+    assert load_matching(file, "0" * 64, ShardSet(val.url, where="scene_type == 'outdoor'"), "cpu") is None
+    assert load_matching(file, "0" * 64, val, "cuda (NVIDIA H100 80GB HBM3)") is None
+    assert load_matching(tmp_path / "missing.json", "0" * 64, val, "cpu") is None
 
 
 def test_a_kept_evaluation_of_other_protocols_is_made_again(diode_sets, tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_kept_evaluation_of_other_protocols_is_made_again(diode_sets, tmp_path
     content = json.loads(file.read_text())
     content["protocols"]["headline"]["max_depth"] = 100.0
     file.write_text(json.dumps(content))
-    assert load_matching(file, "0" * 64, diode_sets[1]) is None
+    assert load_matching(file, "0" * 64, diode_sets[1], "cpu") is None
 
 
 def test_a_damaged_evaluation_names_the_file(tmp_path: Path) -> None:

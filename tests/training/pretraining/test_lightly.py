@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import pickle
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import lightly_train
 import pytest
@@ -240,6 +241,26 @@ def test_stream_arguments_name_every_sample_and_choose_the_strategy(megadepth_se
     assert stream_arguments(megadepth_set.url, where=f"key == '{key}'", accelerator="cpu")["data"] == [f"{key}.jpg"]
     with pytest.raises(UsageError, match="where: an open set is a subset already"):
         stream_arguments(megadepth_set, where=f"key == '{key}'", accelerator="cpu")
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda", True)])
+def test_batches_for_a_gpu_are_page_locked_though_lightly_never_asks_for_it(megadepth_set, device, pinned):
+    images = ImageDataset([megadepth_set], seed=0)
+    strategy = StreamSingleDevice(images, torch.device(device))
+    strategy._trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    theirs = DataLoader(Named(len(images)), batch_size=4)
+    assert not theirs.pin_memory
+    assert strategy.process_dataloader(theirs).pin_memory is pinned
+
+
+class Named(torch.utils.data.Dataset):
+    """Like LightlyTrain's data set: as many names, and a transform."""
+
+    def __init__(self, count):
+        self.count, self.transform = count, lambda item: [item]
+
+    def __len__(self):
+        return self.count
 
 
 def test_a_loader_unlike_lightlys_is_refused(images, their_loader):

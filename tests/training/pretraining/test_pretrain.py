@@ -18,7 +18,8 @@ from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
 from training.config import PretrainConfig
 from training.pretraining import lightly
-from training.pretraining.pretrain import make_transform_args, parse_weights, read_export, run
+from training.pretraining.pretrain import choose_precision, make_transform_args, parse_weights, read_export, run
+from training.runfolder import claim, save_config
 
 WEIGHTS = ("conv1.weight", "layer4.1.conv2.weight")
 
@@ -169,6 +170,8 @@ def test_resuming_with_other_options_or_sets_is_refused(finished, megadepth_set,
     options = dataclasses.replace(options, out=str(tmp_path / "run"), resume=True)
     with pytest.raises(UsageError, match="begun with --seed 0, not 1"):
         run(dataclasses.replace(options, seed=1))
+    with pytest.raises(UsageError, match="begun with --precision 32-true, not bf16-mixed"):
+        run(dataclasses.replace(options, precision="bf16-mixed"))
     both = f"{ShardSet(options.sets[0]).manifest.identity}.*, found .*{diode_sets[0].manifest.identity}"
     with pytest.raises(UsageError, match=both):
         run(dataclasses.replace(options, sets=(diode_sets[0].url,)))
@@ -190,6 +193,38 @@ def test_what_cannot_be_done_is_a_usage_error_and_leaves_no_run(images_alone, tm
     with pytest.raises(UsageError, match=said):
         run(config(images_alone, tmp_path / "run", **options))
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_what_was_computed_in_is_recorded(finished):
+    options, outcome, _ = finished
+    assert options.precision == "auto"
+    recorded = yaml.safe_load(Path(options.out, "config.yaml").read_text())["precision"]
+    assert recorded == outcome.data["precision"] == "32-true"
+    log = Path(options.out, "lightly", "train.log").read_text()
+    assert '"precision": "32-true"' in log
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "expected"),
+    [
+        ("cpu", None, "32-true"),
+        ("cuda", (9, 0), "bf16-mixed"),
+        ("cuda", (8, 0), "bf16-mixed"),
+        ("cuda", (7, 5), "32-true"),
+    ],
+)
+def test_a_precision_that_is_not_given_is_that_of_the_device_unless_the_run_has_one(
+    device, capability, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    fresh, device = config("set", tmp_path / "run"), torch.device(device)
+    assert choose_precision(fresh, device) == expected
+    assert choose_precision(dataclasses.replace(fresh, precision="16-mixed"), device) == "16-mixed"
+    resumed = dataclasses.replace(fresh, resume=True)
+    assert choose_precision(resumed, device) == expected
+    for kept in ("bf16-mixed", "32-true"):
+        save_config(claim(fresh.out, resume=True), dataclasses.replace(fresh, precision=kept))
+        assert choose_precision(resumed, device) == kept
 
 
 def test_weights_are_positive_numbers():
