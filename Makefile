@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo
+DIR ?= wheels
 
-.PHONY: install demo test test-slow check format clean
+.PHONY: install demo test test-slow check format wheelhouse clean
 
 install: $(VENV)/installed
 
@@ -32,6 +33,9 @@ check: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+wheelhouse: install
+	$(BIN)/python scripts/wheelhouse.py '$(DIR)' $(if $(PYTHON_VERSION),--python-version $(PYTHON_VERSION)) $(if $(LACKING),--lacking $(LACKING))
 
 clean:
 	rm -rf $(VENV) $(OUT) *.egg-info

@@ -1,0 +1,15 @@
+"""The parts of `on_gpu.py`, each a module with its time limit, most important first.
+
+    precision      float32 against the CPU, 16-bit against float32; evaluate and predict against the CPU
+    stopping       kill -9, SIGTERM and --resume, bit for bit, between devices too; memory that runs out; checkpoints
+    ranks          DDP over NCCL with one process, two processes over gloo, synchronised BatchNorm
+    pretraining    simclr and dino, stopped and resumed
+    memory         peak bytes against what --micro-batch auto expects
+    step           time of a U-Net step, from float32 as the tutorial runs it to what is fastest
+    feed           training from a set against tensors that are on the device already; stalls; transfer; workers
+    cards          what needs two cards or more
+
+`check` is one result, `bench` the device, the sizes and the data, `runs` starts training in this process and in others
+(`forced_ddp` is one of those), `stepping` is a single step on tensors. `runner` gives each part a process of its own
+and writes the results as they come.
+"""

@@ -1,0 +1,172 @@
+"""Whether the data keep up with the device: a set against constant tensors, known stalls, transfer, workers."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader, IterableDataset
+from traced_steps import quiet
+
+from gpu_checks.bench import Bench
+from gpu_checks.check import Check, bounded, unable
+from gpu_checks.runs import read_series
+from gpu_checks.stepping import Step, Variant, make_batch, synchronize, tf32, time_ms
+from training.finetuning.finetune import init_model
+from training.loading.augment import PairedAugment
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.loader import Loading, build_loader
+from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.pretraining import pretrain
+from training.profiling.monitor import WAIT_TAG, ThroughputMonitor
+
+LIMIT_S = 90
+STALL_BOUND = 0.1
+"""Largest difference of the reported share of waiting from the injected one."""
+
+
+class Stalling(IterableDataset[dict[str, Any]]):
+    """A batch on this machine, again and again, each after a wait of so many seconds."""
+
+    def __init__(self, batch: dict[str, Any], count: int, stall_s: float) -> None:
+        self._batch, self._count, self._stall_s = batch, count, stall_s
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in repeat(self._batch, self._count):
+            time.sleep(self._stall_s)
+            yield batch
+
+
+class StepClock(Callback):
+    """Notes when each step begins and ends, after the device has done it."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Note the begin."""
+        self._begin = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Wait for the device, and note the time that the step took."""
+        synchronize(trainer.strategy.root_device)
+        self.steps.append(time.perf_counter() - self._begin)
+
+
+def inject_stall(bench: Bench) -> Iterator[Check]:
+    """Stall for as long as a step takes: about half of the time is waiting."""
+    sizes, folder = bench.sizes, bench.folder / "stall"
+    batch = make_batch(sizes.height, sizes.width, sizes.batch, torch.device("cpu"))
+    _fit(bench, Stalling(batch, 4, 0.0), folder / "plain", clock := StepClock())
+    stall_s = max(0.05, statistics.median(clock.steps[1:]))
+    _fit(bench, Stalling(batch, 8, stall_s), folder / "stalled", clock := StepClock())
+    # The first window includes what is done once, such as choosing algorithms.
+    shares = read_series(folder / "stalled", WAIT_TAG)[2:]
+    expected = [stall_s / (stall_s + step_s) for step_s in clock.steps[2:]]
+    difference = abs(statistics.median(shares) - statistics.median(expected))
+    yield bounded("stall_seen", difference, STALL_BOUND, stall_s=stall_s, wait_shares=shares, expected=expected)
+
+
+def _fit(bench: Bench, source: Stalling, folder: Path, clock: StepClock) -> None:
+    options = Hyperparameters(encoder_name=bench.sizes.encoder)
+    trainer = Trainer(
+        accelerator="gpu" if bench.on_gpu else "cpu",
+        devices=1,
+        max_epochs=1,
+        callbacks=[clock, ThroughputMonitor(every=1)],
+        logger=TensorBoardLogger(str(folder)),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+    with quiet():
+        trainer.fit(DepthUnet(init_model("none", options.encoder_name), options), DataLoader(source, batch_size=None))
+
+
+def train_from_set(bench: Bench) -> Iterator[Check]:
+    """Take steps on a constant batch that is on the device, then on batches of the set, with more and more workers."""
+    sizes = bench.sizes
+    with tf32(True):
+        step = Step(bench, Variant(tf32=True, bf16=bench.on_gpu), sizes.step_height, sizes.step_width, sizes.step_batch)
+        constant = time_ms(step, bench.device, sizes.repeats)
+        ceiling = 1000 * sizes.step_batch / constant["ms"]
+        yield Check(name="constant", ok=True, figures=constant | {"images_per_s": ceiling})
+        rows = [_feed(bench, step, workers) for workers in ((2, 4, 8, 14) if bench.on_gpu else (0, 1))]
+    for row in rows:
+        row["of_constant"] = row["images_per_s"] / ceiling
+    yield Check(name="workers", ok=True, figures={"rows": rows})
+
+
+def _feed(bench: Bench, step: Step, workers: int) -> dict[str, float]:
+    """Return images a second, without the first batches, of which each worker makes one."""
+    sizes, device = bench.sizes, bench.device
+    dataset = DiodeDepthDataset(
+        bench.large, augment=PairedAugment(height=sizes.step_height, width=sizes.step_width), shuffle=True
+    )
+    warm, count = max(2, workers), max(4, 3 * workers)
+    # One long epoch: a loader would run dry at the end of each short one, whatever the number of its workers.
+    places = [divmod(number, len(dataset)) for number in range((warm + count) * sizes.step_batch)]
+    loading = Loading(batch_size=sizes.step_batch, num_workers=workers, pin_memory=bench.on_gpu)
+    batches = iter(build_loader(dataset, places, loading))  # type: ignore[arg-type]  # torch takes any iterable
+    for batch in islice(batches, warm):
+        _take(step, batch, device)
+    synchronize(device)
+    begin = time.perf_counter()
+    for batch in batches:
+        _take(step, batch, device)
+    synchronize(device)
+    return {"workers": workers, "images_per_s": count * sizes.step_batch / (time.perf_counter() - begin)}
+
+
+def _take(step: Step, batch: dict[str, Any], device: torch.device) -> None:
+    there = {
+        name: part.to(device, non_blocking=True) if isinstance(part, torch.Tensor) else part
+        for name, part in batch.items()
+    }
+    step.batch = there
+    step()
+
+
+def pretrain_from_set(bench: Bench) -> Iterator[Check]:
+    """Pretrain for some steps, and read which share of them the monitor says was waiting."""
+    config = bench.pretrain("feed-pretrain", method="simclr", epochs=3)
+    outcome = pretrain.run(config)
+    waits = read_series(Path(config.out), WAIT_TAG)
+    ok = bool(waits) and all(0 <= wait <= 1 for wait in waits)
+    figures = {
+        "workers": bench.workers,
+        "wait_shares": waits,
+        "seconds": outcome.data["seconds"],
+    }
+    yield Check(name="pretraining", ok=ok, why="" if ok else "no share of waiting was logged", figures=figures)
+
+
+def time_transfer(bench: Bench) -> Iterator[Check]:
+    """Copy a batch to the device from page-locked and from pageable memory."""
+    if not bench.on_gpu:
+        yield unable("transfer", "page-locked memory needs CUDA")
+        return
+    sizes, device = bench.sizes, bench.device
+    pageable = make_batch(sizes.step_height, sizes.step_width, sizes.step_batch, torch.device("cpu"))["depth"]
+    pinned = pageable.pin_memory()
+    figures = {
+        name: time_ms(lambda source=source: source.to(device, non_blocking=True), device, 10)["ms"]  # type: ignore[misc]
+        for name, source in (("pageable_ms", pageable), ("pinned_ms", pinned))
+    }
+    figures["bytes"] = pageable.nbytes
+    faster = figures["pinned_ms"] <= figures["pageable_ms"]
+    yield Check(name="transfer", ok=faster, why="" if faster else "page-locked is slower", figures=figures)
+
+
+STAGES = (
+    (("stall_seen",), inject_stall),
+    (("constant", "workers"), train_from_set),
+    (("pretraining",), pretrain_from_set),
+    (("transfer",), time_transfer),
+)

@@ -1,0 +1,54 @@
+"""Peak memory of a step by size, micro-batch and precision, against what `--micro-batch auto` expects."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from gpu_checks.bench import Bench
+from gpu_checks.check import Check
+from gpu_checks.stepping import Step, Variant, make_network
+from training.finetuning.batches import StepMemory
+from training.model.unet import count_parameters
+
+LIMIT_S = 50
+MICRO_BATCHES = (1, 2, 4)
+
+
+def lacks(bench: Bench) -> str:
+    """Return why it cannot be done here."""
+    return "" if bench.on_gpu else "a CPU has no memory of its own"
+
+
+def measure(name: str, large: bool, bf16: bool, bench: Bench) -> Iterator[Check]:
+    """Take two steps of each micro-batch; the peak must stay within what the estimate leaves of the memory."""
+    sizes = bench.sizes
+    height, width = (sizes.step_height, sizes.step_width) if large else (sizes.height, sizes.width)
+    parameters = count_parameters(make_network(sizes.encoder))
+    need = StepMemory.estimate(sizes.encoder, height * width, parameters, 1)
+    rows = []
+    for micro_batch in MICRO_BATCHES:
+        peak = _peak_bytes(bench, Variant(tf32=True, bf16=bf16), height, width, micro_batch)
+        expected = need.state + max(micro_batch * need.sample, need.update)
+        rows.append({"micro_batch": micro_batch, "peak_bytes": peak, "expected_bytes": expected})
+    over = [row for row in rows if row["peak_bytes"] > row["expected_bytes"] / 0.7]
+    why = f"more than expected: {over[0]}" if over else ""
+    yield Check(name=name, ok=not over, why=why, figures={"height": height, "width": width, "rows": rows})
+
+
+def _peak_bytes(bench: Bench, variant: Variant, height: int, width: int, micro_batch: int) -> int:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(bench.device)
+    step = Step(bench, variant, height, width, micro_batch)
+    for _ in range(2):  # the first makes the optimizer's state
+        step()
+    torch.cuda.synchronize(bench.device)
+    return torch.cuda.max_memory_allocated(bench.device)
+
+
+STAGES = (
+    (("small",), partial(measure, "small", False, False)),
+    (("large",), partial(measure, "large", True, False)),
+    (("small_bf16",), partial(measure, "small_bf16", False, True)),
+    (("large_bf16",), partial(measure, "large_bf16", True, True)),
+)
