@@ -62,6 +62,7 @@ def test_relations_that_hold_on_a_cpu_too(tmp_path):
 def runner(monkeypatch) -> ModuleType:
     from gpu_checks import runner
 
+    monkeypatch.setattr(runner, "CPU_FACTOR", 1)
     return runner
 
 
