@@ -5,6 +5,7 @@
 Run it on a machine with network and the same kind of processor and system. docs/offline.md tells how to install.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -48,13 +49,13 @@ def run(config: WheelhouseConfig) -> Outcome:
     version = config.python_version or here
     if not version.replace(".", "", 1).isdecimal() or version.count(".") != 1:
         raise UsageError(f"--python-version {version}: expected two numbers, such as 3.12")
-    if unknown := [name for name in config.lacking if name.lower() not in pins]:
+    if unknown := [name for name in config.lacking if normalized(name) not in pins]:
         raise UsageError(f"--lacking {unknown[0]}: constraints.txt has no such package")
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("depthstream-*.whl"):
         old.unlink()  # of an earlier state of this checkout, perhaps with the same version
     _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
-    wanted = [f"{name}=={pins[name.lower()]}" for name in config.lacking]
+    wanted = [f"{normalized(name)}=={pins[normalized(name)]}" for name in config.lacking]
     if version == here:
         _collect_here(folder, wanted)
     else:
@@ -66,9 +67,14 @@ def run(config: WheelhouseConfig) -> Outcome:
 
 
 def read_pins(text: str) -> dict[str, str]:
-    """Read `NAME==VERSION` lines; names in lower case."""
+    """Read `NAME==VERSION` lines; names as `normalized` writes them."""
     lines = [line.partition("==") for line in text.splitlines() if "==" in line and not line.startswith("#")]
-    return {name.strip().lower(): version.strip() for name, _, version in lines}
+    return {normalized(name.strip()): version.strip() for name, _, version in lines}
+
+
+def normalized(name: str) -> str:
+    """Return the one spelling of a package's name: PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _collect_here(folder: Path, wanted: Sequence[str]) -> None:

@@ -20,8 +20,7 @@ class Sizes:
         encoder: torchvision's ResNet, of what is measured and compared in number.
         height, width: Of its training crops, pixels.
         batch: Samples of a step.
-        samples: Of the training set; at most 19 steps an epoch, of which `finetune` logs each.
-        epochs: Of the training runs.
+        samples: Of the training set, which runs see once: at most 19 steps, of which `finetune` logs each.
         image_side: Side of the square views of pretraining, pixels.
         step_height, step_width, step_batch: Of the steps that are timed.
         repeats: Of what is timed.
@@ -32,7 +31,6 @@ class Sizes:
     width: int
     batch: int
     samples: int
-    epochs: int
     image_side: int
     step_height: int
     step_width: int
@@ -41,11 +39,11 @@ class Sizes:
 
 
 FULL = Sizes(
-    encoder="resnet50", height=256, width=256, batch=8, samples=80, epochs=2, image_side=96,
+    encoder="resnet50", height=256, width=256, batch=8, samples=152, image_side=96,
     step_height=768, step_width=768, step_batch=8, repeats=5,
 )  # fmt: skip
 TINY = Sizes(
-    encoder="resnet18", height=48, width=64, batch=4, samples=16, epochs=1, image_side=32,
+    encoder="resnet18", height=48, width=64, batch=4, samples=16, image_side=32,
     step_height=64, step_width=96, step_batch=2, repeats=3,
 )  # fmt: skip
 VAL_SAMPLES, LARGE_SAMPLES = 4, 16
@@ -115,7 +113,7 @@ class Bench:
         given: dict[str, Any] = {
             "set": self.train, "val": self.val, "out": str(self.folder / out), "encoder_name": sizes.encoder,
             "height": sizes.height, "width": sizes.width, "batch_size": sizes.batch, "micro_batch": str(sizes.batch),
-            "epochs": sizes.epochs, "num_workers": self.workers, "accelerator": self.option, "devices": "1",
+            "epochs": 1, "num_workers": self.workers, "accelerator": self.option, "devices": "1",
             "checkpoint_every": "epoch",
         }  # fmt: skip
         return FinetuneConfig(**(given | options))
@@ -130,7 +128,7 @@ class Bench:
         sizes = self.sizes
         given: dict[str, Any] = {
             "sets": (self.train,), "out": str(self.folder / out), "model": f"torchvision/{sizes.encoder}",
-            "image_size": sizes.image_side, "batch_size": sizes.batch, "epochs": sizes.epochs,
+            "image_size": sizes.image_side, "batch_size": sizes.batch, "epochs": 1,
             "num_workers": self.workers, "accelerator": self.option, "devices": "1", "checkpoint_every": "epoch",
         }  # fmt: skip
         return PretrainConfig(**(given | options))

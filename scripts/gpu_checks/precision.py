@@ -25,7 +25,7 @@ from training.model.depth_unet import DepthUnet
 from training.model.float32 import full_float32
 from training.runfolder import CHECKPOINTS_NAME
 
-LIMIT_S = 120
+LIMIT_S = 95
 FIRST_BOUND, NOISE_BOUND, DEPTH_BOUND = 1e-4, 0.1, 1e-3
 """Relative: of the first loss, in float32 on two devices; of the last losses, in 16-bit; of metrics and depths."""
 
@@ -67,7 +67,7 @@ def infer(bench: Bench) -> Iterator[Check]:
 
 
 def _evaluate(bench: Bench, folder: Path, accelerator: Accelerator) -> dict[str, float]:
-    options: dict[str, Any] = {"run": str(folder), "set": bench.val, "checkpoint": "last", "num_workers": 0}
+    options: dict[str, Any] = {"run": str(folder), "set": bench.val, "checkpoint": "best", "num_workers": 0}
     outcome = evaluate.run(EvaluateConfig(**options, accelerator=accelerator))
     found: dict[str, float] = json.loads(Path(outcome.data["file"]).read_text())["metrics"]["headline"]
     return found
@@ -76,7 +76,7 @@ def _evaluate(bench: Bench, folder: Path, accelerator: Accelerator) -> dict[str,
 def _predict(bench: Bench, folder: Path, image: Path, name: str, accelerator: Accelerator) -> NDArray[np.float32]:
     out = bench.folder / f"predict-{name}"
     predict.run(
-        PredictConfig(run=str(folder), checkpoint="last", images=(str(image),), out=str(out), accelerator=accelerator)
+        PredictConfig(run=str(folder), checkpoint="best", images=(str(image),), out=str(out), accelerator=accelerator)
     )
     depth: NDArray[np.float32] = np.load(out / "photo.npy")
     return depth

@@ -143,6 +143,7 @@ def _run_apart(bench: Bench, part: str, until: str, results: Results, limit_s: f
                     continue
                 return f"its process ended with status {process.exitcode}"
             if one is None:
+                process.join(5)
                 return ""
             results.add(part, one)
             say(f"  {part}.{one.name}: {_say(one)}")
@@ -160,7 +161,7 @@ def _run_here(bench: Bench, part: str, until: str, mark: str, found: "multiproce
         try:
             for check in stage(bench):
                 found.put(check)
-                missing.remove(check.name)
+                missing = [name for name in missing if name != check.name]  # a result may be refined
                 if check.name == until:
                     return found.put(None)
         except Exception as error:
@@ -173,7 +174,6 @@ def _run_here(bench: Bench, part: str, until: str, mark: str, found: "multiproce
 
 def _end(process: Any, mark: str) -> None:
     """End the process of a part, and all that it started."""
-    process.join(5)
     if process.is_alive():
         process.kill()
         process.join()

@@ -9,7 +9,7 @@ from gpu_checks.bench import Bench
 from gpu_checks.check import Check, unable
 from gpu_checks.stepping import Step, Variant, matmul_flops, tf32, time_ms
 
-LIMIT_S = 90
+LIMIT_S = 55
 VARIANTS = {
     "float32": Variant(),
     "tf32": Variant(tf32=True),

@@ -17,7 +17,7 @@ from training.checkpoint.writer import AtomicCheckpointIO
 from training.config import Accelerator
 from training.finetuning import finetune
 
-LIMIT_S = 110
+LIMIT_S = 95
 START_S = 60.0
 GIVEN_BACK_BYTES = 64 << 20  # other processes of the machine may take a little
 MOVED_BOUND = 0.1

@@ -1,5 +1,6 @@
 """The program on a CPU: three of its parts by default, all of it slow; and what happens when a part fails."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ PROGRAM = [sys.executable, "scripts/on_gpu.py", "--device", "cpu", "--tiny", "--
 NEEDS_GPU = {
     *("precision.bf16_losses", "precision.fp16_losses"),
     *("stopping.from_gpu_to_cpu", "stopping.from_cpu_to_gpu", "stopping.memory_given_back", "stopping.out_of_memory"),
-    *("ranks.nccl_one_process", "ranks.synchronised_batchnorm", "ranks.validation"),
+    *("ranks.nccl_one_process", "ranks.synchronised_batchnorm", "ranks.validation", "ranks.nccl_stopped"),
     *("memory.small", "memory.large", "memory.small_bf16", "memory.large_bf16"),
     *("step.tf32", "step.bf16", "step.channels_last", "step.fused_adamw"),
     "feed.transfer",
@@ -142,6 +143,11 @@ inner = subprocess.Popen(["sleep", "600"], start_new_session=True)
 open(sys.argv[1], "w").write(f"{os.getpid()} {inner.pid}")
 inner.wait()
 """
+
+
+def test_the_limits_of_what_one_card_can_do_fit_eight_minutes(runner):
+    limits = [importlib.import_module(f"gpu_checks.{part}").LIMIT_S for part in runner.PARTS if part != "cards"]
+    assert sum(limits) <= 8 * 60 - 10  # the data
 
 
 def test_what_does_not_fit_the_minutes_says_so(runner, monkeypatch, tmp_path):

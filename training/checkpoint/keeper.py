@@ -89,7 +89,12 @@ class CheckpointKeeper(Checkpoint):
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Write `last.ckpt` and report its size and time; all ranks must call this."""
+        """Write `last.ckpt` and report its size and time; all ranks must call this.
+
+        A model may have `require_finite()`, which raises if its weights are not worth saving.
+        """
+        if check := getattr(trainer.lightning_module, "require_finite", None):
+            check()  # before the checkpoint that is good gives way
         if trainer.is_global_zero:
             # First: whatever happens to the write, the checkpoint before it is whole under one name at least.
             keep_as_previous(self._folder)

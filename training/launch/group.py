@@ -106,6 +106,7 @@ def abort_group() -> None:
         # Experimental, but the only way that does not wait; it also makes torch forget the group, so that Lightning's
         # handler at exit does not wait for it either.
         distributed.distributed_c10d._abort_process_group()
+        _STARTED.clear()
 
 
 def end_group() -> None:

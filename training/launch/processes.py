@@ -19,7 +19,7 @@ from torch import distributed
 
 from sharding.errors import DataError, Interrupted, UsageError
 from training.launch.devices import Placement
-from training.launch.group import end_group, has_group, started_here
+from training.launch.group import abort_group, end_group, has_group, started_here
 from training.launch.out_of_memory import describe_lack
 from training.launch.worker_errors import causes, name_worker, plain_message, worker_died
 from training.launch.world import World
@@ -60,6 +60,7 @@ def ending_together(placement: Placement, strategy: Strategy, remedy: str = "") 
         try:
             yield
         except BaseException as error:
+            abort_group()  # if Lightning has not: the error may have come from outside its `fit`
             # Before the message is made: how the other ranks ended is part of it.
             lost = watch.end_children() if watch else []
             plain = explain(error, world, lost, remedy)

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from sharding.errors import DataError, UsageError
 from training.launch.world import World
 from training.model.encoder import ENCODERS, SCRATCH, load_encoder
-from training.model.finite import FiniteCheck
+from training.model.finite import FiniteCheck, require_finite_weights
 from training.model.global_loss import GlobalLoss
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
@@ -179,11 +179,7 @@ class DepthUnet(LightningModule):
         return self._train_loss.add(part, batch["valid"].numel())
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Scale the gradients to those of the mean over the valid pixels of the global batch, and log that mean.
-
-        Raises:
-            DataError: A loss of the step before is not finite; the message names the samples.
-        """
+        """Scale the gradients to those of the mean over the valid pixels of the global batch, and log that mean."""
         loss, factor = self._train_loss.finish_step()
         self._finite.finish_step(loss)
         # Lightning has divided the gradients by the number of micro-batches, DDP by the number of ranks: undo both.
@@ -193,10 +189,22 @@ class DepthUnet(LightningModule):
             torch._foreach_mul_(gradients, factor)  # one kernel for many tensors
         self.log_dict({"train_loss": loss, "lr": optimizer.param_groups[-1]["lr"]})  # lr: of the decoder
 
+    def require_finite(self) -> None:
+        """Check that the weights are worth saving.
+
+        Raises:
+            DataError: The last loss, or a weight, is not finite.
+        """
+        self._finite.require()
+        require_finite_weights(self)
+
+    def on_fit_start(self) -> None:
+        """Forget the losses of an earlier `fit`."""
+        self._finite.start()
+
     def on_train_start(self) -> None:
         """Discard the step that an earlier `fit` may have left unfinished."""
         self._train_loss.start_step()
-        self._finite.start()
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's sums; Lightning does not call this when a run resumes in the middle of an epoch."""
@@ -209,12 +217,8 @@ class DepthUnet(LightningModule):
         self._train_loss.start_epoch()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the loss sums of the unfinished epoch.
-
-        Raises:
-            DataError: The last loss is not finite, so the weights are not worth saving.
-        """
-        self._finite.require()
+        """Add the loss sums of the unfinished epoch, if the weights are worth saving (`require_finite`)."""
+        self.require_finite()
         checkpoint["train_loss"] = self._train_loss.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -222,11 +226,7 @@ class DepthUnet(LightningModule):
         self._train_loss.load_state_dict(checkpoint.get("train_loss", {"total": 0.0, "count": 0}))
 
     def on_validation_epoch_start(self) -> None:
-        """Reset the sums.
-
-        Raises:
-            DataError: The last loss of training is not finite.
-        """
+        """Reset the sums, if the last loss of training was finite."""
         self._finite.require()
         self._start_sums()
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sharding.errors import DataError
 from training.launch.late_value import LateValue
@@ -74,3 +74,17 @@ def _require(checked: tuple[list[_Part], LateValue] | None) -> None:
         f"the loss is {part.total.item()} at step {part.step}, in the batch of {', '.join(part.keys)}: look at these "
         "samples with `depthstream inspect`; if they are valid, lower the learning rate"
     )
+
+
+def require_finite_weights(network: nn.Module) -> None:
+    """Check all weights: a finite loss may have had a gradient that is not.
+
+    Raises:
+        DataError: Some are not finite.
+    """
+    norms = torch.stack(torch._foreach_norm([parameter.detach() for parameter in network.parameters()]))
+    if not bool(norms.isfinite().all()):
+        raise DataError(
+            "the weights are not finite, though the loss was: a gradient has overflowed; begin another run with a "
+            "lower --learning-rate, or with --precision 32-true"
+        )

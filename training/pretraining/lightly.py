@@ -24,7 +24,7 @@ from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.launch.devices import Devices, Placement, place
-from training.launch.group import GROUP_TIMEOUT, AbortsGroup
+from training.launch.group import GROUP_TIMEOUT, AbortsGroup, SameOnAllRanks
 from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.loader import Loading, build_loader
 from training.loading.read_ahead import ReadAhead
@@ -182,7 +182,8 @@ class StreamStrategy(AbortsGroup):
         """Add the callbacks: the counter first, so that a callback that saves a step saves it counted."""
         super().connect(model)
         trainer: Any = model.trainer
-        trainer.callbacks[:0] = [self.counter, ThroughputMonitor()]
+        same = SameOnAllRanks({"--precision": trainer.precision})  # "auto" may differ between nodes
+        trainer.callbacks[:0] = [self.counter, same, ThroughputMonitor()]
         if self.keeper is not None:
             trainer.callbacks.append(self.keeper)
         self._trainer = trainer

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sharding.errors import Interrupted
+from sharding.errors import DataError, Interrupted
 from training.checkpoint import keeper
 from training.checkpoint.counter import saved_state
 from training.checkpoint.newest import find_damage
@@ -186,6 +186,17 @@ def test_a_second_ctrl_c_stops_within_the_step(tiny, tmp_path):
     with pytest.raises(Interrupted, match=r"^stopped; run the same command"):
         tiny.fit(tiny.Net(hit), tmp_path)
     assert state_of(tmp_path / "last.ckpt") == at(1, 8)
+
+
+def test_a_model_that_is_not_worth_saving_leaves_both_checkpoints(tiny, tmp_path):
+    class Spoiled(tiny.Net):
+        def require_finite(self):
+            if self.global_step == 3:
+                raise DataError("not finite")
+
+    with pytest.raises(DataError, match="not finite"):
+        tiny.fit(Spoiled(), tmp_path, tiny.Cut(cadence="1steps"))
+    assert [state_of(tmp_path / name) for name in ("last-1.ckpt", "last.ckpt")] == [at(0, 4), at(0, 8)]
 
 
 def test_validation_outside_of_training_is_not_the_keepers(tiny, tmp_path):

@@ -72,3 +72,21 @@ def test_a_loss_of_another_rank_is_found_at_the_same_step():
     check.add(6, ["b"], torch.tensor(torch.nan))
     with pytest.raises(DataError, match="at step 5, in a batch of another rank"):
         check.finish_step(torch.tensor(torch.nan))
+
+
+def test_weights_that_a_gradient_has_spoiled_are_not_saved(tmp_path):
+    model = DepthUnet(Echo(), Hyperparameters())
+    model.require_finite()
+    with torch.no_grad():
+        model.unet.weight.fill_(torch.inf)
+    with pytest.raises(DataError, match=r"^the weights are not finite, though the loss was"):
+        model.require_finite()
+    with pytest.raises(DataError, match=r"^the weights are not finite"):
+        model.on_save_checkpoint({})
+
+
+def test_another_fit_begins_afresh():
+    model = DepthUnet(Echo(), Hyperparameters())
+    model._finite.add(0, ["a"], torch.tensor(torch.nan))
+    model.on_fit_start()
+    model.on_validation_epoch_start()
