@@ -162,7 +162,7 @@ def test_what_does_not_fit_the_minutes_says_so(runner, monkeypatch, tmp_path):
     ("options", "said"),
     [
         (("--device", "cpu", "--only", "precison"), "--only precison: expected some of precision, stopping, ranks"),
-        (("--device", "cpu", "--only", "feed.stall"), "--only feed.stall: expected one of stall_seen, constant"),
+        (("--device", "cpu", "--only", "feed.stall"), "--only feed.stall: expected one of stall_seen, transfer"),
         (("--device", "cuda"), "--device cuda: nvidia-smi finds no GPU"),
     ],
 )
