@@ -16,12 +16,13 @@ from traced_steps import quiet
 from gpu_checks.bench import Bench
 from gpu_checks.check import Check, bounded, unable
 from gpu_checks.runs import read_series
-from gpu_checks.stepping import Step, Variant, make_batch, synchronize, tf32, time_ms
+from gpu_checks.stepping import Step, Variant, make_batch, synchronize, time_ms
 from training.finetuning.finetune import init_model
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.model.float32 import tf32
 from training.pretraining import pretrain
 from training.profiling.monitor import WAIT_TAG, ThroughputMonitor
 

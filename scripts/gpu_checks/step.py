@@ -7,7 +7,8 @@ import torch
 
 from gpu_checks.bench import Bench
 from gpu_checks.check import Check, unable
-from gpu_checks.stepping import Step, Variant, matmul_flops, tf32, time_ms
+from gpu_checks.stepping import Step, Variant, matmul_flops, time_ms
+from training.model.float32 import tf32
 
 LIMIT_S = 55
 VARIANTS = {

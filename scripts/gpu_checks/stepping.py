@@ -1,10 +1,9 @@
 """A training step of the depth network on tensors that are on the device already, timed and in parts."""
 
-import contextlib
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -85,17 +84,6 @@ def make_batch(height: int, width: int, batch: int, device: torch.device) -> dic
     depth = torch.rand((batch, 1, height, width), generator=drawn) * 20 + 1
     tensors = {"image": image, "depth": depth, "valid": depth > 2, "weight": torch.ones(batch)}
     return {name: tensor.to(device) for name, tensor in tensors.items()} | {"key": ["constant"] * batch}
-
-
-@contextlib.contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Allow TF32 in convolutions and matrix products, or not."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def time_ms(work: Callable[[], object], device: torch.device, repeats: int) -> dict[str, float]:

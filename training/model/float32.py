@@ -11,11 +11,16 @@ import torch
 
 
 @contextlib.contextmanager
-def full_float32() -> Iterator[None]:
-    """Turn TF32 off for convolutions and matrix products; restore the settings afterwards."""
+def tf32(allowed: bool) -> Iterator[None]:
+    """Allow TF32 in convolutions and matrix products, or not; restore the settings afterwards."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
     try:
         yield
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def full_float32() -> contextlib.AbstractContextManager[None]:
+    """Turn TF32 off."""
+    return tf32(False)
