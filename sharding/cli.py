@@ -1,23 +1,28 @@
 """Commands: their names, their options, and their exit status.
 
-A command's runner is imported only when it is run, so that `--help` answers at once.
+A command's runner is imported only when it is run, so that `--help` answers at once. Before that its check finds what
+is wrong with the options, as far as that can be found without heavy libraries.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 from sharding.errors import DataError, Interrupted, UsageError
 from sharding.machine.heap import keep_freed_memory
-from sharding.options import add_options, build_config
-from sharding.progress import is_rank_zero
+from sharding.parser import CommandParser, WrongArguments, add_program_options, build_config, explain_unknown
+from sharding.progress import forget_ranks, is_rank_zero
 
 EXIT_DATA, EXIT_USAGE, EXIT_SIGNAL, EXIT_INTERRUPTED = 1, 2, 128, 130
+PACKAGE = "depthstream"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,9 @@ class Command:
         runner: "module:function", of `config -> Outcome`.
         help: What it does, in one line.
         examples: Lines shown at the end of `--help`.
+        check: "module:function", of `config -> None`: raises UsageError for what is wrong, without heavy imports; "" if
+            the values of the options are all there is to check.
+        ranked: Whether a launcher may run it in several processes, of which rank 0 alone prints.
     """
 
     name: str
@@ -52,24 +60,51 @@ class Command:
     runner: str
     help: str
     examples: tuple[str, ...] = field(default=())
+    check: str = ""
+    ranked: bool = False
 
     def run(self, config: Any) -> Outcome:
-        """Import the runner and run it.
+        """Check the options, then import the runner and run it.
 
         Raises:
-            UsageError: A library it needs is not installed.
+            UsageError: An option is wrong, or a library it needs is not installed.
         """
-        module, function = self.runner.split(":")
         try:
-            run: Callable[[Any], Outcome] = getattr(importlib.import_module(module), function)
-            return run(config)  # it may import more
+            if self.check:
+                with _wrong_files():
+                    _load(self.check)(config)
+            outcome: Outcome = _load(self.runner)(config)  # it may import more
         except ModuleNotFoundError as error:
-            raise UsageError(f"needs {error.name}, which is not installed: pip install 'depthstream[train]'") from error
+            if (error.name or "").partition(".")[0] in ("sharding", "training"):
+                raise
+            raise UsageError(
+                f"needs {error.name}, which is not installed: in a clone of the repository run pip install '.[train]', "
+                "or install 'depthstream[train]' from your wheels (docs/offline.md)"
+            ) from error
+        return outcome
 
 
-def build_parser(program: str, description: str, commands: Sequence[Command]) -> argparse.ArgumentParser:
+def _load(name: str) -> Callable[[Any], Any]:
+    module, function = name.split(":")
+    loaded: Callable[[Any], Any] = getattr(importlib.import_module(module), function)
+    return loaded
+
+
+@contextlib.contextmanager
+def _wrong_files() -> Iterator[None]:
+    """Turn an OSError about a named file into a UsageError: the path was given by the user."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
+
+
+def build_parser(program: str, description: str, commands: Sequence[Command]) -> CommandParser:
     """Build the parser of all `commands`; the parsed arguments contain the chosen one as `command`."""
-    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser = CommandParser(prog=program, description=description)
+    add_program_options(parser, lambda: version(PACKAGE))
     groups = {"": parser.add_subparsers(required=True, metavar="COMMAND")}
     for command in commands:
         group, _, name = command.name.rpartition(" ")
@@ -83,11 +118,9 @@ def build_parser(program: str, description: str, commands: Sequence[Command]) ->
             description=command.help,
             epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=False,  # `add_options` does
         )
-        add_options(inner, command.config)
-        inner.add_argument(
-            "--json", action="store_true", help="print one JSON object on stdout; progress stays on stderr"
-        )
+        inner.add_options(command.config)
         inner.set_defaults(command=command)
     return parser
 
@@ -96,29 +129,87 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     """Run the command that `argv` names and return its exit status.
 
     It is 0, 1 (data), 2 (usage), 130 (Ctrl-C), or 128 plus the number of a signal that stopped it: 143 for SIGTERM.
+    With `--json` a failure prints {"error": its message, "status": its exit status}.
     """
-    given = build_parser(program, description, commands).parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        given = _parse(build_parser(program, description, commands), words)
+    except WrongArguments as error:
+        raise SystemExit(_fail(error.program, str(error), EXIT_USAGE, "--json" in words)) from None
     command: Command = given.command
     keep_freed_memory()
+    if not command.ranked:
+        forget_ranks()
+    status, text = 0, ""
     try:
         outcome = command.run(build_config(command.config, given))
-    except UsageError as error:
-        return _fail(program, command, error, EXIT_USAGE)
-    except DataError as error:
-        return _fail(program, command, error, EXIT_DATA)
-    except Interrupted as error:
-        return _fail(program, command, error, EXIT_SIGNAL + error.signal_number)
+    except (UsageError, DataError, Interrupted) as error:
+        status, text = _status(error), str(error)
     except KeyboardInterrupt:
-        sys.stderr.write(f"{program} {command.name}: interrupted; run it again\n")
-        return EXIT_INTERRUPTED
+        status, text = EXIT_INTERRUPTED, "interrupted; run it again"
+    except OSError as error:
+        if error.filename is None:  # not about a file of the user
+            raise
+        status, text = EXIT_DATA, f"{error.filename}: {error.strerror}"
+    if status:
+        return _fail(f"{program} {command.name}", text, status, given.json)
     if is_rank_zero():  # a launcher runs the command once per rank
-        sys.stdout.write((json.dumps(outcome.data, default=_plain) if given.json else outcome.text) + "\n")
+        return _write(json.dumps(outcome.data, default=_plain) if given.json else outcome.text) or _ended(outcome)
+    return _ended(outcome)
+
+
+def _parse(parser: CommandParser, words: Sequence[str]) -> argparse.Namespace:
+    try:
+        given, unknown = parser.parse_known_args(words)
+    except SystemExit:  # after --help or --version
+        _write("")
+        raise
+    if unknown:
+        command: Command = given.command
+        name = f"{parser.prog} {command.name}"
+        raise WrongArguments(name, f"{explain_unknown(unknown, command.config)}; see {name} --help")
+    return given
+
+
+def _ended(outcome: Outcome) -> int:
     return 0 if outcome.ok else EXIT_DATA
 
 
-def _fail(program: str, command: Command, error: Exception, status: int) -> int:
-    sys.stderr.write(f"{program} {command.name}: {error}\n")
+def _status(error: Exception) -> int:
+    if isinstance(error, Interrupted):
+        return EXIT_SIGNAL + error.signal_number
+    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_DATA
+
+
+def _fail(name: str, text: str, status: int, as_json: bool) -> int:
+    """Print why a command failed; return the status."""
+    # Closed, full or detached: then only the status is left to tell it.
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        sys.stderr.write(f"{name}: {text}\n")
+        sys.stderr.flush()
+    if as_json and is_rank_zero():
+        _write(json.dumps({"error": text, "status": status}))
     return status
+
+
+def _write(text: str) -> int:
+    """Write a line to stdout, which may be closed, full, or a pipe that nothing reads any more; return the status."""
+    if sys.stdout is None:
+        return 0
+    try:
+        sys.stdout.write(text + "\n" if text else "")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+    except OSError as error:
+        _discard_stdout()
+        return _fail("stdout", str(error.strerror), EXIT_DATA, False)
+    return 0
+
+
+def _discard_stdout() -> None:
+    """Let what is still buffered go nowhere, so that Python does not fail again when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ COMMANDS = (
         name="toyworld",
         config=ToyworldConfig,
         runner="sharding.toyworld:run",
+        check="sharding.machine.files:check_out",
         help="write a generated data set in the published layout of MegaDepth or DIODE, with exact depth",
         examples=(
             "toyworld toy/megadepth --layout megadepth --images 200",
@@ -25,6 +26,7 @@ COMMANDS = (
         name="shard megadepth",
         config=ShardMegadepthConfig,
         runner="sharding.making.create:shard_megadepth",
+        check="sharding.making.check:check_shard",
         help="make a shard set from MegaDepth v1",
         examples=(
             "shard megadepth MegaDepth_v1 sets/megadepth",
@@ -35,6 +37,7 @@ COMMANDS = (
         name="shard diode",
         config=ShardDiodeConfig,
         runner="sharding.making.create:shard_diode",
+        check="sharding.making.check:check_shard",
         help="make a shard set from a split of DIODE",
         examples=(
             "shard diode train.tar.gz sets/diode-train --split train --scene-type outdoor",
@@ -46,6 +49,7 @@ COMMANDS = (
         name="index",
         config=IndexConfig,
         runner="sharding.making.index_tars:run",
+        check="sharding.making.check:check_index",
         help="make a set around WebDataset tars that were made elsewhere",
         examples=("index my-tars sets/mine",),
     ),
@@ -53,6 +57,7 @@ COMMANDS = (
         name="verify",
         config=VerifyConfig,
         runner="sharding.checking.verify:run",
+        check="sharding.checking.check:check_verify",
         help="verify that a set is complete and undamaged: every byte, every sample",
         examples=("verify sets/diode-val", "verify sets/diode-val --against val.tar.gz --json"),
     ),
@@ -60,6 +65,7 @@ COMMANDS = (
         name="inspect",
         config=InspectConfig,
         runner="sharding.checking.inspection:run",
+        check="sharding.checking.check:check_inspect",
         help="show what is in a set",
         examples=(
             "inspect sets/diode-val",

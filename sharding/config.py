@@ -6,17 +6,20 @@ from typing import Literal
 from sharding.format.choices import Check, Compression, Preset
 from sharding.options import argument, option, parse_bytes, required
 
+SMALLEST_PX = 16
+"""Least side of an image that is made, in pixels."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToyworldConfig:
     """Options of `depthstream toyworld`."""
 
-    out: str = argument("folder to write the generated data set into", metavar="OUT")
+    out: str = argument("folder to write the generated data set into", metavar="OUT", path="local")
     layout: Literal["megadepth", "diode"] = required("published layout to imitate")
-    images: int = required("number of train views (diode: a fifth as many val views more)", metavar="N")
-    height: int = option(64, "image height in pixels (of the longer views)", metavar="PX")
-    width: int = option(96, "image width in pixels", metavar="PX")
-    seed: int = option(0, "seed of the world")
+    images: int = required("number of train views (diode: a fifth as many val views more)", metavar="N", least=1)
+    height: int = option(64, "image height in pixels (of the longer views)", metavar="PX", least=SMALLEST_PX)
+    width: int = option(96, "image width in pixels", metavar="PX", least=SMALLEST_PX)
+    seed: int = option(0, "seed of the world", least=0)
     archive: bool = option(False, "write .tar.gz archives as published instead of folders")
 
 
@@ -24,18 +27,20 @@ class ToyworldConfig:
 class ShardConfig:
     """Options that all data sets share; those that change the bytes of the set are recorded in its manifest."""
 
-    source: str = argument("the data set: a folder, .tar, .tar.gz, .tar.zst, or URL of an archive", metavar="SRC")
-    set: str = argument("folder to write the shard set into", metavar="SET")
+    source: str = argument(
+        "the data set: a folder, .tar, .tar.gz, .tar.zst, or URL of an archive", metavar="SRC", path="any"
+    )
+    set: str = argument("folder or URL to write the shard set into", metavar="SET", path="any")
     preset: Preset = option("exact", "exact: bit-exact pixels and depth; compact: JPEG image, depth within 0.01 %%")
     check: Check = option(
         "header", "check of JPEG files that are stored unchanged; header: size and end marker; decode: every pixel"
     )
     compression: Compression = option("zstd", "zstd: .tar.zst, one frame per member; none: .tar")
     shard_size: int = option(256_000_000, "source bytes of a shard", metavar="SIZE", parse=parse_bytes, shown="256MB")
-    workers: int = option(0, "encoding processes; 0: one per core", metavar="N")
+    workers: int = option(0, "encoding processes; 0: one per core", metavar="N", least=0)
     engine: Literal["local"] = option("local", "where shards are encoded")
-    seed: int = option(0, "seed of the shuffle at write time")
-    allow_bad: int = option(0, "quarantined files to tolerate before the set counts as failed", metavar="N")
+    seed: int = option(0, "seed of the shuffle at write time", least=0)
+    allow_bad: int = option(0, "quarantined files to tolerate before the set counts as failed", metavar="N", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,9 @@ class ShardMegadepthConfig(ShardConfig):
     """Options of `depthstream shard megadepth`."""
 
     with_depth: bool = option(False, "take the depth maps as well (pretraining needs the images only)")
-    max_side: int | None = option(None, "shrink images (and depth) whose longer side exceeds PX", metavar="PX")
+    max_side: int | None = option(
+        None, "shrink images (and depth) whose longer side exceeds PX", metavar="PX", least=SMALLEST_PX
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +65,28 @@ class ShardDiodeConfig(ShardConfig):
 class IndexConfig:
     """Options of `depthstream index`."""
 
-    tars: str = argument("folder of WebDataset .tar files (or one file); they are read, never changed", metavar="TARS")
-    set: str = argument("folder to write the set into: index, manifest, and links to the tars", metavar="SET")
+    tars: str = argument(
+        "folder of WebDataset .tar files (or one file); they are read, never changed", metavar="TARS", path="local"
+    )
+    set: str = argument(
+        "folder to write the set into: index, manifest, and links to the tars", metavar="SET", path="local"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadConfig:
     """Options of the commands that read a finished set."""
 
-    set: str = argument("folder or URL of a shard set", metavar="SET")
+    set: str = argument("folder or URL of a shard set", metavar="SET", path="any")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyConfig(ReadConfig):
     """Options of `depthstream verify`."""
 
-    against: str | None = option(None, "source to compare with, sample by sample: folder or archive", metavar="SRC")
+    against: str | None = option(
+        None, "source to compare with, sample by sample: folder or archive", metavar="SRC", path="any"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +94,8 @@ class InspectConfig(ReadConfig):
     """Options of `depthstream inspect`."""
 
     where: str | None = option(None, "a pandas query on the index, such as \"scene_type == 'outdoor'\"", metavar="EXPR")
-    grid: str | None = option(None, "write a contact sheet: images, depth in metres, valid masks", metavar="FILE.png")
-    samples: int = option(8, "samples on the contact sheet", metavar="N")
-    seed: int = option(0, "seed that selects the samples of the contact sheet")
+    grid: str | None = option(
+        None, "write a contact sheet: images, depth in metres, valid masks", metavar="FILE.png", path="local"
+    )
+    samples: int = option(8, "samples on the contact sheet", metavar="N", least=1)
+    seed: int = option(0, "seed that selects the samples of the contact sheet", least=0)

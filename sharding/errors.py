@@ -1,5 +1,8 @@
 """How a command ends early: wrong data (exit 1), wrong use (exit 2), or a signal (exit 128 + its number)."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class DataError(Exception):
     """Wrong, damaged or missing data: the text names what was expected, what was found, where, and what to do."""
@@ -7,6 +10,15 @@ class DataError(Exception):
 
 class UsageError(ValueError):
     """A request that cannot be fulfilled: the text names what can be requested instead."""
+
+
+@contextlib.contextmanager
+def named_by_user() -> Iterator[None]:
+    """Turn a DataError of the block into a UsageError: what is missing is a path that the user gave."""
+    try:
+        yield
+    except DataError as error:
+        raise UsageError(str(error)) from error
 
 
 class Interrupted(Exception):

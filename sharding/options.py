@@ -1,137 +1,185 @@
-"""Command-line and YAML options from a frozen dataclass, whose fields are the only list of options.
+"""Options of a command from a frozen dataclass, whose fields are the only list of them.
 
-Field `batch_size: int = option(32, "samples of a step")` becomes `--batch-size 32`. A field made by
-`argument(...)` is positional.
+Field `batch_size: int = option(32, "samples of a step", least=1)` becomes `--batch-size 32`; a field made by
+`argument(...)` is positional. `options_of` reads the fields; the command line, a YAML file and a call from Python all
+take values through the same `Option`, so they accept the same and refuse the same.
 """
 
-import argparse
 import dataclasses
+import math
+import os
+import re
 import types
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from sharding.errors import UsageError
 
-C = TypeVar("C")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def option(default: Any, help: str, **extra: Any) -> Any:
-    """Declare an optional field: shown as `--name`, with its default."""
+    """Declare an optional field, shown as `--name` with its default.
+
+    Args:
+        default: Its value if it is not given.
+        help: What it does, in one line.
+        **extra: Any of metavar; shown (the default in help); least, most, above (bounds of a number; `above` is
+            exclusive); pattern and expected (a regular expression that text must match, and what that is in words);
+            parse (a function from text to the value, raising ValueError); path ("local" for one that may not be a URL,
+            "any" for a local path or URL, `~` is expanded in both).
+    """
     return dataclasses.field(default=default, metadata={"help": help, **extra})
 
 
 def required(help: str, **extra: Any) -> Any:
-    """Declare a field that must be given as `--name VALUE`."""
+    """Declare a field that must be given as `--name VALUE`; `extra` as for `option`."""
     return dataclasses.field(metadata={"help": help, **extra})
 
 
 def argument(help: str, **extra: Any) -> Any:
-    """Declare a positional field."""
+    """Declare a positional field; `extra` as for `option`."""
     return dataclasses.field(metadata={"help": help, "positional": True, **extra})
 
 
-def add_options(parser: argparse.ArgumentParser, config: type) -> None:
-    """Add an argument for each field of the dataclass `config`, and `--config FILE.yaml`."""
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option: its names, and which values it takes.
+
+    Attributes:
+        name: Name of the field.
+        kind: bool, int, float or str.
+        many: Whether the value is a tuple of them, of at least one.
+        nullable: Whether None is a value: not given.
+        choices: The only values, if there are such.
+        default: Default; `dataclasses.MISSING` if it must be given.
+        extra: What the declaration said besides: help, metavar, positional, bounds, ...
+    """
+
+    name: str
+    kind: type
+    many: bool
+    nullable: bool
+    choices: tuple[str, ...]
+    default: Any
+    extra: "types.MappingProxyType[str, Any]"
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it must be given."""
+        return self.default is dataclasses.MISSING
+
+    @property
+    def is_positional(self) -> bool:
+        """Whether it is a word without `--`."""
+        return bool(self.extra.get("positional"))
+
+    @property
+    def flag(self) -> str:
+        """Return its name on the command line, such as `--batch-size`; of a positional one what help shows."""
+        if self.is_positional:
+            return str(self.extra.get("metavar", self.name))
+        return "--" + self.name.replace("_", "-")
+
+    def read(self, text: str) -> Any:
+        """Convert text, a word of the command line or a scalar of a file, to a value, or to one element of a tuple.
+
+        Raises:
+            ValueError: It is none; the message is "expected ..., found ...".
+        """
+        if parse := self.extra.get("parse"):
+            return self.check_one(parse(text))
+        if self.kind is int and _INTEGER.fullmatch(text):
+            return self.check_one(_to_int(text))
+        if self.kind is float:
+            return self.check_one(_to_float(text, self.expected))
+        if self.kind is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if self.kind is not str:
+            raise ValueError(f"expected {self.expected}, found {text!r}")
+        return self.check_one(text)
+
+    def check(self, value: Any) -> Any:
+        """Check a value that is typed already, as one from Python is; return it with `~` expanded.
+
+        Raises:
+            ValueError: It is none; the message is "expected ..., found ...".
+        """
+        if value is None and self.nullable:
+            return None
+        if not self.many:
+            return self.check_one(value)
+        if not isinstance(value, tuple | list) or not value:
+            raise ValueError(f"expected at least one {self.flag}, found {value!r}")
+        return tuple(self.check_one(one) for one in value)
+
+    def check_one(self, value: Any) -> Any:
+        """Check one element; see `check`."""
+        if "path" in self.extra and isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        takes = (int, float) if self.kind is float else self.kind
+        if not isinstance(value, takes) or (isinstance(value, bool) and self.kind is not bool):
+            raise ValueError(f"expected {self.expected}, found {value!r}")
+        if isinstance(value, str):
+            return self._check_text(value)
+        if isinstance(value, int | float) and not self._is_within(value):
+            raise ValueError(f"expected {self.expected}, found {value}")
+        return value
+
+    @property
+    def expected(self) -> str:
+        """Say in words which values it takes."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if "expected" in self.extra:
+            return str(self.extra["expected"])
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[self.kind]
+        bounds = [f"{word} {self.extra[name]}" for name, word in _BOUNDS.items() if name in self.extra]
+        return " ".join([words, *([" and ".join(bounds)] if bounds else [])])
+
+    def _is_within(self, value: float) -> bool:
+        least, most = self.extra.get("least", -math.inf), self.extra.get("most", math.inf)
+        return math.isfinite(value) and least <= value <= most and value > self.extra.get("above", -math.inf)
+
+    def _check_text(self, text: str) -> str:
+        if self.choices and text not in self.choices:
+            raise ValueError(f"expected {self.expected}, found {text!r}")
+        refused = (
+            ("Cs", "Cc") if "path" in self.extra else ("Cs",)
+        )  # halves of characters: not UTF-8; control characters
+        if "\0" in text or any(unicodedata.category(letter) in refused for letter in text):
+            raise ValueError(f"expected {self.expected} in UTF-8 without control characters, found {text!r}")
+        if not text.strip():
+            raise ValueError(f"expected {self.expected}, found nothing")
+        if "pattern" in self.extra and not re.fullmatch(self.extra["pattern"], text):
+            raise ValueError(f"expected {self.expected}, found {text!r}")
+        return _check_path(text, self.extra["path"]) if "path" in self.extra else text
+
+
+_BOUNDS = {"least": "of at least", "above": "above", "most": "of at most"}
+
+
+def options_of(config: type) -> list[Option]:
+    """List the options of a dataclass in the order of its fields."""
     hints = get_type_hints(config)
-    bases = [base for base in config.__mro__[1:] if dataclasses.is_dataclass(base)]
-    inherited = {field.name for base in bases for field in dataclasses.fields(base)}
-    # A dataclass lists inherited fields first, a reader looks for what is special to the command first. Positional
-    # fields keep their order: it is that of the words on the command line.
-    options = [field for field in dataclasses.fields(config) if not field.metadata.get("positional")]
-    positional = [field for field in dataclasses.fields(config) if field.metadata.get("positional")]
-    for field in positional + sorted(options, key=lambda field: field.name in inherited):
-        _add(parser, field, hints[field.name])
-    parser.add_argument("--config", metavar="FILE.yaml", help="options from a file; those on the command line win")
+    return [_option(field, hints[field.name]) for field in dataclasses.fields(config)]
 
 
-def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> None:
-    kind, many, choices = _kind(hint)
-    settings: dict[str, Any] = {"help": field.metadata["help"], "default": argparse.SUPPRESS}
-    if "metavar" in field.metadata:
-        settings["metavar"] = field.metadata["metavar"]
-    if kind is bool:
-        settings["action"] = argparse.BooleanOptionalAction  # --no-NAME overrides a file given by --config
-    else:
-        settings |= {"type": field.metadata.get("parse", kind)} | ({"choices": choices} if choices else {})
-        settings |= {"nargs": "+"} if many else {}
-        # Not required by argparse: a file given by --config may have it; build_config checks.
-        settings |= {"nargs": "*" if many else "?"} if field.metadata.get("positional") else {}
-        if field.default not in (dataclasses.MISSING, None, ""):
-            settings["help"] += f" (default: {field.metadata.get('shown', field.default)})"
-    if field.metadata.get("positional"):
-        parser.add_argument(field.name, **settings)
-    else:
-        parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, **settings)
-
-
-def _kind(hint: Any) -> tuple[Any, bool, tuple[Any, ...] | None]:
-    """Return the element type, whether the field is a tuple of them, and the choices of a Literal."""
-    if get_origin(hint) in (Union, types.UnionType):
-        # `X | None`: None means that the option was not given, so its type is X.
-        hint = next(inner for inner in get_args(hint) if inner is not type(None))
-    if get_origin(hint) is tuple:
-        return _kind(get_args(hint)[0])[0], True, None
-    if get_origin(hint) is Literal:
-        return str, False, get_args(hint)
-    return hint, False, None
-
-
-def build_config(config: type[C], given: argparse.Namespace) -> C:
-    """Make the dataclass: parsed arguments override the YAML file, which overrides the defaults.
+def checked(config: Any) -> Any:
+    """Check all values of a dataclass of options, whoever made it; return it with `~` expanded in paths.
 
     Raises:
-        UsageError: The file has an unknown name or a wrong value, or a required option is missing.
+        UsageError: A value is wrong.
     """
-    named = vars(given)
-    fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    values = _from_file(named["config"], config) if named.get("config") else {}
-    values |= {name: value for name, value in named.items() if name in fields}
-    if missing := [
-        name for name, field in fields.items() if name not in values and field.default is dataclasses.MISSING
-    ]:
-        raise UsageError("missing: " + ", ".join(_shown(fields[name]) for name in missing))
-    return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
-def _shown(field: "dataclasses.Field[Any]") -> str:
-    """Return the name of a field on the command line."""
-    if field.metadata.get("positional"):
-        return str(field.metadata.get("metavar", field.name))
-    return "--" + field.name.replace("_", "-")
-
-
-def _from_file(path: str, config: type) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"--config {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(
-            f"--config {path}: expected a mapping of option names to values, found {type(content).__name__}"
-        )
-    values = {str(name).replace("-", "_"): value for name, value in content.items()}
-    hints = get_type_hints(config)
-    if unknown := sorted(set(values) - set(hints)):
-        raise UsageError(f"--config {path}: no option named {', '.join(unknown)}; there are {', '.join(sorted(hints))}")
-    parsers = {field.name: field.metadata.get("parse") for field in dataclasses.fields(config)}
-    return {name: _checked(path, name, value, hints[name], parsers[name]) for name, value in values.items()}
-
-
-def _checked(path: str, name: str, value: Any, hint: Any, parse: Callable[[str], Any] | None) -> Any:
-    """Convert a value of the file as the command line would."""
-    kind, many, choices = _kind(hint)
-    if value is None or many or kind is bool:
-        return value
-    try:
-        value = parse(str(value)) if parse else kind(value)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"--config {path}: {name}: expected {kind.__name__}, found {value!r}") from error
-    if choices and value not in choices:
-        raise UsageError(f"--config {path}: {name}: expected one of {', '.join(choices)}, found {value!r}")
-    return value
+    values = {}
+    for one in options_of(type(config)):
+        try:
+            values[one.name] = one.check(getattr(config, one.name))
+        except ValueError as error:
+            raise UsageError(f"{one.flag}: {error}") from error
+    return dataclasses.replace(config, **values)
 
 
 def parse_bytes(text: str) -> int:
@@ -140,10 +188,52 @@ def parse_bytes(text: str) -> int:
     Raises:
         ValueError: It is not a positive size.
     """
-    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1, "": 1}
-    number = text.strip().rstrip("KMGTBkmgtb")
-    unit = text.strip()[len(number) :].upper()
-    size = int(float(number) * units[unit]) if unit in units else 0
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?B|)", text.strip(), re.IGNORECASE)
+    size = int(float(found[1]) * units[found[2].upper()]) if found and len(text) < 32 else 0
     if size <= 0:
-        raise ValueError(f"{text!r} is not a size; write 256MB, 1.5GB or 4096")
+        raise ValueError(f"expected a size such as 256MB, 1.5GB or 4096, found {text!r}")
     return size
+
+
+def _option(field: "dataclasses.Field[Any]", hint: Any) -> Option:
+    nullable = get_origin(hint) in (Union, types.UnionType)
+    if nullable:
+        hint = next(inner for inner in get_args(hint) if inner is not type(None))
+    many = get_origin(hint) is tuple
+    if many:
+        hint = get_args(hint)[0]
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    return Option(
+        name=field.name,
+        kind=str if choices else hint,
+        many=many,
+        nullable=nullable,
+        choices=choices,
+        default=field.default,
+        extra=types.MappingProxyType(dict(field.metadata)),
+    )
+
+
+def _to_int(text: str) -> int:
+    if len(text) > 19:  # more than 64 bits, which no library takes
+        raise ValueError(f"expected a whole number of 64 bits, found {text!r}")
+    return int(text)
+
+
+def _to_float(text: str, expected: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"expected {expected}, found {text!r}") from error
+
+
+def _check_path(text: str, kind: str) -> str:
+    if kind == "local" and _URL.match(text):
+        raise ValueError(f"expected a path on this machine, found the URL {text}; make it here, then copy it there")
+    if not text.startswith("~"):
+        return text
+    expanded = os.path.expanduser(text)
+    if expanded == text:
+        raise ValueError(f"expected a path, found {text!r}, and no such home folder; write ./{text} for that name here")
+    return expanded

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
+
 
 def is_rank_zero() -> bool:
     """Tell whether this process may print, by the rank that launchers put into the environment.
@@ -18,6 +20,15 @@ def is_rank_zero() -> bool:
     """
     names = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "SLURM_PROCID")
     return all(os.environ.get(name, "0") == "0" for name in names)
+
+
+def forget_ranks() -> None:
+    """Remove what a launcher put into the environment: for a command that is the same in every process.
+
+    Such variables may also be left over, from a container or the shell of a SLURM job: the command must not be silent.
+    """
+    for name in (*_RANKS, "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS"):
+        os.environ.pop(name, None)
 
 
 def say(text: str) -> None:

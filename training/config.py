@@ -14,7 +14,33 @@ from sharding.stores.node_cache import CacheSettings
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 PretrainPrecision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+Method = Literal["densecl", "dino", "distillation", "distillationv1", "distillationv2", "distillationv3", "simclr"]
+"""Methods of LightlyTrain 0.18 that train a torchvision model; it has densecl, too, but does not list it."""
+
+PretrainModel = Literal[
+    "torchvision/convnext_base",
+    "torchvision/convnext_large",
+    "torchvision/convnext_small",
+    "torchvision/convnext_tiny",
+    "torchvision/resnet101",
+    "torchvision/resnet152",
+    "torchvision/resnet18",
+    "torchvision/resnet34",
+    "torchvision/resnet50",
+    "torchvision/shufflenet_v2_x0_5",
+    "torchvision/shufflenet_v2_x1_0",
+    "torchvision/shufflenet_v2_x1_5",
+    "torchvision/shufflenet_v2_x2_0",
+]
+"""Models of torchvision that LightlyTrain 0.18 pretrains. A list here, since to ask it takes ten seconds."""
+
 Reader = Literal["indexed", "webdataset"]
+MIN_SIDE_PX = 33
+"""Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
+
+MAX_SEED = 2**32 - 1
+"""Largest seed that numpy's and Lightning's generators both take."""
+
 WHERE = "a pandas query on the index, such as \"scene_type == 'outdoor'\""
 
 
@@ -33,6 +59,7 @@ class CacheOptions:
         None,
         "folder on a disk of this machine that keeps what is fetched from a URL, for all processes and jobs",
         metavar="DIR",
+        path="local",
     )
     cache_size: int = option(200 * 10**9, "most that the cache holds", parse=parse_bytes, shown="200GB", metavar="SIZE")
 
@@ -47,7 +74,7 @@ class StreamingOptions:
         "pipes and stores without ranges",
     )
     shuffle_buffer: int = option(
-        200, "with --reader webdataset: samples of a worker among which the next one is drawn", metavar="N"
+        200, "with --reader webdataset: samples of a worker among which the next one is drawn", metavar="N", least=1
     )
     pipe: str | None = option(
         None,
@@ -60,9 +87,15 @@ class StreamingOptions:
 class TrainingOptions:
     """Options of the commands that train: where the run is computed and saved."""
 
-    out: str = required("run folder", metavar="RUN")
-    num_workers: int = option(4, "loader processes of each rank", metavar="N")
-    devices: str = option("auto", "number of devices, or their ids with commas", metavar="N|0,1")
+    out: str = required("run folder, on this machine", metavar="RUN", path="local")
+    num_workers: int = option(4, "loader processes of each rank", metavar="N", least=0)
+    devices: str = option(
+        "auto",
+        "number of devices, or their ids with commas",
+        metavar="N|0,1",
+        pattern=r"auto|-1|[1-9][0-9]{0,4}|[0-9]{1,3}(,[0-9]{1,3})+,?|[0-9]{1,3},",
+        expected="auto, a number of devices, or their ids with commas, such as 0,1",
+    )
     accelerator: Accelerator = option("auto", "where to train")
     checkpoint_every: str = option(
         "15min", "how often to save, such as 15min, 2h or 500steps, or epoch; each epoch's end is always saved"
@@ -77,7 +110,7 @@ class TrainingOptions:
 class ModelOptions:
     """Options of the commands that load one fine-tuned model."""
 
-    run: str = argument("run folder of `finetune`", metavar="RUN")
+    run: str = argument("run folder of `finetune`", metavar="RUN", path="local")
     checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run")
 
 
@@ -92,97 +125,116 @@ class InferenceOptions:
 class EvaluationOptions(CacheOptions, InferenceOptions):
     """Options of the commands that evaluate on whole sets."""
 
-    num_workers: int = option(2, "loader processes", metavar="N")
+    num_workers: int = option(2, "loader processes", metavar="N", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(SubsetOptions, CacheOptions, StreamingOptions, TrainingOptions):
     """Options of `depthstream pretrain`."""
 
-    sets: tuple[str, ...] = argument("folders or URLs of shard sets; only their image bytes are read", metavar="SET")
+    sets: tuple[str, ...] = argument(
+        "folders or URLs of shard sets; only their image bytes are read", metavar="SET", path="any"
+    )
     weights: str | None = option(
         None, "how often each set is drawn from, such as 2,1 (default: by size)", metavar="W,W"
     )
     augmentation: Literal["conservative", "aggressive"] = option(
         "conservative", "conservative: tilts to 15 degrees, no vertical flip; aggressive: 90 degrees, vertical flips"
     )
-    model: str = option("torchvision/resnet50", "encoder, by LightlyTrain's name")
-    method: str = option("dino", "LightlyTrain method, such as dino, simclr", metavar="NAME")
+    model: PretrainModel = option(
+        "torchvision/resnet50", "encoder of torchvision, by LightlyTrain's name", metavar="NAME"
+    )
+    method: Method = option("dino", "LightlyTrain method, such as dino, simclr", metavar="NAME")
     views: Literal["cpu"] = option("cpu", "where views are made")
-    epochs: int = option(100, "passes over the sets", metavar="N")
-    batch_size: int = option(128, "global batch size, over all devices", metavar="N")
-    image_size: int = option(224, "side of the square views in pixels", metavar="PX")
+    epochs: int = option(100, "passes over the sets", metavar="N", least=1)
+    batch_size: int = option(128, "global batch size, over all devices", metavar="N", least=1)
+    image_size: int = option(224, "side of the square views in pixels", metavar="PX", least=16)
     precision: PretrainPrecision = option(
         "auto", "number format of the forward pass; auto: bf16-mixed on a GPU that computes in it, else 32-true"
     )
-    seed: int = option(0, "seed of order, views and initial weights")
+    seed: int = option(0, "seed of order, views and initial weights", least=0, most=MAX_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(CacheOptions, StreamingOptions, TrainingOptions):
     """Options of `depthstream finetune`."""
 
-    set: str = argument("folder or URL of the training set, with depth", metavar="SET")
-    val: str = required("folder or URL of the validation set", metavar="SET")
+    set: str = argument("folder or URL of the training set, with depth", metavar="SET", path="any")
+    val: str = required("folder or URL of the validation set", metavar="SET", path="any")
     where: str | None = option(None, WHERE + "; applies to both sets", metavar="EXPR")
     encoder: str = option(
-        "none", "run folder of `pretrain`, a state dict file, or none for random weights", metavar="RUN|FILE|none"
+        "none",
+        "run folder of `pretrain`, a state dict file, or none for random weights",
+        metavar="RUN|FILE|none",
+        path="local",
     )
     encoder_name: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = option("resnet50", "torchvision encoder")
-    height: int = option(768, "height of the training crop in pixels", metavar="PX")
-    width: int = option(768, "width of the training crop in pixels", metavar="PX")
+    height: int = option(768, "height of the training crop in pixels", metavar="PX", least=MIN_SIDE_PX)
+    width: int = option(768, "width of the training crop in pixels", metavar="PX", least=MIN_SIDE_PX)
     loss: Literal["silog", "l1_log", "mse_log", "berhu_log"] = option("silog", "loss on log depth over valid pixels")
-    epochs: int = option(50, "passes over the training set", metavar="N")
-    batch_size: int = option(32, "global batch size, over all devices and accumulated micro-batches", metavar="N")
-    micro_batch: str = option("auto", "samples that a device computes at once", metavar="auto|N")
-    learning_rate: float = option(1e-4, "peak learning rate", metavar="X")
+    epochs: int = option(50, "passes over the training set", metavar="N", least=1)
+    batch_size: int = option(
+        32, "global batch size, over all devices and accumulated micro-batches", metavar="N", least=1
+    )
+    micro_batch: str = option(
+        "auto",
+        "samples that a device computes at once",
+        metavar="auto|N",
+        pattern=r"auto|[1-9][0-9]{0,8}",
+        expected="auto or a number of samples",
+    )
+    learning_rate: float = option(1e-4, "peak learning rate", metavar="X", above=0)
     precision: Precision = option(
         "32-true",
         "number format of the forward pass; losses are always float32. 32-true: convolutions in TF32 on GPUs that have "
         "it; 16-mixed: a step whose gradients overflow changes nothing, but is counted",
     )
-    seed: int = option(0, "seed of order, augmentation and the decoder's initial weights")
+    seed: int = option(0, "seed of order, augmentation and the decoder's initial weights", least=0, most=MAX_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(EvaluationOptions, SubsetOptions, ModelOptions):
     """Options of `depthstream evaluate`."""
 
-    set: str = argument("folder or URL of a set with metric depth", metavar="SET")
+    set: str = argument("folder or URL of a set with metric depth", metavar="SET", path="any")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(InferenceOptions, ModelOptions):
     """Options of `depthstream predict`."""
 
-    images: tuple[str, ...] = argument("image files", metavar="IMAGE")
-    out: str = required("folder for the depth maps and pictures", metavar="DIR")
+    images: tuple[str, ...] = argument("image files", metavar="IMAGE", path="local")
+    out: str = required("folder for the depth maps and pictures", metavar="DIR", path="local")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(EvaluationOptions):
     """Options of `depthstream compare`."""
 
-    runs: tuple[str, ...] = argument("run folders of `finetune`, trained and validated on the same sets", metavar="RUN")
-    out: str = required("report to write, one self-contained file", metavar="REPORT.html")
+    runs: tuple[str, ...] = argument(
+        "run folders of `finetune`, trained and validated on the same sets", metavar="RUN", path="local"
+    )
+    out: str = required("report to write, one self-contained file", metavar="REPORT.html", path="local")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileConfig(CacheOptions, SubsetOptions):
     """Options of `depthstream profile`."""
 
-    set: str = argument("folder or URL of a shard set", metavar="SET")
-    samples: int = option(64, "samples a stage is measured on", metavar="N")
-    repeats: int = option(5, "times each stage is measured", metavar="N")
-    num_workers: int = option(2, "loader processes of the whole chain", metavar="N")
+    set: str = argument("folder or URL of a shard set", metavar="SET", path="any")
+    samples: int = option(64, "samples a stage is measured on", metavar="N", least=1)
+    repeats: int = option(5, "times each stage is measured", metavar="N", least=1)
+    num_workers: int = option(2, "loader processes of the whole chain", metavar="N", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
     """Options of `depthstream demo`."""
 
-    out: str = option("demo", "folder for everything that is made; finished stages are kept", metavar="DIR")
-    seed: int = option(0, "seed of the world and of the runs")
+    out: str = option(
+        "demo", "folder for everything that is made; finished stages are kept", metavar="DIR", path="local"
+    )
+    seed: int = option(0, "seed of the world and of the runs", least=0, most=MAX_SEED)
 
 
 def cache_settings(config: CacheOptions) -> CacheSettings | None:

@@ -1,6 +1,7 @@
-"""The run folder: names of its files, its `config.yaml`, and whether a run may write to it."""
+"""The run folder: names of its files, its `config.yaml`, its checkpoints."""
 
 import dataclasses
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,13 @@ CHECKPOINTS_NAME = "checkpoints"
 
 ENCODER_NAME = "encoder.pt"
 """What a pretraining run leaves in its folder: a torchvision state dict."""
+
+SCRATCH = "none"
+"""Name of an encoder that means random weights."""
+
+METRICS_NAME, CURVES_NAME, SETS_NAME = "metrics.json", "curves.csv", "sets.json"
+TENSORBOARD_NAME, LIGHTLY_NAME = "tensorboard", "lightly"
+"""What else the two trainers leave in a run folder."""
 
 
 def save_config(out: str | Path, config: Any) -> None:
@@ -47,21 +55,6 @@ def load_config(run: str | Path) -> dict[str, Any]:
         )
     config: dict[str, Any] = yaml.safe_load(path.read_text())
     return config
-
-
-def claim(out: str | Path, resume: bool) -> Path:
-    """Make the run folder, or take the existing one if `resume`.
-
-    Every rank may call this; only rank 0 checks, because the other ranks find what rank 0 has already written.
-
-    Raises:
-        UsageError: The folder holds a run and `resume` is False.
-    """
-    folder = Path(out)
-    if is_rank_zero() and not resume and folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{out} is not empty; give --resume to continue its run, or another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def check_same(config: Any, may_change: Collection[str]) -> None:
@@ -108,3 +101,25 @@ def find_checkpoint(source: str | Path, which: Which = "best") -> Path:
             f"expected a checkpoint at {file}, found none; give a run folder of `depthstream finetune`, or a checkpoint"
         )
     return file
+
+
+def find_weights(source: str | Path) -> Path:
+    """Find the state dict file of `source`: a run folder of `pretrain`, or the file itself.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    path = Path(source)
+    file = path / ENCODER_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(
+            f"expected an encoder at {file}, found none; give the run folder of a finished `depthstream pretrain`, a "
+            f"torchvision state dict file, or {SCRATCH!r} for random weights"
+        )
+    return file
+
+
+def is_finished(out: str | Path) -> bool:
+    """Tell whether a run folder contains a finished run of `finetune`."""
+    file = Path(out) / METRICS_NAME
+    return file.is_file() and bool(json.loads(file.read_text()).get("finished", False))

@@ -1,10 +1,12 @@
-"""Write files so that a reader sees a whole one or none."""
+"""Write files so that a reader sees a whole one or none; check beforehand that they can be written."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
+
+from sharding.errors import UsageError
 
 
 @contextmanager
@@ -27,3 +29,40 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file, or none."""
     with open_atomically(path) as file:
         file.write(content)
+
+
+class HasOut(Protocol):
+    """Options with a folder to write to."""
+
+    @property
+    def out(self) -> str:
+        """The folder."""
+        ...
+
+
+def check_out(config: HasOut) -> None:
+    """Check that the folder `config.out` can be written to; see `check_writable`."""
+    check_writable(config.out, "--out", folder=True)
+
+
+def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> None:
+    """Check that a folder or a file can be made at a path, or is there; makes nothing.
+
+    Args:
+        path: The path.
+        flag: Name of its option, for the message.
+        folder: Whether a folder is wanted, or a file.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    place = Path(path)
+    nearest = next(part for part in (place, *place.absolute().parents) if part.exists() or part.is_symlink())
+    if nearest == place and not folder:
+        if place.is_dir():
+            raise UsageError(f"{flag} {path}: expected a file, found a folder")
+        nearest = place.absolute().parent
+    if not nearest.is_dir():
+        raise UsageError(f"{flag} {path}: expected a folder, found a file at {nearest}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"{flag} {path}: {nearest} may not be written to by this user")

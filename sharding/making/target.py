@@ -1,7 +1,6 @@
 """Where a set is written: a folder here, a store behind a URL in `remote_target`; and errors of writing in words."""
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -12,9 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sharding.errors import DataError, UsageError
+from sharding.errors import DataError
 from sharding.format.names import LEDGER_NAME
+from sharding.machine.exclusive import exclusive
 from sharding.machine.files import open_atomically, write_atomically
+from sharding.progress import say
 from sharding.stores.address import is_remote
 
 _PARTIAL = re.compile(r"\..+\.\d+\.tmp")  # temporary files of `open_atomically`: .NAME.PID.tmp
@@ -159,7 +160,9 @@ class LocalTarget:
 
     def alone(self) -> AbstractContextManager[None]:
         """Lock the folder."""
-        return alone(self._folder)
+        return exclusive(
+            self._folder, f"{self.address}: another run is making this set; wait until it ends, or end it", say
+        )
 
 
 def open_target(address: str) -> SetTarget:
@@ -188,32 +191,6 @@ def tell_room(target: SetTarget, needed: int = 0) -> str:
         return "free space unknown"
     enough = "" if needed <= free else "; THAT IS NOT ENOUGH: make room while it runs"
     return f"{free / 1e9:.1f} GB free{enough}"
-
-
-@contextmanager
-def alone(target: Path) -> Iterator[None]:
-    """Exclude other runs from the folder, which is created if missing; the lock ends with the process.
-
-    On a file system without locks other runs are not excluded.
-
-    Raises:
-        UsageError: Another run is making this set.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    # The folder itself is locked: no lock file is left behind. Worker processes do not inherit the descriptor
-    # (O_CLOEXEC), so the lock ends with this process.
-    folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(folder)
-        raise UsageError(f"{target}: another run is making this set; wait until it ends, or end it") from error
-    except OSError:
-        pass  # no locks here
-    try:
-        yield
-    finally:
-        os.close(folder)
 
 
 @contextmanager

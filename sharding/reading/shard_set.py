@@ -15,6 +15,7 @@ from sharding.format.index import INDEX_NAME, decode_index, select
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.sample import Sample
 from sharding.reading.columns import flatten
+from sharding.reading.missing import explain_missing
 from sharding.reading.reader import REREADS, SampleReader
 from sharding.stores.address import is_remote, shown
 from sharding.stores.node_cache import CacheSettings
@@ -134,8 +135,8 @@ def read_manifest(store: Store, url: str) -> Manifest:
     """
     if store.size(MANIFEST_NAME) is None:
         raise DataError(
-            f"{url}: expected a shard set with {MANIFEST_NAME}, found none; a set is finished when its manifest "
-            "is written: check the path, or run `depthstream shard` again"
+            (not is_remote(url) and explain_missing(url))
+            or f"{url}: expected a shard set with {MANIFEST_NAME}, found none; check the address"
         )
     where = f"{url}/{MANIFEST_NAME}"
     return _read_again_if_damaged(store, MANIFEST_NAME, lambda data: Manifest.decode(data, where))

@@ -10,7 +10,8 @@ from sharding import cli as program
 from sharding.cli import Command, Outcome, build_parser
 from sharding.commands import COMMANDS as SHARDING
 from sharding.errors import DataError, UsageError
-from sharding.options import argument, build_config, option, parse_bytes, required
+from sharding.options import argument, option, parse_bytes, required
+from sharding.parser import build_config
 from training.commands import COMMANDS as TRAINING
 
 

@@ -103,8 +103,9 @@ def blank_unet() -> torch.nn.Module:
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory, blank_unet: torch.nn.Module) -> Callable[..., Path]:
     """A function that leaves what a fine-tuning run leaves, of a network that predicts `depth_m` everywhere."""
-    from training.finetuning.record import CURVES_NAME, METRICS_NAME, summarize, to_csv
+    from training.finetuning.record import summarize, to_csv
     from training.model.depth_unet import DepthUnet, Hyperparameters
+    from training.runfolder import CURVES_NAME, METRICS_NAME
 
     def make(name: str, depth_m: float, train: ShardSet, val: ShardSet, **options: Any) -> Path:
         folder = tmp_path_factory.mktemp("run") / name

@@ -13,6 +13,7 @@ from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, cache_settings
 from training.evaluation.evaluate import native_batch
 from training.finetuning.batches import BatchSplit
+from training.finetuning.check import check_metric
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
@@ -82,13 +83,7 @@ def open_metric(url: str, where: str | None, cache: CacheSettings | None = None)
         DataError: Some have other depth; the message lists the kinds found.
     """
     samples = ShardSet(url, where, cache)
-    kinds = samples.index["kind"].value_counts().to_dict()
-    if set(kinds) != {"metric"}:
-        found = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
-        raise DataError(
-            f"{url}: fine-tuning needs depth in metres, found {found}; choose the subset that has it with "
-            "--where \"kind == 'metric'\", or give another set"
-        )
+    check_metric(samples)
     return samples
 
 

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from sharding.cli import Outcome
-from sharding.errors import UsageError
+from sharding.options import checked
 from sharding.progress import is_rank_zero, say
 from sharding.reading.shard_set import DEPTH_PARTS
 from training.checkpoint.cadence import Cadence
@@ -26,27 +26,27 @@ from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import AtomicCheckpointIO
+from training.claim import claimed
 from training.config import FinetuneConfig
 from training.finetuning.batches import AUTO, BatchSplit, StepMemory, split_batch
 from training.finetuning.best import BestWeights
+from training.finetuning.check import check_finetune
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.panels import DepthPanels
-from training.finetuning.record import METRICS_NAME, RunRecord, TrainProgress
-from training.finetuning.resume import MAY_CHANGE, find_resume, is_finished
+from training.finetuning.record import RunRecord, TrainProgress
+from training.finetuning.resume import find_resume
 from training.launch.devices import Placement, place
-from training.launch.group import DepthDDP, SameOnAllRanks
+from training.launch.group import DepthDDP, SameOnAllRanks, joined
 from training.launch.memory import least_free_memory
 from training.launch.processes import ending_together
 from training.loading.reading_cost import announce_reading
 from training.model.depth_unet import DepthUnet, Hyperparameters
-from training.model.encoder import SCRATCH, load_encoder
+from training.model.encoder import load_encoder
 from training.model.unet import build_unet, count_parameters
 from training.profiling.monitor import ThroughputMonitor
-from training.runfolder import check_same, checkpoint_path, claim, save_config
-from training.streaming.options import announce_streaming, streaming_options
-
-MIN_SIDE_PX = 33
-"""Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
+from training.runfolder import METRICS_NAME, SCRATCH, checkpoint_path, is_finished, save_config
+from training.streaming.announce import announce_streaming
+from training.streaming.options import streaming_options
 
 WARMUP_SHARE, MAX_WARMUP_STEPS = 0.05, 1000  # warm-up: this share of all steps, at most this many
 GRADIENT_CLIP = 1.0  # largest norm of all gradients together
@@ -112,16 +112,24 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
         UsageError: An option has an impossible value, or the run folder contains another run.
         DataError: A set or the encoder is invalid, or training diverged.
     """
-    if config.resume:
-        check_same(config, MAY_CHANGE)
-        if is_finished(config.out):
-            return _outcome(Path(config.out), f"{config.out} is finished ({config.epochs} epochs): nothing to do")
-    _check_options(config)
-    placement, unet = place(config.accelerator, config.devices), make_unet()
-    split = _split(config, count_parameters(unet), placement)
-    data = make_data(config, split, pin_memory=placement.kind == "cuda")
-    # After the checks of options and sets, so that a refused command makes no folder.
-    folder = claim(config.out, config.resume)
+    config = checked(config)
+    check_finetune(config)
+    if config.resume and is_finished(config.out):
+        return _outcome(Path(config.out), f"{config.out} is finished ({config.epochs} epochs): nothing to do")
+    placement = place(config.accelerator, config.devices)
+    with joined(placement):
+        unet = make_unet()
+        split = _split(config, count_parameters(unet), placement)
+        data = make_data(config, split, pin_memory=placement.kind == "cuda")
+        # After the checks of options and sets, so that a refused command makes no folder.
+        with claimed(config.out, config.resume) as folder:
+            _train_in(folder, config, unet, data, split, placement)
+            return _outcome(folder, f"{folder}: {config.epochs} epochs")
+
+
+def _train_in(
+    folder: Path, config: FinetuneConfig, unet: nn.Module, data: DepthData, split: BatchSplit, placement: Placement
+) -> None:
     say(_announce(config, data, split, count_parameters(unet)))
     if streaming := streaming_options(config):
         announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
@@ -136,7 +144,6 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
         trainer = make_trainer(config, data, split, placement, make_callbacks(config, data, split, stop), steps)
         with ending_together(placement, trainer.strategy, _lesser(split)):
             trainer.fit(model, data.train_loader, data.val_loader, ckpt_path=checkpoint, weights_only=True)
-    return _outcome(folder, f"{folder}: {config.epochs} epochs")
 
 
 def make_hyperparameters(config: FinetuneConfig, data: DepthData) -> Hyperparameters:
@@ -221,14 +228,6 @@ def describe_run(config: FinetuneConfig, data: DepthData, split: BatchSplit) -> 
         "val": describe_set(data.val),
         "split": asdict(split),
     }
-
-
-def _check_options(config: FinetuneConfig) -> None:
-    if min(config.height, config.width) < MIN_SIDE_PX:
-        raise UsageError(f"--height {config.height} --width {config.width}: both must be at least {MIN_SIDE_PX} pixels")
-    if config.epochs < 1:
-        raise UsageError(f"--epochs {config.epochs}: expected at least 1")
-    Cadence.parse(config.checkpoint_every)
 
 
 def _lesser(split: BatchSplit) -> str:

@@ -15,11 +15,11 @@ from pytorch_lightning.callbacks import Checkpoint
 from sharding.errors import DataError
 from sharding.machine.files import write_atomically
 from sharding.progress import say, track
+from training.runfolder import CURVES_NAME, METRICS_NAME
 
 MONITOR = "abs_rel"
 """The validation metric that decides which epoch is the best; lower is better."""
 
-METRICS_NAME, CURVES_NAME = "metrics.json", "curves.csv"
 
 _VAL = "val_"  # prefix of validation values in Lightning's metrics and in the rows
 

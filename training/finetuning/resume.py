@@ -1,6 +1,5 @@
 """Resume a fine-tuning run: check that it is the same run, and find the checkpoint to continue from."""
 
-import json
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -11,21 +10,8 @@ from sharding.errors import DataError, UsageError
 from training.checkpoint.counter import saved_state
 from training.checkpoint.newest import find_newest, say_resumed
 from training.finetuning.depth_data import DepthData, describe_set
-from training.finetuning.record import METRICS_NAME, RunRecord
+from training.finetuning.record import RunRecord
 from training.runfolder import checkpoint_path
-
-# Options that may differ from the interrupted run: they change where and in which parts it is computed, not what it
-# learns. The paths of the sets may differ, because the sets are compared by identity.
-MAY_CHANGE = (
-    *("set", "val", "out", "micro_batch", "num_workers", "cache", "cache_size", "pipe"),
-    *("devices", "accelerator", "checkpoint_every", "resume"),
-)
-
-
-def is_finished(out: str | Path) -> bool:
-    """Check whether a run folder contains a finished run."""
-    file = Path(out) / METRICS_NAME
-    return file.is_file() and bool(json.loads(file.read_text()).get("finished", False))
 
 
 def find_resume(out: str | Path, data: DepthData) -> tuple[Path | None, int]:

@@ -13,11 +13,11 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 
 from sharding.errors import UsageError
+from training.launch.launcher import find_started
 
 Devices = int | str | list[int]
 
 _KINDS: dict[str, type[Accelerator]] = {"cuda": CUDAAccelerator, "mps": MPSAccelerator, "cpu": CPUAccelerator}
-_SLURM_SHELLS = ("bash", "interactive")  # job names by which Lightning, too, recognises an interactive shell
 _ALIASES = {"auto": ("cuda", "mps", "cpu"), "gpu": ("cuda", "mps")}
 
 
@@ -88,10 +88,10 @@ def place(accelerator: str = "auto", devices: Devices = "auto") -> Placement:
         UsageError: There are no such devices, their number is not that of the processes here, or the nodes have
             unequal numbers of processes.
     """
-    started = _find_started()
+    started = find_started()
     if started is None:
         return Placement(tuple(find_devices(accelerator, devices)))
-    launcher, here, num_nodes = started
+    launcher, here = started.launcher, started.here
     try:
         found = find_devices(accelerator, here if devices == "auto" else devices)
     except UsageError as error:
@@ -104,7 +104,7 @@ def place(accelerator: str = "auto", devices: Devices = "auto") -> Placement:
             f"--devices {devices} means {len(found)} on this node, but {launcher} started {here} processes on it; "
             f"leave --devices out, or let {launcher} start {len(found)}"
         )
-    return Placement(tuple(found), num_nodes, external=True)
+    return Placement(tuple(found), started.num_nodes, external=True)
 
 
 def find_devices(accelerator: str = "auto", devices: Devices = "auto") -> list[torch.device]:
@@ -132,38 +132,6 @@ def find_devices(accelerator: str = "auto", devices: Devices = "auto") -> list[t
 def describe_device(device: torch.device) -> str:
     """Name a device: its type, and the model of a GPU, as "cuda (NVIDIA H100 80GB HBM3)"."""
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
-
-
-def _find_started() -> tuple[str, int, int] | None:
-    """Find what started several processes, how many on this node, and on how many nodes; None if nothing did."""
-    if TorchElasticEnvironment.detect():
-        world, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        num_nodes = int(os.environ.get("GROUP_WORLD_SIZE") or world // here)  # agents of torchrun, one a node
-        return _check_even("torchrun", world, here, num_nodes)
-    # In a job of one task, or in an interactive shell of SLURM, Lightning starts the processes, as on any machine.
-    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
-    if tasks > 1 and os.environ.get("SLURM_JOB_NAME") not in _SLURM_SHELLS:
-        return _find_slurm_tasks(tasks)
-    return None
-
-
-def _find_slurm_tasks(world: int) -> tuple[str, int, int]:
-    num_nodes = int(os.environ.get("SLURM_NNODES") or os.environ.get("SLURM_JOB_NUM_NODES") or 1)
-    if "SLURM_NTASKS_PER_NODE" not in os.environ:
-        raise UsageError(
-            f"SLURM started {world} tasks on {num_nodes} nodes and does not report how many on each; "
-            f"give sbatch --ntasks-per-node={max(1, world // num_nodes)} in place of --ntasks"
-        )
-    return _check_even("SLURM", world, int(os.environ["SLURM_NTASKS_PER_NODE"]), num_nodes)
-
-
-def _check_even(launcher: str, world: int, here: int, num_nodes: int) -> tuple[str, int, int]:
-    if here * num_nodes != world:
-        raise UsageError(
-            f"{launcher} started {world} processes on {num_nodes} nodes, {here} of them on this one; "
-            "every node must have the same number"
-        )
-    return launcher, here, num_nodes
 
 
 def _find_kind(accelerator: str) -> str:

@@ -5,8 +5,9 @@ whatever then waits for the GPU hangs, moving the model to the CPU in Lightning'
 fails aborts the group before anything else is torn down.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch import distributed
 
 from sharding.errors import UsageError
 from training.launch.devices import Placement
+from training.launch.launcher import find_started
+from training.launch.rendezvous import RollCall
 
 _STARTED: list[bool] = []  # not empty while a group lives that `start_group` started
 
@@ -71,23 +74,44 @@ class SameOnAllRanks(Callback):
 def start_group(placement: Placement) -> None:
     """Start the process group of ranks that `torchrun` or SLURM started; Lightning then uses it.
 
-    `ending_together` ends it.
+    Does nothing for other ranks, which Lightning brings together, and if there is a group. `ending_together` ends it.
+
+    Raises:
+        DataError: Some ranks did not come in time, or rank 0 cannot be reached.
+        UsageError: The port is in use; or it seems that nothing started the other ranks.
     """
-    if has_group():
+    started = find_started()
+    if started is None or started.world == 1 or has_group():
         return
-    _STARTED.append(True)
     environment = placement.make_environment()
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
     device = placement.devices[placement.local_rank] if placement.kind == "cuda" else None
     if device is not None:
         torch.cuda.set_device(device)  # NCCL would take the first
+    store = RollCall(started, placement.rank, environment.main_address, environment.main_port).meet()
+    _STARTED.append(True)
     distributed.init_process_group(
         "gloo" if device is None else "nccl",
+        store=store,
         rank=placement.rank,
         world_size=placement.world,
         timeout=GROUP_TIMEOUT,
         device_id=device,
     )
+
+
+@contextlib.contextmanager
+def joined(placement: Placement) -> Iterator[None]:
+    """Be in the process group of the run during the block, if a launcher started it; see `start_group`."""
+    start_group(placement)
+    try:
+        yield
+    except BaseException:
+        abort_group()
+        raise
+    finally:
+        if started_here():
+            end_group()
 
 
 def started_here() -> bool:

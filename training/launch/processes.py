@@ -20,6 +20,7 @@ from torch import distributed
 from sharding.errors import DataError, Interrupted, UsageError
 from training.launch.devices import Placement
 from training.launch.group import abort_group, end_group, has_group, started_here
+from training.launch.launcher import RANK_ZERO
 from training.launch.out_of_memory import describe_lack
 from training.launch.worker_errors import causes, name_worker, plain_message, worker_died
 from training.launch.world import World
@@ -33,7 +34,6 @@ GRACE_S, STOP_GRACE_S, PERIOD_S = 10.0, 60.0, 0.5
 _STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)}
 _LESS_MEMORY = "give this run less to compute at once, or a device with more memory"
 _FEWER_WORKERS = "run again with fewer --num-workers, or with more memory"
-_RANK_ZERO = "DEPTHSTREAM_RANK_ZERO"  # its process id, for the ranks that Lightning starts
 # Pieces of the RuntimeErrors by which gloo and NCCL report that the other end of a connection is gone.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
@@ -123,18 +123,18 @@ def _watching(placement: Placement, strategy: Strategy, world: World) -> Iterato
     if placement.external or world.size == 1:
         yield None
     elif world.rank == 0:
-        os.environ[_RANK_ZERO] = str(os.getpid())  # inherited by the processes that Lightning starts
+        os.environ[RANK_ZERO] = str(os.getpid())  # inherited by the processes that Lightning starts
         watch = ChildWatch(strategy, world)
         watch.start()
         try:
             yield watch
         finally:
             watch.over.set()
-            del os.environ[_RANK_ZERO]
+            del os.environ[RANK_ZERO]
     else:
         over = threading.Event()
         # From the environment: if rank 0 is gone already, another process is the parent by now.
-        rank_zero = int(os.environ.get(_RANK_ZERO, os.getppid()))
+        rank_zero = int(os.environ.get(RANK_ZERO, os.getppid()))
         threading.Thread(target=_watch_rank_zero, args=(rank_zero, world, over), daemon=True).start()
         yield None
         over.set()  # not reached after an error: if this process then hangs while it ends, the watch must end it

@@ -20,14 +20,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sharding.errors import DataError, UsageError
 from training.launch.world import World
-from training.model.encoder import ENCODERS, SCRATCH, load_encoder
+from training.model.encoder import ENCODERS, load_encoder
 from training.model.finite import FiniteCheck, require_finite_weights
 from training.model.global_loss import GlobalLoss
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
 from training.model.schedule import rate_factor
 from training.model.unet import build_unet, split_parameters
-from training.runfolder import find_checkpoint
+from training.runfolder import SCRATCH, find_checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)

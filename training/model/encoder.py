@@ -14,13 +14,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from sharding.errors import DataError, UsageError
-from training.runfolder import ENCODER_NAME
+from training.runfolder import ENCODER_NAME, SCRATCH, find_weights
 
 ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101")
 """Supported encoders, by their names in torchvision."""
-
-SCRATCH = "none"
-"""Value of `source` that means random weights."""
 
 _HEAD = "fc."  # prefix of the classifier's keys in torchvision's ResNets
 _LISTED_KEYS = 8  # at most, of each problem in a message
@@ -69,22 +66,6 @@ def build_resnet(name: str, seed: int = 0) -> nn.Module:
 def cut_body(resnet: nn.Module) -> nn.Sequential:
     """Cut average pooling and classifier off a ResNet; the layers are shared, not copied."""
     return nn.Sequential(*list(resnet.children())[:-2])  # the last two children are avgpool and fc
-
-
-def find_weights(source: str | Path) -> Path:
-    """Find the state dict file of `source`: a run folder of `pretrain`, or the file itself.
-
-    Raises:
-        DataError: There is no such file.
-    """
-    path = Path(source)
-    file = path / ENCODER_NAME if path.is_dir() else path
-    if not file.is_file():
-        raise DataError(
-            f"expected an encoder at {file}, found none; give the run folder of a finished `depthstream pretrain`, a "
-            f"torchvision state dict file, or {SCRATCH!r} for random weights"
-        )
-    return file
 
 
 def read_state(file: Path) -> dict[str, Tensor]:

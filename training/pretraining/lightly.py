@@ -41,9 +41,6 @@ Randomness = Callable[[Sequence[int]], AbstractContextManager[None]]
 Source = ShardSet | str | Path
 Images: TypeAlias = "ImageDataset | StreamedImages"
 
-HIDDEN_METHODS = ("densecl",)  # LightlyTrain has it, but does not list it
-TRANSFORMER_METHODS = ("dinov2", "dinov31")  # need a vision transformer
-
 
 def stream_arguments(
     sets: Source | Sequence[Source],
@@ -273,20 +270,6 @@ def unpickle_checkpoint(path: Path) -> dict[str, Any]:
     """
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
     return content
-
-
-def list_methods() -> list[str]:
-    """List the pretraining methods of the installed LightlyTrain that train a torchvision model."""
-    import lightly_train
-
-    return sorted({*lightly_train.list_methods(), *HIDDEN_METHODS} - {*TRANSFORMER_METHODS})
-
-
-def list_models() -> list[str]:
-    """List the models that the installed LightlyTrain can pretrain, such as "torchvision/resnet50"."""
-    import lightly_train
-
-    return list(lightly_train.list_models())
 
 
 def pretrain(**arguments: Any) -> None:

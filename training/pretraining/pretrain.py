@@ -18,6 +18,7 @@ import torchvision
 from sharding.cli import Outcome
 from sharding.errors import DataError, UsageError
 from sharding.machine.files import write_atomically
+from sharding.options import checked
 from sharding.progress import is_rank_zero, say
 from sharding.reading.shard_set import ShardSet
 from training.checkpoint.cadence import Cadence
@@ -25,24 +26,30 @@ from training.checkpoint.counter import saved_state
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.newest import find_newest, say_resumed
 from training.checkpoint.stop import StopSignals
+from training.claim import claimed, has_checkpoint
 from training.config import PretrainConfig, PretrainPrecision, cache_settings
-from training.launch.devices import place
+from training.launch.devices import Placement, place
+from training.launch.group import joined
 from training.launch.processes import ending_together
 from training.loading.dataset import IMAGE_PARTS
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
 from training.pretraining.augmentations import get_transform_args
+from training.pretraining.check import check_pretrain, parse_weights
 from training.pretraining.environment import environment_of_run
-from training.runfolder import CHECKPOINTS_NAME, CONFIG_NAME, ENCODER_NAME, check_same, claim, load_config, save_config
-from training.streaming.options import Streaming, announce_streaming, streaming_options
-
-SETS_NAME = "sets.json"
-# Options that may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
-_MAY_CHANGE = (
-    *("out", "sets", "num_workers", "cache", "cache_size", "pipe"),
-    *("devices", "accelerator", "checkpoint_every", "resume"),
+from training.runfolder import (
+    CHECKPOINTS_NAME,
+    CONFIG_NAME,
+    ENCODER_NAME,
+    LIGHTLY_NAME,
+    SETS_NAME,
+    load_config,
+    save_config,
 )
+from training.streaming.announce import announce_streaming
+from training.streaming.options import Streaming, streaming_options
+
 _LIBRARY = "torchvision/"
 
 
@@ -58,20 +65,29 @@ def run(config: PretrainConfig) -> Outcome:
         DataError: A set cannot be read, training diverged, or all checkpoints are damaged.
         Interrupted: A signal asked to stop; the state is saved.
     """
+    config = checked(config)
+    check_pretrain(config)
     encoder = Path(config.out) / ENCODER_NAME
     if config.resume and encoder.is_file():
         return Outcome(data={"encoder": str(encoder), "trained": False}, text=f"{encoder} exists: nothing to do")
     sets = [ShardSet(url, config.where, cache_settings(config)) for url in config.sets]
-    weights, cadence = parse_weights(config.weights, len(sets)), Cadence.parse(config.checkpoint_every)
-    streaming = streaming_options(config)
-    if streaming and weights:
-        raise UsageError("--weights draws samples by their place in the index, which --reader webdataset does not use")
     placement = place(config.accelerator, config.devices)
     config = replace(config, precision=choose_precision(config, placement.devices[0]))
     steps = count_steps(config, sets, placement.world) * config.epochs
-    folder = claim(config.out, config.resume)
-    _check_names(config)
-    _begin(config, folder, sets)
+    with joined(placement), claimed(config.out, config.resume) as folder:
+        _begin(config, folder, sets)
+        seconds = _pretrain_in(folder, config, sets, placement, steps)
+        if is_rank_zero():
+            export = folder / LIGHTLY_NAME / "exported_models" / "exported_last.pt"
+            write_atomically(encoder, read_export(export, config.model))
+    return _outcome(config, encoder, steps, seconds)
+
+
+def _pretrain_in(
+    folder: Path, config: PretrainConfig, sets: Sequence[ShardSet], placement: Placement, steps: int
+) -> float:
+    """Train in the run folder; return the seconds it took."""
+    weights, streaming = parse_weights(config.weights, len(sets)), streaming_options(config)
     say(
         f"pretrain: {format_sets(sets, weights)}, {config.epochs} epochs, {config.precision}, {steps} steps -> {folder}"
     )
@@ -89,13 +105,11 @@ def run(config: PretrainConfig) -> Outcome:
     strategy: lightly.StreamStrategy = stream["strategy"]
     remedy = f"give a smaller --batch-size than {config.batch_size}, or a smaller --image-size"
     with environment_of_run(folder, placement), StopSignals() as stop, ending_together(placement, strategy, remedy):
+        cadence = Cadence.parse(config.checkpoint_every)
         strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
         strategy.resume_from = _announced(checkpoint)
         lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
-    if is_rank_zero():
-        export = folder / "lightly" / "exported_models" / "exported_last.pt"
-        write_atomically(encoder, read_export(export, config.model))
-    return _outcome(config, encoder, steps, time.monotonic() - begin)
+    return time.monotonic() - begin
 
 
 def choose_precision(config: PretrainConfig, device: torch.device) -> PretrainPrecision:
@@ -133,7 +147,7 @@ def _announce_reading(
 def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> dict[str, Any]:
     """Return the arguments of `lightly_train.pretrain` other than the stream, for a new or interrupted run."""
     return {
-        "out": folder / "lightly",
+        "out": folder / LIGHTLY_NAME,
         "model": config.model,
         "method": config.method,
         "transform_args": make_transform_args(config),
@@ -166,23 +180,6 @@ def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
         local = max(1, round(config.image_size * 96 / 224))
         args["local_view"] = {"view_size": (local, local)}
     return args
-
-
-def parse_weights(text: str | None, sets: int) -> list[float] | None:
-    """Read text such as "2,1": a weight for each of `sets` sets, None for no weights.
-
-    Raises:
-        UsageError: It is something else.
-    """
-    if text is None:
-        return None
-    try:
-        weights = [float(word) for word in text.split(",")]
-    except ValueError:
-        weights = []
-    if len(weights) != sets or min(weights) <= 0:
-        raise UsageError(f"--weights {text}: expected a positive number for each of {sets} sets, such as 2,1")
-    return weights
 
 
 def count_steps(config: PretrainConfig, sets: Sequence[ShardSet], world: int) -> int:
@@ -227,24 +224,13 @@ def read_export(path: Path, model: str) -> bytes:
     return buffer.getvalue()
 
 
-def _check_names(config: PretrainConfig) -> None:
-    methods = lightly.list_methods()
-    if config.method not in methods:
-        raise UsageError(f"--method {config.method}: expected one of {', '.join(methods)}")
-    models = [name for name in lightly.list_models() if name.startswith(_LIBRARY)]
-    if config.model not in models:
-        raise UsageError(f"--model {config.model}: expected a torchvision model, one of {', '.join(models)}")
-
-
 def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> None:
     """Save options and sets; if the run was begun before, check that they are the same."""
     if not is_rank_zero():
         return
     found = [{"name": one.manifest.name, "identity": one.manifest.identity, "samples": len(one)} for one in sets]
-    if (folder / CONFIG_NAME).is_file():
-        check_same(config, _MAY_CHANGE)
-        if (before := json.loads((folder / SETS_NAME).read_text())) != found:
-            raise UsageError(f"--resume: the sets of {folder} were {before}, found {found}; give those")
+    if has_checkpoint(folder) and (before := json.loads((folder / SETS_NAME).read_text())) != found:
+        raise UsageError(f"--resume: the sets of {folder} were {before}, found {found}; give those")
     write_atomically(folder / SETS_NAME, json.dumps(found, indent=1).encode())
     save_config(folder, config)
 

@@ -12,9 +12,9 @@ from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.evaluation.metric_names import count
 from training.evaluation.results import SetInfo
-from training.finetuning.record import METRICS_NAME, read_curves
+from training.finetuning.record import read_curves
 from training.report.comparison import Epoch
-from training.runfolder import load_config
+from training.runfolder import METRICS_NAME, load_config
 
 
 @dataclass(frozen=True, kw_only=True)

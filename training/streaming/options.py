@@ -1,13 +1,9 @@
-"""Options of streaming whole shards, and the notice of what it guarantees less than reading by the index."""
+"""Options of streaming whole shards; imports no torch."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharding.errors import UsageError
-from sharding.progress import say
-from sharding.reading.shard_set import ShardSet
 from training.config import StreamingOptions
-from training.loading.reading_cost import format_bytes
 from training.streaming.shard_stream import URL_FIELD
 
 
@@ -44,33 +40,3 @@ def streaming_options(config: StreamingOptions) -> Streaming | None:
     if config.pipe is not None:
         raise UsageError("--pipe writes whole shards, which only --reader webdataset reads; give that too")
     return None
-
-
-def announce_streaming(sets: Sequence[ShardSet], parts: Sequence[str], num_workers: int, streaming: Streaming) -> None:
-    """Print on stderr, on rank 0, what an epoch streams, and which guarantees of the indexed reader it lacks."""
-    for line in describe_streaming(sets, parts, num_workers, streaming):
-        say(line)
-
-
-def describe_streaming(
-    sets: Sequence[ShardSet], parts: Sequence[str], num_workers: int, streaming: Streaming
-) -> list[str]:
-    """Return the lines of `announce_streaming`."""
-    samples = sum(map(len, sets))
-    used = [
-        shard.bytes
-        for one in sets
-        for shard, size in zip(one.manifest.shards, one.shard_sizes, strict=True)
-        if size  # a shard with no sample of the subset is not opened
-    ]
-    taken = sum(int(one.index[[f"{part}_bytes" for part in parts]].to_numpy().sum()) for one in sets)
-    workers = f"each of {num_workers} workers" if num_workers else "this process"
-    buffered = format_bytes(min(streaming.shuffle_buffer, samples) * taken / samples)
-    return [
-        f"--reader webdataset: {samples} samples, {len(used)} whole shards of {format_bytes(sum(used))} an epoch, and "
-        f"again for each worker that shares one; {workers} shuffles among {streaming.shuffle_buffer} samples, "
-        f"{buffered} as stored, and for a set behind a URL holds a whole shard as well",
-        "--reader webdataset: the order is that of a shuffle buffer, and other ranks, workers or micro-batches give "
-        "another one; a run resumed in the middle of an epoch streams it again from its beginning, and if any of these "
-        "changed, sees some samples twice and misses others; nothing is read ahead or cached of the training sets",
-    ]

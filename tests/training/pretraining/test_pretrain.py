@@ -19,7 +19,7 @@ from sharding.reading.shard_set import ShardSet
 from training.config import PretrainConfig
 from training.pretraining import lightly
 from training.pretraining.pretrain import choose_precision, make_transform_args, parse_weights, read_export, run
-from training.runfolder import claim, save_config
+from training.runfolder import save_config
 
 WEIGHTS = ("conv1.weight", "layer4.1.conv2.weight")
 
@@ -223,7 +223,7 @@ def test_a_precision_that_is_not_given_is_that_of_the_device_unless_the_run_has_
     resumed = dataclasses.replace(fresh, resume=True)
     assert choose_precision(resumed, device) == expected
     for kept in ("bf16-mixed", "32-true"):
-        save_config(claim(fresh.out, resume=True), dataclasses.replace(fresh, precision=kept))
+        save_config(fresh.out, dataclasses.replace(fresh, precision=kept))
         assert choose_precision(resumed, device) == kept
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
-from training.finetuning.record import METRICS_NAME
 from training.report.arms import check_names, find_warnings, open_trained, open_val, read_run
+from training.runfolder import METRICS_NAME
 
 ONES = np.ones((4, 5))
 

@@ -1,0 +1,62 @@
+"""What is wrong with the options of `shard` and `index`, found before they read anything."""
+
+from pathlib import Path
+
+from sharding.config import IndexConfig, ShardConfig
+from sharding.errors import UsageError
+from sharding.machine.files import check_writable
+from sharding.reading.missing import suggest_path
+from sharding.stores.address import is_remote
+
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
+
+
+def check_shard(config: ShardConfig) -> None:
+    """Check that the source is there and is not an archive's folder, and that the set may be made where it shall be.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if not is_remote(config.set):
+        check_writable(config.set.removeprefix("file://"), "SET", folder=True)
+    if is_remote(config.source):
+        return
+    source = Path(config.source.removeprefix("file://"))
+    check_exists(source, "a folder or an archive of the data set")
+    if not is_remote(config.set) and Path(config.set.removeprefix("file://")).resolve() == source.resolve():
+        raise UsageError(
+            f"{config.set}: source and set are the same folder; give another SET, it may lie in the source"
+        )
+    if source.is_dir():
+        _check_unpacked(source)
+
+
+def check_index(config: IndexConfig) -> None:
+    """Check that there are tars to read, and the set may be made where it shall be.
+
+    Raises:
+        UsageError: There are none, or it may not.
+    """
+    check_exists(Path(config.tars), "a folder of .tar files, or one")
+    check_writable(config.set, "SET", folder=True)
+
+
+def check_exists(path: Path, expected: str) -> None:
+    """Check that a path exists.
+
+    Raises:
+        UsageError: It does not; the message suggests a similar name.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: expected {expected}, found nothing{suggest_path(path)}")
+
+
+def _check_unpacked(folder: Path) -> None:
+    """Refuse a folder that holds the downloaded archives and nothing else: they are read as they are, one by one."""
+    inner = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    archives = sorted(path for path in inner if path.name.endswith(_ARCHIVES))
+    if archives and not any(path.is_dir() for path in inner):
+        listed = " or ".join(map(str, archives[:4]))
+        raise UsageError(
+            f"{folder}: expected the unpacked data set, found archives; give {listed}: it is read as it is"
+        )

@@ -1,0 +1,181 @@
+"""The parser of a command line: the options of each command, in one line what is wrong with them, help, completion."""
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from sharding.errors import UsageError
+from sharding.option_file import read_file, suggest
+from sharding.options import Option, checked, options_of
+
+C = TypeVar("C")
+
+_CHOICE = re.compile(r"argument [A-Z]+: invalid choice: '?(.*?)'? \(choose from (.*)\)")
+
+
+class WrongArguments(UsageError):
+    """A command line that cannot be parsed, with the program or command it is about.
+
+    Args:
+        program: Such as "depthstream finetune".
+        text: What is wrong, in one line.
+    """
+
+    def __init__(self, program: str, text: str) -> None:
+        super().__init__(text)
+        self.program = program
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that raises `WrongArguments` where argparse prints its usage and exits, and takes no abbreviations."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong, in the words of this project.
+
+        Raises:
+            WrongArguments: Always.
+        """
+        if found := _CHOICE.match(message):
+            names = re.findall(r"[\w-]+", found[2])
+            message = f"no command named {found[1]}{suggest(found[1], names)}"
+        message = message.removeprefix("argument ").replace("the following arguments are required", "missing")
+        raise WrongArguments(self.prog, f"{message}; see {self.prog} --help")
+
+    def add_options(self, config: type) -> None:
+        """Add an argument for each field of the dataclass `config`, and those that every command has."""
+        options = options_of(config)
+        bases = [base for base in config.__mro__[1:] if dataclasses.is_dataclass(base)]
+        inherited = {field.name for base in bases for field in dataclasses.fields(base)}
+        words = [one for one in options if one.is_positional]  # in order: it is that of the words on the command line
+        needed = [one for one in options if one.is_required and not one.is_positional]
+        # A dataclass lists inherited fields first, a reader looks for what is special to the command first.
+        rest = sorted((one for one in options if not one.is_required), key=lambda one: one.name in inherited)
+        self.usage = " ".join(["%(prog)s", *map(_usage, [*words, *needed]), "[OPTION ...]"])
+        first, second = self.add_argument_group("required"), self.add_argument_group("options")
+        for group, members in ((first, [*words, *needed]), (second, rest)):
+            for one in members:
+                _add(group, one)
+        second.add_argument("--config", metavar="FILE.yaml", help="options from a file; those on the command line win")
+        second.add_argument(
+            "--json", action="store_true", help="print one JSON object on stdout; progress stays on stderr"
+        )
+        second.add_argument("-h", "--help", action="help", help="show this help message and exit")
+
+
+def build_config(config: type[C], given: argparse.Namespace) -> C:
+    """Make the dataclass: parsed arguments override the YAML file, which overrides the defaults.
+
+    Raises:
+        UsageError: The file has an unknown name or a wrong value, or a required option is missing.
+    """
+    options, named = options_of(config), vars(given)
+    values = read_file(named["config"], options) if named.get("config") else {}
+    values |= {one.name: named[one.name] for one in options if one.name in named}
+    if missing := [one.flag for one in options if one.is_required and one.name not in values]:
+        raise UsageError("missing: " + ", ".join(missing))
+    made: C = checked(
+        config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    )
+    return made
+
+
+def _add(parser: "argparse._ActionsContainer", one: Option) -> None:
+    settings: dict[str, Any] = {"help": str(one.extra["help"]), "default": argparse.SUPPRESS}
+    if "metavar" in one.extra:
+        settings["metavar"] = one.extra["metavar"]
+    if one.kind is bool:
+        settings["action"] = argparse.BooleanOptionalAction  # --no-NAME overrides a file given by --config
+    else:
+        settings |= {"type": _reader(one)} | ({"choices": one.choices} if one.choices else {})
+        settings |= {"nargs": "+"} if one.many else {}
+        # Not required by argparse: a file given by --config may have it; build_config checks.
+        settings |= {"nargs": "*" if one.many else "?"} if one.is_positional else {}
+        if one.default not in (dataclasses.MISSING, None, ""):
+            settings["help"] += f" (default: {one.extra.get('shown', one.default)})"
+    action = parser.add_argument(
+        *([one.name] if one.is_positional else ["--" + one.name.replace("_", "-")]), **settings
+    )
+    action.dest = one.name
+    if "path" in one.extra:
+        action.complete = _FILES  # type: ignore[attr-defined]  # read by shtab
+
+
+def _usage(one: Option) -> str:
+    value = str(one.extra.get("metavar") or "|".join(one.choices) or one.name.upper())
+    value += f" [{value} ...]" if one.many else ""
+    return value if one.is_positional else f"{one.flag} {value}"
+
+
+def _reader(one: Option) -> Callable[[str], Any]:
+    """Return `one.read` with errors whose message argparse keeps."""
+
+    def read(text: str) -> Any:
+        try:
+            return one.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
+
+
+_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # shtab's words for a file
+
+
+class _Print(argparse.Action):
+    """An option that prints a text and ends the program.
+
+    Args:
+        make: Makes the text from the parser and the value of the option.
+    """
+
+    def __init__(self, *, make: Callable[[argparse.ArgumentParser, Any], str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._make = make
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        sys.stdout.write(self._make(parser, values) + "\n")
+        parser.exit()
+
+
+def add_program_options(parser: argparse.ArgumentParser, version: Callable[[], str]) -> None:
+    """Add `--version` and `--completion SHELL` to a program."""
+    parser.add_argument(
+        "--version",
+        action=_Print,
+        nargs=0,
+        make=lambda parser, _: f"{parser.prog} {version()}",
+        help="show the version, and exit",
+    )
+    parser.add_argument(
+        "--completion",
+        action=_Print,
+        make=_complete,
+        choices=("bash", "zsh", "tcsh"),
+        help="print what lets a shell complete commands and options, and exit; see docs/command-line.md",
+    )
+
+
+def _complete(parser: argparse.ArgumentParser, shell: str) -> str:
+    import shtab
+
+    return str(shtab.complete(parser, shell))
+
+
+def explain_unknown(unknown: Sequence[str], config: type) -> str:
+    """Say which words of a command line it has no option or place for, with the closest option."""
+    named = [one for one in options_of(config) if not one.is_positional]
+    flags = [one.flag for one in named] + ["--no-" + one.flag[2:] for one in named if one.kind is bool]
+    flags += ["--config", "--json", "--help"]
+    first = unknown[0].partition("=")[0]
+    if first.startswith("--"):
+        close = suggest(first, flags)
+        return f"no option {first}" + (close if "did you mean" in close else "")
+    return f"no place for {' '.join(unknown)}"

@@ -1,0 +1,87 @@
+"""Whether a run may write to a folder, and the lock that keeps a second one out of it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sharding.errors import UsageError
+from sharding.machine.exclusive import exclusive
+from sharding.machine.files import check_writable
+from sharding.machine.lease import LEASE_NAME
+from sharding.progress import is_rank_zero, say
+from training.runfolder import (
+    CHECKPOINTS_NAME,
+    CONFIG_NAME,
+    CURVES_NAME,
+    ENCODER_NAME,
+    LIGHTLY_NAME,
+    METRICS_NAME,
+    SETS_NAME,
+    TENSORBOARD_NAME,
+)
+
+# What a run writes before its first checkpoint.
+_STARTED = {CONFIG_NAME, METRICS_NAME, CURVES_NAME, SETS_NAME, TENSORBOARD_NAME, LIGHTLY_NAME, CHECKPOINTS_NAME}
+
+
+def has_checkpoint(out: str | Path) -> bool:
+    """Tell whether a folder holds anything that a run has learned: a checkpoint, whole or damaged, or an encoder."""
+    folder = Path(out)
+    return (folder / ENCODER_NAME).exists() or any((folder / CHECKPOINTS_NAME).glob("[!.]*"))
+
+
+def check_claim(out: str | Path, resume: bool) -> None:
+    """Check that a run may begin in a folder, or resume there; nothing is made.
+
+    A run without a checkpoint has learned nothing, so another may begin in its folder.
+
+    Raises:
+        UsageError: The folder holds a run and `resume` is False, or holds other files, or cannot be a folder.
+    """
+    folder = Path(out)
+    check_writable(out, "--out", folder=True)
+    if resume or not folder.is_dir():
+        return
+    if has_checkpoint(folder):
+        raise UsageError(f"{out} is not empty; give --resume to continue its run, or another --out")
+    others = sorted(path.name for path in folder.iterdir() if not _is_ours(path.name))
+    if others:
+        raise UsageError(f"{out} is not empty: {others[0]} is not of a run; give an empty or a new folder as --out")
+
+
+@contextmanager
+def claimed(out: str | Path, resume: bool) -> Iterator[Path]:
+    """Make the run folder, or take the existing one, and keep other runs out of it during the block.
+
+    Rank 0 checks, locks and clears what a run without a checkpoint has left; the other ranks find what it has written.
+
+    Raises:
+        UsageError: See `check_claim`; or another process trains there.
+    """
+    folder = Path(out)
+    if not is_rank_zero():
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    check_claim(folder, resume)
+    busy = f"{out}: another process trains this run; wait until it ends, or end it, or give another --out"
+    with exclusive(folder, busy, say):
+        check_claim(folder, resume)  # again: another may have trained since
+        if not has_checkpoint(folder) and all(_is_ours(path.name) for path in folder.iterdir()):
+            _clear(folder)
+        yield folder
+
+
+def _is_ours(name: str) -> bool:
+    return name in _STARTED or name.startswith(LEASE_NAME)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a start that reached no checkpoint has left."""
+    for name in _STARTED:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

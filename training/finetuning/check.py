@@ -1,0 +1,62 @@
+"""What is wrong with the options of `finetune`, found without torch."""
+
+from sharding.errors import DataError, named_by_user
+from sharding.reading.check import check_set
+from sharding.reading.shard_set import ShardSet
+from sharding.stores.address import is_remote
+from training.checkpoint.cadence import Cadence
+from training.claim import check_claim, has_checkpoint
+from training.config import FinetuneConfig, cache_settings
+from training.finetuning.batches import split_batch
+from training.launch.launcher import check_launch
+from training.runfolder import SCRATCH, check_same, find_weights, is_finished
+from training.streaming.options import streaming_options
+
+# Options that may differ from the interrupted run: they change where and in which parts it is computed, not what it
+# learns. The paths of the sets may differ, because the sets are compared by identity.
+MAY_CHANGE = (
+    *("set", "val", "out", "micro_batch", "num_workers", "cache", "cache_size", "pipe"),
+    *("devices", "accelerator", "checkpoint_every", "resume"),
+)
+
+
+def check_finetune(config: FinetuneConfig) -> None:
+    """Check all that can be checked without torch; makes no file.
+
+    Raises:
+        UsageError: An option, or a combination of them, is impossible; a path is missing; the run folder holds another
+            run.
+        DataError: A set is damaged, cannot be reached, or its depth is not in metres.
+    """
+    check_claim(config.out, config.resume)
+    if config.resume and has_checkpoint(config.out):
+        check_same(config, MAY_CHANGE)
+        if is_finished(config.out):
+            return  # nothing will be read
+    Cadence.parse(config.checkpoint_every)
+    streaming_options(config)
+    world = check_launch(config.accelerator, config.devices)
+    split_batch(config.batch_size, world or 1, config.micro_batch, 1)
+    if config.encoder != SCRATCH:
+        with named_by_user():
+            find_weights(config.encoder)
+    for address in (config.set, config.val):
+        check_set(address, config.where, cache_settings(config))
+    for address in (config.set, config.val):
+        if not is_remote(address):
+            check_metric(ShardSet(address, config.where))
+
+
+def check_metric(samples: ShardSet) -> None:
+    """Check that all samples have depth in metres.
+
+    Raises:
+        DataError: Some have other depth; the message lists the kinds found.
+    """
+    kinds = samples.index["kind"].value_counts().to_dict()
+    if set(kinds) != {"metric"}:
+        found = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
+        raise DataError(
+            f"{samples.url}: fine-tuning needs depth in metres, found {found}; choose the subset that has it with "
+            "--where \"kind == 'metric'\", or give another set"
+        )

@@ -1,0 +1,168 @@
+"""What started the processes of a run, by the environment alone: torch is not imported, so wrong is told at once."""
+
+import os
+import sys
+from dataclasses import dataclass
+
+from sharding.errors import UsageError
+
+RANK_ZERO = "DEPTHSTREAM_RANK_ZERO"
+"""Variable with the process id of rank 0, for the ranks that Lightning starts."""
+
+_RANKS, _SIZES = ("RANK", "LOCAL_RANK", "SLURM_PROCID"), ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
+_SLURM_SHELLS = ("bash", "interactive")  # job names by which Lightning, too, recognises an interactive shell
+_SRUN = ("SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS")  # set by srun, not by sbatch
+# What makes a GPU visible: NVIDIA's driver, the same in Windows' Linux, AMD's driver.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """Processes that a launcher has started.
+
+    Attributes:
+        launcher: "torchrun" or "SLURM".
+        here: Processes on this node.
+        num_nodes: Number of nodes.
+        certain: Whether the launcher surely started them; SLURM's variables are also in the shell of a job, which
+            `srun` did not start.
+    """
+
+    launcher: str
+    here: int
+    num_nodes: int
+    certain: bool = True
+
+    @property
+    def world(self) -> int:
+        """Number of processes over all nodes."""
+        return self.here * self.num_nodes
+
+
+def find_started() -> Started | None:
+    """Find what started several processes; None if nothing did.
+
+    Raises:
+        UsageError: The variables of the launcher contradict each other, or are incomplete.
+    """
+    if is_torchrun():
+        world, here = _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE")
+        # Agents of torchrun, one a node.
+        num_nodes = _number("GROUP_WORLD_SIZE") if os.environ.get("GROUP_WORLD_SIZE") else world // max(1, here)
+        return _check_even(world, Started(launcher="torchrun", here=here, num_nodes=num_nodes))
+    # In a job of one task, or in an interactive shell of SLURM, Lightning starts the processes, as on any machine.
+    tasks = _number("SLURM_NTASKS", 1)
+    if tasks > 1 and os.environ.get("SLURM_JOB_NAME") not in _SLURM_SHELLS:
+        return _find_slurm_tasks(tasks)
+    return None
+
+
+def is_torchrun() -> bool:
+    """Tell whether `torchrun` started this process, by the variable that torch itself asks for."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def check_launch(accelerator: str, devices: str) -> int | None:
+    """Check devices and processes of a command that trains, and clean up variables that mean nothing.
+
+    Args:
+        accelerator: "auto", "cpu" or "gpu".
+        devices: Option `--devices`.
+
+    Returns:
+        The number of processes, if it can be told without asking for the GPUs.
+
+    Raises:
+        UsageError: The environment has the rank of a world that nothing started, or there are no such devices.
+    """
+    check_accelerator(accelerator)
+    if accelerator == "cpu" and "," in devices:
+        raise UsageError(f"--devices {devices}: with --accelerator cpu expected a number of processes, found ids")
+    asked = _count(accelerator, devices)
+    started = find_started()
+    if started is None:
+        if RANK_ZERO not in os.environ:
+            _check_leftovers()
+        return asked
+    if asked not in (None, started.here) and devices != "auto":
+        raise UsageError(_mismatch(devices, asked, started))
+    return started.world
+
+
+def _mismatch(devices: str, asked: int | None, started: Started) -> str:
+    return (
+        f"--devices {devices} means {asked} on this node, but {started.launcher} started {started.here} processes on "
+        f"it; leave --devices out, or let {started.launcher} start {asked}"
+    )
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Check that there is a GPU if one is asked for, as far as the driver's files tell.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if accelerator == "gpu" and sys.platform != "darwin":
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+        if hidden or not any(map(os.path.exists, _GPU_FILES)):
+            reason = "CUDA_VISIBLE_DEVICES hides all" if hidden else "this machine has none"
+            raise UsageError(f"--accelerator gpu is not available: {reason}; give --accelerator cpu or auto")
+
+
+def _count(accelerator: str, devices: str) -> int | None:
+    """Count the devices that an option asks for on this node; None if that depends on the machine."""
+    if "," in devices:
+        return len([word for word in devices.split(",") if word])
+    if devices == "auto":
+        return 1 if accelerator == "cpu" else None
+    return int(devices) if int(devices) > 0 else None
+
+
+def _check_leftovers() -> None:
+    """Check that no rank is left over, from a container or a shell, of processes that nothing started.
+
+    Variables of a world of one mean nothing; they are removed, since Lightning would start no process beside them.
+
+    Raises:
+        UsageError: There is one that says other processes exist.
+    """
+    names = (*_RANKS, *_SIZES)
+    values = {name: _number(name) for name in names if name in os.environ}
+    if wrong := {name: value for name, value in values.items() if value > (0 if name in _RANKS else 1)}:
+        shown = ", ".join(f"{name}={value}" for name, value in wrong.items())
+        raise UsageError(
+            f"{shown} is set, but no launcher that is known (torchrun, srun) started this process: unset "
+            f"{' '.join(wrong)}, or start all ranks with one of these (docs/multi-gpu.md)"
+        )
+    for name in values:
+        if not name.startswith("SLURM_"):
+            del os.environ[name]
+
+
+def _find_slurm_tasks(world: int) -> Started:
+    num_nodes = _number("SLURM_NNODES", 0) or _number("SLURM_JOB_NUM_NODES", 1)
+    if "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise UsageError(
+            f"SLURM started {world} tasks on {num_nodes} nodes and does not report how many on each; "
+            f"give sbatch --ntasks-per-node={max(1, world // num_nodes)} in place of --ntasks"
+        )
+    certain = any(name in os.environ for name in _SRUN) or _number("SLURM_PROCID", 0) > 0
+    here = _number("SLURM_NTASKS_PER_NODE")
+    return _check_even(world, Started(launcher="SLURM", here=here, num_nodes=num_nodes, certain=certain))
+
+
+def _check_even(world: int, started: Started) -> Started:
+    if started.world != world or world < 1:
+        raise UsageError(
+            f"{started.launcher} started {world} processes on {started.num_nodes} nodes, {started.here} of them on "
+            "this one; every node must have the same number"
+        )
+    return started
+
+
+def _number(name: str, default: int | None = None) -> int:
+    text = os.environ.get(name) or ("" if default is None else str(default))
+    if not text.isdecimal():
+        found = f"found {text!r}" if text else "found nothing"
+        raise UsageError(f"environment variable {name}: expected a number, as its launcher sets it, {found}; unset it")
+    return int(text)

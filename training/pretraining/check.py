@@ -1,0 +1,59 @@
+"""What is wrong with the options of `pretrain`, found without torch."""
+
+from pathlib import Path
+
+from sharding.errors import UsageError
+from sharding.reading.check import check_set
+from training.checkpoint.cadence import Cadence
+from training.claim import check_claim, has_checkpoint
+from training.config import PretrainConfig, cache_settings
+from training.launch.launcher import check_launch
+from training.runfolder import ENCODER_NAME, check_same
+from training.streaming.options import streaming_options
+
+# Options that may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
+MAY_CHANGE = (
+    *("out", "sets", "num_workers", "cache", "cache_size", "pipe"),
+    *("devices", "accelerator", "checkpoint_every", "resume"),
+)
+
+
+def check_pretrain(config: PretrainConfig) -> None:
+    """Check all that can be checked without torch; makes no file.
+
+    Raises:
+        UsageError: An option, or a combination of them, is impossible; a path is missing; the run folder holds another
+            run.
+        DataError: A set is damaged, or cannot be reached.
+    """
+    check_claim(config.out, config.resume)
+    if config.resume and (Path(config.out) / ENCODER_NAME).is_file():
+        return  # finished: nothing will be read
+    if config.resume and has_checkpoint(config.out):
+        check_same(config, MAY_CHANGE)
+    Cadence.parse(config.checkpoint_every)
+    weights = parse_weights(config.weights, len(config.sets))
+    if streaming_options(config) and weights:
+        raise UsageError("--weights draws samples by their place in the index, which --reader webdataset does not use")
+    world = check_launch(config.accelerator, config.devices)
+    if world and config.batch_size % world:
+        raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
+    for address in config.sets:
+        check_set(address, config.where, cache_settings(config))
+
+
+def parse_weights(text: str | None, sets: int) -> list[float] | None:
+    """Read text such as "2,1": a weight for each of `sets` sets, None for no weights.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if text is None:
+        return None
+    try:
+        weights = [float(word) for word in text.split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != sets or min(weights) <= 0:
+        raise UsageError(f"--weights {text}: expected a positive number for each of {sets} sets, such as 2,1")
+    return weights

@@ -1,0 +1,21 @@
+"""What is wrong with the options of `compare`, found without torch."""
+
+from sharding.errors import named_by_user
+from sharding.machine.files import check_writable
+from training.config import CompareConfig
+from training.launch.launcher import check_accelerator
+from training.runfolder import find_checkpoint, load_config
+
+
+def check_compare(config: CompareConfig) -> None:
+    """Check that each run is there, and the report can be written; makes no file.
+
+    Raises:
+        UsageError: A run is missing, or the report cannot be a file there.
+    """
+    check_accelerator(config.accelerator)
+    check_writable(config.out, "--out", folder=False)
+    with named_by_user():
+        for run in config.runs:
+            load_config(run)
+            find_checkpoint(run, "last")
