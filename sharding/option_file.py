@@ -4,18 +4,18 @@ A scalar is read as the same word on the command line would be, so `1e-4` is a n
 YAML adds is refused where it would surprise: aliases, tags, nested values, a name given twice, quoted booleans.
 """
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharding.errors import UsageError
-from sharding.options import Option
+from sharding.options import Option, suggest
 
 if TYPE_CHECKING:
-    from yaml import MappingNode, Node, ScalarNode
+    from yaml import Event, MappingNode, Node, ScalarNode
 
 _MAX_BYTES = 10**6  # of a file of options; a larger file is something else
+_MAX_DEPTH = 6  # of events: a stream, a document, a mapping, a list, and some for a good message
 _TAG = "tag:yaml.org,2002:"
 _TRUE = ("yes", "true", "on")  # of the booleans of YAML 1.1
 _KINDS = {"MappingNode": "a mapping", "SequenceNode": "a list"}
@@ -49,12 +49,6 @@ def read_file(path: str, options: Sequence[Option]) -> dict[str, Any]:
     return values
 
 
-def suggest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """Return "; did you mean ...?" with the closest known name, else all names."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"
-
-
 def _compose(path: str) -> "Node | None":
     """Parse the file to its nodes, which are not converted yet.
 
@@ -69,14 +63,27 @@ def _compose(path: str) -> "Node | None":
         if len(content) > _MAX_BYTES:
             raise UsageError(f"--config {path}: expected a file of options, found more than {_MAX_BYTES} bytes")
         text = content.decode()
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1 if event.start_mark else 0
-                raise UsageError(f"--config {path}, line {line}: aliases are not read: write the value out")
+        _check_flat(path, yaml.parse(text, Loader=yaml.SafeLoader))
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except (OSError, RuntimeError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise UsageError(f"--config {path}: expected a readable YAML file: {reason}") from error
+
+
+def _check_flat(path: str, events: "Iterator[Event]") -> None:
+    """Refuse aliases and deep nesting before nodes are made of them: they may stand for a file of any size.
+
+    Raises:
+        UsageError: There is one.
+    """
+    depth = 0
+    for event in events:
+        name = type(event).__name__
+        depth += name.endswith("StartEvent") - name.endswith("EndEvent")
+        if name == "AliasEvent" or depth > _MAX_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            reason = "aliases are not read: write the value out" if name == "AliasEvent" else "nested too deeply"
+            raise UsageError(f"--config {path}, line {line}: {reason}")
 
 
 def _entries(path: str, root: "Node | None") -> "Iterator[tuple[str, Node]]":

@@ -6,11 +6,13 @@ take values through the same `Option`, so they accept the same and refuse the sa
 """
 
 import dataclasses
+import difflib
 import math
 import os
 import re
 import types
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -190,10 +192,16 @@ def parse_bytes(text: str) -> int:
     """
     units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?B|)", text.strip(), re.IGNORECASE)
-    size = int(float(found[1]) * units[found[2].upper()]) if found and len(text) < 32 else 0
-    if size <= 0:
+    size = float(found[1]) * units[found[2].upper()] if found and len(text) < 32 else 0.0
+    if size <= 0 or not size.is_integer():
         raise ValueError(f"expected a size such as 256MB, 1.5GB or 4096, found {text!r}")
-    return size
+    return int(size)
+
+
+def suggest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """Return "; did you mean ...?" with the closest known name, else all names."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"
 
 
 def _option(field: "dataclasses.Field[Any]", hint: Any) -> Option:
@@ -216,7 +224,7 @@ def _option(field: "dataclasses.Field[Any]", hint: Any) -> Option:
 
 
 def _to_int(text: str) -> int:
-    if len(text) > 19:  # more than 64 bits, which no library takes
+    if len(text.lstrip("+-0")) > 19:  # more than 64 bits, which no library takes
         raise ValueError(f"expected a whole number of 64 bits, found {text!r}")
     return int(text)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from sharding.errors import UsageError
-from sharding.option_file import read_file, suggest
-from sharding.options import Option, checked, options_of
+from sharding.option_file import read_file
+from sharding.options import Option, checked, options_of, suggest
 
 C = TypeVar("C")
 

@@ -13,6 +13,7 @@ from sharding.errors import DataError, UsageError
 from sharding.format.origin import Origin
 from sharding.format.sample import PARTS, DepthFacts
 from sharding.format.shard import Span
+from sharding.format.where_hints import explain_error, explain_nothing
 
 if TYPE_CHECKING:
     import pandas as pd  # takes half a second, so only the functions that make a table import it
@@ -125,10 +126,7 @@ def select(frame: "pd.DataFrame", where: str | None) -> "pd.DataFrame":
     try:
         subset = frame.query(where)
     except Exception as error:  # of any type: from pandas' parser, from numpy, from the expression itself
-        names = ", ".join(
-            name for name in COLUMNS if "_offset" not in name and "_crc" not in name and "_bytes" not in name
-        )
-        raise UsageError(f"--where {where!r}: {type(error).__name__}: {error}; columns are {names}") from error
+        raise UsageError(f"--where {where!r}: {explain_error(frame, where, error)}") from error
     if subset.empty:
-        raise UsageError(f"--where {where!r} selects none of {len(frame)} samples")
+        raise UsageError(f"--where {where!r} selects none of {len(frame)} samples{explain_nothing(frame, where)}")
     return subset

@@ -15,13 +15,14 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import distributed
+from torch.distributed import Store  # type: ignore[attr-defined]  # public, but not in its __all__
 
 from sharding.errors import UsageError
 from training.launch.devices import Placement
 from training.launch.launcher import find_started
 from training.launch.rendezvous import RollCall
 
-_STARTED: list[bool] = []  # not empty while a group lives that `start_group` started
+_STARTED: list[Store] = []  # the store of the group that `start_group` started, while the group lives
 
 GROUP_TIMEOUT = timedelta(minutes=10)
 """Longest wait in a collective: rank 0 writes a checkpoint meanwhile, of some GB, perhaps to a slow file system."""
@@ -89,7 +90,7 @@ def start_group(placement: Placement) -> None:
     if device is not None:
         torch.cuda.set_device(device)  # NCCL would take the first
     store = RollCall(started, placement.rank, environment.main_address, environment.main_port).meet()
-    _STARTED.append(True)
+    _STARTED.append(store)
     distributed.init_process_group(
         "gloo" if device is None else "nccl",
         store=store,
@@ -117,6 +118,11 @@ def joined(placement: Placement) -> Iterator[None]:
 def started_here() -> bool:
     """Tell whether `start_group` started the present group."""
     return bool(_STARTED)
+
+
+def shared_store() -> Store | None:
+    """Return the store that the ranks share, if `start_group` started the present group."""
+    return _STARTED[-1] if _STARTED else None
 
 
 def has_group() -> bool:

@@ -16,11 +16,13 @@ from typing import Any
 
 from pytorch_lightning.strategies import Strategy
 from torch import distributed
+from torch.distributed import Store  # type: ignore[attr-defined]  # public, but not in its __all__
 
 from sharding.errors import DataError, Interrupted, UsageError
 from training.launch.devices import Placement
-from training.launch.group import abort_group, end_group, has_group, started_here
+from training.launch.group import abort_group, end_group, has_group, shared_store, started_here
 from training.launch.launcher import RANK_ZERO
+from training.launch.notes import find_lost, leave_note
 from training.launch.out_of_memory import describe_lack
 from training.launch.worker_errors import causes, name_worker, plain_message, worker_died
 from training.launch.world import World
@@ -60,15 +62,30 @@ def ending_together(placement: Placement, strategy: Strategy, remedy: str = "") 
         try:
             yield
         except BaseException as error:
+            store = shared_store()
             abort_group()  # if Lightning has not: the error may have come from outside its `fit`
             # Before the message is made: how the other ranks ended is part of it.
-            lost = watch.end_children() if watch else []
+            lost = watch.end_children() if watch else _exchange_notes(store, world, error)
             plain = explain(error, world, lost, remedy)
             if plain is error:
                 raise
             raise plain from error
         if started_here() or not was_there:  # not that of a program which calls this one
             end_group()
+
+
+def _exchange_notes(store: Store | None, world: World, error: BaseException) -> list[str]:
+    """Tell the other ranks of an error of this one's own; if it lost another rank, find out which, and why."""
+    if store is None:
+        return []
+    only_lost = not isinstance(explain(error, world), DataError | UsageError | Interrupted) or _has_lost(error)
+    leave_note(store, world, "" if only_lost else plain_message(error))
+    return find_lost(store, world) if only_lost else []
+
+
+def _has_lost(error: BaseException) -> bool:
+    """Return whether an error is how gloo or NCCL report that the other end of a connection is gone."""
+    return any(isinstance(one, RuntimeError) and any(word in str(one) for word in _LOST) for one in causes(error))
 
 
 def explain(error: BaseException, world: World, lost: Sequence[str] = (), remedy: str = "") -> BaseException:

@@ -22,8 +22,8 @@ from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.streaming.datasets import StreamedDepth, StreamedImages
 from training.streaming.announce import describe_streaming
+from training.streaming.datasets import StreamedDepth, StreamedImages
 from training.streaming.options import Streaming
 from training.streaming.pipeline import stream
 

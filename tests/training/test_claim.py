@@ -1,0 +1,135 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sharding.errors import UsageError
+from training.claim import check_claim, claimed, has_checkpoint
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import sys, time
+from training.claim import claimed
+with claimed(sys.argv[1], resume=True):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def started(tmp_path):
+    """What a start that reached no checkpoint leaves."""
+    run = tmp_path / "run"
+    for name in ("tensorboard/version_0", "lightly", "checkpoints"):
+        (run / name).mkdir(parents=True)
+    for name in (
+        "config.yaml",
+        "curves.csv",
+        "tensorboard/events",
+        "lightly/train.log",
+        "checkpoints/.last.ckpt.7.tmp",
+    ):
+        (run / name).write_text("x")
+    return run
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_without_a_checkpoint_is_begun_again(started, resume):
+    check_claim(started, resume)
+    assert "config.yaml" in files(started)  # a check changes nothing
+    with claimed(started, resume) as folder:
+        assert files(folder) == []
+
+
+def test_a_run_with_a_checkpoint_is_resumed_and_never_begun_again(started):
+    (started / "checkpoints" / "last.ckpt").write_text("learned")
+    before = files(started)
+    with pytest.raises(UsageError, match="give --resume to continue its run"):
+        check_claim(started, resume=False)
+    with pytest.raises(UsageError, match="give --resume"), claimed(started, resume=False):
+        pass
+    with claimed(started, resume=True):
+        assert files(started) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["encoder.pt", "checkpoints/best.ckpt", "checkpoints/damaged.ckpt", "checkpoints/my.pt"]
+)
+def test_what_was_learned_is_a_checkpoint(started, name):
+    assert not has_checkpoint(started)
+    (started / name).write_text("learned")
+    assert has_checkpoint(started)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_files_of_others_are_never_removed(started, resume):
+    (started / "thesis.tex").write_text("x")
+    before = files(started)
+    if not resume:
+        with pytest.raises(UsageError, match=r"thesis\.tex is not of a run"):
+            check_claim(started, resume)
+        return
+    with claimed(started, resume):
+        assert files(started) == before
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="expected a folder, found a file at"):
+        check_claim(tmp_path / "file" / "run", resume=True)
+
+
+def hold(run):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_two_processes_do_not_train_the_same_run_and_a_killed_one_leaves_no_lock(tmp_path):
+    other = hold(tmp_path / "run")
+    try:
+        with pytest.raises(UsageError, match="another process trains this run"), claimed(tmp_path / "run", resume=True):
+            pass
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    with claimed(tmp_path / "run", resume=True):
+        pass
+
+
+def test_a_worker_that_outlives_its_trainer_does_not_hold_the_run(tmp_path):
+    read, write = os.pipe()
+    with claimed(tmp_path / "run", resume=True):
+        if (worker := os.fork()) == 0:
+            os.read(read, 1)
+            os._exit(0)
+    try:
+        with claimed(tmp_path / "run", resume=True):
+            pass
+    finally:
+        os.write(write, b"x")
+        os.waitpid(worker, 0)
+        os.close(read)
+        os.close(write)
+
+
+def test_another_rank_neither_locks_nor_clears(started, monkeypatch):
+    before = files(started)
+    with claimed(started, resume=True):
+        (started / "config.yaml").write_text("x")
+        monkeypatch.setenv("RANK", "1")
+        with claimed(started, resume=False) as folder:
+            assert folder == started
+    assert files(started) == ["config.yaml"] != before
