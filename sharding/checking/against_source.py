@@ -23,6 +23,7 @@ from sharding.sources import diode, megadepth
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate
 from sharding.sources.source import Readable, is_archive
+from sharding.stores.address import is_remote
 
 COMPARED_AHEAD_BYTES = 128 << 20
 """Maximum source bytes that are read ahead of the comparison."""
@@ -59,7 +60,10 @@ def compare_with_source(opened: ShardSet, root: str) -> SourceComparison:
     """
     manifest = opened.manifest
     layout = layout_of(manifest)
-    samples = ArchiveSamples(root, layout, manifest.dataset) if is_archive(root) else FolderSamples(root, layout)
+    if is_archive(root):
+        samples: ArchiveSamples | FolderSamples = ArchiveSamples(root, layout, manifest.dataset)
+    else:
+        samples = FolderSamples(root, layout, without=None if is_remote(opened.url) else opened.url)
     accounted = _Accounted.of(opened)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         compared = map_ahead(

@@ -23,9 +23,10 @@ class FolderSamples:
     Args:
         root: The folder.
         layout: Layout of the data set.
+        without: Folder of the set, which may be below the source.
 
     Attributes:
-        fingerprint: Hash of names and sizes.
+        fingerprint: Hash of names and sizes of the files that decide what is made.
         refused: Files that make no sample; complete once all samples were read.
         md5: "": a folder has none.
 
@@ -33,10 +34,10 @@ class FolderSamples:
         DataError: There is no such folder.
     """
 
-    def __init__(self, root: str, layout: Layout) -> None:
-        self._source, self._layout = FolderSource(root), layout
+    def __init__(self, root: str, layout: Layout, without: str | None = None) -> None:
+        self._source, self._layout = FolderSource(root, without), layout
         self._files = self._source.list()
-        self.fingerprint, self.md5 = fingerprint(self._files), ""
+        self.fingerprint, self.md5 = fingerprint(layout.wanted(self._files)), ""
         self.refused: list[Refusal] = []
 
     def __iter__(self) -> Iterator[tuple[Candidate, Readable]]:

@@ -2,12 +2,15 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sharding.errors import UsageError
 from sharding.machine.lease import Lease
+
+_TRIES, _TRY_EVERY_S = 11, 0.1
 
 
 @contextmanager
@@ -59,10 +62,14 @@ def _lock(descriptor: int, busy: str) -> bool:
     Raises:
         UsageError: Another process holds it.
     """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(busy) from error
-    except OSError:  # ENOLCK, EOPNOTSUPP; NFS: EBADF, since it emulates the lock by one that needs a writable file
-        return False
-    return True
+    for left in reversed(range(_TRIES)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError as error:
+            if not left:
+                raise UsageError(busy) from error
+            time.sleep(_TRY_EVERY_S)  # a child of a process that was killed may not have closed it yet
+        except OSError:  # ENOLCK, EOPNOTSUPP; NFS: EBADF, as it emulates the lock by one that needs a writable file
+            break
+    return False

@@ -14,14 +14,15 @@ from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME
 from sharding.machine.signals import block_sigint
 from sharding.making.same_set import differences, terms, tool_version
+from sharding.making.source_list import explain_source
 from sharding.making.target import SetTarget, open_target, writing
 from sharding.progress import say
 from sharding.sources import diode, megadepth
 from sharding.sources.folder import FolderSource, fingerprint
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Pairing
-from sharding.sources.source import is_archive
-from sharding.stores.address import shown
+from sharding.sources.source import SourceFile, is_archive
+from sharding.stores.address import is_remote, shown
 
 
 def shard_megadepth(config: ShardMegadepthConfig) -> Outcome:
@@ -51,20 +52,25 @@ def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str
 def _from_folder(
     config: ShardConfig, dataset: str, layout: Layout, made: dict[str, Any], target: SetTarget
 ) -> Manifest:
-    files = FolderSource(config.source).list()
+    listed = FolderSource(config.source, without=None if is_remote(config.set) else target.address).list()
+    files = layout.wanted(listed)
     made |= {"seed": config.seed, "order": "shuffled over the whole set"}
     source = {"files": len(files), "bytes": sum(file.bytes for file in files), "fingerprint": fingerprint(files)}
     finished = target.read(MANIFEST_NAME) is not None
-    pairing = None if finished else layout.pair(files)  # fails before the folder is made, if it is the wrong source
+    pairing = None if finished else layout.pair(listed)  # fails before the folder is made, if it is the wrong source
 
     def make() -> Manifest:
-        return _build_from_folder(config, pairing or layout.pair(files), source, _plan(config, dataset, made, target))
+        common = _plan(config, dataset, made, target)
+        return _build_from_folder(config, pairing or layout.pair(listed), files, source, common)
 
-    return _make_once(target, terms(dataset, made, source), make)
+    def explain() -> str:
+        return explain_source(target, layout.pair(listed))
+
+    return _make_once(target, terms(dataset, made, source), make, explain)
 
 
 def _build_from_folder(
-    config: ShardConfig, pairing: Pairing, source: dict[str, Any], common: dict[str, Any]
+    config: ShardConfig, pairing: Pairing, files: list[SourceFile], source: dict[str, Any], common: dict[str, Any]
 ) -> Manifest:
     with block_sigint():  # half-imported compiled libraries may crash when the process ends
         from sharding.making.from_folder import build_from_folder
@@ -72,6 +78,7 @@ def _build_from_folder(
 
     plan = FolderPlan(
         root=config.source,
+        files=files,
         shards=plan_shards(pairing.candidates, config.shard_size, config.seed),
         refused=pairing.refused,
         source=source | {"skipped": dict(pairing.skipped)},
@@ -116,10 +123,12 @@ def _plan(config: ShardConfig, dataset: str, made: dict[str, Any], target: SetTa
     }
 
 
-def _make_once(target: SetTarget, wanted: dict[str, Any], make: Callable[[], Manifest]) -> Manifest:
-    """Make the set unless it is finished; one run at a time."""
+def _make_once(
+    target: SetTarget, wanted: dict[str, Any], make: Callable[[], Manifest], explain: Callable[[], str] = str
+) -> Manifest:
+    """Make the set unless it is finished; one run at a time. `explain` names the first file of another source."""
     with writing(target.address), target.alone():
-        manifest = _existing(target, wanted)
+        manifest = _existing(target, wanted, explain)
         if manifest is None:
             manifest = make()
         else:
@@ -128,7 +137,7 @@ def _make_once(target: SetTarget, wanted: dict[str, Any], make: Callable[[], Man
     return manifest
 
 
-def _existing(target: SetTarget, wanted: dict[str, Any]) -> Manifest | None:
+def _existing(target: SetTarget, wanted: dict[str, Any], explain: Callable[[], str]) -> Manifest | None:
     """Read the manifest if the same set is finished there; None if it is not.
 
     Raises:
@@ -139,8 +148,11 @@ def _existing(target: SetTarget, wanted: dict[str, Any]) -> Manifest | None:
         return None
     manifest = Manifest.decode(content, f"{target.address}/{MANIFEST_NAME}")
     if differing := differences(terms(manifest.dataset, manifest.made, manifest.source), wanted):
+        if "source" in differing and (first := explain()):
+            differing["source"] += f", where {first}"
         raise UsageError(
-            f"{target.address} holds another set: {'; '.join(differing)}; choose another folder, or delete that one"
+            f"{target.address} holds another set: {'; '.join(differing.values())}; choose another folder, or delete "
+            "that one"
         )
     return manifest
 

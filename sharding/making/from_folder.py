@@ -28,7 +28,7 @@ def build_from_folder(plan: FolderPlan, workers: int, allow_bad: int) -> Manifes
         OSError: The set cannot be written.
     """
     ledger, jobs = Ledger(plan.target), plan.jobs()
-    ledger.open(plan.terms(plan.source))
+    ledger.open(plan.terms(plan.source), plan.files)
     _make_all(plan, jobs, workers, allow_bad)
     # All lines are read from the ledger, so that the set is the same whichever run made a shard.
     return finish(plan, [_entry(ledger, job) for job in jobs], plan.refused, allow_bad, plan.source)

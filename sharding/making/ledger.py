@@ -2,6 +2,7 @@
 
 ```
 SET/.making/plan.json           source, options, encoders; a run that differs is refused
+SET/.making/source.z            of a folder: its files, to name the first that differs
 SET/.making/NAME-000000.json    the line: an Entry as JSON, written atomically after its shard
 SET/.making/resume_point.json   of an archive: where the next shard begins, written after the line
 SET/.making/waiting/            of an archive: spool segments of files that wait for others of their sample
@@ -16,7 +17,7 @@ removed after the manifest is written.
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ from sharding.format.origin import Origin
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Span
 from sharding.making.same_set import differences
+from sharding.making.source_list import encode_list, first_difference
 from sharding.making.target import SetTarget
 from sharding.sources.pairing import Refusal
 from sharding.sources.resume_point import ResumePoint
+from sharding.sources.source import SourceFile
 
 # What is on disk after each step of a run, and what the next run does if this one is killed there. A file appears whole
 # or not at all (`SetTarget.write`, `create`). Steps 2 to 6 repeat for each shard. From a folder there are no steps 4 to
@@ -52,6 +55,7 @@ from sharding.sources.resume_point import ResumePoint
 # hash of its shard, a point by the lines of all shards before it, a segment by the CRC-32 of each payload. Whatever
 # fails is made again.
 _PLAN, _RESUME_POINT = f"{LEDGER_NAME}/plan.json", f"{LEDGER_NAME}/resume_point.json"
+_SOURCE = f"{LEDGER_NAME}/source.z"
 _LINE = re.compile(r".+-(\d{6})\.json")
 
 _VERSION = "version of the ledger"
@@ -123,11 +127,12 @@ class Ledger:
     def __init__(self, target: SetTarget) -> None:
         self._target = target
 
-    def open(self, terms: dict[str, Any]) -> None:
+    def open(self, terms: dict[str, Any], files: Sequence[SourceFile] = ()) -> None:
         """Resume an unfinished set, or begin it, and remove partially written files.
 
         Args:
             terms: All that determines the bytes of the set.
+            files: Those of a folder.
 
         Raises:
             UsageError: An unfinished set with other terms is there.
@@ -141,22 +146,25 @@ class Ledger:
                 "choose another folder, or delete that one"
             )
         if old is not None and (differing := differences(old, terms)):
+            if "source" in differing and (first := first_difference(self._target.read(_SOURCE), files)):
+                differing["source"] += f", where {first}"
             raise UsageError(
                 f"{self._target.address} holds an unfinished set that was begun with other options or another source: "
-                f"{'; '.join(differing)}; run it as it was begun to finish it, choose another folder, or delete that "
-                "one"
+                f"{'; '.join(differing.values())}; run it as it was begun to finish it, choose another folder, or "
+                "delete that one"
             )
         if old is None:
             self._target.clean(LEDGER_NAME)  # lines without a plan are worthless, and so is a plan without lines
         # The plan comes last: lines and point are only ever written under a plan that holds.
         self._target.begin()
         if old is None:
+            self._target.write(_SOURCE, encode_list(files))
             self._target.write(_PLAN, (json.dumps(terms, indent=1, sort_keys=True) + "\n").encode())
 
     def _is_begun(self) -> bool:
         """Tell whether more than the plan is there, such as a line or a point; earlier versions had other names."""
         files = [name for name in self._target.names(LEDGER_NAME) if not name.startswith(".")]  # but partial ones
-        return any(name != Path(_PLAN).name for name in files)
+        return any(name not in (Path(_PLAN).name, Path(_SOURCE).name) for name in files)
 
     def _read_plan(self) -> dict[str, Any] | None:
         try:

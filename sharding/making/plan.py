@@ -15,6 +15,7 @@ from sharding.making.target import SetTarget, tell_room
 from sharding.progress import Meter, say, spoken
 from sharding.sources.layout import Layout
 from sharding.sources.pairing import Candidate, Refusal
+from sharding.sources.source import SourceFile
 
 
 def plan_shards(candidates: Sequence[Candidate], shard_bytes: int, seed: int) -> list[list[Candidate]]:
@@ -98,9 +99,11 @@ class FolderPlan(SetPlan):
         shards: Planned candidates of each shard.
         refused: Files that pairing refused.
         source: Number of files, their bytes, and the fingerprint.
+        files: The files that decide what is made.
     """
 
     root: str
+    files: list[SourceFile]
     shards: list[list[Candidate]]
     refused: list[Refusal]
     source: dict[str, Any]

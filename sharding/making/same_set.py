@@ -19,11 +19,13 @@ def terms(dataset: str, made: Mapping[str, Any], source: Mapping[str, Any]) -> d
     return dict(made) | {"source": described, "dataset": dataset}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Describe each term of `new` that differs from `old`, with both values."""
-    return [
-        f"{name} is {old.get(name)!r} there, {value!r} now" for name, value in new.items() if old.get(name) != value
-    ]
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
+    """Describe each term of `new` that differs from `old`, with both values, by its name."""
+    return {
+        name: f"{name} is {old.get(name)!r} there, {value!r} now"
+        for name, value in new.items()
+        if old.get(name) != value
+    }
 
 
 def encoder_versions() -> dict[str, str]:

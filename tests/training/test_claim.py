@@ -60,7 +60,7 @@ def test_a_run_with_a_checkpoint_is_resumed_and_never_begun_again(started):
 
 
 @pytest.mark.parametrize(
-    "name", ["encoder.pt", "checkpoints/best.ckpt", "checkpoints/damaged.ckpt", "checkpoints/my.pt"]
+    "name", ["encoder.pt", "checkpoints/best.ckpt", "checkpoints/damaged.ckpt", "checkpoints/a.pt"]
 )
 def test_what_was_learned_is_a_checkpoint(started, name):
     assert not has_checkpoint(started)
