@@ -109,8 +109,8 @@ class Option:
         Raises:
             ValueError: It is none; the message is "expected ..., found ...".
         """
-        if value is None and self.nullable:
-            return None
+        if (value is None and self.nullable) or (value == self.default and type(value) is type(self.default)):
+            return value
         if not self.many:
             return self.check_one(value)
         if not isinstance(value, tuple | list) or not value:

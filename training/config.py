@@ -146,7 +146,7 @@ class PretrainConfig(SubsetOptions, CacheOptions, StreamingOptions, TrainingOpti
     )
     method: Method = option("dino", "LightlyTrain method, such as dino, simclr", metavar="NAME")
     views: Literal["cpu"] = option("cpu", "where views are made")
-    epochs: int = option(100, "passes over the sets", metavar="N", least=1)
+    epochs: int = option(100, "passes over the sets; 0: random weights", metavar="N", least=0)
     batch_size: int = option(128, "global batch size, over all devices", metavar="N", least=1)
     image_size: int = option(224, "side of the square views in pixels", metavar="PX", least=16)
     precision: PretrainPrecision = option(

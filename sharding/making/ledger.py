@@ -1,8 +1,7 @@
 """The ledger of a set that is being made: its plan, and a line for each finished shard.
 
 ```
-SET/.making/plan.json           source, options, encoders; a run that differs is refused
-SET/.making/source.z            of a folder: its files, to name the first that differs
+SET/.making/plan.json           source, options, encoders; a run that differs is refused. Of a folder its files, too
 SET/.making/NAME-000000.json    the line: an Entry as JSON, written atomically after its shard
 SET/.making/resume_point.json   of an archive: where the next shard begins, written after the line
 SET/.making/waiting/            of an archive: spool segments of files that wait for others of their sample
@@ -30,7 +29,7 @@ from sharding.format.origin import Origin
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Span
 from sharding.making.same_set import differences
-from sharding.making.source_list import encode_list, first_difference
+from sharding.making.source_list import first_difference, sizes
 from sharding.making.target import SetTarget
 from sharding.sources.pairing import Refusal
 from sharding.sources.resume_point import ResumePoint
@@ -55,10 +54,9 @@ from sharding.sources.source import SourceFile
 # hash of its shard, a point by the lines of all shards before it, a segment by the CRC-32 of each payload. Whatever
 # fails is made again.
 _PLAN, _RESUME_POINT = f"{LEDGER_NAME}/plan.json", f"{LEDGER_NAME}/resume_point.json"
-_SOURCE = f"{LEDGER_NAME}/source.z"
 _LINE = re.compile(r".+-(\d{6})\.json")
 
-_VERSION = "version of the ledger"
+_VERSION, _FILES = "version of the ledger", "files"
 LEDGER_VERSION = 2
 """Version of the JSON below; an unfinished set with another one is not resumed."""
 
@@ -146,7 +144,7 @@ class Ledger:
                 "choose another folder, or delete that one"
             )
         if old is not None and (differing := differences(old, terms)):
-            if "source" in differing and (first := first_difference(self._target.read(_SOURCE), files)):
+            if "source" in differing and (first := first_difference(old.get(_FILES, {}), files)):
                 differing["source"] += f", where {first}"
             raise UsageError(
                 f"{self._target.address} holds an unfinished set that was begun with other options or another source: "
@@ -158,13 +156,13 @@ class Ledger:
         # The plan comes last: lines and point are only ever written under a plan that holds.
         self._target.begin()
         if old is None:
-            self._target.write(_SOURCE, encode_list(files))
-            self._target.write(_PLAN, (json.dumps(terms, indent=1, sort_keys=True) + "\n").encode())
+            plan = terms | {_FILES: sizes(files)}
+            self._target.write(_PLAN, (json.dumps(plan, indent=1, sort_keys=True) + "\n").encode())
 
     def _is_begun(self) -> bool:
         """Tell whether more than the plan is there, such as a line or a point; earlier versions had other names."""
         files = [name for name in self._target.names(LEDGER_NAME) if not name.startswith(".")]  # but partial ones
-        return any(name not in (Path(_PLAN).name, Path(_SOURCE).name) for name in files)
+        return any(name != Path(_PLAN).name for name in files)
 
     def _read_plan(self) -> dict[str, Any] | None:
         try:

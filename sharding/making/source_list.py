@@ -1,8 +1,7 @@
-"""The files of a source as a list that is kept while a set is made, and the first file by which two lists differ."""
+"""The first file by which a source differs from the one that a set was begun with, or made of."""
 
 import json
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sharding.errors import DataError
 from sharding.format.names import QUARANTINE_NAME
@@ -11,23 +10,14 @@ from sharding.sources.pairing import Pairing
 from sharding.sources.source import SourceFile
 
 
-def encode_list(files: Sequence[SourceFile]) -> bytes:
-    """Encode names, below the root, and sizes."""
-    return zlib.compress(json.dumps(sorted(_entries(files).items())).encode(), 1)
-
-
-def first_difference(kept: bytes | None, files: Sequence[SourceFile]) -> str:
-    """Name the first file by which a source differs from a list that was kept; "" if the list is lost.
+def first_difference(before: Mapping[str, int], files: Sequence[SourceFile]) -> str:
+    """Name the first file by which a source differs from what it was; "" if none does.
 
     Args:
-        kept: What `encode_list` returned.
+        before: What `sizes` returned then.
         files: Those of the source now.
     """
-    try:
-        before = dict(json.loads(zlib.decompress(kept or b"")))
-    except (zlib.error, ValueError, TypeError):
-        return ""
-    now = _entries(files)
+    now = sizes(files)
     for name in sorted(before.keys() | now.keys()):
         if name not in now:
             return f"{name} is gone"
@@ -54,5 +44,6 @@ def explain_source(target: SetTarget, pairing: Pairing) -> str:
     return "the names are the same and sizes are not"
 
 
-def _entries(files: Sequence[SourceFile]) -> dict[str, int]:
+def sizes(files: Sequence[SourceFile]) -> dict[str, int]:
+    """Return the size in bytes of each file, by its name below the root."""
     return {file.name.partition("/")[2]: file.bytes for file in files}

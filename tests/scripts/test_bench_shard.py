@@ -148,7 +148,7 @@ def test_figures_are_held_against_their_bounds(name, value, expected):
         (("--repeats", "0"), "repeats: expected 1 or more"),
         (("--gigabytes", "0"), "gigabytes: expected more than 0"),
         (("--slope-gigabytes", "1"), "settled_gigabytes: expected fewer than slope_gigabytes"),
-        (("--parts", "nothing"), "parts: expected some of archive, folder, slope, found nothing"),
+        (("--parts", "nothing"), "--parts: expected one of archive, folder, slope, found 'nothing'"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(argv, message, tmp_path):

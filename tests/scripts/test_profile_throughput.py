@@ -68,7 +68,7 @@ def test_the_ranges_of_a_url_are_got_side_by_side(diode_sets):
         )
 
 
-def test_a_missing_set_is_a_data_error():
+def test_a_missing_set_is_told():
     done = call("nowhere")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "nowhere: expected a shard set with manifest.json" in done.stderr

@@ -34,7 +34,7 @@ def test_the_versions_are_those_of_the_constraints():
 )
 def test_what_is_unknown_is_said_before_anything_is_made(tmp_path, options, said):
     done = collect(tmp_path / "wheels", *options)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert done.returncode == 2
     assert said in done.stderr
     assert not (tmp_path / "wheels").exists()
 

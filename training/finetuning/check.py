@@ -9,6 +9,7 @@ from training.claim import check_claim, has_checkpoint
 from training.config import FinetuneConfig, cache_settings
 from training.finetuning.batches import split_batch
 from training.launch.launcher import check_launch
+from training.loading.order import check_batch
 from training.runfolder import SCRATCH, check_same, find_weights, is_finished
 from training.streaming.options import streaming_options
 
@@ -40,8 +41,9 @@ def check_finetune(config: FinetuneConfig) -> None:
     if config.encoder != SCRATCH:
         with named_by_user():
             find_weights(config.encoder)
-    for address in (config.set, config.val):
-        check_set(address, config.where, cache_settings(config))
+    samples = check_set(config.set, config.where, cache_settings(config))
+    check_set(config.val, config.where, cache_settings(config))
+    check_batch(config.batch_size, samples)
     for address in (config.set, config.val):
         if not is_remote(address):
             check_metric(ShardSet(address, config.where))

@@ -93,6 +93,19 @@ def weighted_order(
     return ids[order], replicas[order]
 
 
+def check_batch(batch_size: int, num_samples: int) -> None:
+    """Check that an epoch has a step.
+
+    Raises:
+        UsageError: There are fewer samples than a global batch has.
+    """
+    if batch_size > num_samples:
+        raise UsageError(
+            f"a global batch of {batch_size} out of {num_samples} samples makes 0 steps an epoch; "
+            f"choose a batch size of at most {num_samples}"
+        )
+
+
 def _checked_sizes(sizes: Sizes, name: str) -> NDArray[np.int64]:
     array = np.asarray(sizes)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):

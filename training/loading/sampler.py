@@ -14,6 +14,7 @@ from torch.utils.data import DistributedSampler
 
 from sharding.errors import UsageError
 from training.launch.world import World
+from training.loading.order import check_batch
 from training.loading.upcoming import Upcoming
 
 
@@ -73,11 +74,7 @@ class TrainSampler(_PositionSampler):
 
     def __init__(self, num_samples: int, batch_size: int, prepare: Callable[[int], None] | None = None) -> None:
         super().__init__(num_samples, batch_size)
-        if num_samples < batch_size:
-            raise UsageError(
-                f"a global batch of {batch_size} out of {num_samples} samples makes 0 steps an epoch; "
-                f"choose a batch size of at most {num_samples}"
-            )
+        check_batch(batch_size, num_samples)
         self._prepare = prepare
         self._resumed_epoch, self._resumed_at = 0, 0
 

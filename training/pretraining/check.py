@@ -8,6 +8,7 @@ from training.checkpoint.cadence import Cadence
 from training.claim import check_claim, has_checkpoint
 from training.config import PretrainConfig, cache_settings
 from training.launch.launcher import check_launch
+from training.loading.order import check_batch
 from training.runfolder import ENCODER_NAME, check_same
 from training.streaming.options import streaming_options
 
@@ -30,7 +31,8 @@ def check_pretrain(config: PretrainConfig) -> None:
     if config.resume and (Path(config.out) / ENCODER_NAME).is_file():
         return  # finished: nothing will be read
     if config.resume and has_checkpoint(config.out):
-        check_same(config, MAY_CHANGE)
+        # "auto" is what the run has, whatever device it goes on with.
+        check_same(config, (*MAY_CHANGE, *(("precision",) if config.precision == "auto" else ())))
     Cadence.parse(config.checkpoint_every)
     weights = parse_weights(config.weights, len(config.sets))
     if streaming_options(config) and weights:
@@ -38,8 +40,9 @@ def check_pretrain(config: PretrainConfig) -> None:
     world = check_launch(config.accelerator, config.devices)
     if world and config.batch_size % world:
         raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
-    for address in config.sets:
-        check_set(address, config.where, cache_settings(config))
+    check_batch(
+        config.batch_size, sum(check_set(address, config.where, cache_settings(config)) for address in config.sets)
+    )
 
 
 def parse_weights(text: str | None, sets: int) -> list[float] | None:

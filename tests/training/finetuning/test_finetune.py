@@ -190,8 +190,8 @@ def test_depth_that_is_not_in_metres_is_refused(megadepth_set, diode_sets, tmp_p
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"height": 32}, "--height 32 --width 48: both must be at least 33 pixels"),
-        ({"epochs": 0}, "--epochs 0: expected at least 1"),
+        ({"height": 32}, "--height: expected a whole number of at least 33, found 32"),
+        ({"epochs": 0}, "--epochs: expected a whole number of at least 1, found 0"),
         ({"batch_size": 36}, "global batch of 36 out of 35 samples makes 0 steps"),
         ({"micro_batch": "3"}, "--micro-batch 3 does not divide the 8 samples"),
         ({"where": "scene == 'nowhere'"}, "nowhere"),
