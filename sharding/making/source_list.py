@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from sharding.errors import DataError
 from sharding.format.names import QUARANTINE_NAME
 from sharding.making.target import SetTarget
-from sharding.sources.pairing import Pairing
+from sharding.sources.pairing import Pairing, Refusal
 from sharding.sources.source import SourceFile
 
 
@@ -33,15 +33,21 @@ def explain_source(target: SetTarget, pairing: Pairing) -> str:
     from sharding.format.index import INDEX_NAME, decode_index  # takes half a second: only where it is needed
 
     try:
-        keys = set(decode_index(target.read(INDEX_NAME) or b"", INDEX_NAME)["key"])
-        refused = {json.loads(line)["key"] for line in (target.read(QUARANTINE_NAME) or b"").splitlines()}
-    except (DataError, ValueError, KeyError):
+        known = set(decode_index(target.read(INDEX_NAME) or b"", INDEX_NAME)["key"])
+        lines = (target.read(QUARANTINE_NAME) or b"").splitlines()
+        known |= {_label(Refusal(**json.loads(line))) for line in lines}
+    except (DataError, ValueError, TypeError):
         return ""
     found = {one.key: next(iter(one.files.values())).name for one in pairing.candidates}
-    found |= {one.key: one.files[0] for one in pairing.refused if one.key}
-    for key in sorted((keys | refused - {""}) ^ found.keys()):
-        return f"{found[key].partition('/')[2]} is new" if key in found else f"the files of {key} are gone"
+    found |= {_label(one): one.files[0] for one in pairing.refused}
+    for label in sorted(known ^ found.keys()):
+        return f"{found[label].partition('/')[2]} is new" if label in found else f"the files of {label} are gone"
     return "the names are the same and sizes are not"
+
+
+def _label(refusal: Refusal) -> str:
+    """Return the key of refused files; a misnamed one has none, only a name, of which the first folder may differ."""
+    return refusal.key or refusal.files[0].partition("/")[2]
 
 
 def sizes(files: Sequence[SourceFile]) -> dict[str, int]:

@@ -88,11 +88,13 @@ def test_other_options_or_another_source_are_refused_while_the_set_is_unfinished
     ):
         with pytest.raises(UsageError, match=f"unfinished set.*{message}"):
             make(diode_source, target, **options)
-    extra = diode_source / "train/note.txt"
-    extra.write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"source is 'files 35, .*' there, 'files 36, .*' now"):
+    first = sorted(diode_source.glob("train/*/*/*/[0-9]*_010.png"))[1]
+    before = first.read_bytes()
+    first.write_bytes(before + b"x")
+    sizes = f"{first.name} had {len(before)} bytes, and has {len(before) + 1}"
+    with pytest.raises(UsageError, match=rf"source is 'files \d+, .*' there, 'files \d+, .*' now, where .*{sizes}"):
         make(diode_source, target)
-    extra.unlink()
+    first.write_bytes(before)
     make(diode_source, target, workers=2, allow_bad=5, engine="ray")
     assert content(target) == whole
 
