@@ -18,8 +18,8 @@ from typing import Any
 
 from sharding.errors import DataError, Interrupted, UsageError
 from sharding.machine.heap import keep_freed_memory
-from sharding.parser import CommandParser, WrongArguments, add_program_options, build_config, explain_unknown
-from sharding.progress import forget_ranks, is_rank_zero
+from sharding.parser import Answer, CommandParser, WrongArguments, add_program_options, build_config, explain_unknown
+from sharding.progress import be_quiet, close_bars, forget_ranks, is_rank_zero
 
 EXIT_DATA, EXIT_USAGE, EXIT_SIGNAL, EXIT_INTERRUPTED = 1, 2, 128, 130
 PACKAGE = "depthstream"
@@ -134,12 +134,15 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         given = _parse(build_parser(program, description, commands), words)
+    except Answer as answer:
+        raise SystemExit(_write(answer.text)) from None
     except WrongArguments as error:
         raise SystemExit(_fail(error.program, str(error), EXIT_USAGE, "--json" in words)) from None
     command: Command = given.command
     keep_freed_memory()
     if not command.ranked:
         forget_ranks()
+    be_quiet(given.quiet)
     status, text = 0, ""
     try:
         outcome = command.run(build_config(command.config, given))
@@ -161,7 +164,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
 def _parse(parser: CommandParser, words: Sequence[str]) -> argparse.Namespace:
     try:
         given, unknown = parser.parse_known_args(words)
-    except SystemExit:  # after --help or --version
+    except SystemExit:  # after --help
         _write("")
         raise
     if unknown:
@@ -185,6 +188,7 @@ def _fail(name: str, text: str, status: int, as_json: bool) -> int:
     """Print why a command failed; return the status."""
     # Closed, full or detached: then only the status is left to tell it.
     with contextlib.suppress(OSError, AttributeError, ValueError):
+        close_bars()
         sys.stderr.write(f"{name}: {text}\n")
         sys.stderr.flush()
     if as_json and is_rank_zero():

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import re
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -65,6 +64,7 @@ class CommandParser(argparse.ArgumentParser):
         second.add_argument(
             "--json", action="store_true", help="print one JSON object on stdout; progress stays on stderr"
         )
+        second.add_argument("--quiet", action="store_true", help="show no progress: errors and the result alone")
         second.add_argument("-h", "--help", action="help", help="show this help message and exit")
 
 
@@ -127,8 +127,20 @@ def _reader(one: Option) -> Callable[[str], Any]:
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # shtab's words for a file
 
 
+class Answer(Exception):
+    """What the program prints instead of running a command.
+
+    Args:
+        text: The text.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
 class _Print(argparse.Action):
-    """An option that prints a text and ends the program.
+    """An option that raises `Answer`.
 
     Args:
         make: Makes the text from the parser and the value of the option.
@@ -141,8 +153,7 @@ class _Print(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        sys.stdout.write(self._make(parser, values) + "\n")
-        parser.exit()
+        raise Answer(self._make(parser, values))
 
 
 def add_program_options(parser: argparse.ArgumentParser, version: Callable[[], str]) -> None:
@@ -173,7 +184,7 @@ def explain_unknown(unknown: Sequence[str], config: type) -> str:
     """Say which words of a command line it has no option or place for, with the closest option."""
     named = [one for one in options_of(config) if not one.is_positional]
     flags = [one.flag for one in named] + ["--no-" + one.flag[2:] for one in named if one.kind is bool]
-    flags += ["--config", "--json", "--help"]
+    flags += ["--config", "--json", "--quiet", "--help"]
     first = unknown[0].partition("=")[0]
     if first.startswith("--"):
         close = suggest(first, flags)

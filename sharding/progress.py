@@ -4,11 +4,18 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
+LINE_EVERY_S = 10.0
+"""Seconds between two lines of progress in a log."""
+
+_SILENCED: list[bool] = []  # not empty after `be_quiet`
+_OPEN: "list[_Bar]" = []  # bars that are shown now, the outer ones first
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
 
@@ -31,9 +38,19 @@ def forget_ranks() -> None:
         os.environ.pop(name, None)
 
 
+def be_quiet(quiet: bool) -> None:
+    """Show no progress and say nothing from now on, or do again: errors and results are printed by others."""
+    _SILENCED[:] = [True] * quiet
+
+
+def is_quiet() -> bool:
+    """Tell whether this process shows nothing: it is not rank 0, or was told to be quiet."""
+    return bool(_SILENCED) or not is_rank_zero()
+
+
 def say(text: str) -> None:
     """Write one line to stderr, on rank 0 only; above a bar, if one is shown."""
-    if not is_rank_zero():
+    if is_quiet():
         return
     # Not imported for this: if it is not loaded, no bar is shown.
     if (tqdm := sys.modules.get("tqdm")) is not None:
@@ -46,7 +63,7 @@ def say(text: str) -> None:
 def track(items: Iterable[T], *, total: int, unit: str, label: str, done: int = 0) -> Iterator[T]:
     """Yield `items` under a bar with rate and ETA.
 
-    A terminal gets a live bar; a log file gets a line every ten seconds or so.
+    A terminal gets a live bar; a log file gets a line every `LINE_EVERY_S`.
 
     Args:
         items: What to iterate.
@@ -55,26 +72,14 @@ def track(items: Iterable[T], *, total: int, unit: str, label: str, done: int = 
         label: Name of the work, such as "verify".
         done: Number of items that an earlier run finished and that are not in `items`.
     """
-    from tqdm import tqdm
-
-    live = sys.stderr.isatty()
-    with tqdm(
-        items,
-        total=total,
-        initial=done,
-        unit=" " + unit,
-        desc=label,
-        disable=not is_rank_zero(),
-        mininterval=0.1 if live else 10,
-        dynamic_ncols=live,
-    ) as bar:
-        yield from bar
+    with _shown(total=total, done=done, unit=unit, label=label) as bar:
+        for item in items:
+            yield item
+            bar.update(1)
 
 
 class Meter:
-    """A bar of bytes with rate and ETA, on stderr, whose numbers can be read.
-
-    A terminal gets a live bar; a log file gets a line every ten seconds or so.
+    """A bar of bytes with rate and ETA, on stderr, whose numbers can be read; shown as that of `track`.
 
     Args:
         total: Number of bytes, with those in `done`.
@@ -83,20 +88,8 @@ class Meter:
     """
 
     def __init__(self, total: int, done: int, label: str) -> None:
-        from tqdm import tqdm  # takes a tenth of a second: only where a bar is made
-
-        live = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total,
-            initial=done,
-            unit="B",
-            unit_scale=True,
-            desc=label,
-            disable=not is_rank_zero(),
-            mininterval=0.1 if live else 10,
-            smoothing=0,  # the mean of the whole run, as `rate`
-            dynamic_ncols=live,
-        )
+        self._shown = _shown(total=total, done=done, unit="B", label=label)
+        self._bar = self._shown.__enter__()
         self._left = total - done
         self.begin_measuring()
 
@@ -104,7 +97,7 @@ class Meter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.close()
+        self._shown.__exit__(kind, error, at)
 
     def advance(self, count: int) -> None:
         """Count `count` more bytes as done."""
@@ -130,6 +123,117 @@ class Meter:
     def seconds_left(self) -> float:
         """Estimated seconds for the rest, at the measured rate; infinite before anything is done."""
         return self._left / self.rate if self._moved else float("inf")
+
+
+class _Bar(Protocol):
+    """What shows progress."""
+
+    def update(self, count: int) -> object:
+        """Count `count` more as done."""
+        ...
+
+    def close(self) -> None:
+        """End it, where it stands."""
+        ...
+
+
+@contextmanager
+def _shown(*, total: int, done: int, unit: str, label: str) -> Iterator[_Bar]:
+    """Show a bar during the block: on a terminal, in lines, or not at all."""
+    bar: _Bar
+    if is_quiet():
+        bar = _Nothing()
+    elif sys.stderr.isatty():
+        bar = _live_bar(total, done, unit, label)
+    else:
+        bar = _Lines(total, done, unit, label)
+    _OPEN.append(bar)
+    try:
+        yield bar
+    finally:
+        _OPEN.remove(bar)
+        bar.close()
+
+
+def close_bars() -> None:
+    """End all bars where they stand, so that what is written next begins a line."""
+    for bar in _OPEN:
+        bar.close()
+
+
+def _live_bar(total: int, done: int, unit: str, label: str) -> _Bar:
+    from tqdm import tqdm  # takes a tenth of a second: only where a bar is made
+
+    in_bytes = unit == "B"
+    bar: _Bar = tqdm(
+        total=total,
+        initial=done,
+        unit="B" if in_bytes else f" {unit}",
+        unit_scale=in_bytes,
+        desc=label,
+        mininterval=0.1,
+        smoothing=0 if in_bytes else 0.3,  # 0: the mean of the whole run, as `Meter.rate`
+        dynamic_ncols=True,
+        file=sys.stderr,
+    )
+    return bar
+
+
+class _Nothing:
+    """A bar that is not shown."""
+
+    def update(self, count: int) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class _Lines:
+    """A bar in whole lines, for a log: one every `LINE_EVERY_S`, and one at the end if there was one before.
+
+    A line has the time, the rank if there are several, how much is done, the rate, and the time that is left.
+    """
+
+    def __init__(self, total: int, done: int, unit: str, label: str) -> None:
+        self._total, self._done, self._unit, self._label = total, done, unit, label
+        self._first, self._begin, self._written = done, time.monotonic(), False
+        self._next = self._begin + LINE_EVERY_S
+
+    def update(self, count: int) -> None:
+        """Count `count` more as done."""
+        self._done += count
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + LINE_EVERY_S
+            self._write()
+
+    def close(self) -> None:
+        """Write where it stands, unless it was too short for a line."""
+        if self._written:
+            self._write()
+            self._written = False  # once
+
+    def _write(self) -> None:
+        self._written = True
+        seconds = max(time.monotonic() - self._begin, 1e-9)
+        rate = (self._done - self._first) / seconds
+        left = f", {spoken((self._total - self._done) / rate)} left" if rate and self._done < self._total else ""
+        share = f" ({100 * self._done / self._total:.0f} %)" if self._total else ""
+        say(
+            f"{datetime.now():%Y-%m-%d %H:%M:%S} {_rank()}{self._label}: {self._amount(self._done)} of "
+            f"{self._amount(self._total, named=True)}{share}, {self._amount(rate, named=True)}/s{left}"
+        )
+
+    def _amount(self, count: float, *, named: bool = False) -> str:
+        if self._unit == "B":
+            return f"{count / 1e6:.1f}" + " MB" * named
+        number = f"{count:.0f}" if isinstance(count, int) or count >= 100 else f"{count:.3g}"
+        return number + f" {self._unit}" * named
+
+
+def _rank() -> str:
+    names = [name for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ]
+    return f"rank {os.environ[names[0]]}: " if names else ""
 
 
 def spoken(seconds: float) -> str:

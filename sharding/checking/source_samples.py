@@ -98,5 +98,6 @@ class ArchiveSamples:
                     yield joined.candidate, Payloads(joined)
                 meter.advance(archive.compressed_position - at)
                 at = archive.compressed_position
+            meter.advance(source.size - at)  # what follows the last member
             self.refused = joiner.refused + joiner.leftovers()
             self.md5 = archive.md5()

@@ -42,11 +42,19 @@ PackedBatch = list[PackedSample | Refusal]
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """Samples for one worker, and the boundary that follows them, if a shard ends there."""
+    """Samples for one worker, and the boundary that follows them, if a shard ends there.
+
+    Attributes:
+        samples: The samples.
+        boundary: The boundary.
+        bytes: Weight of the batch.
+        read: Bytes of the archive that were read for it.
+    """
 
     samples: tuple[Joined, ...]
     boundary: Boundary | None
     bytes: int
+    read: int
 
 
 def build_from_archive(
@@ -148,9 +156,9 @@ class ArchiveBuild:
             arrivals = Arrivals(archive, joiner, self._plan.layout, point)
             # Only encoding runs in the pool. On this thread the writer takes a result, which reads the archive further
             # and submits batches up to the limit.
-            batches = self._batches(arrivals, archive, point, meter)
+            batches = self._batches(arrivals, archive, point)
             packed = map_ahead(partial(self._submit, pool), batches, lambda batch: batch.bytes, ENCODED_AHEAD_BYTES)
-            results = _in_order(stack.enter_context(closing(packed)))
+            results = _in_order(stack.enter_context(closing(packed)), meter)
             return self._write(results, point, joiner, meter)
 
     def _restore(self, point: ResumePoint) -> tuple[Joiner, ResumePoint]:
@@ -178,7 +186,7 @@ class ArchiveBuild:
     def _submit(self, pool: Executor, batch: _Batch) -> Future[PackedBatch]:
         return pool.submit(pack_all, batch.samples, self._plan.recipe, self._plan.compression)
 
-    def _batches(self, arrivals: Arrivals, archive: Archive, point: ResumePoint, meter: Meter) -> Iterator[_Batch]:
+    def _batches(self, arrivals: Arrivals, archive: Archive, point: ResumePoint) -> Iterator[_Batch]:
         """Yield samples in batches that end where shards end, without those of finished shards."""
         number, samples, wanted = point.shard, list[Joined](), 0
         begin, used = archive.position, archive.compressed_position  # plain and compressed bytes read before the batch
@@ -191,9 +199,9 @@ class ArchiveBuild:
             if size >= BATCH_BYTES or boundary:
                 if boundary:  # on record before the writer can get it
                     self._ahead.append(boundary.point)
-                yield _Batch(samples=self._missing(number, samples), boundary=boundary, bytes=size)
+                read = archive.compressed_position - used
+                yield _Batch(samples=self._missing(number, samples), boundary=boundary, bytes=size, read=read)
                 number = boundary.point.shard if boundary else number
-                meter.advance(archive.compressed_position - used)
                 samples, wanted, begin, used = [], 0, archive.position, archive.compressed_position
 
     def _missing(self, number: int, samples: list[Joined]) -> tuple[Joined, ...]:
@@ -273,10 +281,13 @@ class ArchiveBuild:
         return sum(entry.file.samples for entry in self._finished.values())
 
 
-def _in_order(batches: Iterable[tuple[_Batch, PackedBatch]]) -> Iterator[PackedSample | Refusal | Boundary]:
-    """Yield the result of each sample, and the boundaries between them."""
+def _in_order(
+    batches: Iterable[tuple[_Batch, PackedBatch]], meter: Meter
+) -> Iterator[PackedSample | Refusal | Boundary]:
+    """Yield the result of each sample, and the boundaries between them; count a batch once its samples are written."""
     for batch, packed in batches:
         yield from packed
+        meter.advance(batch.read)  # not when it was read: up to `ENCODED_AHEAD_BYTES` wait for the writer
         if batch.boundary:
             yield batch.boundary
 
