@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,7 +19,15 @@ from typing import Any
 
 from sharding.errors import DataError, Interrupted, UsageError
 from sharding.machine.heap import keep_freed_memory
-from sharding.parser import Answer, CommandParser, WrongArguments, add_program_options, build_config, explain_unknown
+from sharding.parser import (
+    Answer,
+    CommandParser,
+    WrongArguments,
+    add_program_options,
+    build_config,
+    explain_unknown,
+    fold,
+)
 from sharding.progress import be_quiet, close_bars, forget_ranks, is_rank_zero
 
 EXIT_DATA, EXIT_USAGE, EXIT_SIGNAL, EXIT_INTERRUPTED = 1, 2, 128, 130
@@ -111,11 +120,11 @@ def build_parser(program: str, description: str, commands: Sequence[Command]) ->
         if group not in groups:
             inside = groups[""].add_parser(group, help=f"{group} a data set: see `{program} {group} --help`")
             groups[group] = inside.add_subparsers(required=True, metavar="DATASET")
-        examples = "examples:\n" + "\n".join(f"  {program} {line}" for line in command.examples)
+        examples = "examples:\n" + "\n".join(fold(f"  {program} {line}") for line in command.examples)
         inner = groups[group].add_parser(
             name,
             help=command.help,
-            description=command.help,
+            description=textwrap.fill(command.help, 80),
             epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             add_help=False,  # `add_options` does

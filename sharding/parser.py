@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -12,6 +13,7 @@ from sharding.options import Option, checked, options_of, suggest
 
 C = TypeVar("C")
 
+_COLUMNS = 80  # of a terminal
 _CHOICE = re.compile(r"argument [A-Z]+: invalid choice: '?(.*?)'? \(choose from (.*)\)")
 
 
@@ -55,7 +57,8 @@ class CommandParser(argparse.ArgumentParser):
         needed = [one for one in options if one.is_required and not one.is_positional]
         # A dataclass lists inherited fields first, a reader looks for what is special to the command first.
         rest = sorted((one for one in options if not one.is_required), key=lambda one: one.name in inherited)
-        self.usage = " ".join(["%(prog)s", *map(_usage, [*words, *needed]), "[OPTION ...]"])
+        usage = " ".join([self.prog, *map(_usage, [*words, *needed]), "[OPTION ...]"])
+        self.usage = textwrap.fill(usage, _COLUMNS - len("usage: "), subsequent_indent="    ").replace("%", "%%")
         first, second = self.add_argument_group("required"), self.add_argument_group("options")
         for group, members in ((first, [*words, *needed]), (second, rest)):
             for one in members:
@@ -178,6 +181,19 @@ def _complete(parser: argparse.ArgumentParser, shell: str) -> str:
     import shtab
 
     return str(shtab.complete(parser, shell))
+
+
+def fold(line: str) -> str:
+    """Break a command line before column 80, as a shell reads it: with a backslash, between words."""
+    lines, indent = [""], line[: len(line) - len(line.lstrip())]
+    for word in re.findall(r"(?:\"[^\"]*\"|\S)+", line):
+        joined = f"{lines[-1]} {word}" if lines[-1] else indent + word
+        if len(joined) > _COLUMNS - len(" \\"):
+            lines[-1] += " \\"
+            joined = f"{indent}    {word}"
+            lines.append("")
+        lines[-1] = joined
+    return "\n".join(lines)
 
 
 def explain_unknown(unknown: Sequence[str], config: type) -> str:

@@ -1,8 +1,11 @@
+import dataclasses
 import json
 import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import get_args
 
 import pytest
 
@@ -10,9 +13,10 @@ from sharding import cli as program
 from sharding.cli import Command, Outcome, build_parser
 from sharding.commands import COMMANDS as SHARDING
 from sharding.errors import DataError, UsageError
-from sharding.options import argument, option, parse_bytes, required
+from sharding.options import argument, option, options_of, parse_bytes, required
 from sharding.parser import build_config
 from training.commands import COMMANDS as TRAINING
+from training.config import Method, PretrainModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +115,80 @@ def test_every_command_shows_help_with_examples_that_parse(command, capsys):
     with pytest.raises(SystemExit) as ended:
         parser.parse_args([*command.name.split(), "--help"])
     assert ended.value.code == 0
-    assert "examples:\n  depthstream " in capsys.readouterr().out
-    for example in command.examples:
-        parser.parse_args(shlex.split(example))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    examples = shown.partition("examples:\n")[2].replace("\\\n", "").splitlines()
+    assert len(examples) == len(command.examples) > 0
+    for example in examples:
+        program, *words = shlex.split(example)
+        assert program == "depthstream"
+        build_config(command.config, parser.parse_args(words))
+
+
+@pytest.mark.parametrize("command", [*SHARDING, *TRAINING], ids=lambda command: command.name)
+def test_what_is_required_looks_required(command, capsys):
+    parser = build_parser("depthstream", "", [command])
+    with pytest.raises(SystemExit):
+        parser.parse_args([*command.name.split(), "--help"])
+    shown = capsys.readouterr().out
+    usage, listed = shown.split("\n\n")[0], shown.partition("required:\n")[2].partition("\n\n")[0]
+    for one in options_of(command.config):
+        assert (one.flag in usage) == (one.flag in listed) == one.is_required, one.flag
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        program.main("depthstream", "", SHARDING, ["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"depthstream {version('depthstream')}\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_takes_the_completion(shell, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        program.main("depthstream", "", (*SHARDING, *TRAINING), ["--completion", shell])
+    script = capsys.readouterr().out
+    for word in ("finetune", "--encoder-name", "resnet101", "--scene-type"):
+        assert word in script
+    if shell == "bash":
+        (tmp_path / "completion").write_text(script)
+        ask = (
+            f"source {tmp_path}/completion; COMP_WORDS=(depthstream finetune --enc); COMP_CWORD=2; "
+            '_shtab_depthstream; echo "${COMPREPLY[@]}"'
+        )
+        done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60)
+        assert set(done.stdout.split()) == {"--encoder", "--encoder-name"}, done.stderr
+
+
+def test_abbreviations_are_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        program.main("depthstream", "", TRAINING, ["finetune", "set", "--val", "set", "--out", "run", "--epoch", "3"])
+    assert ended.value.code == 2
+    assert "no option --epoch; did you mean --epochs?" in capsys.readouterr().err
+
+
+def test_a_command_that_is_not_ranked_prints_whatever_rank_is_left_over(monkeypatch, capsys):
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "3")
+    monkeypatch.setattr(Command, "run", lambda self, config: greet(config))
+    program.main("test", "tests", [COMMAND], ["greet", "you", "--often", "2"])
+    assert capsys.readouterr().out == "hello\n"
+
+
+def test_a_ranked_command_is_silent_on_other_ranks(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setattr(Command, "run", lambda self, config: greet(config))
+    program.main("test", "tests", [dataclasses.replace(COMMAND, ranked=True)], ["greet", "you", "--often", "2"])
+    assert capsys.readouterr().out == ""
+
+
+def test_methods_and_models_are_those_of_the_installed_lightly_train():
+    pytest.importorskip("lightly_train")
+    import lightly_train
+
+    hidden, transformers = {"densecl"}, {"dinov2", "dinov31"}
+    assert set(get_args(Method)) == ({*lightly_train.list_methods()} | hidden) - transformers
+    models = {name for name in lightly_train.list_models() if name.startswith("torchvision/")}
+    assert set(get_args(PretrainModel)) == models
 
 
 POSITIONAL = {

@@ -189,7 +189,7 @@ def test_memory_and_what_is_read_ahead_stay_within_their_bounds(megadepth_source
     monkeypatch.setattr(Spool, "put", hold)
     monkeypatch.setattr(Spool, "take", give_back)
     monkeypatch.setattr(from_archive, "_Batch", entered)
-    monkeypatch.setattr(from_archive, "_in_order", lambda pairs: in_order(leave(pairs)))
+    monkeypatch.setattr(from_archive, "_in_order", lambda pairs, meter: in_order(leave(pairs), meter))
     members = images_first(files(megadepth_source))
     make(MEGADEPTH, pack(tmp_path / "x.tar", members), tmp_path / "set")
     largest = max(len(data) + 512 for _, data in members)
