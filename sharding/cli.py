@@ -19,6 +19,7 @@ from typing import Any
 
 from sharding.errors import DataError, Interrupted, UsageError
 from sharding.machine.heap import keep_freed_memory
+from sharding.machine.user import ensure_user_name
 from sharding.parser import (
     Answer,
     CommandParser,
@@ -149,6 +150,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
         raise SystemExit(_fail(error.program, str(error), EXIT_USAGE, "--json" in words)) from None
     command: Command = given.command
     keep_freed_memory()
+    ensure_user_name()
     if not command.ranked:
         forget_ranks()
     be_quiet(given.quiet)

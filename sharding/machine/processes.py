@@ -20,7 +20,9 @@ from typing import TypeVar
 
 from sharding.errors import DataError
 from sharding.machine.heap import keep_freed_memory
+from sharding.machine.main_guard import check_main_guard
 from sharding.machine.signals import block_sigint
+from sharding.machine.sockets import shorten_socket_paths
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -94,6 +96,8 @@ def open_pool(workers: int, module: str) -> Iterator[Executor]:
     Raises:
         DataError: A process was killed.
     """
+    check_main_guard()
+    shorten_socket_paths()
     context = multiprocessing.get_context("forkserver")
     _start_server(context, module)
     read_end, write_end = context.Pipe(duplex=False)

@@ -33,7 +33,7 @@ from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.panels import DepthPanels
-from training.finetuning.record import RunRecord, TrainProgress
+from training.finetuning.record import RunRecord
 from training.finetuning.resume import find_resume
 from training.launch.devices import Placement, place
 from training.launch.group import DepthDDP, SameOnAllRanks, joined
@@ -44,6 +44,7 @@ from training.model.depth_unet import DepthUnet, Hyperparameters
 from training.model.encoder import load_encoder
 from training.model.unet import build_unet, count_parameters
 from training.profiling.monitor import ThroughputMonitor
+from training.profiling.train_progress import TrainProgress
 from training.runfolder import METRICS_NAME, SCRATCH, checkpoint_path, is_finished, save_config
 from training.streaming.announce import announce_streaming
 from training.streaming.options import streaming_options

@@ -1,20 +1,20 @@
-"""Record of a fine-tuning run: curves.csv and metrics.json, written after each epoch, and the progress bar."""
+"""Record of a fine-tuning run: curves.csv and metrics.json, written after each epoch."""
 
 import csv
 import io
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from sharding.errors import DataError
 from sharding.machine.files import write_atomically
-from sharding.progress import say, track
+from sharding.progress import say
 from training.runfolder import CURVES_NAME, METRICS_NAME
 
 MONITOR = "abs_rel"
@@ -149,28 +149,3 @@ def format_epoch(row: EpochRow, epochs: int) -> str:
     shown = [f"{name} {row[_VAL + name]:.4f}" for name in (MONITOR, "rmse", "delta1")]
     head = f"epoch {int(row['epoch']) + 1}/{epochs}: train loss {row['train_loss']:.4f}"
     return f"{head}; val {', '.join(shown)}; {row['seconds']:.1f} s"
-
-
-class TrainProgress(Callback):
-    """A bar over the training steps of each epoch, on stderr."""
-
-    def __init__(self) -> None:
-        self._bar: Iterator[int] | None = None
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Discard the bar of the epoch before."""
-        self._bar = None
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Start the bar at the first batch: Lightning reports no epoch start when it resumes midway."""
-        if self._bar is None:
-            total = int(trainer.num_training_batches)
-            label = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self._bar = track(range(batch_idx, total), total=total, unit="batches", label=label, done=batch_idx)
-            next(self._bar, None)  # draws the bar; each further `next` advances it by a batch
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Advance the bar; it ends after the last batch."""
-        next(self._bar or iter(()), None)

@@ -89,5 +89,6 @@ def _death(error: BaseException) -> str | None:
     known = [found[3] or found[2] for found in deaths if found[3] or found[2]]
     return (
         f"a loader worker{process} was killed ({known[0] if known else 'signal not known'}); the usual "
-        "cause is that memory ran out: run again with fewer --num-workers, or with more memory or /dev/shm"
+        "cause is that memory ran out: run again with fewer --num-workers, or with more memory or /dev/shm; if the "
+        "worker has written an error above, that is the cause"
     )

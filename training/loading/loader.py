@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sharding.machine.main_guard import check_main_guard
+from sharding.machine.sockets import shorten_socket_paths
 from sharding.stores.opening import has_remote_client
 from training.loading.read_ahead import AHEAD_BYTES, ReadAhead
 from training.loading.sampler import EvalSampler, TrainSampler
@@ -78,8 +80,10 @@ def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
     if loading.num_workers == 0:
         return {}
     method = start_method(dataset, loading)
+    shorten_socket_paths()
     context = multiprocessing.get_context(method)
     if method == "forkserver":
+        check_main_guard()
         context.set_forkserver_preload(list(loading.preload))
         start_fork_server()  # now, because torch would start it without blocking the signals
     return {

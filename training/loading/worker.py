@@ -10,11 +10,13 @@ import signal
 import threading
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 
 from sharding.machine.heap import keep_freed_memory, one_heap_in_children
 from training.loading.augment import one_thread_per_worker
 
 _JOB_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
+_STDERR = 2
 _LOOK_EVERY_S = 1.0  # how often a worker checks that its trainer still runs
 
 
@@ -29,6 +31,7 @@ def start_worker(worker_id: int) -> None:
     """
     one_thread_per_worker(worker_id)
     keep_freed_memory()
+    _end_if_a_batch_cannot_be_sent(worker_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     trainer = multiprocessing.parent_process()
@@ -36,6 +39,19 @@ def start_worker(worker_id: int) -> None:
         # Blocked in all threads: `_watch` receives it with sigtimedwait, which reports the sender (a handler cannot).
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_watch, args=(trainer, os.getppid()), daemon=True).start()
+
+
+def _end_if_a_batch_cannot_be_sent(worker_id: int) -> None:
+    """End this process when the thread that sends its batches fails, for which the trainer would wait for ever.
+
+    `multiprocessing.Queue` calls the hook there, and by default goes on with the next batch.
+    """
+
+    def end(error: BaseException, batch: object) -> None:
+        os.write(_STDERR, f"loader worker {worker_id}: a batch cannot be sent: {error!r}\n".encode())
+        os._exit(1)
+
+    Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]
 
 
 def _watch(trainer: BaseProcess, parent: int) -> None:

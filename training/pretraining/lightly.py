@@ -31,6 +31,7 @@ from training.loading.read_ahead import ReadAhead
 from training.loading.sampler import TrainSampler
 from training.pretraining.reseed import Reseed
 from training.profiling.monitor import ThroughputMonitor
+from training.profiling.train_progress import replace_bar
 from training.streaming.options import Streaming
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ class StreamStrategy(AbortsGroup):
         same = SameOnAllRanks({"--precision": trainer.precision})  # "auto" may differ between nodes
         trainer.callbacks[:0] = [self.counter, same, ThroughputMonitor()]
         if self.keeper is not None:
+            replace_bar(trainer)
             trainer.callbacks.append(self.keeper)
         self._trainer = trainer
 
