@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sharding.errors import UsageError
-from sharding.machine.exclusive import exclusive
+from sharding.machine.exclusive import check_free, exclusive
 from sharding.machine.files import check_writable
 from sharding.machine.lease import LEASE_NAME
 from sharding.progress import is_rank_zero, say
@@ -15,6 +15,7 @@ from training.runfolder import (
     CONFIG_NAME,
     CURVES_NAME,
     ENCODER_NAME,
+    LIGHTLY_CACHE_NAME,
     LIGHTLY_NAME,
     METRICS_NAME,
     SETS_NAME,
@@ -22,7 +23,12 @@ from training.runfolder import (
 )
 
 # What a run writes before its first checkpoint.
-_STARTED = {CONFIG_NAME, METRICS_NAME, CURVES_NAME, SETS_NAME, TENSORBOARD_NAME, LIGHTLY_NAME, CHECKPOINTS_NAME}
+_STARTED = {
+    *(CONFIG_NAME, METRICS_NAME, CURVES_NAME, SETS_NAME, TENSORBOARD_NAME, CHECKPOINTS_NAME),
+    *(LIGHTLY_NAME, LIGHTLY_CACHE_NAME),
+}
+
+_BUSY = "{out}: another process trains this run; wait until it ends, or end it, or give another --out"
 
 
 def has_checkpoint(out: str | Path) -> bool:
@@ -31,17 +37,30 @@ def has_checkpoint(out: str | Path) -> bool:
     return (folder / ENCODER_NAME).exists() or any((folder / CHECKPOINTS_NAME).glob("[!.]*"))
 
 
-def check_claim(out: str | Path, resume: bool) -> None:
+def check_claim(out: str | Path, resume: bool, *, alone: bool = False) -> None:
     """Check that a run may begin in a folder, or resume there; nothing is made.
 
-    A run without a checkpoint has learned nothing, so another may begin in its folder.
+    Other ranks than 0 check nothing: they may find what rank 0 has written by now. A run without a checkpoint has
+    learned nothing, so another may begin in its folder.
+
+    Args:
+        out: The folder.
+        resume: Whether its run is to go on.
+        alone: Whether this process holds the folder already.
 
     Raises:
-        UsageError: The folder holds a run and `resume` is False, or holds other files, or cannot be a folder.
+        UsageError: The folder holds a run and `resume` is False, or holds other files, or cannot be a folder; or
+            another process trains there.
     """
     folder = Path(out)
+    if not is_rank_zero():
+        return
     check_writable(out, "--out", folder=True)
-    if resume or not folder.is_dir():
+    if not folder.is_dir():
+        return
+    if not alone:
+        check_free(folder, _BUSY.format(out=out))
+    if resume:
         return
     if has_checkpoint(folder):
         raise UsageError(f"{out} is not empty; give --resume to continue its run, or another --out")
@@ -65,9 +84,8 @@ def claimed(out: str | Path, resume: bool) -> Iterator[Path]:
         yield folder
         return
     check_claim(folder, resume)
-    busy = f"{out}: another process trains this run; wait until it ends, or end it, or give another --out"
-    with exclusive(folder, busy, say):
-        check_claim(folder, resume)  # again: another may have trained since
+    with exclusive(folder, _BUSY.format(out=out), say):
+        check_claim(folder, resume, alone=True)  # again: another may have trained since
         if not has_checkpoint(folder) and all(_is_ours(path.name) for path in folder.iterdir()):
             _clear(folder)
         yield folder

@@ -24,7 +24,7 @@ SCRATCH = "none"
 """Name of an encoder that means random weights."""
 
 METRICS_NAME, CURVES_NAME, SETS_NAME = "metrics.json", "curves.csv", "sets.json"
-TENSORBOARD_NAME, LIGHTLY_NAME = "tensorboard", "lightly"
+TENSORBOARD_NAME, LIGHTLY_NAME, LIGHTLY_CACHE_NAME = "tensorboard", "lightly", "lightly-cache"
 """What else the two trainers leave in a run folder."""
 
 

@@ -43,6 +43,19 @@ def exclusive(folder: Path, busy: str, say: Callable[[str], None]) -> Iterator[N
         held.close()
 
 
+def check_free(folder: Path, busy: str) -> None:
+    """Check that no other process holds a folder by a lock; it may be taken a moment later.
+
+    Raises:
+        UsageError: One does.
+    """
+    held = _Descriptor(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+    try:
+        _lock(held.number, busy)
+    finally:
+        held.close()
+
+
 class _Descriptor:
     """A descriptor of this process that its forked children do not keep."""
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.launch.devices import Placement
+from training.runfolder import LIGHTLY_CACHE_NAME
 
 _DEFAULTS = {"LIGHTLY_TRAIN_EVENTS_DISABLED": "1", "LIGHTLY_TRAIN_LOG_LEVEL": "WARNING"}
-_CACHE_NAME = "lightly-cache"
 # Set by torchrun or SLURM, and the same in all ranks of a launch.
 _LAUNCH_VARIABLES = (
     *("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
@@ -37,7 +37,7 @@ def environment_of_run(folder: Path, placement: Placement) -> Iterator[None]:
         folder: Folder of the run.
         placement: Devices and processes of the run.
     """
-    cache = _claim_cache(folder / _CACHE_NAME, placement)
+    cache = _claim_cache(folder / LIGHTLY_CACHE_NAME, placement)
     ours = {"LIGHTLY_TRAIN_TMP_DIR": str(cache), "LIGHTLY_TRAIN_DATA_CACHE_DIR": str(cache)}
     ours |= {name: os.environ.get(name, default) for name, default in _DEFAULTS.items()}
     before = {name: os.environ.pop(name, None) for name in ours}

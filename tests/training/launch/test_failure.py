@@ -91,3 +91,56 @@ def test_a_rank_that_fails_before_training_ends_the_job(job, finetune, tmp_path)
     job.start(sys.executable, str(script), *words, PYTHONPATH=str(Path(__file__).parents[3]))
     assert job.wait() == [1], job.text()
     assert "rank 0 of 2: lost another rank (rank 1 ended with status 7)" in job.text()
+
+
+SLURM = {"SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "depth", "SLURM_NODELIST": "localhost", "SLURM_LOCALID": "0"}
+SLURM |= {"SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "1"}
+
+
+def test_a_killed_task_of_slurm_is_named_within_half_a_minute(job, finetune, free_port):
+    for node in ("0", "1"):
+        named = {"SLURM_PROCID": node, "SLURM_NODEID": node, "SLURM_STEP_ID": "0", "MASTER_PORT": free_port}
+        job.start(*finetune(batch_size=8, epochs=1000), **SLURM, **named)
+    job.wait_for(lambda: "epoch 1/1000: train loss" in job.text(), "the first epoch")
+    os.kill(job.find("SLURM_PROCID=1")[0], signal.SIGKILL)
+    begin = time.monotonic()
+    assert job.wait() == [1, -signal.SIGKILL], job.text()
+    assert time.monotonic() - begin < 30
+    assert "rank 0 of 2: lost another rank (rank 1 is gone: it was killed, or its machine is down)" in job.text()
+
+
+def test_sbatch_without_srun_is_told_and_leaves_no_run(job, finetune, free_port):
+    job.start(*finetune(), **SLURM, SLURM_PROCID="0", SLURM_NODEID="0", MASTER_PORT=free_port)
+    assert job.wait() == [2], job.text()
+    last = job.text().splitlines()[-1]
+    assert "SLURM's variables name 2 tasks, but rank 1 of 2 did not come within 20 s" in last
+    assert "srun depthstream" in last
+    assert not (job.folder / "run").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_ends_the_wait_for_other_ranks(job, finetune, free_port, number, status):
+    named = {"SLURM_PROCID": "0", "SLURM_NODEID": "0", "SLURM_STEP_ID": "0", "MASTER_PORT": free_port}
+    process = job.start(*finetune(), **SLURM, **named)
+    job.wait_for(lambda: "waiting at" in job.text(), "the wait")
+    begin = time.monotonic()
+    process.send_signal(number)
+    assert job.wait() == [status], job.text()
+    assert time.monotonic() - begin < 20
+    assert "Traceback" not in job.text()
+
+
+def test_two_processes_do_not_resume_one_run(training, finetune):
+    """Both would train, and write the same checkpoint."""
+    training.start(*finetune(batch_size=8, epochs=1000), "--resume")
+    training.wait_for(lambda: "another process trains this run" in training.text(1), "the refusal")
+    assert "epoch 2/1000" in training.text(0) or training.find("LOCAL_RANK=1")
+    os.kill(training.find()[0], signal.SIGTERM)
+    assert training.wait() == [143, 2], training.text()
+
+
+def test_a_long_path_for_temporary_files_is_no_obstacle(job, finetune):
+    long = job.folder / ("x" * 90)
+    long.mkdir()
+    job.start(*finetune(num_workers=2), TMPDIR=str(long))
+    assert job.wait() == [0], job.text()

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -270,6 +271,23 @@ def test_a_worker_killed_before_its_batch_is_taken_is_a_sentence(method):
         signal.signal(signal.SIGCHLD, handler)
     text = message_of(batches)
     assert re.match(r"a loader worker( \(pid \d+\))? was killed \(.*\); .*memory ran out.*--num-workers", text)
+
+
+class Unsendable(Dataset):
+    """Items that a worker can make, and not send."""
+
+    def __getitems__(self, positions):
+        return [threading.Lock() for _ in positions]
+
+
+@pytest.mark.parametrize("method", JOBS)
+def test_a_batch_that_cannot_be_sent_ends_the_run(method, capfd):
+    """Else the trainer would wait for it for ever: the thread that sends it has nobody to raise to."""
+    loading = Loading(batch_size=2, num_workers=1, start_method=method)
+    text = message_of(iter(build_loader(Unsendable(), TrainSampler(8, 2), loading, collate_fn=list)))
+    assert re.match(r"a loader worker.* was killed .* the worker has written an error above", text)
+    if method == "fork":  # a fork server writes to the stderr of the test that started it
+        assert "loader worker 0: a batch cannot be sent: TypeError" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [EOFError, ConnectionResetError, ConnectionRefusedError, FileNotFoundError])
