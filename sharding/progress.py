@@ -155,6 +155,11 @@ def _shown(*, total: int, done: int, unit: str, label: str) -> Iterator[_Bar]:
         bar.close()
 
 
+def is_bar_shown() -> bool:
+    """Tell whether the last line of a terminal is that of a bar."""
+    return bool(_OPEN) and not is_quiet() and sys.stderr.isatty()
+
+
 def close_bars() -> None:
     """End all bars where they stand, so that what is written next begins a line."""
     for bar in _OPEN:

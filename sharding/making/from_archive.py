@@ -42,14 +42,7 @@ PackedBatch = list[PackedSample | Refusal]
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """Samples for one worker, and the boundary that follows them, if a shard ends there.
-
-    Attributes:
-        samples: The samples.
-        boundary: The boundary.
-        bytes: Weight of the batch.
-        read: Bytes of the archive that were read for it.
-    """
+    """Samples for one worker, the boundary that follows them, if a shard ends there, and bytes: weight, and read."""
 
     samples: tuple[Joined, ...]
     boundary: Boundary | None

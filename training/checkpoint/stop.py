@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from sharding.errors import Interrupted
-from sharding.progress import is_rank_zero
+from sharding.progress import is_bar_shown, is_rank_zero
 
 _STDERR = 2
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -60,7 +60,7 @@ class StopSignals:
 def _write_stderr(text: str) -> None:
     """Write to standard error without Python's buffers: the signal may have interrupted a write to them."""
     if is_rank_zero():
-        os.write(_STDERR, f"{text}\n".encode())
+        os.write(_STDERR, f"{chr(10) * is_bar_shown()}{text}\n".encode())
 
 
 def _in_main_thread() -> bool:

@@ -19,6 +19,7 @@ from torch import distributed
 from torch.distributed import Store  # type: ignore[attr-defined]  # public, but not in its __all__
 
 from sharding.errors import DataError, Interrupted, UsageError
+from sharding.progress import is_bar_shown
 from training.launch.devices import Placement
 from training.launch.group import abort_group, end_group, has_group, shared_store, started_here
 from training.launch.launcher import RANK_ZERO
@@ -245,6 +246,6 @@ def _say_status(status: int) -> str:
 
 def _die(text: str) -> None:
     """End the process at once, whatever the main thread is blocked in; `sys.exit` would end this thread only."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write("\n" * is_bar_shown() + text + "\n")
     sys.stderr.flush()
     os._exit(1)
