@@ -28,8 +28,6 @@ DEFAULT = "default"
 SETTINGS: dict[str, dict[str, str]] = {
     DEFAULT: {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "spin 0": {"GOMP_SPINCOUNT": "0"},
-    "spin 1e3": {"GOMP_SPINCOUNT": "1000"},
     "spin 1e4": {"GOMP_SPINCOUNT": "10000"},
     "1 thread": {"OMP_NUM_THREADS": "1"},
 }
