@@ -19,6 +19,7 @@ from typing import Any
 
 from sharding.errors import DataError, Interrupted, UsageError
 from sharding.machine.heap import keep_freed_memory
+from sharding.machine.openmp import spin_briefly
 from sharding.machine.user import ensure_user_name
 from sharding.parser import (
     Answer,
@@ -151,6 +152,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     command: Command = given.command
     keep_freed_memory()
     ensure_user_name()
+    spin_briefly()
     if not command.ranked:
         forget_ranks()
     be_quiet(given.quiet)
