@@ -1,6 +1,6 @@
 """Whether a run may write to a folder, and the lock that keeps a second one out of it."""
 
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +8,6 @@ from pathlib import Path
 from sharding.errors import UsageError
 from sharding.machine.exclusive import check_free, exclusive
 from sharding.machine.files import check_writable
-from sharding.machine.lease import LEASE_NAME
 from sharding.progress import is_rank_zero, say
 from training.runfolder import (
     CHECKPOINTS_NAME,
@@ -22,26 +21,26 @@ from training.runfolder import (
     TENSORBOARD_NAME,
 )
 
-# What a run writes before its first checkpoint.
-_STARTED = {
-    *(CONFIG_NAME, METRICS_NAME, CURVES_NAME, SETS_NAME, TENSORBOARD_NAME, CHECKPOINTS_NAME),
-    *(LIGHTLY_NAME, LIGHTLY_CACHE_NAME),
-}
+BEFORE_NAME = "config-before.yaml"
+"""Options of a start that came to nothing, or of another program: set aside when a run begins in its folder."""
 
+# What a run writes before its first epoch ends, or its first checkpoint.
+_STARTED = {CONFIG_NAME, BEFORE_NAME, SETS_NAME, TENSORBOARD_NAME, CHECKPOINTS_NAME, LIGHTLY_NAME, LIGHTLY_CACHE_NAME}
 _BUSY = "{out}: another process trains this run; wait until it ends, or end it, or give another --out"
 
 
-def has_checkpoint(out: str | Path) -> bool:
-    """Tell whether a folder holds anything that a run has learned: a checkpoint, whole or damaged, or an encoder."""
+def has_run(out: str | Path) -> bool:
+    """Tell whether a folder holds anything that a run has learned: a checkpoint, even damaged, an encoder, metrics."""
     folder = Path(out)
-    return (folder / ENCODER_NAME).exists() or any((folder / CHECKPOINTS_NAME).glob("[!.]*"))
+    results = any((folder / name).exists() for name in (ENCODER_NAME, METRICS_NAME, CURVES_NAME))
+    return results or any((folder / CHECKPOINTS_NAME).glob("[!.]*"))
 
 
 def check_claim(out: str | Path, resume: bool, *, alone: bool = False) -> None:
     """Check that a run may begin in a folder, or resume there; nothing is made.
 
-    Other ranks than 0 check nothing: they may find what rank 0 has written by now. A run without a checkpoint has
-    learned nothing, so another may begin in its folder.
+    Other ranks than 0 check nothing: they may find what rank 0 has written by now. A start that came to nothing is no
+    obstacle, whatever its options were.
 
     Args:
         out: The folder.
@@ -62,9 +61,10 @@ def check_claim(out: str | Path, resume: bool, *, alone: bool = False) -> None:
         check_free(folder, _BUSY.format(out=out))
     if resume:
         return
-    if has_checkpoint(folder):
+    if has_run(folder):
         raise UsageError(f"{out} is not empty; give --resume to continue its run, or another --out")
-    others = sorted(path.name for path in folder.iterdir() if not _is_ours(path.name))
+    # Hidden files, such as those that a killed process left half written, are in nobody's way.
+    others = sorted(path.name for path in folder.glob("[!.]*") if path.name not in _STARTED)
     if others:
         raise UsageError(f"{out} is not empty: {others[0]} is not of a run; give an empty or a new folder as --out")
 
@@ -73,7 +73,7 @@ def check_claim(out: str | Path, resume: bool, *, alone: bool = False) -> None:
 def claimed(out: str | Path, resume: bool) -> Iterator[Path]:
     """Make the run folder, or take the existing one, and keep other runs out of it during the block.
 
-    Rank 0 checks, locks and clears what a run without a checkpoint has left; the other ranks find what it has written.
+    Rank 0 checks and locks; the other ranks find what it has written. Nothing is removed.
 
     Raises:
         UsageError: See `check_claim`; or another process trains there.
@@ -83,23 +83,8 @@ def claimed(out: str | Path, resume: bool) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         return
-    check_claim(folder, resume)
     with exclusive(folder, _BUSY.format(out=out), say):
         check_claim(folder, resume, alone=True)  # again: another may have trained since
-        if not has_checkpoint(folder) and all(_is_ours(path.name) for path in folder.iterdir()):
-            _clear(folder)
+        if not has_run(folder) and (folder / CONFIG_NAME).is_file():
+            os.replace(folder / CONFIG_NAME, folder / BEFORE_NAME)
         yield folder
-
-
-def _is_ours(name: str) -> bool:
-    return name in _STARTED or name.startswith(LEASE_NAME)
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a start that reached no checkpoint has left."""
-    for name in _STARTED:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

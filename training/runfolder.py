@@ -57,6 +57,13 @@ def load_config(run: str | Path) -> dict[str, Any]:
     return config
 
 
+WHERE_IT_RUNS = (
+    *("out", "num_workers", "cache", "cache_size", "pipe"),
+    *("devices", "accelerator", "checkpoint_every", "resume"),
+)
+"""Options that may differ when a run is resumed: where it is computed, not what it learns."""
+
+
 def check_same(config: Any, may_change: Collection[str]) -> None:
     """Check that a run folder, if there is a run in it, was begun with these options.
 

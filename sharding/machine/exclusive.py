@@ -3,6 +3,7 @@
 import fcntl
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ def exclusive(folder: Path, busy: str, say: Callable[[str], None]) -> Iterator[N
             yield
             return
         say(f"{folder}: this file system has no locks; a lease file keeps other runs out")
-        with Lease(folder).hold(busy):
+        with Lease(folder, say).hold(busy):
             yield
     finally:
         held.close()
@@ -61,12 +62,24 @@ class _Descriptor:
 
     def __init__(self, number: int) -> None:
         self.number, self._open = number, True
-        os.register_at_fork(after_in_child=self.close)
+        _HELD.add(self)
 
     def close(self) -> None:
+        """Close it, once."""
         if self._open:
             self._open = False
             os.close(self.number)
+
+
+_HELD: "weakref.WeakSet[_Descriptor]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for held in list(_HELD):
+        held.close()
+
+
+os.register_at_fork(after_in_child=_close_all)
 
 
 def _lock(descriptor: int, busy: str) -> bool:

@@ -4,15 +4,13 @@ import json
 import os
 import socket
 import threading
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sharding.errors import UsageError
-from sharding.machine.files import write_atomically
 
 LEASE_NAME = ".lease"
 TOUCH_S, STALE_S = 10.0, 60.0
@@ -24,11 +22,15 @@ class Lease:
 
     Args:
         folder: An existing folder.
+        say: Prints a line.
         touch_s: Seconds between two touches.
         stale_s: Seconds without a touch after which the lease of another process may be taken.
     """
 
-    def __init__(self, folder: Path, touch_s: float = TOUCH_S, stale_s: float = STALE_S) -> None:
+    def __init__(
+        self, folder: Path, say: Callable[[str], None], touch_s: float = TOUCH_S, stale_s: float = STALE_S
+    ) -> None:
+        self._say = say
         self._file, self._touch_s, self._stale_s = folder / LEASE_NAME, touch_s, stale_s
         self._token = uuid.uuid4().hex
 
@@ -52,22 +54,23 @@ class Lease:
                 self._file.unlink(missing_ok=True)
 
     def _take(self, busy: str) -> None:
-        content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": self._token}).encode()
+        holder = self._read()
+        if self._file.exists():
+            if not self._is_stale(holder):
+                raise UsageError(f"{busy} (process {holder.get('pid')} on {holder.get('host')}; {self._file})")
+            aside = self._file.with_name(f"{LEASE_NAME}.{self._token}")
+            with suppress(FileNotFoundError):  # of several that take it at once, one moves it away
+                os.rename(self._file, aside)
+                aside.unlink()
+        content = {"host": socket.gethostname(), "pid": os.getpid(), "system": _system(), "token": self._token}
         try:
-            with self._file.open("xb") as file:  # atomic, on NFS too since version 3
-                file.write(content)
-            return
-        except FileExistsError:
-            holder = self._read()
-        if not self._is_stale(holder):
-            raise UsageError(f"{busy} (process {holder.get('pid')} on {holder.get('host')}; {self._file})")
-        write_atomically(self._file, content)
-        time.sleep(min(1.0, self._touch_s))  # of several that take a stale lease at once, the last one has it
-        if self._read().get("token") != self._token:
-            raise UsageError(busy)
+            with self._file.open("x") as file:  # atomic, on NFS too since version 3
+                file.write(json.dumps(content))
+        except FileExistsError as error:
+            raise UsageError(busy) from error
 
     def _is_stale(self, holder: dict[str, Any]) -> bool:
-        if holder.get("host") == socket.gethostname() and not _is_alive(holder.get("pid")):
+        if holder.get("system") == _system() and not _is_alive(holder.get("pid")):
             return True
         # By the clock of the file system: those of two machines may differ.
         probe = self._file.with_name(f"{LEASE_NAME}.{self._token}")
@@ -86,8 +89,19 @@ class Lease:
 
     def _touch_until(self, over: threading.Event) -> None:
         while not over.wait(self._touch_s):
+            if self._read().get("token", self._token) != self._token:
+                self._say(f"{self._file}: another process has taken it over, since this one was stopped for long")
+                return
             with suppress(OSError):  # the next touch may succeed
                 os.utime(self._file)
+
+
+def _system() -> str:
+    """Identify what numbers the processes: machine, its start, and the container."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
+    return socket.gethostname()
 
 
 def _is_alive(pid: object) -> bool:

@@ -5,20 +5,16 @@ from sharding.reading.check import check_set
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.checkpoint.cadence import Cadence
-from training.claim import check_claim, has_checkpoint
+from training.claim import check_claim, has_run
 from training.config import FinetuneConfig, cache_settings
 from training.finetuning.batches import split_batch
 from training.launch.launcher import check_launch
 from training.loading.order import check_batch
-from training.runfolder import SCRATCH, check_same, find_weights, is_finished
+from training.runfolder import SCRATCH, WHERE_IT_RUNS, check_same, find_weights, is_finished
 from training.streaming.options import streaming_options
 
-# Options that may differ from the interrupted run: they change where and in which parts it is computed, not what it
-# learns. The paths of the sets may differ, because the sets are compared by identity.
-MAY_CHANGE = (
-    *("set", "val", "out", "micro_batch", "num_workers", "cache", "cache_size", "pipe"),
-    *("devices", "accelerator", "checkpoint_every", "resume"),
-)
+MAY_CHANGE = (*WHERE_IT_RUNS, "micro_batch", "set", "val")
+"""Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity."""
 
 
 def check_finetune(config: FinetuneConfig) -> None:
@@ -30,7 +26,7 @@ def check_finetune(config: FinetuneConfig) -> None:
         DataError: A set is damaged, cannot be reached, or its depth is not in metres.
     """
     check_claim(config.out, config.resume)
-    if config.resume and has_checkpoint(config.out):
+    if config.resume and has_run(config.out):
         check_same(config, MAY_CHANGE)
         if is_finished(config.out):
             return  # nothing will be read

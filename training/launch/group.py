@@ -104,8 +104,8 @@ def start_group(placement: Placement) -> None:
 @contextlib.contextmanager
 def joined(placement: Placement) -> Iterator[None]:
     """Be in the process group of the run during the block, if a launcher started it; see `start_group`."""
-    start_group(placement)
     try:
+        start_group(placement)
         yield
     except BaseException:
         abort_group()

@@ -1,6 +1,7 @@
 """What started the processes of a run, by the environment alone: torch is not imported, so wrong is told at once."""
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 
@@ -12,8 +13,8 @@ RANK_ZERO = "DEPTHSTREAM_RANK_ZERO"
 _RANKS, _SIZES = ("RANK", "LOCAL_RANK", "SLURM_PROCID"), ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
 _SLURM_SHELLS = ("bash", "interactive")  # job names by which Lightning, too, recognises an interactive shell
 _SRUN = ("SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS")  # set by srun, not by sbatch
-# What makes a GPU visible: NVIDIA's driver, the same in Windows' Linux, AMD's driver.
-_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+# What makes a GPU visible: NVIDIA's driver, the same in Windows' Linux and on a Jetson, AMD's driver.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/kfd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +51,18 @@ def find_started() -> Started | None:
         # Agents of torchrun, one a node.
         num_nodes = _number("GROUP_WORLD_SIZE") if os.environ.get("GROUP_WORLD_SIZE") else world // max(1, here)
         return _check_even(world, Started(launcher="torchrun", here=here, num_nodes=num_nodes))
-    # In a job of one task, or in an interactive shell of SLURM, Lightning starts the processes, as on any machine.
-    tasks = _number("SLURM_NTASKS", 1)
-    if tasks > 1 and os.environ.get("SLURM_JOB_NAME") not in _SLURM_SHELLS:
-        return _find_slurm_tasks(tasks)
+    # In a job or a step of one task, or in an interactive shell of SLURM, Lightning starts the processes.
+    tasks, in_step = _number("SLURM_STEP_NUM_TASKS", 0), _is_step()
+    if not in_step or not tasks:
+        tasks = _number("SLURM_NTASKS", 1)
+    if tasks > 1 and (in_step or os.environ.get("SLURM_JOB_NAME") not in _SLURM_SHELLS):
+        return _find_slurm_tasks(tasks, in_step)
     return None
+
+
+def _is_step() -> bool:
+    """Tell whether `srun` started this process."""
+    return any(name in os.environ for name in _SRUN)
 
 
 def is_torchrun() -> bool:
@@ -139,16 +147,25 @@ def _check_leftovers() -> None:
             del os.environ[name]
 
 
-def _find_slurm_tasks(world: int) -> Started:
-    num_nodes = _number("SLURM_NNODES", 0) or _number("SLURM_JOB_NUM_NODES", 1)
-    if "SLURM_NTASKS_PER_NODE" not in os.environ:
+def _find_slurm_tasks(world: int, in_step: bool) -> Started:
+    nodes = ("SLURM_STEP_NUM_NODES", "SLURM_NNODES", "SLURM_JOB_NUM_NODES")
+    num_nodes = next((_number(name) for name in nodes if os.environ.get(name)), 1)
+    here = _tasks_per_node()
+    if here is None:
         raise UsageError(
             f"SLURM started {world} tasks on {num_nodes} nodes and does not report how many on each; "
             f"give sbatch --ntasks-per-node={max(1, world // num_nodes)} in place of --ntasks"
         )
-    certain = any(name in os.environ for name in _SRUN) or _number("SLURM_PROCID", 0) > 0
-    here = _number("SLURM_NTASKS_PER_NODE")
+    certain = in_step or _number("SLURM_PROCID", 0) > 0
     return _check_even(world, Started(launcher="SLURM", here=here, num_nodes=num_nodes, certain=certain))
+
+
+def _tasks_per_node() -> int | None:
+    """Return the tasks of each node, None if they are not known: "4(x2)" is four on each of two nodes."""
+    for name in ("SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE", "SLURM_TASKS_PER_NODE"):
+        if found := re.fullmatch(r"([0-9]+)(\(x[0-9]+\))?", os.environ.get(name, "")):
+            return int(found[1])
+    return None
 
 
 def _check_even(world: int, started: Started) -> Started:

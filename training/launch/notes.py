@@ -23,18 +23,27 @@ def leave_note(store: Store, world: World, text: str) -> None:
         store.set(_NOTE.format(rank=world.rank), text)
 
 
+def await_notes(store: Store, world: World) -> bool:
+    """Wait for the notes of all ranks, at most `WAIT_S`; return whether they are there."""
+    deadline = time.monotonic() + WAIT_S
+    keys = [_NOTE.format(rank=rank) for rank in range(world.size)]
+    with suppress(RuntimeError):
+        while not (whole := all(store.check([key]) for key in keys)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return whole
+    return False
+
+
 def find_lost(store: Store, world: World) -> list[str]:
     """Find the ranks that are gone or have failed by themselves, after this one has left its own note.
 
     Returns:
-        A line for each, such as "rank 1 is gone: it was killed, or its machine is down".
+        A line for each, such as "rank 1 is gone: it was killed, or has ended, or its machine is down".
     """
     others = [rank for rank in range(world.size) if rank != world.rank]
-    deadline = time.monotonic() + WAIT_S
     try:
         store.set_timeout(timedelta(seconds=WAIT_S))
-        while not all(store.check([_NOTE.format(rank=rank)]) for rank in others) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        await_notes(store, world)
         found = {rank: _read(store, rank) for rank in others}
     except RuntimeError:
         return [_gone(0)] if world.rank else []
@@ -48,4 +57,4 @@ def _read(store: Store, rank: int) -> str | None:
 
 
 def _gone(rank: int) -> str:
-    return f"rank {rank} is gone: it was killed, or its machine is down"
+    return f"rank {rank} is gone: it was killed, or has ended, or its machine is down"

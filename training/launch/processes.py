@@ -23,7 +23,7 @@ from sharding.progress import is_bar_shown
 from training.launch.devices import Placement
 from training.launch.group import abort_group, end_group, has_group, shared_store, started_here
 from training.launch.launcher import RANK_ZERO
-from training.launch.notes import find_lost, leave_note
+from training.launch.notes import await_notes, find_lost, leave_note
 from training.launch.out_of_memory import describe_lack
 from training.launch.worker_errors import causes, name_worker, plain_message, worker_died
 from training.launch.world import World
@@ -79,14 +79,22 @@ def _exchange_notes(store: Store | None, world: World, error: BaseException) -> 
     """Tell the other ranks of an error of this one's own; if it lost another rank, find out which, and why."""
     if store is None:
         return []
-    only_lost = not isinstance(explain(error, world), DataError | UsageError | Interrupted) or _has_lost(error)
-    leave_note(store, world, "" if only_lost else plain_message(error))
-    return find_lost(store, world) if only_lost else []
+    if _has_lost(error):
+        leave_note(store, world, "")
+        return find_lost(store, world)
+    leave_note(store, world, plain_message(error) or repr(error))
+    if world.rank == 0:
+        await_notes(store, world)  # it keeps the store, in which the others look for the cause
+    return []
 
 
 def _has_lost(error: BaseException) -> bool:
     """Return whether an error is how gloo or NCCL report that the other end of a connection is gone."""
-    return any(isinstance(one, RuntimeError) and any(word in str(one) for word in _LOST) for one in causes(error))
+    network = (distributed.DistNetworkError, distributed.DistStoreError)
+    return any(
+        isinstance(one, network) or (isinstance(one, RuntimeError) and any(word in str(one) for word in _LOST))
+        for one in causes(error)
+    )
 
 
 def explain(error: BaseException, world: World, lost: Sequence[str] = (), remedy: str = "") -> BaseException:

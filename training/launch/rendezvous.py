@@ -8,8 +8,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from itertools import count
 
 from torch.distributed import (  # type: ignore[attr-defined]  # public, but not in its __all__
     DistNetworkError,
@@ -27,7 +28,8 @@ LIMIT_S, DOUBTFUL_LIMIT_S = 300.0, 20.0
 """Longest wait for all ranks, seconds: of processes that were surely started, and that may not have been."""
 
 _QUIET_S, _PERIOD_S = 5.0, 0.2  # a wait of this length is said; time between two looks
-_HERE = "here/{rank}"
+_HERE, _SEEN = "here/{rank}", "seen/{rank}"
+_MEETINGS = count()  # of this process: a program may train several times under one launcher
 
 
 class RollCall:
@@ -52,19 +54,30 @@ class RollCall:
             DataError: Rank 0 cannot be reached, or a rank did not come in time; the message names them.
             UsageError: The port is in use; or it seems that nothing started the other ranks.
         """
-        # torchrun keeps its store when it starts the ranks again: their keys must not be those of the first attempt.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = PrefixStore(f"depthstream/{attempt}", self._connect())
-        store.set(_HERE.format(rank=self._rank), "")
+        store = PrefixStore(_prefix(), self._connect())
+        try:
+            self._call(store, _HERE)
+            # Rank 0 keeps the store, so it stays until all have seen the others.
+            self._call(store, _SEEN, range(self._started.world) if self._rank == 0 else ())
+        except (DistNetworkError, DistStoreError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"rank {self._rank} of {self._started.world}: lost rank 0 at {self._host}:{self._port}: {reason}; "
+                "look at its log"
+            ) from error
+        return store
+
+    def _call(self, store: Store, key: str, expected: Iterable[int] | None = None) -> None:
+        """Answer, and wait for the answers of the `expected` ranks; None: of all."""
         world = self._started.world
-        missing = list(range(world))
+        store.set(key.format(rank=self._rank), "")
+        missing = list(range(world) if expected is None else expected)
 
         def complete() -> bool:
-            missing[:] = [rank for rank in missing if not store.check([_HERE.format(rank=rank)])]
+            missing[:] = [rank for rank in missing if not store.check([key.format(rank=rank)])]
             return not missing
 
         self._wait(complete, lambda: f"{_ranks(missing)} of {world}")
-        return store
 
     def _connect(self) -> Store:
         if self._rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -78,8 +91,8 @@ class RollCall:
         except (DistNetworkError, DistStoreError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UsageError(
-                f"rank 0 cannot listen on port {self._port}: {reason}; another job may use it: set MASTER_PORT to a "
-                "free port, the same for all ranks"
+                f"rank 0 cannot listen at {self._host}, port {self._port}: {reason}; if another job uses the port, set "
+                "MASTER_PORT to a free one, the same for all ranks"
             ) from error
 
     def _open(self, is_master: bool) -> Store:
@@ -129,6 +142,15 @@ class RollCall:
             f"{launcher}'s variables name {world} tasks, but {text}: sbatch alone starts one process, so write "
             "`srun depthstream ...` in its script, or ask for --ntasks=1"
         )
+
+
+def _prefix() -> str:
+    """Return the prefix of this meeting's keys: not those of another job, attempt or run of the same program.
+
+    torchrun keeps its store when it starts the ranks again, and two jobs may have chosen the same port.
+    """
+    names = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RESTART_COUNT")
+    return "/".join(["depthstream", *(os.environ.get(name, "") for name in names), str(next(_MEETINGS))])
 
 
 def _ranks(missing: list[int]) -> str:

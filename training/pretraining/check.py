@@ -1,22 +1,20 @@
 """What is wrong with the options of `pretrain`, found without torch."""
 
+from math import isfinite
 from pathlib import Path
 
 from sharding.errors import UsageError
 from sharding.reading.check import check_set
 from training.checkpoint.cadence import Cadence
-from training.claim import check_claim, has_checkpoint
+from training.claim import check_claim, has_run
 from training.config import PretrainConfig, cache_settings
 from training.launch.launcher import check_launch
 from training.loading.order import check_batch
-from training.runfolder import ENCODER_NAME, check_same
+from training.runfolder import ENCODER_NAME, WHERE_IT_RUNS, check_same
 from training.streaming.options import streaming_options
 
-# Options that may differ when a run is resumed: where it runs, not what it learns. Sets are compared by identity.
-MAY_CHANGE = (
-    *("out", "sets", "num_workers", "cache", "cache_size", "pipe"),
-    *("devices", "accelerator", "checkpoint_every", "resume"),
-)
+MAY_CHANGE = (*WHERE_IT_RUNS, "sets")
+"""Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity."""
 
 
 def check_pretrain(config: PretrainConfig) -> None:
@@ -30,7 +28,7 @@ def check_pretrain(config: PretrainConfig) -> None:
     check_claim(config.out, config.resume)
     if config.resume and (Path(config.out) / ENCODER_NAME).is_file():
         return  # finished: nothing will be read
-    if config.resume and has_checkpoint(config.out):
+    if config.resume and has_run(config.out):
         # "auto" is what the run has, whatever device it goes on with.
         check_same(config, (*MAY_CHANGE, *(("precision",) if config.precision == "auto" else ())))
     Cadence.parse(config.checkpoint_every)
@@ -57,6 +55,6 @@ def parse_weights(text: str | None, sets: int) -> list[float] | None:
         weights = [float(word) for word in text.split(",")]
     except ValueError:
         weights = []
-    if len(weights) != sets or min(weights) <= 0:
+    if len(weights) != sets or not all(isfinite(weight) and weight > 0 for weight in weights):
         raise UsageError(f"--weights {text}: expected a positive number for each of {sets} sets, such as 2,1")
     return weights

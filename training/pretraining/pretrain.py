@@ -26,7 +26,7 @@ from training.checkpoint.counter import saved_state
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.newest import find_newest, say_resumed
 from training.checkpoint.stop import StopSignals
-from training.claim import claimed, has_checkpoint
+from training.claim import claimed, has_run
 from training.config import PretrainConfig, PretrainPrecision, cache_settings
 from training.launch.devices import Placement, place
 from training.launch.group import joined
@@ -162,7 +162,7 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
         },
         "trainer_args": {"deterministic": config.deterministic},
         "resume_interrupted": interrupted,
-        "overwrite": config.resume and not interrupted,  # it was killed before its first checkpoint
+        "overwrite": not interrupted,  # what a start has left that reached no checkpoint
     }
 
 
@@ -229,7 +229,7 @@ def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> No
     if not is_rank_zero():
         return
     found = [{"name": one.manifest.name, "identity": one.manifest.identity, "samples": len(one)} for one in sets]
-    if has_checkpoint(folder) and (before := json.loads((folder / SETS_NAME).read_text())) != found:
+    if has_run(folder) and (before := json.loads((folder / SETS_NAME).read_text())) != found:
         raise UsageError(f"--resume: the sets of {folder} were {before}, found {found}; give those")
     write_atomically(folder / SETS_NAME, json.dumps(found, indent=1).encode())
     save_config(folder, config)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sharding.errors import UsageError
+from sharding.machine import lease
 from sharding.machine.exclusive import exclusive
 from sharding.machine.lease import LEASE_NAME, Lease
 
@@ -58,35 +59,33 @@ def test_an_error_of_the_block_is_its_own(tmp_path):
         pass
 
 
-def lease_of(folder, host, pid, age_s=0.0):
+def lease_of(folder, system, pid, age_s=0.0):
     file = folder / LEASE_NAME
-    file.write_text(json.dumps({"host": host, "pid": pid, "token": "theirs"}))
+    file.write_text(json.dumps({"host": "elsewhere", "system": system, "pid": pid, "token": "theirs"}))
     os.utime(file, (time.time() - age_s,) * 2)
     return file
 
 
 def test_the_lease_of_a_process_that_ended_here_is_taken_at_once(tmp_path):
-    import socket
-
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    lease_of(tmp_path, socket.gethostname(), ended.pid)
-    with Lease(tmp_path, touch_s=0.1).hold(BUSY):
+    lease_of(tmp_path, lease._system(), ended.pid)
+    with Lease(tmp_path, print, touch_s=0.1).hold(BUSY):
         assert json.loads((tmp_path / LEASE_NAME).read_text())["pid"] == os.getpid()
 
 
 def test_the_lease_of_another_machine_is_taken_once_it_is_stale(tmp_path):
     lease_of(tmp_path, "elsewhere", 1, age_s=50)
-    with pytest.raises(UsageError, match=r"process 1 on elsewhere"), Lease(tmp_path).hold(BUSY):
+    with pytest.raises(UsageError, match=r"process 1 on elsewhere"), Lease(tmp_path, print).hold(BUSY):
         pass
     lease_of(tmp_path, "elsewhere", 1, age_s=70)
-    with Lease(tmp_path, touch_s=0.1).hold(BUSY):
+    with Lease(tmp_path, print, touch_s=0.1).hold(BUSY):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lease_that_is_held_is_touched(tmp_path):
-    with Lease(tmp_path, touch_s=0.05).hold(BUSY):
+    with Lease(tmp_path, print, touch_s=0.05).hold(BUSY):
         os.utime(tmp_path / LEASE_NAME, (0, 0))
         deadline = time.monotonic() + 30
         while (tmp_path / LEASE_NAME).stat().st_mtime == 0:
@@ -94,9 +93,16 @@ def test_a_lease_that_is_held_is_touched(tmp_path):
             time.sleep(0.05)
 
 
-def test_a_lease_that_another_took_over_is_left_to_it(tmp_path):
-    with Lease(tmp_path).hold(BUSY):
-        lease_of(tmp_path, "elsewhere", 1)
+def test_a_lease_that_another_took_over_is_left_to_it_and_that_is_said(tmp_path):
+    said = []
+    with Lease(tmp_path, said.append, touch_s=0.05).hold(BUSY):
+        file = lease_of(tmp_path, "elsewhere", 1, age_s=30)
+        deadline = time.monotonic() + 30
+        while not said:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert time.time() - file.stat().st_mtime > 20  # not touched for the other
+    assert "another process has taken it over" in said[0]
     assert json.loads((tmp_path / LEASE_NAME).read_text())["host"] == "elsewhere"
 
 
@@ -104,8 +110,8 @@ def test_a_lease_that_another_took_over_is_left_to_it(tmp_path):
 def test_a_damaged_lease_ends_by_its_age(tmp_path, content):
     file = Path(tmp_path, LEASE_NAME)
     file.write_text(content)
-    with pytest.raises(UsageError, match=BUSY), Lease(tmp_path).hold(BUSY):
+    with pytest.raises(UsageError, match=BUSY), Lease(tmp_path, print).hold(BUSY):
         pass
     os.utime(file, (0, 0))
-    with Lease(tmp_path, touch_s=0.1).hold(BUSY):
+    with Lease(tmp_path, print, touch_s=0.1).hold(BUSY):
         pass

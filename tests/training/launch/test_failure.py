@@ -106,7 +106,10 @@ def test_a_killed_task_of_slurm_is_named_within_half_a_minute(job, finetune, fre
     begin = time.monotonic()
     assert job.wait() == [1, -signal.SIGKILL], job.text()
     assert time.monotonic() - begin < 30
-    assert "rank 0 of 2: lost another rank (rank 1 is gone: it was killed, or its machine is down)" in job.text()
+    assert (
+        "rank 0 of 2: lost another rank (rank 1 is gone: it was killed, or has ended, or its machine is down)"
+        in job.text()
+    )
 
 
 def test_sbatch_without_srun_is_told_and_leaves_no_run(job, finetune, free_port):

@@ -66,7 +66,7 @@ def test_a_port_in_use_is_named(port):
     with socket.socket() as other:
         other.bind(("", port))
         other.listen()
-        with pytest.raises(UsageError, match=f"rank 0 cannot listen on port {port}.*MASTER_PORT"):
+        with pytest.raises(UsageError, match=f"rank 0 cannot listen at 127.0.0.1, port {port}.*MASTER_PORT"):
             roll_call(port, 0).meet()
 
 
@@ -85,7 +85,7 @@ def test_a_rank_that_left_no_note_is_gone_and_one_with_an_error_is_quoted(monkey
     leave_note(store, World(0, 4), "")
     leave_note(store, World(2, 4), "shard x: damaged")
     leave_note(store, World(3, 4), "")
-    gone = "rank 1 is gone: it was killed, or its machine is down"
+    gone = "rank 1 is gone: it was killed, or has ended, or its machine is down"
     assert find_lost(store, World(0, 4)) == [gone, "rank 2: shard x: damaged"]
 
 
