@@ -29,6 +29,7 @@ from sharding.parser import (
     build_config,
     explain_unknown,
     fold,
+    words_first,
 )
 from sharding.progress import be_quiet, close_bars, forget_ranks, is_rank_zero
 
@@ -144,7 +145,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        given = _parse(build_parser(program, description, commands), words)
+        given = _parse(build_parser(program, description, commands), _ordered(words, commands))
     except Answer as answer:
         raise SystemExit(_write(answer.text)) from None
     except WrongArguments as error:
@@ -174,12 +175,20 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     return _ended(outcome)
 
 
+def _ordered(words: list[str], commands: Sequence[Command]) -> list[str]:
+    """Return the words of the program with those of its command in the order that its parser needs."""
+    for command in commands:
+        name = command.name.split()
+        if words[: len(name)] == name:
+            return name + words_first(words[len(name) :], command.config)
+    return words
+
+
 def _parse(parser: CommandParser, words: Sequence[str]) -> argparse.Namespace:
     try:
         given, unknown = parser.parse_known_args(words)
-    except SystemExit:  # after --help
-        _write("")
-        raise
+    except SystemExit as ended:  # after --help
+        raise SystemExit(_write("") or ended.code) from None
     if unknown:
         command: Command = given.command
         name = f"{parser.prog} {command.name}"

@@ -36,7 +36,9 @@ class ShardConfig:
         "header", "check of JPEG files that are stored unchanged; header: size and end marker; decode: every pixel"
     )
     compression: Compression = option("zstd", "zstd: .tar.zst, one frame per member; none: .tar")
-    shard_size: int = option(256_000_000, "source bytes of a shard", metavar="SIZE", parse=parse_bytes, shown="256MB")
+    shard_size: int = option(
+        256_000_000, "source bytes of a shard", metavar="SIZE", parse=parse_bytes, least=1, shown="256MB"
+    )
     workers: int = option(0, "encoding processes; 0: one per core", metavar="N", least=0)
     engine: Literal["local"] = option("local", "where shards are encoded")
     seed: int = option(0, "seed of the shuffle at write time", least=0)

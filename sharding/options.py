@@ -1,8 +1,8 @@
 """Options of a command from a frozen dataclass, whose fields are the only list of them.
 
 Field `batch_size: int = option(32, "samples of a step", least=1)` becomes `--batch-size 32`; a field made by
-`argument(...)` is positional. `options_of` reads the fields; the command line, a YAML file and a call from Python all
-take values through the same `Option`, so they accept the same and refuse the same.
+`argument(...)` is positional. `options_of` reads the fields; the command line and a YAML file take text through the
+same `Option`, and a call from Python has its values checked by it, so that all have the same types and bounds.
 """
 
 import dataclasses
@@ -15,11 +15,14 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from sharding.errors import UsageError
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HALF_URL = re.compile(r"(s3|gs|az|https?|file):/(?!/)")  # what pathlib makes of a URL
 
 
 def option(default: Any, help: str, **extra: Any) -> Any:
@@ -143,6 +146,8 @@ class Option:
 
     def _is_within(self, value: float) -> bool:
         least, most = self.extra.get("least", -math.inf), self.extra.get("most", math.inf)
+        if isinstance(value, int) and abs(value) >= 2**63:  # no library takes more
+            return False
         return math.isfinite(value) and least <= value <= most and value > self.extra.get("above", -math.inf)
 
     def _check_text(self, text: str) -> str:
@@ -230,15 +235,24 @@ def _to_int(text: str) -> int:
 
 
 def _to_float(text: str, expected: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ValueError(f"expected {expected}, found {text!r}") from error
+    if not _FLOAT.fullmatch(text):
+        raise ValueError(f"expected {expected}, found {text!r}")
+    return float(text)
 
 
 def _check_path(text: str, kind: str) -> str:
     if kind == "local" and _URL.match(text):
-        raise ValueError(f"expected a path on this machine, found the URL {text}; make it here, then copy it there")
+        raise ValueError(
+            f"expected a path on this machine, found the URL {text}; only sets and archives may be behind URLs: give "
+            "a local path, and copy before or afterwards"
+        )
+    if _HALF_URL.match(text):
+        raise ValueError(f"expected a path or a URL with //, found {text!r}; write ./{text} for such a folder here")
+    if _URL.match(text):
+        try:
+            urlsplit(text)
+        except ValueError as error:
+            raise ValueError(f"expected a URL, found {text!r}: {error}") from error
     if not text.startswith("~"):
         return text
     expanded = os.path.expanduser(text)

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import re
 import textwrap
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -78,7 +79,7 @@ def build_config(config: type[C], given: argparse.Namespace) -> C:
         UsageError: The file has an unknown name or a wrong value, or a required option is missing.
     """
     options, named = options_of(config), vars(given)
-    values = read_file(named["config"], options) if named.get("config") else {}
+    values = read_file(named["config"], options) if named.get("config") is not None else {}
     values |= {one.name: named[one.name] for one in options if one.name in named}
     if missing := [one.flag for one in options if one.is_required and one.name not in values]:
         raise UsageError("missing: " + ", ".join(missing))
@@ -196,12 +197,44 @@ def fold(line: str) -> str:
     return "\n".join(lines)
 
 
+def words_first(arguments: Sequence[str], config: type) -> list[str]:
+    """Move the words of a command before its options, where argparse finds them, whatever their order was.
+
+    argparse gives up on a positional that may be missing at the first option after the one before it.
+
+    Args:
+        arguments: Those after the name of the command.
+        config: Options of the command.
+    """
+    options = {one.flag: one for one in options_of(config) if not one.is_positional}
+    words: list[str] = []
+    rest: list[str] = []
+    left = deque(arguments)
+    while left:
+        word = left.popleft()
+        if word == "--":
+            return [*words, *rest, word, *left]
+        if not word.startswith("-") or word == "-":
+            words.append(word)
+            continue
+        rest.append(word)
+        one = options.get(word)
+        takes = word == "--config" or (one is not None and one.kind is not bool)
+        if takes and left:
+            rest.append(left.popleft())  # its value, also if it begins with a minus
+        while one is not None and one.many and left and not left[0].startswith("-"):
+            rest.append(left.popleft())
+    return [*words, *rest]
+
+
 def explain_unknown(unknown: Sequence[str], config: type) -> str:
     """Say which words of a command line it has no option or place for, with the closest option."""
     named = [one for one in options_of(config) if not one.is_positional]
     flags = [one.flag for one in named] + ["--no-" + one.flag[2:] for one in named if one.kind is bool]
     flags += ["--config", "--json", "--quiet", "--help"]
     first = unknown[0].partition("=")[0]
+    if first in flags:
+        return f"{first} belongs after the name of the command, and before --"
     if first.startswith("--"):
         close = suggest(first, flags)
         return f"no option {first}" + (close if "did you mean" in close else "")

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, TypeVar
@@ -15,7 +15,7 @@ LINE_EVERY_S = 10.0
 """Seconds between two lines of progress in a log."""
 
 _SILENCED: list[bool] = []  # not empty after `be_quiet`
-_OPEN: "list[_Bar]" = []  # bars that are shown now, the outer ones first
+_OPEN: "dict[int, _Bar]" = {}  # bars that are shown now, by identity: tqdm compares them by position
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
 
@@ -44,20 +44,21 @@ def be_quiet(quiet: bool) -> None:
 
 
 def is_quiet() -> bool:
-    """Tell whether this process shows nothing: it is not rank 0, or was told to be quiet."""
-    return bool(_SILENCED) or not is_rank_zero()
+    """Tell whether this process shows nothing: it is not rank 0, was told to be quiet, or has no stderr."""
+    return bool(_SILENCED) or sys.stderr is None or not is_rank_zero()
 
 
 def say(text: str) -> None:
     """Write one line to stderr, on rank 0 only; above a bar, if one is shown."""
     if is_quiet():
         return
-    # Not imported for this: if it is not loaded, no bar is shown.
-    if (tqdm := sys.modules.get("tqdm")) is not None:
-        tqdm.tqdm.write(text, file=sys.stderr)
-    else:
-        sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # full, closed, or a pipe that nobody reads: work does not end for that
+        # Not imported for this: if it is not loaded, no bar is shown.
+        if (tqdm := sys.modules.get("tqdm")) is not None:
+            tqdm.tqdm.write(text, file=sys.stderr)
+        else:
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def track(items: Iterable[T], *, total: int, unit: str, label: str, done: int = 0) -> Iterator[T]:
@@ -147,11 +148,11 @@ def _shown(*, total: int, done: int, unit: str, label: str) -> Iterator[_Bar]:
         bar = _live_bar(total, done, unit, label)
     else:
         bar = _Lines(total, done, unit, label)
-    _OPEN.append(bar)
+    _OPEN[id(bar)] = bar
     try:
         yield bar
     finally:
-        _OPEN.remove(bar)
+        del _OPEN[id(bar)]
         bar.close()
 
 
@@ -162,7 +163,7 @@ def is_bar_shown() -> bool:
 
 def close_bars() -> None:
     """End all bars where they stand, so that what is written next begins a line."""
-    for bar in _OPEN:
+    for bar in list(_OPEN.values()):
         bar.close()
 
 
@@ -237,8 +238,9 @@ class _Lines:
 
 
 def _rank() -> str:
+    several = any(os.environ.get(name, "1") != "1" for name in ("WORLD_SIZE", "SLURM_NTASKS"))
     names = [name for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ]
-    return f"rank {os.environ[names[0]]}: " if names else ""
+    return f"rank {os.environ[names[0]]}: " if several and names else ""
 
 
 def spoken(seconds: float) -> str:

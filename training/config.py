@@ -8,6 +8,7 @@ reverse method resolution order); `--help` lists a command's own options first.
 from dataclasses import dataclass
 from typing import Literal
 
+from sharding.machine.files import check_writable
 from sharding.options import argument, option, parse_bytes, required
 from sharding.stores.node_cache import CacheSettings
 
@@ -61,7 +62,9 @@ class CacheOptions:
         metavar="DIR",
         path="local",
     )
-    cache_size: int = option(200 * 10**9, "most that the cache holds", parse=parse_bytes, shown="200GB", metavar="SIZE")
+    cache_size: int = option(
+        200 * 10**9, "most that the cache holds", parse=parse_bytes, least=1, shown="200GB", metavar="SIZE"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +238,16 @@ class DemoConfig:
         "demo", "folder for everything that is made; finished stages are kept", metavar="DIR", path="local"
     )
     seed: int = option(0, "seed of the world and of the runs", least=0, most=MAX_SEED)
+
+
+def check_cache(config: CacheOptions) -> None:
+    """Check that the folder of the cache can be written to, also where all sets are local.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if config.cache is not None:
+        check_writable(config.cache, "--cache", folder=True)
 
 
 def cache_settings(config: CacheOptions) -> CacheSettings | None:

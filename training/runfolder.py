@@ -126,6 +126,17 @@ def find_weights(source: str | Path) -> Path:
     return file
 
 
+def check_saved(file: Path) -> None:
+    """Check that torch may have saved a file, by its first bytes: a zip archive, or a pickle.
+
+    Raises:
+        DataError: It has not.
+    """
+    with file.open("rb") as opened:
+        if not opened.read(2).startswith((b"PK", b"\x80")):
+            raise DataError(f"{file}: expected a state dict of torch, found another kind of file")
+
+
 def is_finished(out: str | Path) -> bool:
     """Tell whether a run folder contains a finished run of `finetune`."""
     file = Path(out) / METRICS_NAME

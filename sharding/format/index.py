@@ -123,10 +123,15 @@ def select(frame: "pd.DataFrame", where: str | None) -> "pd.DataFrame":
     """
     if where is None:
         return frame
+    import pandas as pd
+
     try:
-        subset = frame.query(where)
+        chosen = frame.eval(where)
     except Exception as error:  # of any type: from pandas' parser, from numpy, from the expression itself
         raise UsageError(f"--where {where!r}: {explain_error(frame, where, error)}") from error
+    if not isinstance(chosen, pd.Series) or not pd.api.types.is_bool_dtype(chosen):
+        raise UsageError(f"--where {where!r}: expected a condition on each sample, such as height > 500")
+    subset: pd.DataFrame = frame.loc[chosen]
     if subset.empty:
         raise UsageError(f"--where {where!r} selects none of {len(frame)} samples{explain_nothing(frame, where)}")
     return subset

@@ -42,7 +42,9 @@ class HasOut(Protocol):
 
 def check_out(config: HasOut) -> None:
     """Check that the folder `config.out` can be written to; see `check_writable`."""
-    check_writable(config.out, "--out", folder=True)
+    check_writable(config.out, "out", folder=True)
+    if Path(config.out, "manifest.json").exists():
+        raise UsageError(f"{config.out}: holds a shard set; give another folder")
 
 
 def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> None:

@@ -8,10 +8,10 @@ from sharding.errors import UsageError
 
 
 def check_main_guard() -> None:
-    """Check that the main script does its work below `if __name__ == "__main__":`.
+    """Check that the main script has a line `if __name__ == "__main__":`; not that its work is below it.
 
     Raises:
-        UsageError: It has no such line.
+        UsageError: It has none.
     """
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)

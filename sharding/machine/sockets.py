@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from sharding.errors import UsageError
@@ -25,8 +26,8 @@ def shorten_socket_paths() -> None:
     """
     # What `multiprocessing.util.get_temp_dir` asks for; child processes inherit it.
     config: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
-    temporary = tempfile.gettempdir()
-    if config.get("tempdir") is not None or len(os.fsencode(temporary)) <= MOST_BYTES:
+    temporary = str(Path(config["tempdir"]).parent) if config.get("tempdir") else tempfile.gettempdir()
+    if len(os.fsencode(temporary)) <= MOST_BYTES:
         return
     for folder in _SHORT:
         if os.access(folder, os.W_OK | os.X_OK):

@@ -4,10 +4,14 @@ from pathlib import Path
 
 from sharding.config import IndexConfig, ShardConfig
 from sharding.errors import UsageError
+from sharding.format.index import INDEX_NAME
+from sharding.format.manifest import MANIFEST_NAME
+from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME
 from sharding.machine.files import check_writable
 from sharding.reading.missing import suggest_path
 from sharding.stores.address import is_remote
 
+_OF_A_SET = ("shards", INDEX_NAME, QUARANTINE_NAME)
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 
 
@@ -18,7 +22,9 @@ def check_shard(config: ShardConfig) -> None:
         UsageError: It is not.
     """
     if not is_remote(config.set):
-        check_writable(config.set.removeprefix("file://"), "SET", folder=True)
+        folder = Path(config.set.removeprefix("file://"))
+        check_writable(folder, "SET", folder=True)
+        _check_free(folder)
     if is_remote(config.source):
         return
     source = Path(config.source.removeprefix("file://"))
@@ -49,6 +55,15 @@ def check_exists(path: Path, expected: str) -> None:
     """
     if not path.exists():
         raise UsageError(f"{path}: expected {expected}, found nothing{suggest_path(path)}")
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder of other files, unless a set is there, or was begun there."""
+    if not folder.is_dir() or any((folder / name).exists() for name in (MANIFEST_NAME, LEDGER_NAME)):
+        return
+    others = sorted(path.name for path in folder.glob("[!.]*") if path.name not in _OF_A_SET)
+    if others:
+        raise UsageError(f"{folder}: expected a new or empty folder for the set, found {others[0]} in it")
 
 
 def _check_unpacked(folder: Path) -> None:

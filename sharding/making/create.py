@@ -3,7 +3,7 @@
 Encoders are imported only when there is something to do, so that a finished set is recognised at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -55,7 +55,7 @@ def _from_folder(
     listed = FolderSource(config.source, without=None if is_remote(config.set) else target.address).list()
     files = layout.wanted(listed)
     made |= {"seed": config.seed, "order": "shuffled over the whole set"}
-    source = {"files": len(files), "bytes": sum(file.bytes for file in files), "fingerprint": fingerprint(files)}
+    source = _facts(files)
     finished = target.read(MANIFEST_NAME) is not None
     pairing = None if finished else layout.pair(listed)  # fails before the folder is made, if it is the wrong source
 
@@ -66,7 +66,13 @@ def _from_folder(
     def explain() -> str:
         return explain_source(target, layout.pair(listed))
 
-    return _make_once(target, terms(dataset, made, source), make, explain)
+    # Versions before 0.2 counted all files of the folder: their finished sets are recognised by that.
+    wanted = [terms(dataset, made, facts) for facts in (source, _facts(listed))]
+    return _make_once(target, wanted, make, explain)
+
+
+def _facts(files: Sequence[SourceFile]) -> dict[str, Any]:
+    return {"files": len(files), "bytes": sum(file.bytes for file in files), "fingerprint": fingerprint(files)}
 
 
 def _build_from_folder(
@@ -106,7 +112,7 @@ def _from_archive(
             plan = ArchivePlan(layout=layout, shard_bytes=config.shard_size, **common)
             return build_from_archive(plan, source, found, config.workers, config.allow_bad)
 
-        return _make_once(target, terms(dataset, made, {"bytes": found.bytes, "fingerprint": found.whole}), make)
+        return _make_once(target, [terms(dataset, made, {"bytes": found.bytes, "fingerprint": found.whole})], make)
 
 
 def _plan(config: ShardConfig, dataset: str, made: dict[str, Any], target: SetTarget) -> dict[str, Any]:
@@ -124,9 +130,16 @@ def _plan(config: ShardConfig, dataset: str, made: dict[str, Any], target: SetTa
 
 
 def _make_once(
-    target: SetTarget, wanted: dict[str, Any], make: Callable[[], Manifest], explain: Callable[[], str] = str
+    target: SetTarget, wanted: Sequence[dict[str, Any]], make: Callable[[], Manifest], explain: Callable[[], str] = str
 ) -> Manifest:
-    """Make the set unless it is finished; one run at a time. `explain` names the first file of another source."""
+    """Make the set unless it is finished; one run at a time.
+
+    Args:
+        target: Where it is made.
+        wanted: Its terms; a finished set may have any of them.
+        make: Makes it.
+        explain: Names the first file of another source.
+    """
     with writing(target.address), target.alone():
         manifest = _existing(target, wanted, explain)
         if manifest is None:
@@ -137,7 +150,7 @@ def _make_once(
     return manifest
 
 
-def _existing(target: SetTarget, wanted: dict[str, Any], explain: Callable[[], str]) -> Manifest | None:
+def _existing(target: SetTarget, wanted: Sequence[dict[str, Any]], explain: Callable[[], str]) -> Manifest | None:
     """Read the manifest if the same set is finished there; None if it is not.
 
     Raises:
@@ -147,7 +160,9 @@ def _existing(target: SetTarget, wanted: dict[str, Any], explain: Callable[[], s
     if content is None:
         return None
     manifest = Manifest.decode(content, f"{target.address}/{MANIFEST_NAME}")
-    if differing := differences(terms(manifest.dataset, manifest.made, manifest.source), wanted):
+    found = terms(manifest.dataset, manifest.made, manifest.source)
+    if all(differences(found, one) for one in wanted):
+        differing = differences(found, wanted[0])
         if "source" in differing and (first := explain()):
             differing["source"] += f", where {first}"
         raise UsageError(

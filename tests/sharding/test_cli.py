@@ -251,3 +251,25 @@ def test_a_missing_library_is_a_usage_error_that_says_what_to_install():
     command = Command(name="greet", config=Config, runner="no_such_library:run", help="", examples=())
     with pytest.raises(UsageError, match=r"needs no_such_library.*depthstream\[train\]"):
         command.run(None)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("shard diode SRC --split val SET", "shard diode SRC SET --split val"),
+        ("shard diode --split val SRC --workers 2 SET --json", "shard diode SRC SET --split val --workers 2 --json"),
+        ("evaluate RUN --json SET", "evaluate RUN SET --json"),
+        ("inspect --seed -1 SET", "inspect SET --seed -1"),
+        ("predict --out DIR RUN --checkpoint last A B", "predict RUN A B --out DIR --checkpoint last"),
+        ("finetune --no-resume SET --val=V --out R", "finetune SET --no-resume --val=V --out R"),
+        ("verify --config F SET -- -x", "verify SET --config F -- -x"),
+    ],
+)
+def test_words_and_options_come_in_any_order(line, expected):
+    assert program._ordered(line.split(), (*SHARDING, *TRAINING)) == expected.split()
+
+
+def test_an_option_before_the_command_is_told_where_it_belongs(capsys):
+    with pytest.raises(SystemExit):
+        program.main("depthstream", "", SHARDING, ["--json", "verify", "SET"])
+    assert "--json belongs after the name of the command, and before --" in capsys.readouterr().err

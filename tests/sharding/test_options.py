@@ -22,7 +22,7 @@ class Config:
     rate: float = option(0.5, "a rate", above=0)
     loud: bool = option(False, "a flag")
     kind: Literal["a", "b"] = option("a", "a kind")
-    size: int = option(1000, "a size", parse=parse_bytes)
+    size: int = option(1000, "a size", parse=parse_bytes, least=1)
     limit: int | None = option(None, "a limit", least=0)
     out: str = option("out", "a folder", path="local")
     set: str = option("set", "a set", path="any")
@@ -111,6 +111,11 @@ def test_text_that_is_no_value_is_refused_with_what_was_expected(name, text, sai
         ("limit", -1),
         ("out", {"a": 1}),
         ("out", "http://host/run"),
+        ("out", Path("s3://bucket/run")),
+        ("count", 10**30),
+        ("rate", 10**400),
+        ("size", 0),
+        ("size", -5),
     ],
 )
 def test_a_value_from_python_of_another_type_or_range_is_a_usage_error(name, value):

@@ -74,6 +74,7 @@ def test_bytes_are_shown_in_megabytes(clock, capsys):
 
 def test_a_line_of_one_of_several_ranks_names_it(clock, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     for _ in track(range(2), total=2, unit="steps", label="epoch 1/2"):
         clock.at += 11.0
     assert re.match(LINE + "rank 0: epoch 1/2: 1 of 2 steps", capsys.readouterr().err)
@@ -161,3 +162,10 @@ def test_an_output_that_nobody_reads_or_that_is_full_is_no_traceback(argv, stdou
     assert "Exception ignored" not in done.stderr
     if stdout == "/dev/full":
         assert "stdout: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2> >(true)", "2>&- >&-"])
+def test_work_does_not_end_because_nobody_reads_what_it_says(redirection, tmp_path):
+    command = f"{sys.executable} -m training toyworld {tmp_path}/toy --layout diode --images 1 {redirection}"
+    assert subprocess.run(["bash", "-c", command], cwd=ROOT, timeout=60, stdout=subprocess.PIPE).returncode == 0
+    assert (tmp_path / "toy" / "val").is_dir()

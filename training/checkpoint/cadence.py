@@ -29,7 +29,7 @@ class Cadence:
         """
         if text == "epoch":
             return cls()
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(steps|s|min|h)", text)
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?(steps|s|min|h)", text)
         if found is None or not float(found[1]) > 0 or (found[2] == "steps" and "." in found[1]):
             raise UsageError(f"--checkpoint-every {text}: expected a time such as 15min, 500steps, or epoch")
         number, unit = found.groups()

@@ -1,5 +1,6 @@
 """What is wrong with the options of `evaluate` and `predict`, found without torch."""
 
+from collections import Counter
 from pathlib import Path
 
 from sharding.errors import UsageError, named_by_user
@@ -8,7 +9,7 @@ from sharding.reading.check import check_set
 from sharding.reading.missing import suggest_path
 from training.config import EvaluateConfig, PredictConfig, cache_settings
 from training.launch.launcher import check_accelerator
-from training.runfolder import find_checkpoint
+from training.runfolder import find_checkpoint, load_config
 
 
 def check_evaluate(config: EvaluateConfig) -> None:
@@ -20,6 +21,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     """
     check_accelerator(config.accelerator)
     with named_by_user():
+        load_config(config.run)
         find_checkpoint(config.run, config.checkpoint)
     check_set(config.set, config.where, cache_settings(config))
 
@@ -38,3 +40,6 @@ def check_predict(config: PredictConfig) -> None:
         if not Path(image).is_file():
             found = "a folder" if Path(image).is_dir() else f"nothing{suggest_path(Path(image))}"
             raise UsageError(f"{image}: expected an image file, found {found}")
+    stems = Counter(Path(image).stem for image in config.images)
+    if twice := sorted(stem for stem, count in stems.items() if count > 1):
+        raise UsageError(f"results are named after the images, and several are called {', '.join(twice)}; rename them")

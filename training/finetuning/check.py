@@ -6,11 +6,11 @@ from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.checkpoint.cadence import Cadence
 from training.claim import check_claim, has_run
-from training.config import FinetuneConfig, cache_settings
+from training.config import FinetuneConfig, cache_settings, check_cache
 from training.finetuning.batches import split_batch
-from training.launch.launcher import check_launch
+from training.launch.launcher import check_launch, check_precision
 from training.loading.order import check_batch
-from training.runfolder import SCRATCH, WHERE_IT_RUNS, check_same, find_weights, is_finished
+from training.runfolder import SCRATCH, WHERE_IT_RUNS, check_same, check_saved, find_weights, is_finished
 from training.streaming.options import streaming_options
 
 MAY_CHANGE = (*WHERE_IT_RUNS, "micro_batch", "set", "val")
@@ -34,9 +34,11 @@ def check_finetune(config: FinetuneConfig) -> None:
     streaming_options(config)
     world = check_launch(config.accelerator, config.devices)
     split_batch(config.batch_size, world or 1, config.micro_batch, 1)
+    check_precision(config.precision, config.accelerator)
+    check_cache(config)
     if config.encoder != SCRATCH:
         with named_by_user():
-            find_weights(config.encoder)
+            check_saved(find_weights(config.encoder))
     samples = check_set(config.set, config.where, cache_settings(config))
     check_set(config.val, config.where, cache_settings(config))
     check_batch(config.batch_size, samples)

@@ -37,6 +37,7 @@ from training.finetuning.record import RunRecord
 from training.finetuning.resume import find_resume
 from training.launch.devices import Placement, place
 from training.launch.group import DepthDDP, SameOnAllRanks, joined
+from training.launch.launcher import check_precision
 from training.launch.memory import least_free_memory
 from training.launch.processes import ending_together
 from training.loading.reading_cost import announce_reading
@@ -118,6 +119,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
     if config.resume and is_finished(config.out):
         return _outcome(Path(config.out), f"{config.out} is finished ({config.epochs} epochs): nothing to do")
     placement = place(config.accelerator, config.devices)
+    check_precision(config.precision, placement.kind)
     with joined(placement):
         unet = make_unet()
         split = _split(config, count_parameters(unet), placement)

@@ -13,7 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 
 from sharding.errors import UsageError
-from training.launch.launcher import find_started
+from training.launch.launcher import explain_mismatch, find_started
 
 Devices = int | str | list[int]
 
@@ -100,10 +100,7 @@ def place(accelerator: str = "auto", devices: Devices = "auto") -> Placement:
             "under SLURM give --gpus-per-node, not --gpus-per-task"
         ) from error
     if len(found) != here:
-        raise UsageError(
-            f"--devices {devices} means {len(found)} on this node, but {launcher} started {here} processes on it; "
-            f"leave --devices out, or let {launcher} start {len(found)}"
-        )
+        raise UsageError(explain_mismatch(str(devices), len(found), started))
     return Placement(tuple(found), started.num_nodes, external=True)
 
 

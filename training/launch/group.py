@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from training.launch.launcher import find_started
 from training.launch.rendezvous import RollCall
 
 _STARTED: list[Store] = []  # the store of the group that `start_group` started, while the group lives
+_MEETINGS = count()  # of the ranks that a launcher started, in this process
 
 GROUP_TIMEOUT = timedelta(minutes=10)
 """Longest wait in a collective: rank 0 writes a checkpoint meanwhile, of some GB, perhaps to a slow file system."""
@@ -89,7 +91,8 @@ def start_group(placement: Placement) -> None:
     device = placement.devices[placement.local_rank] if placement.kind == "cuda" else None
     if device is not None:
         torch.cuda.set_device(device)  # NCCL would take the first
-    store = RollCall(started, placement.rank, environment.main_address, environment.main_port).meet()
+    address = (environment.main_address, environment.main_port)
+    store = RollCall(started, placement.rank, *address, meeting=next(_MEETINGS)).meet()
     _STARTED.append(store)
     distributed.init_process_group(
         "gloo" if device is None else "nccl",

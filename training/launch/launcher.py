@@ -93,11 +93,12 @@ def check_launch(accelerator: str, devices: str) -> int | None:
             _check_leftovers()
         return asked
     if asked not in (None, started.here) and devices != "auto":
-        raise UsageError(_mismatch(devices, asked, started))
+        raise UsageError(explain_mismatch(devices, asked, started))
     return started.world
 
 
-def _mismatch(devices: str, asked: int | None, started: Started) -> str:
+def explain_mismatch(devices: str, asked: int | None, started: Started) -> str:
+    """Say that a launcher has started another number of processes than `--devices` asks for."""
     return (
         f"--devices {devices} means {asked} on this node, but {started.launcher} started {started.here} processes on "
         f"it; leave --devices out, or let {started.launcher} start {asked}"
@@ -115,6 +116,20 @@ def check_accelerator(accelerator: str) -> None:
         if hidden or not any(map(os.path.exists, _GPU_FILES)):
             reason = "CUDA_VISIBLE_DEVICES hides all" if hidden else "this machine has none"
             raise UsageError(f"--accelerator gpu is not available: {reason}; give --accelerator cpu or auto")
+
+
+def check_precision(precision: str, kind: str) -> None:
+    """Check that a device computes in a number format; Lightning would take another one, and only warn.
+
+    Args:
+        precision: Such as "16-mixed".
+        kind: "cpu", or anything else.
+
+    Raises:
+        UsageError: It does not.
+    """
+    if kind == "cpu" and precision == "16-mixed":
+        raise UsageError("--precision 16-mixed: a CPU computes in 32-true or bf16-mixed; give one of these")
 
 
 def _count(accelerator: str, devices: str) -> int | None:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from itertools import count
 
 from torch.distributed import (  # type: ignore[attr-defined]  # public, but not in its __all__
     DistNetworkError,
@@ -29,7 +28,6 @@ LIMIT_S, DOUBTFUL_LIMIT_S = 300.0, 20.0
 
 _QUIET_S, _PERIOD_S = 5.0, 0.2  # a wait of this length is said; time between two looks
 _HERE, _SEEN = "here/{rank}", "seen/{rank}"
-_MEETINGS = count()  # of this process: a program may train several times under one launcher
 
 
 class RollCall:
@@ -40,10 +38,11 @@ class RollCall:
         rank: Rank of this process.
         host: Address of rank 0 (MASTER_ADDR).
         port: Its port (MASTER_PORT).
+        meeting: Number of the meeting in this process: a program may train several times.
     """
 
-    def __init__(self, started: Started, rank: int, host: str, port: int) -> None:
-        self._started, self._rank, self._host, self._port = started, rank, host, port
+    def __init__(self, started: Started, rank: int, host: str, port: int, meeting: int = 0) -> None:
+        self._started, self._rank, self._host, self._port, self._meeting = started, rank, host, port, meeting
         self._limit_s = LIMIT_S if started.certain else DOUBTFUL_LIMIT_S
         self._begin, self._said = time.monotonic(), False
 
@@ -54,7 +53,7 @@ class RollCall:
             DataError: Rank 0 cannot be reached, or a rank did not come in time; the message names them.
             UsageError: The port is in use; or it seems that nothing started the other ranks.
         """
-        store = PrefixStore(_prefix(), self._connect())
+        store = PrefixStore(_prefix(self._meeting), self._connect())
         try:
             self._call(store, _HERE)
             # Rank 0 keeps the store, so it stays until all have seen the others.
@@ -144,13 +143,13 @@ class RollCall:
         )
 
 
-def _prefix() -> str:
+def _prefix(meeting: int) -> str:
     """Return the prefix of this meeting's keys: not those of another job, attempt or run of the same program.
 
     torchrun keeps its store when it starts the ranks again, and two jobs may have chosen the same port.
     """
     names = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RESTART_COUNT")
-    return "/".join(["depthstream", *(os.environ.get(name, "") for name in names), str(next(_MEETINGS))])
+    return "/".join(["depthstream", *(os.environ.get(name, "") for name in names), str(meeting)])
 
 
 def _ranks(missing: list[int]) -> str:

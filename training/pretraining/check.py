@@ -1,14 +1,13 @@
 """What is wrong with the options of `pretrain`, found without torch."""
 
-from math import isfinite
 from pathlib import Path
 
 from sharding.errors import UsageError
 from sharding.reading.check import check_set
 from training.checkpoint.cadence import Cadence
 from training.claim import check_claim, has_run
-from training.config import PretrainConfig, cache_settings
-from training.launch.launcher import check_launch
+from training.config import PretrainConfig, cache_settings, check_cache
+from training.launch.launcher import check_launch, check_precision
 from training.loading.order import check_batch
 from training.runfolder import ENCODER_NAME, WHERE_IT_RUNS, check_same
 from training.streaming.options import streaming_options
@@ -35,6 +34,8 @@ def check_pretrain(config: PretrainConfig) -> None:
     weights = parse_weights(config.weights, len(config.sets))
     if streaming_options(config) and weights:
         raise UsageError("--weights draws samples by their place in the index, which --reader webdataset does not use")
+    check_precision(config.precision, config.accelerator)
+    check_cache(config)
     world = check_launch(config.accelerator, config.devices)
     if world and config.batch_size % world:
         raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
@@ -55,6 +56,8 @@ def parse_weights(text: str | None, sets: int) -> list[float] | None:
         weights = [float(word) for word in text.split(",")]
     except ValueError:
         weights = []
-    if len(weights) != sets or not all(isfinite(weight) and weight > 0 for weight in weights):
-        raise UsageError(f"--weights {text}: expected a positive number for each of {sets} sets, such as 2,1")
+    if len(weights) != sets or not all(1e-6 <= weight <= 1e6 for weight in weights):
+        raise UsageError(
+            f"--weights {text}: expected a positive number for each of {sets} sets, such as 2,1 (1e-6 to 1e6)"
+        )
     return weights

@@ -30,6 +30,7 @@ from training.claim import claimed, has_run
 from training.config import PretrainConfig, PretrainPrecision, cache_settings
 from training.launch.devices import Placement, place
 from training.launch.group import joined
+from training.launch.launcher import check_precision
 from training.launch.processes import ending_together
 from training.loading.dataset import IMAGE_PARTS
 from training.loading.reading_cost import announce_reading
@@ -72,6 +73,7 @@ def run(config: PretrainConfig) -> Outcome:
         return Outcome(data={"encoder": str(encoder), "trained": False}, text=f"{encoder} exists: nothing to do")
     sets = [ShardSet(url, config.where, cache_settings(config)) for url in config.sets]
     placement = place(config.accelerator, config.devices)
+    check_precision(config.precision, placement.kind)
     config = replace(config, precision=choose_precision(config, placement.devices[0]))
     steps = count_steps(config, sets, placement.world) * config.epochs
     with joined(placement), claimed(config.out, config.resume) as folder:

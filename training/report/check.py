@@ -1,6 +1,9 @@
 """What is wrong with the options of `compare`, found without torch."""
 
-from sharding.errors import named_by_user
+from collections import Counter
+from pathlib import Path
+
+from sharding.errors import UsageError, named_by_user
 from sharding.machine.files import check_writable
 from training.config import CompareConfig
 from training.launch.launcher import check_accelerator
@@ -19,3 +22,8 @@ def check_compare(config: CompareConfig) -> None:
         for run in config.runs:
             load_config(run)
             find_checkpoint(run, "last")
+    names = Counter(Path(run).resolve().name for run in config.runs)
+    if twice := sorted(name for name, count in names.items() if count > 1):
+        raise UsageError(
+            f"arms are named after their run folders, and several are called {', '.join(twice)}; rename a folder"
+        )

@@ -6,6 +6,7 @@ from training.launch.launcher import RANK_ZERO, Started, check_launch, find_star
 NAMES = (
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "TORCHELASTIC_RUN_ID", RANK_ZERO),
     *("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_STEP_ID"),
+    *("SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_STEP_NUM_NODES", "SLURM_TASKS_PER_NODE"),
 )
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "3", "LOCAL_RANK": "1"}
 SBATCH = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_PROCID": "0"}
@@ -98,3 +99,28 @@ def test_a_gpu_that_is_hidden_is_not_available(setenv):
     setenv({"CUDA_VISIBLE_DEVICES": ""})
     with pytest.raises(UsageError, match="--accelerator gpu is not available: CUDA_VISIBLE_DEVICES hides all"):
         check_launch("gpu", "auto")
+
+
+@pytest.mark.parametrize(
+    ("values", "here", "num_nodes"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_TASKS_PER_NODE": "2(x2)", "SLURM_STEP_NUM_NODES": "2"}, 2, 2),
+        # srun of fewer tasks than the job's script asked for, in a shell of salloc
+        (
+            {"SLURM_NTASKS_PER_NODE": "4", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2"}
+            | {"SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "interactive", "SLURM_NTASKS": "2"},
+            2,
+            1,
+        ),
+        ({"SLURM_NTASKS": "6", "SLURM_TASKS_PER_NODE": "3(x2)", "SLURM_NNODES": "2"}, 3, 2),
+    ],
+)
+def test_a_step_of_srun_counts_more_than_its_job(setenv, values, here, num_nodes):
+    setenv(values)
+    found = find_started()
+    assert (found.here, found.num_nodes) == (here, num_nodes)
+
+
+def test_a_shell_in_a_step_of_one_task_starts_the_others_itself(setenv):
+    setenv(SBATCH | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "1"})
+    assert find_started() is None
