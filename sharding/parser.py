@@ -207,6 +207,7 @@ def words_first(arguments: Sequence[str], config: type) -> list[str]:
         config: Options of the command.
     """
     options = {one.flag: one for one in options_of(config) if not one.is_positional}
+    switches = {"--json", "--quiet", "-h", "--help"} | {f"--no-{flag[2:]}" for flag in options}
     words: list[str] = []
     rest: list[str] = []
     left = deque(arguments)
@@ -219,9 +220,10 @@ def words_first(arguments: Sequence[str], config: type) -> list[str]:
             continue
         rest.append(word)
         one = options.get(word)
-        takes = word == "--config" or (one is not None and one.kind is not bool)
-        if takes and left:
+        if left and ((one is not None and one.kind is not bool) or word == "--config"):
             rest.append(left.popleft())  # its value, also if it begins with a minus
+        elif left and one is None and word not in switches and "=" not in word and not left[0].startswith("-"):
+            rest.append(left.popleft())  # of an option that there is not
         while one is not None and one.many and left and not left[0].startswith("-"):
             rest.append(left.popleft())
     return [*words, *rest]

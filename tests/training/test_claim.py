@@ -31,7 +31,7 @@ def started(tmp_path):
         (run / name).mkdir(parents=True)
     for name in (
         "config.yaml",
-        "curves.csv",
+        ".config.yaml.7.tmp",
         "tensorboard/events",
         "lightly/train.log",
         "checkpoints/.last.ckpt.7.tmp",

@@ -92,6 +92,7 @@ def test_a_rank_that_left_no_note_is_gone_and_one_with_an_error_is_quoted(monkey
 def test_notes_are_awaited(monkeypatch):
     monkeypatch.setattr(notes, "WAIT_S", 30.0)
     store = HashStore()
+    leave_note(store, World(0, 2), "")
     threading.Timer(0.5, leave_note, (store, World(1, 2), "")).start()
     begin = time.monotonic()
     assert find_lost(store, World(0, 2)) == []
