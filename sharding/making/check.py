@@ -21,20 +21,19 @@ def check_shard(config: ShardConfig) -> None:
     Raises:
         UsageError: It is not.
     """
-    if not is_remote(config.set):
-        folder = Path(config.set.removeprefix("file://"))
+    source = None if is_remote(config.source) else Path(config.source.removeprefix("file://"))
+    folder = None if is_remote(config.set) else Path(config.set.removeprefix("file://"))
+    if source is not None:
+        check_exists(source, "a folder or an archive of the data set")
+        if folder is not None and folder.resolve() == source.resolve():
+            raise UsageError(
+                f"{folder}: source and set are the same folder; give another SET; it may lie in the source"
+            )
+        if source.is_dir():
+            _check_unpacked(source)
+    if folder is not None:
         check_writable(folder, "SET", folder=True)
         _check_free(folder)
-    if is_remote(config.source):
-        return
-    source = Path(config.source.removeprefix("file://"))
-    check_exists(source, "a folder or an archive of the data set")
-    if not is_remote(config.set) and Path(config.set.removeprefix("file://")).resolve() == source.resolve():
-        raise UsageError(
-            f"{config.set}: source and set are the same folder; give another SET, it may lie in the source"
-        )
-    if source.is_dir():
-        _check_unpacked(source)
 
 
 def check_index(config: IndexConfig) -> None:

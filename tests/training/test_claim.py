@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -135,3 +136,16 @@ def test_another_rank_neither_locks_nor_changes_anything(started, monkeypatch):
         monkeypatch.setenv("RANK", "1")
         with claimed(started, resume=False) as folder:
             assert files(folder) == before
+
+
+def test_without_locks_a_lease_keeps_other_runs_out_and_that_is_said(tmp_path, monkeypatch, capsys):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with claimed(tmp_path / "run", resume=False) as folder:
+        assert files(folder) == [".lease"]
+        assert "this file system has no locks; a lease file keeps other runs out" in capsys.readouterr().err
+        with pytest.raises(UsageError, match="another process trains this run"), claimed(folder, resume=True):
+            pass
+    assert files(folder) == []

@@ -203,6 +203,28 @@ def test_wrong_words_are_told_in_one_line_and_leave_nothing(line, world, diode_s
     assert files(world) == before
 
 
+REMEDIES = [
+    (["shard", "diode", "sourc", "new/set", "--split", "train"], "did you mean source?"),
+    (["shard", "diode", "downloads", "new/set", "--split", "train"], "give downloads/train.tar.gz"),
+    (["shard", "diode", "source", "source", "--split", "train"], "source and set are the same folder"),
+    (["inspect", "sets"], "a folder of sets; give one of sets/one"),
+    (["inspect", "sets/on"], "did you mean sets/one?"),
+    (["inspect", "sets/one", "--where", "scene_type == outdoor"], "quote it: scene_type == 'outdoor'"),
+    (["inspect", "sets/one", "--where", "scene == 22"], "scene is text, so compare it with text such as '"),
+    (["inspect", "sets/one", "--where", "hight > 3"], "no column named hight; did you mean height?"),
+    (["predict", "run", "foto.jpg", "--out", "new/out"], "did you mean photo.jpg?"),
+    (["finetune", "sets/one", "--val", "sets/one", "--out", "s3://bucket/run"], "only sets and archives may be behind"),
+]
+
+
+@pytest.mark.parametrize(("argv", "said"), REMEDIES, ids=[said for _, said in REMEDIES])
+def test_what_may_have_been_meant_is_told(argv, said, world, capsys, monkeypatch):
+    monkeypatch.chdir(world)
+    status, shown = run(argv, capsys)
+    assert status == 2
+    assert said in shown.err
+
+
 @pytest.mark.parametrize("value", PATHS)
 @pytest.mark.parametrize("name", RIGHT)
 def test_no_path_shows_a_traceback(name, value, world, diode_sets, capsys, monkeypatch):

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -307,3 +308,15 @@ def test_too_many_bad_samples_are_refused_and_tolerated_later_without_reading(di
 def test_a_source_name_with_signs_of_a_url_is_told_whole(diode_source, tmp_path):
     path = pack(tmp_path / "a?b#c.tar", files(diode_source))
     assert make(DIODE, path, tmp_path / "set").data["source"]["archive"] == "a?b#c.tar"
+
+
+def test_what_is_read_ahead_does_not_count_as_done():
+    """Up to a hundred megabytes wait for the writer, and a forecast would take them for written."""
+    counted = []
+    meter = SimpleNamespace(advance=counted.append)
+    pairs = [(from_archive._Batch(samples=(), boundary=None, bytes=1, read=read), [read, -read]) for read in (10, 20)]
+    results = from_archive._in_order(iter(pairs), meter)
+    assert [next(results), list(counted)] == [10, []]
+    assert [next(results), list(counted)] == [-10, []]
+    assert [next(results), list(counted)] == [20, [10]]
+    assert [list(results), counted] == [[-20], [10, 20]]

@@ -106,3 +106,18 @@ def test_a_folder_that_cannot_be_read_is_named(source, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(DataError, match=rf"{locked}: expected a folder that can be read: Permission denied"):
         make(source, tmp_path / "set")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_bar_of_a_comparison_ends_at_a_hundred(source, tmp_path, packed, monkeypatch, capsys):
+    monkeypatch.setattr("sharding.progress.LINE_EVERY_S", 0.0)
+    if packed:
+        root = shutil.make_archive(str(tmp_path / "train"), "gztar", source)
+        shard_diode(ShardDiodeConfig(source=root, set=str(tmp_path / "set"), split="train", workers=1, allow_bad=9))
+    else:
+        root = str(source)
+        make(source, tmp_path / "set")
+    capsys.readouterr()
+    assert verify(VerifyConfig(set=str(tmp_path / "set"), against=root)).ok
+    lines = [line for line in capsys.readouterr().err.splitlines() if " compare: " in line]
+    assert "(100 %)" in lines[-1]
