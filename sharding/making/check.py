@@ -26,9 +26,7 @@ def check_shard(config: ShardConfig) -> None:
     if source is not None:
         check_exists(source, "a folder or an archive of the data set")
         if folder is not None and folder.resolve() == source.resolve():
-            raise UsageError(
-                f"{folder}: source and set are the same folder; give another SET; it may lie in the source"
-            )
+            raise UsageError(f"{folder}: source and set are the same folder; give another SET, below it if you like")
         if source.is_dir():
             _check_unpacked(source)
     if folder is not None:
