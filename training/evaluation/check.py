@@ -1,6 +1,7 @@
 """What is wrong with the options of `evaluate` and `predict`, found without torch."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from sharding.errors import UsageError, named_by_user
@@ -40,6 +41,18 @@ def check_predict(config: PredictConfig) -> None:
         if not Path(image).is_file():
             found = "a folder" if Path(image).is_dir() else f"nothing{suggest_path(Path(image))}"
             raise UsageError(f"{image}: expected an image file, found {found}")
-    stems = Counter(Path(image).stem for image in config.images)
-    if twice := sorted(stem for stem, count in stems.items() if count > 1):
-        raise UsageError(f"results are named after the images, and several are called {', '.join(twice)}; rename them")
+    check_stems(config.images)
+
+
+def check_stems(images: Sequence[str]) -> None:
+    """Check that no two images have results of the same name.
+
+    Raises:
+        UsageError: They have.
+    """
+    stems = Counter(Path(image).stem for image in images)
+    if twice := sorted(stem for stem, times in stems.items() if times > 1):
+        raise UsageError(
+            f"several images are called {', '.join(twice)}, and their depth maps would overwrite each other; "
+            "predict them into folders of their own"
+        )

@@ -9,8 +9,6 @@ For an IMAGE with stem S three files are written, upright (the orientation in th
     S.view.png    the image next to its depth in colour, with a colour bar in metres
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +21,13 @@ from sharding.cli import Outcome
 from sharding.codecs.image import open_image, to_rgb
 from sharding.codecs.log16 import encode_log16, log16_error
 from sharding.codecs.npy import encode_npy
-from sharding.errors import DataError, UsageError
+from sharding.errors import DataError
 from sharding.format.sample import Sample
 from sharding.machine.files import write_atomically
 from sharding.progress import track
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png
 from training.config import PredictConfig
+from training.evaluation.check import check_stems
 from training.evaluation.evaluate import Predictor, load_predictor
 from training.launch.devices import find_devices
 from training.launch.out_of_memory import explaining_lack
@@ -147,7 +146,7 @@ def write_prediction(file: Path, image: NDArray[np.uint8], depth: NDArray[np.flo
 def run(config: PredictConfig) -> Outcome:
     """Predict every image; stop at the first that cannot be read, and keep the files written so far."""
     files = [Path(name) for name in config.images]
-    _check_stems(files)
+    check_stems(config.images)
     device = find_devices(config.accelerator, 1)[0]
     named = load_predictor(find_checkpoint(config.run, config.checkpoint), config.run, device)
     done = []
@@ -161,12 +160,3 @@ def run(config: PredictConfig) -> Outcome:
         for one in done
     ]
     return Outcome(data={"predictions": done, "checkpoint_sha256": named.fingerprint}, text="\n".join(lines))
-
-
-def _check_stems(files: Sequence[Path]) -> None:
-    twice = [stem for stem, times in Counter(file.stem for file in files).items() if times > 1]
-    if twice:
-        raise UsageError(
-            f"several images are called {', '.join(twice)}, and their depth maps would overwrite each other; "
-            "predict them into folders of their own"
-        )

@@ -78,19 +78,6 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def check_names(runs: Sequence[RunFolder]) -> None:
-    """Refuse runs of the same name.
-
-    Raises:
-        UsageError: Several runs have the same name.
-    """
-    names = [one.name for one in runs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(
-            f"arms are named after their run folders, and several are called {', '.join(twice)}; rename a folder"
-        )
-
-
 def open_val(runs: Sequence[RunFolder], cache: CacheSettings | None = None) -> ShardSet:
     """Open the set that all runs were validated on.
 

@@ -1,6 +1,7 @@
 """What is wrong with the options of `compare`, found without torch."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from sharding.errors import UsageError, named_by_user
@@ -22,8 +23,16 @@ def check_compare(config: CompareConfig) -> None:
         for run in config.runs:
             load_config(run)
             find_checkpoint(run, "last")
-    names = Counter(Path(run).resolve().name for run in config.runs)
-    if twice := sorted(name for name, count in names.items() if count > 1):
+    check_names([Path(run).resolve().name for run in config.runs])
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check that the arms of a comparison, which are named after their run folders, have different names.
+
+    Raises:
+        UsageError: Several have the same.
+    """
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise UsageError(
             f"arms are named after their run folders, and several are called {', '.join(twice)}; rename a folder"
         )

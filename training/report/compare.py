@@ -32,7 +32,8 @@ from training.evaluation.metric_names import count
 from training.evaluation.predict import predict_image
 from training.evaluation.results import Evaluation, SetInfo, load_matching
 from training.launch.devices import describe_device
-from training.report.arms import RunFolder, TrainedOn, check_names, find_warnings, open_trained, open_val, read_run
+from training.report.arms import RunFolder, TrainedOn, find_warnings, open_trained, open_val, read_run
+from training.report.check import check_names
 from training.report.comparison import Arm, BaselineResult, Comparison, Gallery
 from training.report.examples import Shown, build_gallery, choose_examples
 from training.report.page import render_report
@@ -65,7 +66,7 @@ def collect(config: CompareConfig) -> Comparison:
         UsageError: Two runs have the same name, or the runs were validated on different sets.
     """
     runs = [read_run(folder) for folder in config.runs]
-    check_names(runs)
+    check_names([one.name for one in runs])
     cache = cache_settings(config)
     val, trained = open_val(runs, cache), open_trained(runs, cache)
     measuring = Measuring(val=val, computing=Computing.choose(config.accelerator, config.num_workers))

@@ -6,7 +6,8 @@ import pytest
 
 from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
-from training.report.arms import check_names, find_warnings, open_trained, open_val, read_run
+from training.report.arms import find_warnings, open_trained, open_val, read_run
+from training.report.check import check_names
 from training.runfolder import METRICS_NAME
 
 ONES = np.ones((4, 5))
@@ -73,7 +74,7 @@ def test_an_unfinished_run_is_said_plainly(make_run, sets) -> None:
 def test_runs_of_one_name_are_refused(make_run, sets) -> None:
     one = read_run(make_run("arm", 2.0, sets[0], sets[2]))
     with pytest.raises(UsageError, match="several are called arm"):
-        check_names([one, read_run(make_run("arm", 2.0, sets[0], sets[2]))])
+        check_names([one.name, read_run(make_run("arm", 2.0, sets[0], sets[2])).name])
 
 
 def test_a_folder_without_a_finished_epoch_is_named(make_run, sets, tmp_path: Path) -> None:
