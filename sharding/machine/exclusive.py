@@ -1,6 +1,5 @@
 """Exclude other processes from a folder: by a lock of the kernel, or by a lease file where the file system has none."""
 
-import fcntl
 import os
 import time
 import weakref
@@ -10,8 +9,9 @@ from pathlib import Path
 
 from sharding.errors import UsageError
 from sharding.machine.lease import Lease
+from sharding.machine.locks import try_lock
 
-_TRIES, _TRY_EVERY_S = 11, 0.1
+_TRIES, _TRY_EVERY_S = 10, 0.1
 
 
 @contextmanager
@@ -88,14 +88,11 @@ def _lock(descriptor: int, busy: str) -> bool:
     Raises:
         UsageError: Another process holds it.
     """
-    for left in reversed(range(_TRIES)):
+    for _ in range(_TRIES):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError as error:
-            if not left:
-                raise UsageError(busy) from error
-            time.sleep(_TRY_EVERY_S)  # a child of a process that was killed may not have closed it yet
+            if try_lock(descriptor, shared=False):
+                return True
         except OSError:  # ENOLCK, EOPNOTSUPP; NFS: EBADF, as it emulates the lock by one that needs a writable file
-            break
-    return False
+            return False
+        time.sleep(_TRY_EVERY_S)  # a child of a process that was killed may not have closed it yet
+    raise UsageError(busy)
