@@ -15,7 +15,7 @@ COMMANDS = (
         name="toyworld",
         config=ToyworldConfig,
         runner="sharding.toyworld:run",
-        check="sharding.machine.files:check_out",
+        check="sharding.making.check:check_out",
         help="write a generated data set in the published layout of MegaDepth or DIODE, with exact depth",
         examples=(
             "toyworld toy/megadepth --layout megadepth --images 200",

@@ -16,7 +16,7 @@ COMMANDS = (
         name="demo",
         config=DemoConfig,
         runner="training.demo:run",
-        check="sharding.machine.files:check_out",
+        check="sharding.making.check:check_out",
         help="run every step on generated data, on the CPU, in minutes",
         examples=("demo", "demo --out /tmp/demo"),
     ),

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from sharding.errors import UsageError
 
@@ -29,22 +29,6 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file, or none."""
     with open_atomically(path) as file:
         file.write(content)
-
-
-class HasOut(Protocol):
-    """Options with a folder to write to."""
-
-    @property
-    def out(self) -> str:
-        """The folder."""
-        ...
-
-
-def check_out(config: HasOut) -> None:
-    """Check that the folder `config.out` can be written to; see `check_writable`."""
-    check_writable(config.out, "out", folder=True)
-    if Path(config.out, "manifest.json").exists():
-        raise UsageError(f"{config.out}: holds a shard set; give another folder")
 
 
 def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> None:

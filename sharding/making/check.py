@@ -1,6 +1,7 @@
 """What is wrong with the options of `shard` and `index`, found before they read anything."""
 
 from pathlib import Path
+from typing import Protocol
 
 from sharding.config import IndexConfig, ShardConfig
 from sharding.errors import UsageError
@@ -42,6 +43,26 @@ def check_index(config: IndexConfig) -> None:
     """
     check_exists(Path(config.tars), "a folder of .tar files, or one")
     check_writable(config.set, "SET", folder=True)
+
+
+class HasOut(Protocol):
+    """Options with a folder to write to."""
+
+    @property
+    def out(self) -> str:
+        """The folder."""
+        ...
+
+
+def check_out(config: HasOut) -> None:
+    """Check that a folder of generated files may be made.
+
+    Raises:
+        UsageError: It cannot be written to, or holds a set.
+    """
+    check_writable(config.out, "out", folder=True)
+    if Path(config.out, MANIFEST_NAME).exists():
+        raise UsageError(f"{config.out}: holds a shard set; give another folder")
 
 
 def check_exists(path: Path, expected: str) -> None:
