@@ -39,12 +39,18 @@ def check_finetune(config: FinetuneConfig) -> None:
     if config.encoder != SCRATCH:
         with named_by_user():
             check_saved(find_weights(config.encoder))
-    samples = check_set(config.set, config.where, cache_settings(config))
-    check_set(config.val, config.where, cache_settings(config))
+    samples, _ = (_check_depth(address, config) for address in (config.set, config.val))
     check_batch(config.batch_size, samples)
-    for address in (config.set, config.val):
-        if not is_remote(address):
-            check_metric(ShardSet(address, config.where))
+
+
+def _check_depth(address: str, config: FinetuneConfig) -> int:
+    """Check a set, and its depth if that costs no transfer; return its number of samples."""
+    if is_remote(address):
+        return check_set(address, config.where, cache_settings(config))
+    check_set(address)
+    opened = ShardSet(address, config.where)
+    check_metric(opened)
+    return len(opened)
 
 
 def check_metric(samples: ShardSet) -> None:
