@@ -66,7 +66,7 @@ def _from_folder(
     def explain() -> str:
         return explain_source(target, layout.pair(listed))
 
-    # Versions before 0.2 counted all files of the folder: their finished sets are recognised by that.
+    # Earlier versions counted all files of the folder: their finished sets are recognised by that.
     wanted = [terms(dataset, made, facts) for facts in (source, _facts(listed))]
     return _make_once(target, wanted, make, explain)
 

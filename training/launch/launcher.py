@@ -46,7 +46,7 @@ def find_started() -> Started | None:
     Raises:
         UsageError: The variables of the launcher contradict each other, or are incomplete.
     """
-    if is_torchrun():
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # by which torch itself recognises torchrun
         world, here = _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE")
         # Agents of torchrun, one a node.
         num_nodes = _number("GROUP_WORLD_SIZE") if os.environ.get("GROUP_WORLD_SIZE") else world // max(1, here)
@@ -63,11 +63,6 @@ def find_started() -> Started | None:
 def _is_step() -> bool:
     """Tell whether `srun` started this process."""
     return any(name in os.environ for name in _SRUN)
-
-
-def is_torchrun() -> bool:
-    """Tell whether `torchrun` started this process, by the variable that torch itself asks for."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def check_launch(accelerator: str, devices: str) -> int | None:

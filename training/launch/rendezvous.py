@@ -53,8 +53,8 @@ class RollCall:
             DataError: Rank 0 cannot be reached, or a rank did not come in time; the message names them.
             UsageError: The port is in use; or it seems that nothing started the other ranks.
         """
-        store = PrefixStore(_prefix(self._meeting), self._connect())
         try:
+            store = PrefixStore(_prefix(self._meeting), self._connect())
             self._call(store, _HERE)
             # Rank 0 keeps the store, so it stays until all have seen the others.
             self._call(store, _SEEN, range(self._started.world) if self._rank == 0 else ())
@@ -62,7 +62,7 @@ class RollCall:
             reason = str(error).splitlines()[0]
             raise DataError(
                 f"rank {self._rank} of {self._started.world}: lost rank 0 at {self._host}:{self._port}: {reason}; "
-                "look at its log"
+                "look at its log, and whether another program answers there"
             ) from error
         return store
 

@@ -235,7 +235,7 @@ class StreamDDP(StreamStrategy, DDPStrategy):
     """A strategy that trains on several devices; parameters may be unused, as in the first epoch of DINO.
 
     Rank 0's buffers are broadcast before each step, as DDP does by default. Distillation needs it: each rank fills a
-    queue of its own there, and a checkpoint has only rank 0's, and ranks with other queues would not resume alike.
+    queue of its own there, and a checkpoint has rank 0's alone: ranks with other queues would not resume alike.
     """
 
     def __init__(self, images: Images, environment: ClusterEnvironment | None = None) -> None:
