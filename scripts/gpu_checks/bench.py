@@ -40,7 +40,7 @@ class Sizes:
 
 FULL = Sizes(
     encoder="resnet50", height=256, width=256, batch=8, samples=152, image_side=96,
-    step_height=768, step_width=768, step_batch=8, repeats=5,
+    step_height=768, step_width=768, step_batch=4, repeats=5,
 )  # fmt: skip
 TINY = Sizes(
     encoder="resnet18", height=48, width=64, batch=4, samples=16, image_side=32,

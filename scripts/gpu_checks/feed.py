@@ -26,7 +26,7 @@ from training.model.float32 import tf32
 from training.pretraining import pretrain
 from training.profiling.monitor import WAIT_TAG, ThroughputMonitor
 
-LIMIT_S = 60
+LIMIT_S = 45
 STALL_BOUND = 0.1
 """Largest difference of the reported share of waiting from the injected one."""
 

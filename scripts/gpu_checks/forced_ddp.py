@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import distributed
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.finetuning import finetune
@@ -40,8 +41,17 @@ def main(backend: str, words: list[str]) -> int:
         options |= {"strategy": strategy, "sync_batchnorm": on_gpu}
         return Trainer(**(options | {"callbacks": [*options["callbacks"], LayerKinds()]}))
 
+    def join(_backend: str, **options: Any) -> None:
+        # NCCL refuses two ranks on one card, gloo does not.
+        start_group(backend, **(options if backend == "nccl" else options | {"device_id": None}))
+
+    start_group = distributed.init_process_group
     sys.argv[1:] = words
-    with mock.patch.object(finetune, "Trainer", make), full_float32():
+    with (
+        mock.patch.object(finetune, "Trainer", make),
+        mock.patch.object(distributed, "init_process_group", join),
+        full_float32(),
+    ):
         return run_program()
 
 

@@ -36,6 +36,7 @@ def train_float32(bench: Bench) -> Iterator[Check]:
     with full_float32():
         finetune.run(config)
         found, expected = losses(Path(config.out)), _first_loss(config)
+    shutil.rmtree(Path(config.out) / CHECKPOINTS_NAME)
     yield bounded("float32_first_loss", abs(found[0] / expected - 1), FIRST_BOUND, device=found[0], cpu=expected)
     finite = all(map(math.isfinite, found))
     yield Check(name="float32_losses", ok=finite, why="" if finite else "not finite", figures={"losses": found})
@@ -52,8 +53,10 @@ def _first_loss(config: FinetuneConfig) -> float:
 
 
 def infer(bench: Bench) -> Iterator[Check]:
-    """Evaluate and predict with the network just trained, on the device and on the CPU."""
-    folder = bench.folder / "float32"
+    """Evaluate and predict with a small network, on the device and on the CPU."""
+    folder = bench.folder / "small"
+    with full_float32():
+        finetune.run(bench.small("small"))
     places: dict[str, Accelerator] = {"device": bench.option, "cpu": "cpu"}
     metrics = {name: _evaluate(bench, folder, accelerator) for name, accelerator in places.items()}
     worst = max(abs(metrics["device"][name] / value - 1) for name, value in metrics["cpu"].items() if value)
@@ -95,7 +98,7 @@ def train_fp16(bench: Bench) -> Iterator[Check]:
 def _train_half(bench: Bench, name: str, precision: str) -> Check:
     if not bench.on_gpu:
         return unable(name, "16-bit is checked on a GPU")
-    found, expected = train(bench.finetune(name, precision=precision)), losses(bench.folder / "float32")
+    found, expected = train(bench.small(name, precision=precision)), losses(bench.folder / "small")
     last = len(expected) // 4  # a quarter of the steps: one batch alone is noise
     difference = abs(sum(found[-last:]) / sum(expected[-last:]) - 1)
     return bounded(name, difference, NOISE_BOUND, losses=found)

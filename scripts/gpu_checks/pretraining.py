@@ -18,7 +18,7 @@ from training.config import PretrainConfig
 from training.pretraining import pretrain
 from training.runfolder import CHECKPOINTS_NAME, ENCODER_NAME, load_config
 
-LIMIT_S = 55
+LIMIT_S = 45
 
 
 def simclr(bench: Bench) -> Iterator[Check]:

@@ -10,7 +10,7 @@ import signal
 import time
 import traceback
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,8 @@ def choose_parts(wanted: Sequence[str]) -> dict[str, str]:
     return {part: named.get(part, "") for part in PARTS if part in named or not named}
 
 
-def run_parts(bench: Bench, parts: Mapping[str, str], results: Results, minutes: float) -> None:
-    """Run the parts until the time is up; what is not reached says so.
+def run_parts(bench: Bench, parts: Mapping[str, str], results: Results, minutes: float) -> Iterator[str]:
+    """Run the parts until the time is up, and yield the name of each when it has ended; what is not reached says so.
 
     Args:
         bench: Device, sizes and data.
@@ -107,22 +107,28 @@ def run_parts(bench: Bench, parts: Mapping[str, str], results: Results, minutes:
         minutes: Time for all parts.
     """
     deadline = time.monotonic() + 60 * minutes
+    limits = {part: importlib.import_module(f"gpu_checks.{part}").LIMIT_S for part in parts}
     for part, until in parts.items():
         results.begin(part)
-        module, begin = importlib.import_module(f"gpu_checks.{part}"), time.monotonic()
+        begin, limit_s = time.monotonic(), limits.pop(part)
         left_s = deadline - begin
-        if lack := getattr(module, "lacks", lambda bench: "")(bench):
-            for name in check_names(part):
-                results.add(part, unable(name, lack))
-            failed = ""
-        elif left_s <= 0:
-            failed = "the time was up"
-        else:
-            limit_s = module.LIMIT_S * (1 if bench.on_gpu else CPU_FACTOR)
-            failed = _run_apart(bench, part, until, results, min(limit_s, left_s))
+        # What the parts before did not need is this one's, and so is what those after will not need.
+        limit_s = max(limit_s, left_s - sum(limits.values())) if bench.on_gpu else limit_s * CPU_FACTOR
+        failed = _run_part(bench, part, until, results, min(limit_s, left_s))
         seconds = time.monotonic() - begin
         results.finish(part, seconds, failed, until)
         say(f"{part}: {seconds:.1f} s{', ' + failed if failed else ''}")
+        yield part
+
+
+def _run_part(bench: Bench, part: str, until: str, results: Results, limit_s: float) -> str:
+    """Run a part, if it can be run here and there is time; return why it ended early, "" if it did not."""
+    module = importlib.import_module(f"gpu_checks.{part}")
+    if lack := getattr(module, "lacks", lambda bench: "")(bench):
+        for name in check_names(part):
+            results.add(part, unable(name, lack))
+        return ""
+    return _run_apart(bench, part, until, results, limit_s) if limit_s > 0 else "the time was up"
 
 
 def _run_apart(bench: Bench, part: str, until: str, results: Results, limit_s: float) -> str:

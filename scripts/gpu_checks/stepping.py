@@ -16,6 +16,9 @@ from gpu_checks.bench import Bench
 from training.finetuning.finetune import init_model
 from training.model.depth_unet import DepthUnet, Hyperparameters
 
+ENOUGH_S = 4.0
+"""Time after which work is not repeated once more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -87,16 +90,20 @@ def make_batch(height: int, width: int, batch: int, device: torch.device) -> dic
 
 
 def time_ms(work: Callable[[], object], device: torch.device, repeats: int) -> dict[str, float]:
-    """Time work on a device: median, least and most of `repeats`, milliseconds; two more warm up."""
-    times = []
-    for number in range(repeats + 2):
+    """Time work on a device: median, least and most, milliseconds, and how often, after two times to warm up.
+
+    Slow work is repeated less often than `repeats`: at least twice, and not after `ENOUGH_S`.
+    """
+    for _ in range(2):
+        work()
+    times: list[float] = []
+    while len(times) < repeats and (len(times) < 2 or sum(times) < 1000 * ENOUGH_S):
         synchronize(device)
         begin = time.perf_counter()
         work()
         synchronize(device)
-        if number >= 2:
-            times.append(1000 * (time.perf_counter() - begin))
-    return {"ms": statistics.median(times), "ms_min": min(times), "ms_max": max(times)}
+        times.append(1000 * (time.perf_counter() - begin))
+    return {"ms": statistics.median(times), "ms_min": min(times), "ms_max": max(times), "repeats": len(times)}
 
 
 def synchronize(device: torch.device) -> None:

@@ -17,7 +17,7 @@ from training.checkpoint.writer import AtomicCheckpointIO
 from training.config import Accelerator
 from training.finetuning import finetune
 
-LIMIT_S = 95
+LIMIT_S = 120
 START_S = 60.0
 GIVEN_BACK_BYTES = 64 << 20  # other processes of the machine may take a little
 MOVED_BOUND = 0.1
@@ -147,7 +147,7 @@ STAGES = (
     (("killed_and_resumed",), kill),
     (("sigterm", "nothing_left", "memory_given_back", "resumed"), terminate),
     (("out_of_memory",), run_out),
-    (("checkpoint",), write_checkpoint),
     (("from_gpu_to_cpu",), move_to_cpu),
     (("from_cpu_to_gpu",), move_to_gpu),
+    (("checkpoint",), write_checkpoint),
 )

@@ -81,7 +81,7 @@ def run_made(runner, monkeypatch, folder, parts, minutes=1.0):
         monkeypatch.setitem(sys.modules, f"gpu_checks.{name}", module)
     results = runner.Results(folder / "results.json", {"device": "cpu"})
     bench = Bench(accelerator="cpu", sizes=TINY, folder=folder, workers=0)
-    runner.run_parts(bench, dict.fromkeys(parts, ""), results, minutes)
+    list(runner.run_parts(bench, dict.fromkeys(parts, ""), results, minutes))
     assert json.loads((folder / "results.json").read_text()) == results.data
     return results.data["parts"]
 
@@ -148,6 +148,24 @@ inner.wait()
 def test_the_limits_of_what_one_card_can_do_fit_eight_minutes(runner):
     limits = [importlib.import_module(f"gpu_checks.{part}").LIMIT_S for part in runner.PARTS if part != "cards"]
     assert sum(limits) <= 8 * 60 - 10  # the data
+
+
+def test_time_that_a_part_leaves_is_for_those_after_it(runner, monkeypatch, tmp_path):
+    from gpu_checks.bench import TINY, Bench
+
+    given = {}
+    monkeypatch.setattr(
+        runner, "_run_part", lambda bench, part, until, results, limit_s: given.update({part: limit_s}) or ""
+    )
+    parts = ("step", "feed", "cards")
+    limits = {part: importlib.import_module(f"gpu_checks.{part}").LIMIT_S for part in parts}
+    bench = Bench(accelerator="cuda", sizes=TINY, folder=tmp_path, workers=0)
+    list(runner.run_parts(bench, dict.fromkeys(parts, ""), runner.Results(tmp_path / "r.json", {}), 10.0))
+    assert given == pytest.approx(
+        {"step": 600 - limits["feed"] - limits["cards"], "feed": 600 - limits["cards"], "cards": 600}, abs=1
+    )
+    list(runner.run_parts(bench, dict.fromkeys(parts, ""), runner.Results(tmp_path / "r.json", {}), 1.0))
+    assert given == pytest.approx({"step": limits["step"], "feed": limits["feed"], "cards": 60}, abs=1)
 
 
 def test_what_does_not_fit_the_minutes_says_so(runner, monkeypatch, tmp_path):

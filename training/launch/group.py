@@ -81,7 +81,8 @@ def start_group(placement: Placement) -> None:
 
     Raises:
         DataError: Some ranks did not come in time, or rank 0 cannot be reached.
-        UsageError: The port is in use; or it seems that nothing started the other ranks.
+        UsageError: The port is in use; or it seems that nothing started the other ranks; or NCCL refuses to bring them
+            together, because two have the same GPU for example.
     """
     started = find_started()
     if started is None or started.world == 1 or has_group():
@@ -94,14 +95,24 @@ def start_group(placement: Placement) -> None:
     address = (environment.main_address, environment.main_port)
     store = RollCall(started, placement.rank, *address, meeting=next(_MEETINGS)).meet()
     _STARTED.append(store)
-    distributed.init_process_group(
-        "gloo" if device is None else "nccl",
-        store=store,
-        rank=placement.rank,
-        world_size=placement.world,
-        timeout=GROUP_TIMEOUT,
-        device_id=device,
-    )
+    try:
+        distributed.init_process_group(
+            "gloo" if device is None else "nccl",
+            store=store,
+            rank=placement.rank,
+            world_size=placement.world,
+            timeout=GROUP_TIMEOUT,
+            device_id=device,
+        )
+    except distributed.DistBackendError as error:
+        raise UsageError(_explain_refusal(error)) from error
+
+
+def _explain_refusal(error: Exception) -> str:
+    """Return what NCCL says last, which is the cause: what comes before are its source files and kinds of errors."""
+    cause = str(error).strip().splitlines()[-1]
+    remedy = "give each rank a GPU of its own" if "Duplicate GPU" in cause else "NCCL_DEBUG=WARN shows more"
+    return f"NCCL cannot bring the ranks together: {cause}; {remedy} (docs/multi-gpu.md)"
 
 
 @contextlib.contextmanager

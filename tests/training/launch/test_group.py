@@ -1,9 +1,12 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from torch import distributed
 
 from sharding.errors import UsageError
+from training.launch import group
+from training.launch.devices import Placement
 from training.launch.group import GROUP_TIMEOUT, DepthDDP, SameOnAllRanks, abort_group, end_group, has_group
 from training.pretraining.lightly import StreamDDP
 
@@ -42,3 +45,27 @@ def test_without_a_group_nothing_is_done():
     assert not has_group()
     abort_group()
     end_group()
+
+
+@pytest.mark.parametrize(
+    ("last", "remedy"),
+    [
+        ("Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 60", "give each rank a GPU of its own"),
+        ("Call to bind failed: Address in use", "NCCL_DEBUG=WARN shows more"),
+    ],
+)
+def test_what_nccl_refuses_is_told_in_one_line(last, remedy, monkeypatch):
+    def refuse(*_, **__):
+        raise distributed.DistBackendError(
+            f"NCCL error in: NCCLUtils.cpp:93, NCCL version 2.28.9\nLast error:\n{last}\n"
+        )
+
+    monkeypatch.setattr(distributed, "init_process_group", refuse)
+    monkeypatch.setattr(group, "find_started", lambda: SimpleNamespace(world=2))
+    monkeypatch.setattr(group, "RollCall", lambda *_, **__: SimpleNamespace(meet=lambda: None))
+    environment = SimpleNamespace(main_address="127.0.0.1", main_port=1, global_rank=lambda: 0, local_rank=lambda: 0)
+    monkeypatch.setattr(Placement, "make_environment", lambda self: environment)
+    with pytest.raises(UsageError) as caught:
+        group.start_group(Placement((torch.device("cpu"),), num_nodes=2, external=True))
+    assert str(caught.value) == f"NCCL cannot bring the ranks together: {last}; {remedy} (docs/multi-gpu.md)"
+    group._STARTED.clear()
