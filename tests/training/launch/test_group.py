@@ -61,6 +61,8 @@ def test_what_nccl_refuses_is_told_in_one_line(last, remedy, monkeypatch):
         )
 
     monkeypatch.setattr(distributed, "init_process_group", refuse)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):  # it sets them
+        monkeypatch.setenv(name, "")
     monkeypatch.setattr(group, "find_started", lambda: SimpleNamespace(world=2))
     monkeypatch.setattr(group, "RollCall", lambda *_, **__: SimpleNamespace(meet=lambda: None))
     environment = SimpleNamespace(main_address="127.0.0.1", main_port=1, global_rank=lambda: 0, local_rank=lambda: 0)
