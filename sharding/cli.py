@@ -18,6 +18,8 @@ from importlib.metadata import version
 from typing import Any
 
 from sharding.errors import DataError, Interrupted, UsageError
+from sharding.escaping import escape, shorten
+from sharding.limits import check_factor
 from sharding.machine.heap import keep_freed_memory
 from sharding.machine.openmp import spin_briefly
 from sharding.machine.user import ensure_user_name
@@ -34,6 +36,10 @@ from sharding.parser import (
 from sharding.progress import be_quiet, close_bars, forget_ranks, is_rank_zero
 
 EXIT_DATA, EXIT_USAGE, EXIT_SIGNAL, EXIT_INTERRUPTED = 1, 2, 128, 130
+
+MAX_ERROR_CHARS = 2900
+"""Characters of an error: a terminal has room for it, whatever names and values it repeats."""
+
 PACKAGE = "depthstream"
 
 
@@ -159,6 +165,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     be_quiet(given.quiet)
     status, text = 0, ""
     try:
+        check_factor()
         outcome = command.run(build_config(command.config, given))
     except (UsageError, DataError, Interrupted) as error:
         status, text = _status(error), str(error)
@@ -168,10 +175,14 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
         if error.filename is None:  # not about a file of the user
             raise
         status, text = EXIT_DATA, f"{error.filename}: {error.strerror}"
+    except MemoryError:
+        status, text = EXIT_DATA, "out of memory; give less to do at once: fewer --workers, smaller batches"
     if status:
         return _fail(f"{program} {command.name}", text, status, given.json)
     if is_rank_zero():  # a launcher runs the command once per rank
-        return _write(json.dumps(outcome.data, default=_plain) if given.json else outcome.text) or _ended(outcome)
+        return _write(
+            json.dumps(outcome.data, default=_plain) if given.json else escape(outcome.text, keep="\n\t")
+        ) or _ended(outcome)
     return _ended(outcome)
 
 
@@ -211,7 +222,7 @@ def _fail(name: str, text: str, status: int, as_json: bool) -> int:
     # Closed, full or detached: then only the status is left to tell it.
     with contextlib.suppress(OSError, AttributeError, ValueError):
         close_bars()
-        sys.stderr.write(f"{name}: {text}\n")
+        sys.stderr.write(f"{name}: {shorten(escape(text), MAX_ERROR_CHARS)}\n")
         sys.stderr.flush()
     if as_json and is_rank_zero():
         _write(json.dumps({"error": text, "status": status}))

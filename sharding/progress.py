@@ -9,6 +9,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+from sharding.escaping import escape
+
 T = TypeVar("T")
 
 LINE_EVERY_S = 10.0
@@ -52,6 +54,7 @@ def say(text: str) -> None:
     """Write one line to stderr, on rank 0 only; above a bar, if one is shown."""
     if is_quiet():
         return
+    text = escape(text)
     with suppress(OSError, ValueError):  # full, closed, or a pipe that nobody reads: work does not end for that
         # Not imported for this: if it is not loaded, no bar is shown.
         if (tqdm := sys.modules.get("tqdm")) is not None:

@@ -1,0 +1,63 @@
+"""The most that is accepted of anything that was not made here: files, headers, images, tables.
+
+Enough for MegaDepth and DIODE, and for pictures of 8K (7680 x 4320), and little enough that a file that was damaged, or
+made to exhaust memory, is refused by name before memory is allocated for it. `DEPTHSTREAM_LIMITS=4` in the environment,
+which workers inherit, raises all of them fourfold.
+"""
+
+import math
+import os
+
+from sharding.errors import UsageError
+
+VARIABLE = "DEPTHSTREAM_LIMITS"
+"""Environment variable: what the limits are multiplied by, a number of at least 1."""
+
+
+def _factor() -> float:
+    try:
+        found = float(os.environ.get(VARIABLE) or 1)
+    except ValueError:
+        return math.nan
+    return found if 1 <= found <= 1e6 else math.nan
+
+
+_FACTOR = _factor()
+
+
+def _raised(limit: int) -> int:
+    return limit if math.isnan(_FACTOR) else int(limit * _FACTOR)
+
+
+MAX_PIXELS = _raised(1 << 26)
+"""Pixels of an image or a map: two pictures of 8K; depth of that size takes 256 MiB as float32."""
+
+MAX_MEMBER_BYTES = _raised(256 << 20)
+"""Bytes of a source file, in an archive, a folder or a foreign tar: ten times the largest of MegaDepth or DIODE."""
+
+MAX_PAYLOAD_BYTES = _raised(1 << 29)
+"""Bytes of a member of a shard after inflation: `MAX_PIXELS` of float32 with a header, twice."""
+
+MAX_JSON_BYTES = _raised(64 << 20)
+"""Bytes of a manifest, a ledger or another JSON file: a manifest of 200,000 shards has 50 MB."""
+
+MAX_INDEX_BYTES = _raised(1 << 30)
+"""Bytes of an index in memory, without the headers of Python's strings: 4 million samples."""
+
+MAX_TEXT_CHARS = _raised(4096)
+"""Characters of a key, a name or another text of a row or a record."""
+
+
+def check_factor() -> None:
+    """Check the environment variable.
+
+    Raises:
+        UsageError: It is no number of at least 1.
+    """
+    if math.isnan(_FACTOR):
+        raise UsageError(f"{VARIABLE}={os.environ.get(VARIABLE)}: expected a number from 1 to 1e6, such as 4")
+
+
+def over(found: str, limit: int) -> str:
+    """Say that something is too large, and what to do about it: "9 pixels; at most 8 are read (...)" of "9 pixels"."""
+    return f"{found}; at most {limit} are read ({VARIABLE}=4 in the environment raises the limits fourfold)"
