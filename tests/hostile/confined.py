@@ -45,10 +45,10 @@ class Ended:
 Variables = Sequence[tuple[str, str]]
 
 
-def run_command(words: Sequence[str], folder: Path, given: Variables = ()) -> Ended:
+def run_command(words: Sequence[str], folder: Path, given: Variables = (), time_s: float = TIME_S) -> Ended:
     """Run `depthstream` with these words as a program, in a folder."""
     command = [sys.executable, "-m", "training", *words]
-    return _watch(folder, lambda: os.execve(sys.executable, command, _environment(given)))
+    return _watch(folder, lambda: os.execve(sys.executable, command, _environment(given)), time_s)
 
 
 def run_imported(words: Sequence[str], folder: Path, given: Variables = ()) -> Ended:
@@ -70,7 +70,7 @@ def run_imported(words: Sequence[str], folder: Path, given: Variables = ()) -> E
         sys.stderr.flush()
         os._exit(status if isinstance(status, int) else 0)
 
-    return _watch(folder, run)
+    return _watch(folder, run, TIME_S)
 
 
 def _environment(given: Variables) -> dict[str, str]:
@@ -79,7 +79,7 @@ def _environment(given: Variables) -> dict[str, str]:
     return secret | home | {"AWS_ACCESS_KEY_ID": "hostile", "AWS_SECRET_ACCESS_KEY": "hostile-secret"} | dict(given)
 
 
-def _watch(folder: Path, work: Callable[[], object]) -> Ended:
+def _watch(folder: Path, work: Callable[[], object], time_s: float) -> Ended:
     """Fork, do the work in the child with its output in files, and wait for it."""
     files = [folder.parent / name for name in ("stdout", "stderr")]
     begin = time.monotonic()
@@ -90,7 +90,7 @@ def _watch(folder: Path, work: Callable[[], object]) -> Ended:
             work()
         finally:
             os._exit(111)
-    status, usage = _wait(child, begin + TIME_S)
+    status, usage = _wait(child, begin + time_s)
     out, err = (path.read_text(errors="replace") for path in files)
     return Ended(status, out, err, usage.ru_maxrss / 1024, time.monotonic() - begin)
 

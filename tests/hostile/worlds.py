@@ -1,8 +1,10 @@
 """Sound inputs that the hostile ones are made from: small enough to copy for each."""
 
 import io
+import pickle
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,15 +76,27 @@ class World:
     def run(self) -> Path:
         """A fine-tuning run of one epoch on the set, measured on it."""
         here = self.root / "runs"
-        here.mkdir()
+        here.mkdir(exist_ok=True)
         tiny = (
-            "--encoder-name resnet18 --height 32 --width 32 --epochs 1 --batch-size 3 --num-workers 0 --accelerator cpu"
+            "--encoder-name resnet18 --height 48 --width 64 --epochs 1 --batch-size 3 --num-workers 0 --accelerator cpu"
         )
         place = str(self.diode_set)
         for words in (["finetune", place, "--val", place, "--out", "run", *tiny.split()], ["evaluate", "run", place]):
-            ended = run_command(words, here)
+            ended = run_command(words, here, time_s=300.0)
             assert ended.status == 0, ended.err
         return here / "run"
+
+    @cached_property
+    def inflating(self) -> Path:
+        """A zip like torch's whose storage is 4 GB of zeros, compressed."""
+        path = self.root / "inflating.pt"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as opened:
+            opened.writestr("a/data.pkl", pickle.dumps({"a": 1}, 2))
+            opened.writestr("a/version", "3\n")
+            with opened.open("a/data/0", "w", force_zip64=True) as file:
+                for _ in range(64):
+                    file.write(bytes(64 << 20))
+        return path
 
     def copy_run(self, folder: Path) -> Path:
         """Copy the run into a folder."""
