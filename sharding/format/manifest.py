@@ -3,14 +3,28 @@
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from sharding.errors import DataError
+from sharding.escaping import shorten
 from sharding.format.choices import Compression
+from sharding.format.strict_json import Count, Number, Sha256, Text, parse, to_type
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
+
+MAX_FIELDS = 1000
+"""Entries of `made`, `source` or `codecs`, or of an object in these."""
+
+ShardName = Annotated[str, Meta(pattern=r"\Ashards/[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=255)]
+"""Path of a shard below the set. Nothing else is opened: no other folder, no device, no word of a shell."""
+
+# A part of the file names of evaluations, so without a slash; `depthstream index` takes the name of the folder.
+SetName = Annotated[str, Meta(pattern=r"\A[^/\x00]*\Z", max_length=255)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +39,10 @@ class ShardFile:
         compression: "zstd" (a frame per member) or "none".
     """
 
-    name: str
-    samples: int
-    bytes: int
-    sha256: str
+    name: ShardName
+    samples: Count
+    bytes: Count
+    sha256: Sha256
     compression: Compression
 
 
@@ -51,16 +65,16 @@ class Manifest:
         format: Version of the format.
     """
 
-    name: str
-    dataset: str
-    split: str
-    tool: str
+    name: SetName
+    dataset: Text
+    split: Text
+    tool: Text
     made: dict[str, Any]
     source: dict[str, Any]
     codecs: dict[str, Any]
-    samples: int
-    quarantined: int
-    index_sha256: str
+    samples: Count
+    quarantined: Count
+    index_sha256: Sha256
     shards: tuple[ShardFile, ...] = field(default=())
     format: int = FORMAT_VERSION
 
@@ -81,29 +95,88 @@ class Manifest:
 
     @classmethod
     def decode(cls, data: bytes, where: str) -> "Manifest":
-        """Read what `encode` wrote.
+        """Read what `encode` wrote, from anywhere.
 
         Raises:
-            DataError: It is no manifest, of another format version, or its counts or hashes contradict each other.
+            DataError: It is no manifest, of another format version, or its counts or hashes contradict each other;
+                names the field, what was expected and what was found.
         """
-        try:
-            content = json.loads(data)
-            if content["format"] != FORMAT_VERSION:
-                raise DataError(
-                    f"{where}: format version {content['format']}, this program reads {FORMAT_VERSION}; "
-                    "use a newer program"
-                )
-            shards = tuple(ShardFile(**shard) for shard in content["shards"])
-            names = {f.name for f in dataclasses.fields(cls)}  # `bytes` and `identity` are derived, not fields
-            manifest = cls(**{key: value for key, value in content.items() if key in names - {"shards"}}, shards=shards)
-        except (ValueError, KeyError, TypeError) as error:
+        content = parse(data, where)
+        if (version := to_type(content, _Version, where).format) != FORMAT_VERSION:
             raise DataError(
-                f"{where}: expected a manifest, found {len(data)} bytes of something else: {error!r}"
-            ) from error
-        # A manifest that was edited by hand; shards and index have hashes of their own.
-        if content["identity"] != manifest.identity or sum(shard.samples for shard in shards) != manifest.samples:
-            raise DataError(
-                f"{where}: its identity or sample count does not follow from its list of shards: "
-                "it was edited or damaged"
+                f"{where}: format version {version}, this program reads {FORMAT_VERSION}; use a newer program"
             )
+        manifest, written = to_type(content, cls, where), to_type(content, _Written, where)
+        to_type(content, _Known, where)
+        _check_twice(manifest, where)
+        # A manifest that was edited by hand; shards and index have hashes of their own.
+        counted = sum(shard.samples for shard in manifest.shards)
+        _check_same("samples", manifest.samples, counted, where)
+        _check_same("bytes", written.bytes, manifest.num_bytes, where)
+        _check_same("identity", written.identity, manifest.identity, where)
         return manifest
+
+
+_Value = Text | Number | float | bool | None
+_Object = Annotated[dict[Text, _Value], Meta(max_length=MAX_FIELDS)]
+_Facts = Annotated[dict[Text, _Value | _Object], Meta(max_length=MAX_FIELDS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Version:
+    """What is read first: all else depends on it."""
+
+    format: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """What the file has beside the fields of `Manifest`, and how those look that it leaves open."""
+
+    identity: Sha256
+    bytes: Count
+    made: _Facts
+    source: _Facts
+    codecs: Annotated[dict[Text, _Facts], Meta(max_length=MAX_FIELDS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """The options that this program reads again."""
+
+    with_depth: bool = False
+    split: Text = ""
+    scene_type: Text = ""
+    preset: Text = ""
+    check: Text = ""
+    max_side: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """The facts of a source that this program reads again."""
+
+    fingerprint: Text = ""
+    md5: Text | None = None
+    published: Text | None = None
+    skipped: Annotated[dict[Text, Count], Meta(max_length=MAX_FIELDS)] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    made: _Made
+    source: _Source
+
+
+def _check_twice(manifest: Manifest, where: str) -> None:
+    twice = [name for name, count in Counter(shard.name for shard in manifest.shards).items() if count > 1]
+    if twice:
+        raise DataError(f"{where}: shards: expected each shard once, found {twice[0]} twice: it was edited or damaged")
+
+
+def _check_same(field: str, found: object, expected: object, where: str) -> None:
+    if found != expected:
+        raise DataError(
+            f"{where}: {field}: expected {expected}, which follows from its list of shards, found "
+            f"{shorten(repr(found), 80)}: it was edited or damaged"
+        )
