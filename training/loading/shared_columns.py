@@ -22,7 +22,7 @@ class SharedColumn:
         self._tensor = tensor
         self._values = tensor.numpy()
 
-    def __getitem__(self, row: int, /) -> Any:
+    def __getitem__(self, row: int | slice, /) -> Any:
         return self._values[row]
 
     def __len__(self) -> int:
