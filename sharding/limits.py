@@ -41,8 +41,14 @@ MAX_PAYLOAD_BYTES = _raised(1 << 29)
 MAX_JSON_BYTES = _raised(64 << 20)
 """Bytes of a manifest, a ledger or another JSON file: a manifest of 200,000 shards has 50 MB."""
 
+MAX_META_BYTES = _raised(1 << 20)
+"""Bytes of the JSON member of a sample: those of MegaDepth and DIODE have 600."""
+
 MAX_INDEX_BYTES = _raised(1 << 30)
 """Bytes of an index in memory, without the headers of Python's strings: 4 million samples."""
+
+MAX_FOOTER_BYTES = _raised(8 << 20)
+"""Bytes of the description at the end of an index: 1,600 groups of rows; one of a million rows has 15 kB."""
 
 MAX_TEXT_CHARS = _raised(4096)
 """Characters of a key, a name or another text of a row or a record."""

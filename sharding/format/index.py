@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sharding.errors import DataError, UsageError
+from sharding.format.index_checks import check_places, check_rows
+from sharding.format.manifest import Manifest
 from sharding.format.origin import Origin
+from sharding.format.parquet_table import read_table
 from sharding.format.sample import PARTS, DepthFacts
 from sharding.format.shard import Span
+from sharding.format.strict_json import Pixels, Text
 from sharding.format.where_hints import explain_error, explain_nothing
 
 if TYPE_CHECKING:
@@ -34,11 +38,11 @@ class Row:
         parts: Part -> (extension, place of the stored bytes), for each part it has.
     """
 
-    key: str
-    shard: str
+    key: Text
+    shard: Text
     origin: Origin = field(default_factory=Origin)
-    height: int = 0
-    width: int = 0
+    height: Pixels = 0
+    width: Pixels = 0
     depth: DepthFacts = field(default_factory=DepthFacts)
     parts: dict[str, tuple[str, Span]] = field(default_factory=dict)
 
@@ -94,24 +98,22 @@ def encode_index(frame: "pd.DataFrame") -> bytes:
     return buffer.getvalue()
 
 
-def decode_index(data: bytes, where: str) -> "pd.DataFrame":
-    """Read what `encode_index` wrote.
+def decode_index(data: bytes, where: str, manifest: Manifest | None = None) -> "pd.DataFrame":
+    """Read what `encode_index` wrote, from anywhere; what else is in the file is ignored.
 
     Args:
         data: A Parquet file.
         where: Name of the file, for messages.
+        manifest: The manifest of its set, with which it must agree; None if there is none yet.
 
     Raises:
-        DataError: It is no Parquet file, or lacks columns.
+        DataError: It is no Parquet file, lacks columns, or holds values that no set has; names row and column.
     """
-    import pandas as pd
-
-    try:
-        frame = pd.read_parquet(io.BytesIO(data))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{where}: expected a Parquet index, found {len(data)} bytes: {error}") from error
-    if missing := [name for name in COLUMNS if name not in frame.columns]:
-        raise DataError(f"{where}: columns {', '.join(missing)} are missing; make the set again or get a whole copy")
+    table = read_table(data, where, COLUMNS, None if manifest is None else manifest.samples)
+    check_rows(table, where)
+    if manifest is not None:
+        check_places(table, where, manifest)
+    frame: pd.DataFrame = table.to_pandas()
     return frame
 
 

@@ -108,6 +108,8 @@ class Manifest:
             )
         manifest, written = to_type(content, cls, where), to_type(content, _Written, where)
         to_type(content, _Known, where)
+        if not manifest.samples:
+            raise DataError(f"{where}: samples: expected at least one, found 0: it was edited or damaged")
         _check_twice(manifest, where)
         # A manifest that was edited by hand; shards and index have hashes of their own.
         counted = sum(shard.samples for shard in manifest.shards)

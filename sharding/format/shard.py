@@ -19,6 +19,7 @@ import zstandard
 
 from sharding.errors import DataError
 from sharding.format.choices import Compression
+from sharding.format.strict_json import Count, Crc
 
 BLOCK = tarfile.BLOCKSIZE
 """512 bytes: a tar consists of blocks of this size."""
@@ -43,9 +44,9 @@ class Span:
         crc32c: CRC-32C of those bytes.
     """
 
-    offset: int
-    bytes: int
-    crc32c: int
+    offset: Count
+    bytes: Count
+    crc32c: Crc
 
 
 class SupportsWrite(Protocol):

@@ -18,12 +18,19 @@ from sharding.limits import MAX_JSON_BYTES, MAX_TEXT_CHARS, over
 
 T = TypeVar("T")
 
-MAX_COUNT = (1 << 63) - 1
+_INT64 = (1 << 63) - 1
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=_INT64)]
 """A number of things, bytes or ns: fits int64."""
 
-Number = Annotated[int, msgspec.Meta(ge=-MAX_COUNT, le=MAX_COUNT)]
+Pixels = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
+"""Height or width: fits int32."""
+
+Crc = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+"""A checksum of 32 bits."""
+
+Number = Annotated[int, msgspec.Meta(ge=-_INT64, le=_INT64)]
+"""A whole number: fits int64."""
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARS)]
 

@@ -91,7 +91,9 @@ class SampleReader:
 
     def key(self, row: int) -> str:
         """Return the key of a row."""
-        return bytes(np.asarray(self.columns["key"][row])).rstrip(b"\0").decode()  # padded to the longest key
+        end = self.columns["key_end"]
+        text = self.columns["key_text"][int(end[row - 1]) if row else 0 : int(end[row])]
+        return bytes(np.asarray(text)).decode()
 
     def read(self, rows: Sequence[int], parts: Sequence[str]) -> list[Sample]:
         """Read and decode `parts` ("image", "depth", "valid") of each row, in the order of `rows`.

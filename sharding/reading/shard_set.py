@@ -1,7 +1,6 @@
 """A finished shard set, opened: its manifest, its index, its samples."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME, decode_index, select
 from sharding.format.manifest import MANIFEST_NAME, Manifest
+from sharding.format.meta import decode_meta
 from sharding.format.sample import Sample
-from sharding.reading.columns import flatten
+from sharding.limits import MAX_INDEX_BYTES, MAX_JSON_BYTES, over
+from sharding.reading.columns import check_exts, flatten
 from sharding.reading.missing import explain_missing
 from sharding.reading.reader import REREADS, SampleReader
 from sharding.stores.address import is_remote, shown
@@ -78,7 +79,10 @@ class ShardSet:
         store = open_store(self.address)
         self.manifest = read_manifest(store, self.url)
         expected = self.manifest.index_sha256 if check_index else None
-        whole, self.index_sha256 = _read_again_if_damaged(store, INDEX_NAME, partial(_decode, self.url, expected))
+        _check_size(store.size(INDEX_NAME), MAX_INDEX_BYTES, f"{self.url}/{INDEX_NAME}")
+        whole, self.index_sha256 = _read_again_if_damaged(
+            store, INDEX_NAME, partial(_decode, self.url, self.manifest, expected)
+        )
         self.index = select(whole, where)  # keeps the row labels of the whole index
         self.ids: NDArray[np.int64] = self.index.index.to_numpy(np.int64)
         names = [shard.name for shard in self.manifest.shards]
@@ -120,11 +124,10 @@ class ShardSet:
         """Return the content of a sample's JSON member: source path, sizes, unit, kind, statistics; {} if it has none.
 
         Raises:
-            DataError: The member is damaged; names shard and key.
+            DataError: The member is damaged, or no JSON object; names shard and key.
         """
         members = self.reader.read_encoded([row], ("meta",))[0]
-        content: dict[str, Any] = json.loads(members["meta"]) if "meta" in members else {}
-        return content
+        return decode_meta(members["meta"], self.reader.describe(row)) if "meta" in members else {}
 
 
 def read_manifest(store: Store, url: str) -> Manifest:
@@ -133,16 +136,29 @@ def read_manifest(store: Store, url: str) -> Manifest:
     Raises:
         DataError: There is none, or it is damaged.
     """
-    if store.size(MANIFEST_NAME) is None:
+    where = f"{url}/{MANIFEST_NAME}"
+    if (size := store.size(MANIFEST_NAME)) is None:
         raise DataError(
             (not is_remote(url) and explain_missing(url))
             or f"{url}: expected a shard set with {MANIFEST_NAME}, found none; check the address"
         )
-    where = f"{url}/{MANIFEST_NAME}"
+    _check_size(size, MAX_JSON_BYTES, where)
     return _read_again_if_damaged(store, MANIFEST_NAME, lambda data: Manifest.decode(data, where))
 
 
-def _decode(url: str, expected: str | None, data: bytes) -> "tuple[pd.DataFrame, str]":
+def _check_size(size: int | None, limit: int, where: str) -> None:
+    """Check that a file is there, and not too large to be read.
+
+    Raises:
+        DataError: It is not.
+    """
+    if size is None:
+        raise DataError(f"{where}: expected a file, found none; get a whole copy of the set")
+    if size > limit:
+        raise DataError(f"{where}: {over(f'found {size} bytes', limit)}")
+
+
+def _decode(url: str, manifest: Manifest, expected: str | None, data: bytes) -> "tuple[pd.DataFrame, str]":
     """Decode the index; also return its sha256, which must be the expected one, if any."""
     found = hashlib.sha256(data).hexdigest()
     if expected not in (None, found):
@@ -150,7 +166,9 @@ def _decode(url: str, expected: str | None, data: bytes) -> "tuple[pd.DataFrame,
             f"{url}/{INDEX_NAME}: expected sha256 {expected}, found {found}; the index was "
             f"edited or damaged: `depthstream verify {url}` shows where; get a whole copy of the set"
         )
-    return decode_index(data, f"{url}/{INDEX_NAME}"), found
+    index = decode_index(data, f"{url}/{INDEX_NAME}", manifest)
+    check_exts(index, f"{url}/{INDEX_NAME}")
+    return index, found
 
 
 def _read_again_if_damaged(store: Store, name: str, decode: Callable[[bytes], T]) -> T:

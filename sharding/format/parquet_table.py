@@ -1,0 +1,169 @@
+"""A Parquet file that nobody vouches for, read into a table of exactly the columns and types that are wanted.
+
+What the file says of itself beside them (pandas' metadata, row labels, other columns) is not read. Nothing is inflated
+before it is known how large it becomes: text stays in dictionaries until its sizes are summed.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sharding.errors import DataError
+from sharding.escaping import shorten
+from sharding.format.parquet_pages import page_sizes
+from sharding.limits import MAX_FOOTER_BYTES, MAX_INDEX_BYTES, MAX_TEXT_CHARS, over
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # takes a quarter of a second, so only the functions that read a table import it
+    import pyarrow.parquet as pq
+
+_PAGE_BYTES = 16 << 10  # what a page counts at least, so that their number is limited as well
+_CODE_BYTES = 4  # of a text's place in its dictionary
+
+
+def read_table(data: bytes, where: str, columns: Mapping[str, str], rows: int | None) -> "pa.Table":
+    """Read columns of a Parquet file.
+
+    Args:
+        data: The file.
+        where: Name of the file, for messages.
+        columns: Name -> type: "str", or a number as numpy names it.
+        rows: Number of rows that it must have; None if that is not known.
+
+    Returns:
+        The columns in the given order, each of its type, without nulls.
+
+    Raises:
+        DataError: It is no Parquet file, is too large, or lacks a column of that name and type; names the column.
+    """
+    import pyarrow as pa
+
+    texts = [name for name, kind in columns.items() if kind == "str"]
+    file = _open(data, where, texts)
+    _check_columns(file, where, columns)
+    _check_rows(file, where, columns, rows)
+    _check_sizes(file, data, where, columns)
+    with _named(where, data):
+        table = file.read(columns=list(columns), use_pandas_metadata=False)
+    if rows is not None and table.num_rows != rows:
+        raise DataError(f"{where}: expected {rows} rows, found {table.num_rows}")
+    left = MAX_INDEX_BYTES
+    for name in texts:
+        left -= _check_text(table[name], f"{where}: column {name}")
+        if left < 0:
+            raise DataError(f"{where}: column {name}: {over('found more bytes of text', MAX_INDEX_BYTES)}")
+    arrays = [_convert(table[name], kind, f"{where}: column {name}") for name, kind in columns.items()]
+    return pa.Table.from_arrays(arrays, names=list(columns))
+
+
+@contextmanager
+def _named(where: str, data: bytes) -> Iterator[None]:
+    """Turn what the reader of Parquet raises into a DataError: of many types, by the damage."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        reason = shorten(str(error).partition("\n")[0]) or type(error).__name__
+        raise DataError(
+            f"{where}: expected a Parquet file, found {len(data)} bytes of something else: {reason}"
+        ) from None
+
+
+def _open(data: bytes, where: str, texts: list[str]) -> "pq.ParquetFile":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if len(data) > MAX_INDEX_BYTES:
+        raise DataError(f"{where}: {over(f'found {len(data)} bytes', MAX_INDEX_BYTES)}")
+    # A file ends with its footer, the length of that, and a magic number.
+    if (footer := int.from_bytes(data[-8:-4], "little")) > MAX_FOOTER_BYTES and data.endswith(b"PAR1"):
+        raise DataError(f"{where}: {over(f'found a footer of {footer} bytes', MAX_FOOTER_BYTES)}")
+    with _named(where, data):
+        return pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
+
+
+def _check_columns(file: "pq.ParquetFile", where: str, columns: Mapping[str, str]) -> None:
+    """Check that each wanted column is there once, with a type from which its own can be had without loss."""
+    import pyarrow as pa
+
+    with _named(where, b""):
+        schema: pa.Schema = file.schema_arrow
+    if missing := [name for name in columns if name not in schema.names]:
+        raise DataError(f"{where}: columns {', '.join(missing)} are missing; make the set again or get a whole copy")
+    for name, kind in columns.items():
+        if (count := schema.names.count(name)) != 1:
+            raise DataError(f"{where}: column {name}: expected it once, found it {count} times")
+        found = schema.field(name).type
+        if not _fits(found, kind):
+            raise DataError(f"{where}: column {name}: expected {kind}, found {shorten(str(found), 80)}")
+
+
+def _fits(found: "pa.DataType", kind: str) -> bool:
+    import pyarrow as pa
+
+    if kind == "str":
+        value = found.value_type if pa.types.is_dictionary(found) else found
+        return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
+    if "int" in kind:
+        return bool(pa.types.is_integer(found))  # its values decide: see `_convert`
+    return bool(pa.types.is_float32(found))
+
+
+def _check_rows(file: "pq.ParquetFile", where: str, columns: Mapping[str, str], rows: int | None) -> None:
+    """Check the number of rows, and that so many fit into memory, whatever text they hold."""
+    found = file.metadata.num_rows
+    if rows is not None and found != rows:
+        raise DataError(f"{where}: expected {rows} rows, as many as the manifest has samples, found {found}")
+    width = sum(_CODE_BYTES if kind == "str" else int(kind.strip("uintfloa")) // 8 for kind in columns.values())
+    if found * width > MAX_INDEX_BYTES:
+        raise DataError(f"{where}: {over(f'found {found} rows', MAX_INDEX_BYTES // width)}")
+
+
+def _check_sizes(file: "pq.ParquetFile", data: bytes, where: str, columns: Mapping[str, str]) -> None:
+    """Check that all pages of the wanted columns fit into memory, once decompressed."""
+    left = MAX_INDEX_BYTES
+    with _named(where, data):
+        for group in range(file.metadata.num_row_groups):
+            row_group = file.metadata.row_group(group)
+            for chunk in map(row_group.column, range(row_group.num_columns)):
+                if chunk.path_in_schema in columns:
+                    for size in page_sizes(data, chunk):
+                        left -= max(size, _PAGE_BYTES)
+                        if left < 0:
+                            found = f"found more bytes, up to column {chunk.path_in_schema}"
+                            raise DataError(f"{where}: {over(found, MAX_INDEX_BYTES)}")
+
+
+def _check_text(column: "pa.ChunkedArray", where: str) -> int:
+    """Check text that is kept in dictionaries; return the bytes it will take without them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    total = 0
+    for chunk in column.chunks:
+        if not isinstance(chunk, pa.DictionaryArray):
+            chunk = chunk.dictionary_encode()
+        with _named(where, b""):
+            chunk.validate(full=True)  # places within the dictionary, and text that is UTF-8
+        if chunk.null_count or chunk.dictionary.null_count:
+            raise DataError(f"{where}: expected text in each row, found null")
+        if not len(chunk):
+            continue
+        lengths = pc.binary_length(chunk.dictionary)
+        if (longest := pc.max(lengths).as_py() or 0) > MAX_TEXT_CHARS:
+            raise DataError(f"{where}: {over(f'found a text of {longest} bytes', MAX_TEXT_CHARS)}")
+        total += pc.sum(pc.take(lengths, chunk.indices)).as_py() or 0
+    return total
+
+
+def _convert(column: "pa.ChunkedArray", kind: str, where: str) -> Any:
+    import pyarrow as pa
+
+    target = pa.large_string() if kind == "str" else pa.from_numpy_dtype(kind)
+    if column.null_count:
+        raise DataError(f"{where}: expected a number in each row, found null")
+    try:
+        return column.cast(target)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{where}: expected {kind}: {shorten(str(error).partition(chr(10))[0])}") from None
