@@ -1,11 +1,11 @@
 """Compare a set with its source: each sample must be in the set, bit for bit or within its bound, or in quarantine."""
 
-import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +13,20 @@ from sharding.checking.fault import Fault
 from sharding.checking.source_samples import ArchiveSamples, FolderSamples
 from sharding.codecs.image import decode_image
 from sharding.errors import DataError, UsageError
-from sharding.format.manifest import Manifest
+from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import QUARANTINE_NAME
 from sharding.format.sample import PARTS
+from sharding.limits import MAX_JSON_BYTES, over
 from sharding.machine.processes import map_ahead
 from sharding.making.encode import Encoded, Recipe, encode
 from sharding.reading.shard_set import ShardSet
 from sharding.sources import diode, megadepth
 from sharding.sources.layout import Layout
-from sharding.sources.pairing import Candidate
+from sharding.sources.pairing import Candidate, Refusal
+from sharding.sources.quarantine import decode_quarantine
 from sharding.sources.source import Readable, is_archive
 from sharding.stores.address import is_remote
+from sharding.stores.store import Store
 
 COMPARED_AHEAD_BYTES = 128 << 20
 """Maximum source bytes that are read ahead of the comparison."""
@@ -90,12 +93,35 @@ def layout_of(manifest: Manifest) -> Layout:
     Raises:
         UsageError: The set was made from tars.
     """
-    made = manifest.made
     if manifest.dataset == "megadepth":
-        return megadepth.layout(made["with_depth"])
+        return megadepth.layout(_made(manifest, "with_depth"))
     if manifest.dataset == "diode":
-        return diode.layout(made["split"], made["scene_type"])
+        return diode.layout(_made(manifest, "split"), _made(manifest, "scene_type"))
     raise UsageError(f"--against compares sets of megadepth and diode, this one is {manifest.dataset}")
+
+
+def _made(manifest: Manifest, option: str) -> Any:
+    """Return an option with which the set was made.
+
+    Raises:
+        DataError: The manifest lacks it.
+    """
+    if option not in manifest.made:
+        raise DataError(f"{MANIFEST_NAME}: made: expected a field {option}, found none; it was edited or damaged")
+    return manifest.made[option]
+
+
+def _read_quarantine(store: Store, where: str) -> list[Refusal]:
+    """Read the quarantine of a set; a set without it refused nothing.
+
+    Raises:
+        DataError: It is too large, or damaged.
+    """
+    if (size := store.size(QUARANTINE_NAME)) is None:
+        return []
+    if size > MAX_JSON_BYTES:
+        raise DataError(f"{where}: {over(f'found {size} bytes', MAX_JSON_BYTES)}")
+    return decode_quarantine(store.read_all(QUARANTINE_NAME), where)
 
 
 def _compare_archives(manifest: Manifest, samples: FolderSamples | ArchiveSamples, root: str) -> list[Fault]:
@@ -103,9 +129,9 @@ def _compare_archives(manifest: Manifest, samples: FolderSamples | ArchiveSample
     known = manifest.source
     if ("archive" in known) != isinstance(samples, ArchiveSamples):
         return []
-    if samples.fingerprint != known["fingerprint"]:
+    if samples.fingerprint != known.get("fingerprint"):
         problem = f"{root} is not the source this set was made from: its names, sizes or ends differ"
-    elif samples.md5 and known["md5"] and samples.md5 != known["md5"]:
+    elif samples.md5 and known.get("md5") and samples.md5 != known["md5"]:
         problem = f"{root}: expected md5 {known['md5']}, found {samples.md5}"
     else:
         return []
@@ -131,17 +157,17 @@ class _Accounted:
     @staticmethod
     def of(opened: ShardSet) -> "_Accounted":
         manifest, store = opened.manifest, opened.reader.store
-        lines = store.read_all(QUARANTINE_NAME).splitlines() if store.size(QUARANTINE_NAME) is not None else []
+        refused = _read_quarantine(store, f"{opened.url}/{QUARANTINE_NAME}")
         return _Accounted(
             opened=opened,
             recipe=Recipe(
                 dataset=manifest.dataset,
-                preset=manifest.made["preset"],
+                preset=_made(manifest, "preset"),
                 check=manifest.made.get("check", "header"),
                 max_side=manifest.made.get("max_side"),
             ),
             rows={key: row for row, key in enumerate(opened.index["key"])},
-            quarantined=frozenset(json.loads(line)["key"] for line in lines),
+            quarantined=frozenset(one.key for one in refused),
         )
 
     def compare(self, sample: tuple[Candidate, Readable]) -> str:

@@ -4,6 +4,8 @@ The index is not trusted either: its rows are compared with the samples in the s
 """
 
 import hashlib
+import io
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -17,22 +19,27 @@ from sharding.config import VerifyConfig
 from sharding.errors import DataError
 from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import ShardFile
+from sharding.format.meta import META_FIELDS
 from sharding.format.names import member_name
 from sharding.format.sample import PARTS, Sample, depth_facts
-from sharding.format.shard import detect_compression, iter_members, open_plain
+from sharding.format.shard import BLOCK, detect_compression, iter_members, open_plain
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
+from sharding.stores.store import Store
+
+OpenFile = io.BytesIO | io.BufferedReader
 
 
 def run(config: VerifyConfig) -> Outcome:
     """Run `depthstream verify`."""
     opened = ShardSet(config.set, check_index=False)
     faults = check_index(opened)
+    shards = list(zip(opened.manifest.shards, _rows_by_shard(opened), strict=True))
     faults += [
         fault
-        for shard in track(opened.manifest.shards, total=len(opened.manifest.shards), unit="shards", label="verify")
-        for fault in check_shard(opened, shard)
+        for shard, rows in track(shards, total=len(shards), unit="shards", label="verify")
+        for fault in check_shard(opened, shard, rows)
     ]
     faults += stray_files(opened)
     compared = compare_with_source(opened, config.against) if config.against else None
@@ -64,30 +71,62 @@ def check_index(opened: ShardSet) -> list[Fault]:
     return [Fault(shard="", key="", problem=f"{INDEX_NAME}: expected sha256 {expected}, found {found}: it was edited")]
 
 
-def check_shard(opened: ShardSet, shard: ShardFile) -> Iterator[Fault]:
-    """Check one shard: its size and hash, each sample through the index, and the tar as any tar reader sees it."""
+def _rows_by_shard(opened: ShardSet) -> list[list[int]]:
+    """Return the rows of each shard of the manifest, in the order of the index, which is that of the members."""
+    order = np.argsort(np.asarray(opened.reader.columns["shard"]), kind="stable")
+    return [rows.tolist() for rows in np.split(order, np.cumsum(opened.shard_sizes)[:-1])]
+
+
+def check_shard(opened: ShardSet, shard: ShardFile, rows: list[int]) -> Iterator[Fault]:
+    """Check one shard: its bytes, each sample through the index, and the tar as any tar reader sees it.
+
+    Args:
+        opened: The set.
+        shard: The shard, as the manifest has it.
+        rows: Its rows of the index, in the order of the members.
+    """
     name = shard.name.rpartition("/")[2]
-    rows = [at for at, row in enumerate(opened.index["shard"]) if row == name]  # in the order of the members
     try:
-        data = opened.reader.store.read_all(shard.name)
+        file = _open_shard(opened.reader.store, shard)
     except DataError as error:
         yield Fault(shard=name, key="", problem=str(error))
         yield from (Fault(shard=name, key=opened.reader.key(row), problem="lost with its shard") for row in rows)
         return
-    if len(data) != shard.bytes:
-        yield Fault(
-            shard=name, key="", problem=f"expected {shard.bytes} bytes, found {len(data)}: truncated or replaced"
-        )
-    elif (found := hashlib.sha256(data).hexdigest()) != shard.sha256:
-        yield Fault(shard=name, key="", problem=f"expected sha256 {shard.sha256}, found {found}")
-    if len(rows) != shard.samples:
-        yield Fault(
-            shard=name,
-            key="",
-            problem=f"expected {shard.samples} samples as in the manifest, found {len(rows)} in the index",
-        )
-    yield from check_samples(opened, name, rows)
-    yield from check_members(opened, name, rows, data)
+    with file:
+        yield from _check_bytes(file, name, shard)
+        if len(rows) != shard.samples:
+            yield Fault(
+                shard=name,
+                key="",
+                problem=f"expected {shard.samples} samples as in the manifest, found {len(rows)} in the index",
+            )
+        yield from check_samples(opened, name, rows)
+        yield from check_members(opened, shard, rows, file)
+
+
+def _open_shard(store: Store, shard: ShardFile) -> OpenFile:
+    """Open a shard: a file in pieces, because it may be large; an object of a store in memory.
+
+    Raises:
+        DataError: It is missing or cannot be read.
+    """
+    path = store.local_path(shard.name)
+    if path is None or store.size(shard.name) is None:
+        return io.BytesIO(store.read_all(shard.name))
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file: {error.strerror}") from error
+
+
+def _check_bytes(file: OpenFile, name: str, shard: ShardFile) -> Iterator[Fault]:
+    """Compare the size and the hash of a shard with the manifest."""
+    if (size := file.seek(0, os.SEEK_END)) != shard.bytes:
+        yield Fault(shard=name, key="", problem=f"expected {shard.bytes} bytes, found {size}: truncated or replaced")
+    else:
+        file.seek(0)
+        if (found := hashlib.file_digest(file, "sha256").hexdigest()) != shard.sha256:
+            yield Fault(shard=name, key="", problem=f"expected sha256 {shard.sha256}, found {found}")
 
 
 def check_samples(opened: ShardSet, shard: str, rows: list[int]) -> Iterator[Fault]:
@@ -113,6 +152,8 @@ def _contradiction(opened: ShardSet, row: int, sample: Sample) -> str:
     truth: dict[str, Any] = {"height": height, "width": width}
     if opened.manifest.dataset != "webdataset":
         meta = opened.meta(row)
+        if missing := [name for name in META_FIELDS if name not in meta]:
+            return f"member .json: expected the fields {', '.join(META_FIELDS)}, found no {missing[0]}"
         truth |= {name: meta[name] for name in ("split", "scene", "scan", "scene_type")} | {"kind": meta["depth_kind"]}
     if sample.depth is not None and sample.valid is not None:
         # The statistics are computed again from the stored depth and mask.
@@ -126,8 +167,9 @@ def _contradiction(opened: ShardSet, row: int, sample: Sample) -> str:
     return ""
 
 
-def check_members(opened: ShardSet, shard: str, rows: list[int], data: bytes) -> Iterator[Fault]:
+def check_members(opened: ShardSet, shard: ShardFile, rows: list[int], file: OpenFile) -> Iterator[Fault]:
     """Read the tar as any tar reader would: it must have the members of the index, in this order, and no others."""
+    name = shard.name.rpartition("/")[2]
     expected = [
         member_name(opened.reader.key(row), part, opened.reader.ext(row, part))
         for row in rows
@@ -135,10 +177,19 @@ def check_members(opened: ShardSet, shard: str, rows: list[int], data: bytes) ->
         if opened.reader.ext(row, part)
     ]
     try:
-        found = [member.name for member in iter_members(open_plain(data, detect_compression(data[:512])))]
+        file.seek(0)
+        compression = detect_compression(file.read(BLOCK))
+        file.seek(0)
+        found = [member.name for member in iter_members(open_plain(file, compression))]
     except DataError as error:
-        yield Fault(shard=shard, key="", problem=f"as a tar: {error}")
+        yield Fault(shard=name, key="", problem=f"as a tar: {error}")
         return
+    if compression != shard.compression:
+        yield Fault(
+            shard=name,
+            key="",
+            problem=f"expected compression {shard.compression} as in the manifest, found {compression}",
+        )
     if opened.manifest.dataset == "webdataset":
         expected.sort()  # tars made elsewhere order the members of a sample as they like
         found = sorted(set(found) & set(expected))
@@ -148,7 +199,7 @@ def check_members(opened: ShardSet, shard: str, rows: list[int], data: bytes) ->
             min(len(found), len(expected)),
         )
         names = [names[at] if at < len(names) else "the end" for names in (expected, found)]
-        yield Fault(shard=shard, key="", problem=f"as a tar: expected member {names[0]}, found {names[1]}")
+        yield Fault(shard=name, key="", problem=f"as a tar: expected member {names[0]}, found {names[1]}")
 
 
 def stray_files(opened: ShardSet) -> list[Fault]:

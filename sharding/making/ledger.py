@@ -21,13 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharding.errors import UsageError
+from sharding.errors import DataError, UsageError
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.names import LEDGER_NAME
-from sharding.format.origin import Origin
-from sharding.format.sample import DepthFacts
-from sharding.format.shard import Span
+from sharding.format.strict_json import Count, Number, parse, read_json, to_type
 from sharding.making.same_set import differences
 from sharding.making.source_list import first_difference, sizes
 from sharding.making.target import SetTarget
@@ -77,7 +75,7 @@ class Entry:
     file: ShardFile
     rows: list[Row] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
-    refused_at: dict[str, int] = field(default_factory=dict)
+    refused_at: dict[str, Number] = field(default_factory=dict)
     depth_error: float = 0.0
     tag: str = ""
 
@@ -88,7 +86,7 @@ class Entry:
 
     def encode(self) -> bytes:
         """Write it as a line of JSON, without loss of precision."""
-        # The NaN of a depth map without valid pixels is written as NaN, which `json.loads` reads.
+        # The NaN of a depth map without valid pixels is written as NaN, which `read_json` accepts.
         return (json.dumps(dataclasses.asdict(self)) + "\n").encode()
 
     @classmethod
@@ -96,27 +94,17 @@ class Entry:
         """Read what `encode` wrote.
 
         Raises:
-            ValueError: It is not such a line.
+            DataError: It is not such a line.
         """
-        try:
-            content = json.loads(data)
-            return cls(
-                file=ShardFile(**content["file"]),
-                rows=[_row(row) for row in content["rows"]],
-                refused=[Refusal(**refusal | {"files": tuple(refusal["files"])}) for refusal in content["refused"]],
-                refused_at=content["refused_at"],
-                depth_error=content["depth_error"],
-                tag=content["tag"],
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"expected a line of the ledger: {error!r}") from error
+        # `asdict` and JSON made [ext, {offset, bytes, crc32c}] of (ext, Span); the types say what to make of it.
+        return read_json(data, cls, "line of the ledger", nan=True)
 
 
-def _row(content: dict[str, Any]) -> Row:
-    # `asdict` and JSON made [ext, {offset, bytes, crc32c}] of (ext, Span).
-    parts = {part: (ext, Span(**span)) for part, (ext, span) in content["parts"].items()}
-    origin, depth = Origin(**content["origin"]), DepthFacts(**content["depth"])
-    return Row(**content | {"origin": origin, "depth": depth, "parts": parts})
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is read of a plan beside its terms, which are only compared."""
+
+    files: dict[str, Count] = field(default_factory=dict)
 
 
 class Ledger:
@@ -144,7 +132,7 @@ class Ledger:
                 "choose another folder, or delete that one"
             )
         if old is not None and (differing := differences(old, terms)):
-            if "source" in differing and (first := first_difference(old.get(_FILES, {}), files)):
+            if "source" in differing and (first := first_difference(old[_FILES], files)):
                 differing["source"] += f", where {first}"
             raise UsageError(
                 f"{self._target.address} holds an unfinished set that was begun with other options or another source: "
@@ -166,10 +154,11 @@ class Ledger:
 
     def _read_plan(self) -> dict[str, Any] | None:
         try:
-            plan = json.loads(self._target.read(_PLAN) or b"")
-        except ValueError:
+            plan = parse(self._target.read(_PLAN) or b"", _PLAN)
+            to_type(plan, _Plan, _PLAN)
+        except DataError:
             return None
-        return plan if isinstance(plan, dict) else None
+        return {_FILES: {}, **plan}
 
     def write(self, entry: Entry) -> None:
         """Write the line of a shard that is finished."""
@@ -179,7 +168,7 @@ class Ledger:
         """Read the line of the shard with this file name; None if it is missing or unreadable."""
         try:
             entry = Entry.decode(self._target.read(_line(shard)) or b"")
-        except ValueError:
+        except DataError:
             return None
         # The name of a line has no `.tar` or `.tar.zst`, so the name inside it decides.
         return entry if entry.file.name == f"shards/{shard}" else None
@@ -203,7 +192,7 @@ class Ledger:
         """Read where an earlier run stopped; the start of the archive if it is missing or unreadable."""
         try:
             return ResumePoint.decode(self._target.read(_RESUME_POINT) or b"")
-        except ValueError:
+        except DataError:
             return ResumePoint()
 
     def is_whole(self, entry: Entry) -> bool:

@@ -1,12 +1,12 @@
 """The first file by which a source differs from the one that a set was begun with, or made of."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 from sharding.errors import DataError
 from sharding.format.names import QUARANTINE_NAME
 from sharding.making.target import SetTarget
 from sharding.sources.pairing import Pairing, Refusal
+from sharding.sources.quarantine import decode_quarantine
 from sharding.sources.source import SourceFile
 
 
@@ -34,9 +34,9 @@ def explain_source(target: SetTarget, pairing: Pairing) -> str:
 
     try:
         known = set(decode_index(target.read(INDEX_NAME) or b"", INDEX_NAME)["key"])
-        lines = (target.read(QUARANTINE_NAME) or b"").splitlines()
-        known |= {_label(Refusal(**json.loads(line))) for line in lines}
-    except (DataError, ValueError, TypeError):
+        refused = decode_quarantine(target.read(QUARANTINE_NAME) or b"", QUARANTINE_NAME)
+        known |= {_label(refusal) for refusal in refused}
+    except DataError:
         return ""
     found = {one.key: next(iter(one.files.values())).name for one in pairing.candidates}
     found |= {_label(one): one.files[0] for one in pairing.refused}
@@ -47,7 +47,7 @@ def explain_source(target: SetTarget, pairing: Pairing) -> str:
 
 def _label(refusal: Refusal) -> str:
     """Return the key of refused files; a misnamed one has none, only a name, of which the first folder may differ."""
-    return refusal.key or refusal.files[0].partition("/")[2]
+    return refusal.key or "".join(refusal.files[:1]).partition("/")[2]
 
 
 def sizes(files: Sequence[SourceFile]) -> dict[str, int]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharding.archives.fingerprint import Fingerprint
-from sharding.errors import UsageError
+from sharding.errors import DataError, UsageError
+from sharding.format.strict_json import Count, parse, to_type
 from sharding.progress import say
 from sharding.sources.joiner import Waiting
 from sharding.sources.pairing import Refusal
-from sharding.sources.source import SourceFile
-from sharding.sources.spool import SpoolPlace
 
+_WHERE = "resume point"
 _BYTES = ("seek_point", "md5_state")  # written as base 85: JSON has no bytes
 
 
@@ -41,17 +41,17 @@ class ResumePoint:
         md5_state: For `open_archive`.
     """
 
-    shard: int = 0
-    offset: int = 0
-    enter: int = 0
+    shard: Count = 0
+    offset: Count = 0
+    enter: Count = 0
     seek_point: bytes = b""
     archive: str = ""
-    used: int = 0
+    used: Count = 0
     probe: str = ""
     waiting: tuple[Waiting, ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
-    members: int = 0
+    members: Count = 0
     ended: bool = False
     md5: str = ""
     md5_state: bytes = b""
@@ -76,24 +76,25 @@ class ResumePoint:
         """Read what `encode` wrote.
 
         Raises:
-            ValueError: It is something else.
+            DataError: It is something else.
         """
+        content = parse(data, _WHERE)
+        text = to_type(content, _Text, _WHERE)
         try:
-            content = json.loads(data)
-            # JSON has neither bytes nor tuples.
-            changed = {
-                **{name: base64.b85decode(content[name]) for name in _BYTES},
-                "waiting": tuple(_waiting(one) for one in content["waiting"]),
-                "refused": tuple(Refusal(**one | {"files": tuple(one["files"])}) for one in content["refused"]),
-            }
-            return ResumePoint(**content | changed)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"expected a resume point: {error!r}") from error
+            changed = {name: base64.b85decode(getattr(text, name)) for name in _BYTES}
+        except ValueError as error:
+            raise DataError(f"{_WHERE}: expected text in base 85: {error}") from None
+        return to_type(content | changed, ResumePoint, _WHERE)
 
 
-def _waiting(content: dict[str, Any]) -> Waiting:
-    kept = tuple((SourceFile(**file), SpoolPlace(**place)) for file, place in content["kept"])
-    return Waiting(kept=kept, held=tuple(content["held"]), contradicted=tuple(content["contradicted"]))
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """The fields that are bytes, as text, and those that must be there."""
+
+    seek_point: str
+    md5_state: str
+    waiting: list[Any]
+    refused: list[Any]
 
 
 def check_unchanged(point: ResumePoint, fingerprint: Fingerprint, target: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sharding.errors import DataError
 from sharding.sources.joiner import Waiting
 from sharding.sources.pairing import Refusal
 from sharding.sources.resume_point import ResumePoint
@@ -47,7 +48,7 @@ def test_a_position_is_read_as_it_was_written(position):
 def test_every_part_of_a_position_is_missed():
     content = json.loads(ResumePoint().encode())
     for name in ("seek_point", "md5_state", "waiting", "refused"):
-        with pytest.raises(ValueError, match="expected a resume point"):
+        with pytest.raises(DataError, match=f"resume point: expected a field {name}"):
             ResumePoint.decode(json.dumps({key: value for key, value in content.items() if key != name}).encode())
 
 
@@ -56,5 +57,5 @@ def test_every_part_of_a_position_is_missed():
     [b"", b"{", b"[]", b"null", b'"x"', ResumePoint().encode()[:-9], b'{"seek_point": 1}', ResumePoint().encode()[1:]],
 )
 def test_something_else_is_no_position(data):
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(DataError, match=r"^resume point: "):
         ResumePoint.decode(data)
