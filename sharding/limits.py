@@ -47,8 +47,8 @@ MAX_META_BYTES = _raised(1 << 20)
 MAX_INDEX_BYTES = _raised(1 << 30)
 """Bytes of an index in memory, without the headers of Python's strings: 4 million samples."""
 
-MAX_FOOTER_BYTES = _raised(8 << 20)
-"""Bytes of the description at the end of an index: 1,600 groups of rows; one of a million rows has 15 kB."""
+MAX_FOOTER_BYTES = _raised(4 << 20)
+"""Bytes of the description at the end of an index: 800 groups of rows; one of a million rows has 15 kB."""
 
 MAX_TEXT_CHARS = _raised(4096)
 """Characters of a key, a name or another text of a row or a record."""

@@ -38,7 +38,7 @@ def check_rows(table: "pa.Table", where: str) -> None:
     height, width = (table[name].to_numpy().astype(np.int64) for name in ("height", "width"))
     refuse.first(height < 0, "height", "expected at least 0")
     refuse.first(width < 0, "width", "expected at least 0")
-    refuse.first(height * width > MAX_PIXELS, "width", over("too many pixels", MAX_PIXELS))
+    refuse.first(height * width > MAX_PIXELS, "height x width", over("expected fewer", MAX_PIXELS), height * width)
     fraction = table["valid_fraction"].to_numpy()
     refuse.first(~((fraction >= 0) & (fraction <= 1)), "valid_fraction", "expected 0 to 1")
     for part in PARTS:
@@ -47,7 +47,7 @@ def check_rows(table: "pa.Table", where: str) -> None:
         refuse.first(absent != (offset == -1), f"{part}_offset", f"expected -1 without a {part}, and only then")
         refuse.first(offset < -1, f"{part}_offset", "expected at least 0")
         refuse.first(size < 0, f"{part}_bytes", "expected at least 0")
-        refuse.first(size > MAX_PAYLOAD_BYTES, f"{part}_bytes", over("too many bytes", MAX_PAYLOAD_BYTES))
+        refuse.first(size > MAX_PAYLOAD_BYTES, f"{part}_bytes", over("expected fewer", MAX_PAYLOAD_BYTES))
 
 
 def check_places(table: "pa.Table", where: str, manifest: Manifest) -> None:
@@ -80,12 +80,13 @@ class _Refuser:
     def __init__(self, table: "pa.Table", where: str) -> None:
         self._table, self._where = table, where
 
-    def first(self, bad: Any, column: str, expected: str) -> None:
-        """Refuse the first row for which `bad`, a boolean column, is true."""
+    def first(self, bad: Any, column: str, expected: str, values: Any = None) -> None:
+        """Refuse the first row for which `bad`, a boolean column, is true; `values` are those of the column."""
         rows: NDArray[np.intp] = np.flatnonzero(np.asarray(bad))
         if rows.size:
             row = int(rows[0])
-            key, found = (self._table[name][row].as_py() for name in ("key", column))
+            key, found = self._table["key"][row].as_py(), (self._table[column] if values is None else values)[row]
+            found = found.as_py() if values is None else int(found)
             raise DataError(
                 f"{self._where}: row {row}, key {shorten(key, 100)}: {column}: {expected}, "
                 f"found {shorten(repr(found), 100)}"

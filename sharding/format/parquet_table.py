@@ -4,13 +4,14 @@ What the file says of itself beside them (pandas' metadata, row labels, other co
 before it is known how large it becomes: text stays in dictionaries until its sizes are summed.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sharding.errors import DataError
 from sharding.escaping import shorten
-from sharding.format.parquet_pages import page_sizes
+from sharding.format.parquet_pages import TAIL_BYTES, chunks, page_sizes
 from sharding.limits import MAX_FOOTER_BYTES, MAX_INDEX_BYTES, MAX_TEXT_CHARS, over
 
 if TYPE_CHECKING:
@@ -31,19 +32,21 @@ def read_table(data: bytes, where: str, columns: Mapping[str, str], rows: int | 
         rows: Number of rows that it must have; None if that is not known.
 
     Returns:
-        The columns in the given order, each of its type, without nulls.
+        The columns in the given order, each of its type, without nulls; a null float is NaN.
 
     Raises:
         DataError: It is no Parquet file, is too large, or lacks a column of that name and type; names the column.
     """
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
+    metadata = _read_footer(data, where)
+    _check_columns(metadata, where, columns)
+    _check_rows(metadata, where, columns, rows)
+    _check_sizes(data, where, columns)
     texts = [name for name, kind in columns.items() if kind == "str"]
-    file = _open(data, where, texts)
-    _check_columns(file, where, columns)
-    _check_rows(file, where, columns, rows)
-    _check_sizes(file, data, where, columns)
     with _named(where, data):
+        file = pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=texts)
         table = file.read(columns=list(columns), use_pandas_metadata=False)
     if rows is not None and table.num_rows != rows:
         raise DataError(f"{where}: expected {rows} rows, found {table.num_rows}")
@@ -70,25 +73,24 @@ def _named(where: str, data: bytes) -> Iterator[None]:
         ) from None
 
 
-def _open(data: bytes, where: str, texts: list[str]) -> "pq.ParquetFile":
+def _read_footer(data: bytes, where: str) -> "pq.FileMetaData":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if len(data) > MAX_INDEX_BYTES:
         raise DataError(f"{where}: {over(f'found {len(data)} bytes', MAX_INDEX_BYTES)}")
-    # A file ends with its footer, the length of that, and a magic number.
-    if (footer := int.from_bytes(data[-8:-4], "little")) > MAX_FOOTER_BYTES and data.endswith(b"PAR1"):
+    if (footer := int.from_bytes(data[-TAIL_BYTES:-4], "little")) > MAX_FOOTER_BYTES and data.endswith(b"PAR1"):
         raise DataError(f"{where}: {over(f'found a footer of {footer} bytes', MAX_FOOTER_BYTES)}")
     with _named(where, data):
-        return pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
+        return pq.read_metadata(pa.BufferReader(data))
 
 
-def _check_columns(file: "pq.ParquetFile", where: str, columns: Mapping[str, str]) -> None:
+def _check_columns(metadata: "pq.FileMetaData", where: str, columns: Mapping[str, str]) -> None:
     """Check that each wanted column is there once, with a type from which its own can be had without loss."""
     import pyarrow as pa
 
     with _named(where, b""):
-        schema: pa.Schema = file.schema_arrow
+        schema: pa.Schema = metadata.schema.to_arrow_schema()
     if missing := [name for name in columns if name not in schema.names]:
         raise DataError(f"{where}: columns {', '.join(missing)} are missing; make the set again or get a whole copy")
     for name, kind in columns.items():
@@ -110,9 +112,9 @@ def _fits(found: "pa.DataType", kind: str) -> bool:
     return bool(pa.types.is_float32(found))
 
 
-def _check_rows(file: "pq.ParquetFile", where: str, columns: Mapping[str, str], rows: int | None) -> None:
+def _check_rows(metadata: "pq.FileMetaData", where: str, columns: Mapping[str, str], rows: int | None) -> None:
     """Check the number of rows, and that so many fit into memory, whatever text they hold."""
-    found = file.metadata.num_rows
+    found = metadata.num_rows
     if rows is not None and found != rows:
         raise DataError(f"{where}: expected {rows} rows, as many as the manifest has samples, found {found}")
     width = sum(_CODE_BYTES if kind == "str" else int(kind.strip("uintfloa")) // 8 for kind in columns.values())
@@ -120,19 +122,18 @@ def _check_rows(file: "pq.ParquetFile", where: str, columns: Mapping[str, str], 
         raise DataError(f"{where}: {over(f'found {found} rows', MAX_INDEX_BYTES // width)}")
 
 
-def _check_sizes(file: "pq.ParquetFile", data: bytes, where: str, columns: Mapping[str, str]) -> None:
+def _check_sizes(data: bytes, where: str, columns: Mapping[str, str]) -> None:
     """Check that all pages of the wanted columns fit into memory, once decompressed."""
     left = MAX_INDEX_BYTES
-    with _named(where, data):
-        for group in range(file.metadata.num_row_groups):
-            row_group = file.metadata.row_group(group)
-            for chunk in map(row_group.column, range(row_group.num_columns)):
-                if chunk.path_in_schema in columns:
-                    for size in page_sizes(data, chunk):
-                        left -= max(size, _PAGE_BYTES)
-                        if left < 0:
-                            found = f"found more bytes, up to column {chunk.path_in_schema}"
-                            raise DataError(f"{where}: {over(found, MAX_INDEX_BYTES)}")
+    try:
+        for chunk in chunks(data):
+            for size in page_sizes(data, chunk) if chunk.column in columns else ():
+                left -= max(size, _PAGE_BYTES)
+                if left < 0:
+                    found = f"found more bytes in all columns up to {chunk.column}"
+                    raise DataError(f"{where}: {over(found, MAX_INDEX_BYTES)}")
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _check_text(column: "pa.ChunkedArray", where: str) -> int:
@@ -161,8 +162,10 @@ def _convert(column: "pa.ChunkedArray", kind: str, where: str) -> Any:
     import pyarrow as pa
 
     target = pa.large_string() if kind == "str" else pa.from_numpy_dtype(kind)
-    if column.null_count:
+    if column.null_count and not pa.types.is_floating(column.type):
         raise DataError(f"{where}: expected a number in each row, found null")
+    if column.null_count:
+        column = column.fill_null(math.nan)  # which pandas writes as null
     try:
         return column.cast(target)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -68,6 +68,8 @@ def to_type(content: Any, kind: type[T], where: str) -> T:
         return msgspec.convert(content, kind)
     except RecursionError:
         raise DataError(f"{where}: expected JSON of a few levels, found a deeply nested value") from None
+    except UnicodeEncodeError:  # in the name of a field, or where a word is chosen from several
+        raise DataError(f"{where}: expected names of fields and words, found half characters (\\\\ud800)") from None
     except msgspec.ValidationError as error:
         raise DataError(f"{where}: {_explain(str(error), content, kind)}") from None
 
