@@ -95,7 +95,9 @@ class VerifyConfig(ReadConfig):
 class InspectConfig(ReadConfig):
     """Options of `depthstream inspect`."""
 
-    where: str | None = option(None, "a pandas query on the index, such as \"scene_type == 'outdoor'\"", metavar="EXPR")
+    where: str | None = option(
+        None, "a condition on columns of the index, such as \"scene_type == 'outdoor'\"", metavar="EXPR"
+    )
     grid: str | None = option(
         None, "write a contact sheet: images, depth in metres, valid masks", metavar="FILE.png", path="local"
     )

@@ -53,6 +53,15 @@ MAX_FOOTER_BYTES = _raised(4 << 20)
 MAX_TEXT_CHARS = _raised(4096)
 """Characters of a key, a name or another text of a row or a record."""
 
+MAX_WHERE_CHARS = _raised(1 << 16)
+"""Characters of a condition (`--where`): a list of 2,000 keys of MegaDepth."""
+
+MAX_WHERE_WORDS = _raised(2000)
+"""Names and operators of a condition, without the values of a list: 500 comparisons, each a pass over the index."""
+
+MAX_WHERE_DEPTH = 50
+"""Levels of a condition's syntax tree; fixed, because Python's parser and its recursion have limits of their own."""
+
 
 def check_factor() -> None:
     """Check the environment variable.

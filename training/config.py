@@ -42,7 +42,7 @@ MIN_SIDE_PX = 33
 MAX_SEED = 2**32 - 1
 """Largest seed that numpy's and Lightning's generators both take."""
 
-WHERE = "a pandas query on the index, such as \"scene_type == 'outdoor'\""
+WHERE = "a condition on columns of the index, such as \"scene_type == 'outdoor'\""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sharding.errors import DataError, UsageError
+from sharding.escaping import shorten
 from sharding.format.index_checks import check_places, check_rows
 from sharding.format.manifest import Manifest
 from sharding.format.origin import Origin
@@ -17,7 +18,8 @@ from sharding.format.parquet_table import read_table
 from sharding.format.sample import PARTS, DepthFacts
 from sharding.format.shard import Span
 from sharding.format.strict_json import Pixels, Text
-from sharding.format.where_hints import explain_error, explain_nothing
+from sharding.format.where import find_samples
+from sharding.format.where_text import EXAMPLE
 
 if TYPE_CHECKING:
     import pandas as pd  # takes half a second, so only the functions that make a table import it
@@ -118,22 +120,19 @@ def decode_index(data: bytes, where: str, manifest: Manifest | None = None) -> "
 
 
 def select(frame: "pd.DataFrame", where: str | None) -> "pd.DataFrame":
-    """Return the rows that match the pandas query `where` (None: all); row labels stay those of the whole index.
+    """Return the rows that meet the condition `where` (None: all); row labels stay those of the whole index.
 
     Raises:
-        UsageError: The query is wrong or selects nothing.
+        UsageError: It is no condition on the columns, or selects nothing; see `sharding.format.where`.
     """
     if where is None:
         return frame
-    import pandas as pd
-
+    if not isinstance(where, str):
+        raise UsageError(f'--where: expected text such as "{EXAMPLE}", found {type(where).__name__}')
     try:
-        chosen = frame.eval(where)
-    except Exception as error:  # of any type: from pandas' parser, from numpy, from the expression itself
-        raise UsageError(f"--where {where!r}: {explain_error(frame, where, error)}") from error
-    if not isinstance(chosen, pd.Series) or not pd.api.types.is_bool_dtype(chosen):
-        raise UsageError(f"--where {where!r}: expected a condition on each sample, such as height > 500")
-    subset: pd.DataFrame = frame.loc[chosen]
+        subset: pd.DataFrame = frame.loc[find_samples(frame, where)]
+    except UsageError as error:
+        raise UsageError(f"--where {shorten(where)!r}: {error}") from error
     if subset.empty:
-        raise UsageError(f"--where {where!r} selects none of {len(frame)} samples{explain_nothing(frame, where)}")
+        raise UsageError(f"--where {shorten(where)!r} selects none of {len(frame)} samples")
     return subset
