@@ -38,7 +38,7 @@ class ShardSet:
 
     Args:
         url: Folder or URL of the set.
-        where: A pandas query on the index; None for all samples.
+        where: A condition on the index, see `sharding.format.where`; None for all samples.
         cache: Where the fetched ranges of a remote set are cached; a local set needs no cache.
         check_index: Whether the index must have the hash in the manifest; False for `verify`, which reports a mismatch.
 

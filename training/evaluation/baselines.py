@@ -95,7 +95,7 @@ class Baselines:
         constant: The constant median.
         row: The mean log depth of each image row.
         identity: Identity of the training set.
-        where: The subset of it that was used, a pandas query; None means all.
+        where: The subset of it that was used, a condition on the index; None means all.
         num_images: Images of the training set.
         num_pixels: Valid pixels used.
     """

@@ -30,7 +30,7 @@ class SetInfo:
         split: Split it was made from, such as "val".
         url: Folder or URL it was read from.
         identity: Hash of its content.
-        where: Subset, a pandas query on the index; None means all.
+        where: Subset, a condition on the index; None means all.
         images: Samples of the subset.
         scenes: Scenes of the subset.
     """

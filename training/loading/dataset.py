@@ -49,7 +49,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
 
     Args:
         set: A shard set, open, or its folder or URL.
-        where: A pandas query that selects a subset; not with an open set.
+        where: A condition that selects a subset; not with an open set.
         augment: Applied to each sample with its own generator; None for the unchanged sample.
         seed: Of order and augmentation.
         shuffle: Whether a position counts through the epoch's order or through the rows.

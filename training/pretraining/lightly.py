@@ -59,7 +59,7 @@ def stream_arguments(
 
     Args:
         sets: One set or several: folders, URLs, or open sets.
-        where: A pandas query on the index of each set that is given by folder or URL.
+        where: A condition on the index of each set that is given by folder or URL.
         weights: How often each set is drawn from, relative to the others; None: by size.
         seed: Seed of order and views. (LightlyTrain's own `seed` is that of the initial weights.)
         devices: How many, or which, or "auto".
