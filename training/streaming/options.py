@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sharding.errors import UsageError
 from training.config import StreamingOptions
-from training.streaming.shard_stream import URL_FIELD
+from training.streaming.pipe_command import to_script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Streaming:
         pipe: Command that writes a shard; see `training.streaming.shard_stream.ShardOpener`.
 
     Raises:
-        UsageError: The buffer has no room for a sample, or the command has no place for the URL.
+        UsageError: The buffer has no room for a sample, or the command has no safe place for the URL.
     """
 
     shuffle_buffer: int
@@ -25,8 +25,8 @@ class Streaming:
     def __post_init__(self) -> None:
         if self.shuffle_buffer < 1:
             raise UsageError(f"--shuffle-buffer {self.shuffle_buffer}: expected at least 1 sample")
-        if self.pipe is not None and URL_FIELD not in self.pipe:
-            raise UsageError(f"--pipe: expected a command with {URL_FIELD} in it, such as 'zstd -dc {URL_FIELD}'")
+        if self.pipe is not None:
+            to_script(self.pipe)
 
 
 def streaming_options(config: StreamingOptions) -> Streaming | None:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import os
 import select
-import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -19,9 +18,7 @@ from sharding.format.manifest import ShardFile
 from sharding.format.shard import ZSTD_MAGIC
 from sharding.reading.reader import REREADS
 from sharding.stores.store import Store
-
-URL_FIELD = "{url}"
-"""Placeholder in a command for a shard's path or URL."""
+from training.streaming.pipe_command import to_script
 
 STREAM_WAIT_S = 300.0
 """Longest wait for a command's next byte, seconds."""
@@ -33,8 +30,8 @@ class ShardOpener:
 
     Attributes:
         url: Of the set, as the user gave it; not shown, because it may contain a key.
-        pipe: A shell command that writes a shard, as a tar or `.tar.zst`, to its standard output; `{url}` in it becomes
-            the shard's path or URL, quoted. None: through the set's store.
+        pipe: A shell command that writes a shard, as a tar or `.tar.zst`, to its standard output; `{url}` in it stands
+            for the shard's path or URL, see `training.streaming.pipe_command`. None: through the set's store.
         wait_s: Longest wait for the command's next byte, seconds.
     """
 
@@ -62,12 +59,13 @@ class ShardOpener:
 
     @contextlib.contextmanager
     def _run(self, pipe: str, shard: ShardFile) -> Iterator[io.BufferedReader]:
-        command = pipe.replace(URL_FIELD, shlex.quote(f"{self.url.removeprefix('file://').rstrip('/')}/{shard.name}"))
+        address = f"{self.url.removeprefix('file://').rstrip('/')}/{shard.name}"
+        if address.startswith("-"):  # a program would take it for an option
+            address = f"./{address}"
+        command = ["/bin/sh", "-c", to_script(pipe), "sh", address]
         # In a new session, so that every process of a shell's pipeline can be killed at once.
         # bufsize=0: `_Output` polls the pipe, which does not show bytes that a buffer of Popen has already taken.
-        with subprocess.Popen(
-            command, shell=True, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
-        ) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0, start_new_session=True) as process:
             try:
                 yield io.BufferedReader(_Output(process, self.wait_s), 1 << 20)
             finally:

@@ -298,14 +298,22 @@ def test_an_object_that_came_damaged_is_fetched_again(train, tmp_path, range_ser
         epoch_of(opened)
 
 
-@pytest.mark.parametrize("command", ["cat {url}", "zstd -dc {url}"])
-def test_a_command_writes_the_shards(train, tmp_path, command):
-    folder = tmp_path / "a set's folder; $(true)"
+@pytest.mark.parametrize("command", ["cat {url}", 'cat "{url}"', "cat '{url}'", "zstd -dc {url}"])
+def test_a_command_writes_the_shards(train, tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / 'a set\'s "folder"; $(touch canary) `touch canary` $1\n'
     shutil.copytree(train.url, folder)
     if command.startswith("zstd") and shutil.which("zstd") is None:
         pytest.skip("needs the program zstd")
     streaming = Streaming(shuffle_buffer=6, pipe=command)
     assert epoch_of(ShardSet(folder), streaming) == indexed_items(train, 0)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_begins_with_a_hyphen_is_no_option(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(train.url, "-set")
+    assert epoch_of(ShardSet("-set"), Streaming(shuffle_buffer=6, pipe="cat {url}")) == indexed_items(train, 0)
 
 
 @pytest.mark.parametrize(
