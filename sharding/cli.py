@@ -22,6 +22,7 @@ from sharding.escaping import escape, shorten
 from sharding.limits import check_factor
 from sharding.machine.heap import keep_freed_memory
 from sharding.machine.openmp import spin_briefly
+from sharding.machine.signals import number_of, raising_signals
 from sharding.machine.user import ensure_user_name
 from sharding.parser import (
     Answer,
@@ -35,7 +36,7 @@ from sharding.parser import (
 )
 from sharding.progress import be_quiet, close_bars, forget_ranks, is_rank_zero
 
-EXIT_DATA, EXIT_USAGE, EXIT_SIGNAL, EXIT_INTERRUPTED = 1, 2, 128, 130
+EXIT_DATA, EXIT_USAGE, EXIT_SIGNAL = 1, 2, 128
 
 MAX_ERROR_CHARS = 2900
 """Characters of an error: a terminal has room for it, whatever names and values it repeats."""
@@ -166,11 +167,13 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     status, text = 0, ""
     try:
         check_factor()
-        outcome = command.run(build_config(command.config, given))
+        # A trainer handles SIGTERM itself: it saves a checkpoint first.
+        with raising_signals(terminate=not command.ranked):
+            outcome = command.run(build_config(command.config, given))
     except (UsageError, DataError, Interrupted) as error:
         status, text = _status(error), str(error)
-    except KeyboardInterrupt:
-        status, text = EXIT_INTERRUPTED, "interrupted; run it again"
+    except KeyboardInterrupt as error:
+        status, text = EXIT_SIGNAL + number_of(error), "interrupted; run it again"
     except OSError as error:
         if error.filename is None:  # not about a file of the user
             raise

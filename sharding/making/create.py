@@ -12,7 +12,7 @@ from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME
-from sharding.machine.signals import block_sigint
+from sharding.machine.signals import hold_signals
 from sharding.making.same_set import differences, terms, tool_version
 from sharding.making.source_list import explain_source
 from sharding.making.target import SetTarget, open_target, writing
@@ -78,7 +78,7 @@ def _facts(files: Sequence[SourceFile]) -> dict[str, Any]:
 def _build_from_folder(
     config: ShardConfig, pairing: Pairing, files: list[SourceFile], source: dict[str, Any], common: dict[str, Any]
 ) -> Manifest:
-    with block_sigint():  # half-imported compiled libraries may crash when the process ends
+    with hold_signals():  # half-imported compiled libraries may crash when the process ends
         from sharding.making.from_folder import build_from_folder
         from sharding.making.plan import FolderPlan, plan_shards
 
@@ -104,7 +104,7 @@ def _from_archive(
         found = take_fingerprint(source, config.source)
 
         def make() -> Manifest:
-            with block_sigint():
+            with hold_signals():
                 from sharding.making.from_archive import build_from_archive
                 from sharding.making.plan import ArchivePlan
 

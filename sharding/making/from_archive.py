@@ -18,7 +18,8 @@ from sharding.archives.byte_source import ByteSource, LocalFile
 from sharding.archives.fingerprint import Fingerprint
 from sharding.errors import DataError
 from sharding.format.manifest import Manifest
-from sharding.machine.processes import count_workers, map_ahead, open_pool
+from sharding.machine.pool import WorkerPool
+from sharding.machine.processes import count_workers, map_ahead
 from sharding.making.ledger import Entry, Ledger
 from sharding.making.open_shard import open_shard
 from sharding.making.packing import PackedSample, pack_all
@@ -174,7 +175,7 @@ class ArchiveBuild:
         """Start threads if there is little to do but compress, which releases the interpreter lock; else processes."""
         if self._workers == 1 or self._plan.recipe.is_light(self._plan.layout.needed):
             return _open_threads(self._workers)
-        return open_pool(self._workers, pack_all.__module__)
+        return WorkerPool(self._workers)
 
     def _submit(self, pool: Executor, batch: _Batch) -> Future[PackedBatch]:
         return pool.submit(pack_all, batch.samples, self._plan.recipe, self._plan.compression)

@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-POOL = "from sharding.machine.processes import run_jobs\n"
-WORK = "print(sorted(run_jobs(abs, [-1, -2, -3], 2)))\n"
+POOL = "import multiprocessing\nfrom sharding.machine.main_guard import check_main_guard\n"
+WORK = """
+    check_main_guard()
+    with multiprocessing.get_context("forkserver").Pool(2) as pool:
+        print(pool.map(abs, [-1, -2, -3]))
+"""
 
 
 def run(script, *options):
@@ -20,8 +24,8 @@ def run(script, *options):
 @pytest.mark.parametrize(
     "guarded",
     [
-        f'if __name__ == "__main__":\n    {WORK}',
-        f'def main():\n    {WORK}\nif "__main__" == __name__:\n    main()\n',
+        f'if __name__ == "__main__":{WORK}',
+        f'def main():{WORK}\nif "__main__" == __name__:\n    main()\n',
     ],
 )
 def test_a_script_with_a_guard_uses_processes(tmp_path, guarded):
@@ -32,7 +36,7 @@ def test_a_script_with_a_guard_uses_processes(tmp_path, guarded):
 
 def test_a_script_without_a_guard_is_told_what_it_lacks_and_runs_once(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("print('once')\n" + POOL + WORK)
+    script.write_text("print('once')\n" + POOL + "if True:" + WORK)
     done = run(script)
     assert done.stdout == "once\n"
     last = done.stderr.splitlines()[-1]
@@ -41,5 +45,5 @@ def test_a_script_without_a_guard_is_told_what_it_lacks_and_runs_once(tmp_path):
 
 
 def test_a_program_that_is_no_file_needs_no_guard():
-    done = run(POOL + WORK, "-c")
+    done = run(POOL + "if True:" + WORK, "-c")
     assert (done.returncode, done.stdout) == (0, "[1, 2, 3]\n"), done.stderr

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -8,6 +10,7 @@ import pytest
 
 from sharding.errors import DataError
 from sharding.machine.processes import count_workers, map_ahead, run_jobs
+from tests.sharding.shard_runs import environment
 
 
 def double(number):
@@ -111,3 +114,14 @@ def test_what_a_job_raises_comes_at_its_place():
         assert [next(results) for _ in range(3)] == [(0, 0), (1, 1), (2, 2)]
         with pytest.raises(OSError, match="No space left"):
             next(results)
+
+
+def test_a_script_without_a_main_guard_may_use_worker_processes(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('once')\nfrom sharding.machine.processes import run_jobs\nprint(sorted(run_jobs(abs, [-1, -2], 2)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "once\n[1, 2]\n"), done.stderr
