@@ -7,6 +7,7 @@
     heap        settings of glibc's malloc, for this process and for those it starts
     signals     SIGINT and SIGTERM, as exceptions or held back for a moment
     files       write a file whole or not at all
+    scratch     temporary folders; those of killed processes are removed by later ones
     locks       advisory locks on files, never waited for
 
 No module here knows of data sets.

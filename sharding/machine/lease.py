@@ -62,7 +62,7 @@ class Lease:
             with suppress(FileNotFoundError):  # of several that take it at once, one moves it away
                 os.rename(self._file, aside)
                 aside.unlink()
-        content = {"host": socket.gethostname(), "pid": os.getpid(), "system": _system(), "token": self._token}
+        content = {"host": socket.gethostname(), "pid": os.getpid(), "system": system_name(), "token": self._token}
         try:
             with self._file.open("x") as file:  # atomic, on NFS too since version 3
                 file.write(json.dumps(content))
@@ -70,7 +70,7 @@ class Lease:
             raise UsageError(busy) from error
 
     def _is_stale(self, holder: dict[str, Any]) -> bool:
-        if holder.get("system") == _system() and not _is_alive(holder.get("pid")):
+        if holder.get("system") == system_name() and not is_alive(holder.get("pid")):
             return True
         # By the clock of the file system: those of two machines may differ.
         probe = self._file.with_name(f"{LEASE_NAME}.{self._token}")
@@ -96,7 +96,7 @@ class Lease:
                 os.utime(self._file)
 
 
-def _system() -> str:
+def system_name() -> str:
     """Identify what numbers the processes: machine, its start, and the container."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -104,7 +104,8 @@ def _system() -> str:
     return socket.gethostname()
 
 
-def _is_alive(pid: object) -> bool:
+def is_alive(pid: object) -> bool:
+    """Tell whether a process of this system is alive."""
     if not isinstance(pid, int):
         return False
     try:

@@ -22,8 +22,17 @@ class JobTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
+_serving: list[bool] = []  # not empty in a worker process
+
+
+def is_worker() -> bool:
+    """Tell whether this is a worker process, whose parent is the process that has the work done."""
+    return bool(_serving)
+
+
 def serve(descriptor: int) -> None:
     """Do jobs until the socket is closed."""
+    _serving.append(True)
     keep_freed_memory()
     connection, jobs = Connection(descriptor), queue.SimpleQueue[bytes]()
     threading.Thread(target=_receive, args=(connection, jobs), daemon=True).start()

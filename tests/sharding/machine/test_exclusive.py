@@ -69,7 +69,7 @@ def lease_of(folder, system, pid, age_s=0.0):
 def test_the_lease_of_a_process_that_ended_here_is_taken_at_once(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    lease_of(tmp_path, lease._system(), ended.pid)
+    lease_of(tmp_path, lease.system_name(), ended.pid)
     with Lease(tmp_path, print, touch_s=0.1).hold(BUSY):
         assert json.loads((tmp_path / LEASE_NAME).read_text())["pid"] == os.getpid()
 

@@ -29,6 +29,11 @@ except KeyboardInterrupt as error:
 """
 
 
+def send(number):
+    os.kill(os.getpid(), number)
+    time.sleep(5)
+
+
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Terminated")])
 def test_a_signal_whose_exception_is_dropped_comes_again(number, said):
     done = subprocess.run(
