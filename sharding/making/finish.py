@@ -32,9 +32,11 @@ def finish(
         source: Facts of the source, for the manifest.
 
     Raises:
-        DataError: More samples are bad than `allow_bad`: the quarantine lists them, no manifest is written.
+        DataError: More samples are bad than `allow_bad`: the quarantine lists them, no manifest is written. Or another
+            run has taken the place over.
         OSError: The set cannot be written.
     """
+    plan.target.check_held([(entry.file.name, entry.file.bytes, entry.tag) for entry in entries])
     refused = [*refused, *(refusal for entry in entries for refusal in entry.refused)]
     _write_quarantine(plan.target, refused)
     # After the quarantine is written, because the error refers to it.
@@ -59,7 +61,7 @@ def finish(
         shards=tuple(entry.file for entry in entries),
     )
     _remove_strays(plan, manifest)  # before the manifest, which makes the set a finished one
-    plan.target.write(MANIFEST_NAME, manifest.encode())
+    plan.target.write_last(MANIFEST_NAME, manifest.encode())
     return manifest
 
 

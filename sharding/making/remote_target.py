@@ -1,30 +1,37 @@
 """Write a set to an object store: a file at a time, whole or not at all, large ones in parts.
 
-The ledger records the ETag of each shard, so that a later run can check it without downloading it. There are no locks:
-two runs that make one set at the same time are not detected.
+The ledger records the ETag of each shard, so that a later run can check it without downloading it. A lease keeps other
+runs out. A run that was stopped for long loses it, so all ETags are compared again before a set is finished.
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
+from obstore.exceptions import AlreadyExistsError, NotSupportedError
 
 from sharding.errors import DataError, UsageError
 from sharding.format.names import LEDGER_NAME
+from sharding.machine.scratch import Scratch, remove_abandoned
+from sharding.progress import say
 from sharding.stores.client import TimeLimits, open_client
 from sharding.stores.credentials import conceal, without_login
 from sharding.stores.failure import read_failure
+from sharding.stores.lease import RemoteLease
 from sharding.stores.retry import ReadFailed, persist
 
 PART_BYTES = 8 << 20
 """Size of the parts in which a larger file is sent, several at a time."""
 
 PARALLEL_PARTS = 4
+PARALLEL_CHECKS = 16
 WAITING = f"{LEDGER_NAME}/waiting"
 
 T = TypeVar("T")
@@ -48,25 +55,60 @@ class RemoteTarget:
             raise UsageError(f"{self.address}: a web server takes no files; make the set in a folder, or in s3://")
         # A put of a whole shard may take long, so its limit is that of a whole object.
         self._client, _ = open_client(address, TimeLimits(request_s=TimeLimits.whole_s))
-        self._scratch = tempfile.TemporaryDirectory(prefix="depthstream-")
+        self._scratch = Scratch()
+        self._lease = RemoteLease(self, say)
         self._sent: dict[str, int] = {}  # segment of the spool -> its size in the store
         self._unneeded: set[str] = set()  # segments there that the last `save_spool` did not name
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, *, once: bool = False) -> bytes | None:
         """Get an object; None if it is missing."""
-        return self._ask("read", name, lambda: bytes(obstore.get(self._client, name).bytes()))
+        return self._ask("read", name, lambda: bytes(obstore.get(self._client, name).bytes()), once=once)
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes, *, once: bool = False) -> None:
         """Put an object."""
-        self._ask("write", name, lambda: obstore.put(self._client, name, content))
+        self._ask("write", name, lambda: obstore.put(self._client, name, content), once=once)
+
+    def write_if_missing(self, name: str, content: bytes) -> bool:
+        """Put an object unless there is one, and tell whether it was put; some stores overwrite it."""
+
+        def put() -> bool:
+            try:
+                obstore.put(self._client, name, content, mode="create")
+            except AlreadyExistsError:
+                return False
+            except Exception as error:
+                failure = read_failure(str(error))
+                if failure.status == 409:  # one is being put right now
+                    return False
+                if failure.status != 501 and not isinstance(error, NotSupportedError):
+                    raise
+                obstore.put(self._client, name, content)  # a store without conditions
+            return True
+
+        return bool(self._ask("write", name, put))
+
+    def write_last(self, name: str, content: bytes) -> None:
+        """Put an object that is not there yet.
+
+        Raises:
+            DataError: Another run has put it.
+        """
+        if not self.write_if_missing(name, content) and self.read(name) != content:  # same: the first answer was lost
+            raise DataError(f"{self.address}/{name}: another run has written it while this one made the set")
+
+    def changed_at(self, name: str) -> datetime | None:
+        """Return the time of the last put of an object, by the clock of the store; None if it is missing."""
+        found = self._ask("read", name, lambda: obstore.head(self._client, name))
+        return found["last_modified"] if found else None
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
-        """Write to a temporary file, then send it."""
-        with tempfile.NamedTemporaryFile(dir=self._scratch.name) as file:
+        """Write to a temporary file, then send it, unless another run has taken the set over."""
+        with tempfile.NamedTemporaryFile(dir=self._scratch.path) as file:
             yield file  # type: ignore[misc]
             file.flush()
             # Not reached if the block raises: then the store has no part of the file.
+            self._lease.check()
             self._send(name, Path(file.name))
 
     def _send(self, name: str, path: Path) -> None:
@@ -81,9 +123,9 @@ class RemoteTarget:
         found = self._ask("list", folder, lambda: obstore.list_with_delimiter(self._client, f"{folder}/"))
         return sorted(one["path"].rpartition("/")[2] for one in found["objects"]) if found else []
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, once: bool = False) -> None:
         """Delete an object."""
-        self._ask("remove", name, lambda: obstore.delete(self._client, name))
+        self._ask("remove", name, lambda: obstore.delete(self._client, name), once=once)
 
     def tag(self, name: str) -> str:
         """Return the ETag of an object; "" if it is missing or has none."""
@@ -118,7 +160,7 @@ class RemoteTarget:
 
     def restore_spool(self, names: Collection[str]) -> Path:
         """Get the segments that an earlier run put."""
-        folder = Path(self._scratch.name, "waiting")
+        folder = Path(self._scratch.path, "waiting")
         folder.mkdir(exist_ok=True)
         self._sent = {}
         # Those of a run that was killed, or of a point that cannot be resumed from: removed by the next `save_spool`.
@@ -132,7 +174,7 @@ class RemoteTarget:
 
     def save_spool(self, names: Collection[str]) -> None:
         """Put the segments that are new or have grown; delete those that are no longer needed."""
-        folder = Path(self._scratch.name, "waiting")
+        folder = Path(self._scratch.path, "waiting")
         for name in names:
             size = (folder / name).stat().st_size  # segments only grow: the same size is the same content
             if name in self._unneeded or self._sent.get(name) != size:  # a run that starts anew uses the names again
@@ -144,12 +186,36 @@ class RemoteTarget:
             self._sent.pop(name, None)
         self._unneeded = self._sent.keys() - set(names)
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Do nothing: a store has no locks."""
-        return nullcontext()
+    def check_held(self, shards: Sequence[tuple[str, int, str]]) -> None:
+        """Check the lease, then size and ETag of each shard.
 
-    def _ask(self, verb: str, name: str, action: Callable[[], T]) -> T | None:
-        """Run a request, with retries of transient failures; None if the object is missing.
+        Raises:
+            DataError: Another run has taken the set over, or replaced a shard.
+        """
+        self._lease.check()
+        with ThreadPoolExecutor(PARALLEL_CHECKS) as pool:
+            kept = list(pool.map(lambda shard: self._is_as_written(*shard), shards))
+        if lost := [name for (name, _, _), is_kept in zip(shards, kept, strict=True) if not is_kept]:
+            raise DataError(
+                f"{self.address}/{lost[0]}: was replaced while the set was made, like {len(lost) - 1} others: another "
+                "run writes there; wait until it ends, or end it, and run the same command again"
+            )
+
+    def _is_as_written(self, name: str, num_bytes: int, tag: str) -> bool:
+        found = self._ask("read", name, lambda: obstore.head(self._client, name))
+        return bool(found and found["size"] == num_bytes and (not tag or found["e_tag"] == tag))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the lease; remove the temporary files of worker processes that ended."""
+        try:
+            with self._lease.hold(f"{self.address}: another run is making this set; wait until it ends, or end it"):
+                yield
+        finally:
+            remove_abandoned()
+
+    def _ask(self, verb: str, name: str, action: Callable[[], T], *, once: bool = False) -> T | None:
+        """Run a request, with retries of transient failures unless `once`; None if the object is missing.
 
         Raises:
             DataError: It failed for good, or beyond the limits of retrying.
@@ -169,7 +235,7 @@ class RemoteTarget:
             except Exception as error:
                 raise self._failure(verb, name, error) from None
 
-        return persist(attempt)
+        return attempt() if once else persist(attempt)
 
     def _failure(self, verb: str, name: str, error: Exception) -> DataError:
         # Messages of the client may hold a secret of the environment.

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +36,14 @@ class SetTarget(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Write a whole file, or nothing."""
+        ...
+
+    def write_last(self, name: str, content: bytes) -> None:
+        """Write a whole file that is not there yet.
+
+        Raises:
+            DataError: Another run has written it.
+        """
         ...
 
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:
@@ -79,7 +87,22 @@ class SetTarget(Protocol):
         ...
 
     def alone(self) -> AbstractContextManager[None]:
-        """Exclude other runs during the block, as far as the place can."""
+        """Exclude other runs during the block.
+
+        Raises:
+            UsageError: Another run is making the set.
+        """
+        ...
+
+    def check_held(self, shards: Sequence[tuple[str, int, str]]) -> None:
+        """Check in `alone` that other runs are still excluded, and have replaced none of these shards.
+
+        Args:
+            shards: Name, size in bytes and tag of each.
+
+        Raises:
+            DataError: They are not, or have.
+        """
         ...
 
 
@@ -104,6 +127,10 @@ class LocalTarget:
     def write(self, name: str, content: bytes) -> None:
         """Write a temporary file next to its destination and rename it."""
         write_atomically(self._folder / name, content)
+
+    def write_last(self, name: str, content: bytes) -> None:
+        """Write it as any other: `alone` keeps other runs out."""
+        self.write(name, content)
 
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Open a temporary file next to its destination, which is renamed if the block ends well."""
@@ -163,6 +190,9 @@ class LocalTarget:
         return exclusive(
             self._folder, f"{self.address}: another run is making this set; wait until it ends, or end it", say
         )
+
+    def check_held(self, shards: Sequence[tuple[str, int, str]]) -> None:
+        """Do nothing: the lock of a folder is held until it is released."""
 
 
 def open_target(address: str) -> SetTarget:

@@ -11,5 +11,5 @@ request per merged range (`ranges`). `failure` classifies a failed request; `ret
 after growing random pauses, or longer ones if a throttling server asks for them (`retry_after`). With a cache, `cached`
 looks into `node_cache` first, which evicts sets that are no longer used; `cache_usage` counts its bytes under a lock.
 
-`making.remote_target` writes sets with the same client, failures and retries.
+`making.remote_target` writes sets with the same client, failures and retries, and holds a `lease` meanwhile.
 """

@@ -254,11 +254,11 @@ def test_faults_on_the_way_are_survived(diode_source, tmp_path, monkeypatch):
 
 def test_the_manifest_is_written_last(diode_source, bucket, monkeypatch):
     done = []
-    for name in ("write", "_send"):
+    for name in ("write", "write_last", "_send"):
         original = getattr(RemoteTarget, name)
 
-        def record(self, name, *rest, original=original):
-            original(self, name, *rest)
+        def record(self, name, *rest, original=original, **options):
+            original(self, name, *rest, **options)
             done.append(name)
 
         monkeypatch.setattr(RemoteTarget, name, record)
