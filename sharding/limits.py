@@ -62,6 +62,18 @@ MAX_WHERE_WORDS = _raised(2000)
 MAX_WHERE_DEPTH = 50
 """Levels of a condition's syntax tree; fixed, because Python's parser and its recursion have limits of their own."""
 
+MAX_EXTENSION_BYTES = _raised(1 << 20)
+"""Bytes of the long name and the attributes of a member of a tar: a name of 4,096 bytes, some extended attributes."""
+
+MAX_EXTENSION_ENTRIES = 16
+"""Headers before a member of a tar that describe it: those of a long name, a link's name and attributes are three."""
+
+MAX_EXTENSION_RECORDS = _raised(10_000)
+"""Attributes in a pax header: a sparse file has two for each hole, anything else some ten."""
+
+MAX_TAR_PADDING_BYTES = _raised(64 << 20)
+"""Zeros after the end of a tar, which is padded to a record of 10 KiB, or of a few MiB for tapes."""
+
 
 def check_factor() -> None:
     """Check the environment variable.

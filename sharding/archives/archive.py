@@ -22,6 +22,9 @@ MAX_ZSTD_WINDOW_BYTES = 1 << 27
 """Maximum memory that a zstd archive may require for its window."""
 
 
+_EMPTY_FRAME = zstandard.ZstdCompressor().compress(b"")
+
+
 class PlainStream(Protocol):
     """Plain bytes in order."""
 
@@ -67,7 +70,9 @@ class _Zstd:
     """A `.tar.zst`: decompressed on one core, always from its start."""
 
     def __init__(self, source: ByteSource) -> None:
-        self._name, self._view, self.position = source.name, ByteView(source), 0
+        # The end of a frame is its checksum. A decompressor takes a file that lacks it for one that goes on later; a
+        # frame of no content behind it makes that an error.
+        self._name, self._view, self.position = source.name, ByteView(source, suffix=_EMPTY_FRAME), 0
         # A `.tar.zst` may have a frame for each member, as shards do.
         decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
         self._file = decompressor.stream_reader(cast(BinaryIO, self._view), read_across_frames=True)

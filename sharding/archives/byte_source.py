@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 from typing import Protocol
 
 from sharding.errors import DataError
@@ -28,19 +29,24 @@ class ByteSource(Protocol):
 
 
 class LocalFile:
-    """A file on this machine.
+    """A regular file on this machine.
 
     Raises:
-        DataError: It cannot be opened.
+        DataError: It cannot be opened, or is something else, such as a named pipe.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = str(path)
         try:
-            self._file = open(path, "rb", buffering=0)
-        except OSError as error:
-            raise DataError(f"{path}: expected a readable archive: {error.strerror}") from error
-        self.size = os.fstat(self._file.fileno()).st_size
+            # O_NONBLOCK: opening a named pipe would wait until somebody writes to it.
+            self._file = open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+        except (OSError, ValueError) as error:  # ValueError: a null character in the name
+            raise DataError(f"{path}: expected a readable archive: {getattr(error, 'strerror', error)}") from error
+        status = os.fstat(self._file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            self._file.close()
+            raise DataError(f"{path}: expected a regular file, found {_what(status.st_mode)}")
+        self.size = status.st_size
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
         """Return `num_bytes` bytes from `offset`, fewer only at the end of the file."""
@@ -60,15 +66,20 @@ class LocalFile:
         self._file.close()
 
 
+def _what(mode: int) -> str:
+    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
+    return next((name for is_kind, name in kinds.items() if is_kind(mode)), "a device")
+
+
 class ByteView(io.RawIOBase):
-    """A seekable file: `prefix`, then the source from byte `start`; its position is independent of the source.
+    """A seekable file: `prefix`, the source from byte `start`, `suffix`; its position is independent of the source.
 
     A C++ decoder calls it from its own threads and rewords a failed read: the original exception is in `failure`.
     """
 
-    def __init__(self, source: ByteSource, prefix: bytes = b"", start: int = 0) -> None:
-        self._source, self._prefix, self._start = source, prefix, start
-        self._size = len(prefix) + source.size - start
+    def __init__(self, source: ByteSource, prefix: bytes = b"", start: int = 0, suffix: bytes = b"") -> None:
+        self._source, self._prefix, self._start, self._suffix = source, prefix, start, suffix
+        self._size = len(prefix) + source.size - start + len(suffix)
         self._position = 0
         self.failure: Exception | None = None
 
@@ -100,6 +111,8 @@ class ByteView(io.RawIOBase):
             # Offset in the source of the part of the read that is behind the prefix.
             offset = self._start + self._position + len(head) - len(self._prefix)
             data = head + self._source.read_at(offset, rest) if rest else head
+            behind = max(0, offset - self._source.size)  # where in the suffix the read begins
+            data += self._suffix[behind : behind + wanted - len(data)]
         except Exception as error:
             self.failure = self.failure or error  # the first one is the cause of later ones
             raise

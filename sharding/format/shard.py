@@ -18,15 +18,14 @@ import google_crc32c
 import zstandard
 
 from sharding.errors import DataError
+from sharding.escaping import shorten
 from sharding.format.choices import Compression
 from sharding.format.strict_json import Count, Crc
-
-BLOCK = tarfile.BLOCKSIZE
-"""512 bytes: a tar consists of blocks of this size."""
+from sharding.format.tar_walk import BLOCK, TarWalker, parse_header
+from sharding.limits import MAX_PAYLOAD_BYTES, MAX_TEXT_CHARS, over
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-MAX_PAYLOAD_BYTES = 1 << 31
-"""A member that claims to be larger is refused before memory is allocated for it."""
+_PIECE_BYTES = 1 << 20
 
 Stored = bytes | memoryview
 """The stored bytes of a member."""
@@ -179,7 +178,9 @@ def unpack_member(stored: Stored, name: str, compression: Compression) -> bytes:
     header = _parse_header(content[:BLOCK], name)
     # A correct checksum of the wrong bytes: the index points to another member.
     if header.name != name:
-        raise DataError(f"expected member {name}, found {header.name} at its place")
+        raise DataError(f"expected member {name}, found {shorten(header.name)} at its place")
+    if header.size < 0 or BLOCK + header.size + -header.size % BLOCK != len(content):
+        raise DataError(f"member {name}: its header claims {header.size} bytes, its frame holds {len(content)}")
     return content[BLOCK : BLOCK + header.size]
 
 
@@ -188,7 +189,8 @@ def _inflate(frame: Stored, name: str) -> bytes:
     try:
         # The decompressor allocates as many bytes as the frame's header claims.
         if zstandard.frame_content_size(frame) > MAX_PAYLOAD_BYTES:
-            raise DataError(f"member {name}: its frame claims more than {MAX_PAYLOAD_BYTES} bytes")
+            claim = f"its frame claims {zstandard.frame_content_size(frame)} bytes"
+            raise DataError(f"member {name}: {over(claim, MAX_PAYLOAD_BYTES)}")
         return zstandard.ZstdDecompressor().decompress(frame)
     except zstandard.ZstdError as error:
         raise DataError(f"member {name}: expected a zstd frame, found {len(frame)} bytes: {error}") from error
@@ -196,8 +198,8 @@ def _inflate(frame: Stored, name: str) -> bytes:
 
 def _parse_header(block: bytes, name: str) -> tarfile.TarInfo:
     try:
-        return tarfile.TarInfo.frombuf(block, "ascii", "strict")
-    except (tarfile.HeaderError, UnicodeDecodeError) as error:
+        return parse_header(block)
+    except tarfile.HeaderError as error:
         raise DataError(f"member {name}: expected a tar header, found something else: {error}") from error
 
 
@@ -205,16 +207,24 @@ def detect_compression(head: bytes) -> Compression:
     """Distinguish a `.tar.zst` from a `.tar` by its first bytes, not by its name.
 
     Args:
-        head: The first 262 bytes or more.
+        head: The first 512 bytes or more.
 
     Raises:
         DataError: It is neither.
     """
     if head[:4] == ZSTD_MAGIC:
         return "zstd"
-    if head[257:262] == b"ustar":  # the field `magic` of a USTAR header
+    if head[257:262] == b"ustar" or _is_header(head[:BLOCK]):  # the field `magic`, which the oldest tars lack
         return "none"
     raise DataError(f"expected a tar or a zstd-compressed tar, found a file that begins with {head[:8].hex()}")
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        parse_header(block)
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 class SupportsRead(Protocol):
@@ -225,36 +235,61 @@ class SupportsRead(Protocol):
         ...
 
 
+class _Sequence:
+    """A file as `TarWalker` reads it: not seekable, because a decompressor cannot seek backwards."""
+
+    name = ""
+
+    def __init__(self, file: SupportsRead) -> None:
+        self._file, self.position = file, 0
+
+    def read(self, num_bytes: int) -> bytes:
+        pieces = []
+        while num_bytes > 0 and (piece := self._piece(num_bytes)):
+            pieces.append(piece)
+            num_bytes -= len(piece)
+        return b"".join(pieces)
+
+    def skip(self, num_bytes: int) -> int:
+        left = num_bytes
+        while left > 0 and (piece := self._piece(min(left, _PIECE_BYTES))):
+            left -= len(piece)
+        return num_bytes - left
+
+    def _piece(self, num_bytes: int) -> bytes:
+        try:
+            piece = self._file.read(num_bytes)
+        except (zstandard.ZstdError, OSError) as error:
+            raise DataError(f"expected a whole shard, found it damaged beyond byte {self.position}: {error}") from error
+        self.position += len(piece)
+        return piece
+
+
 @dataclass(frozen=True, slots=True)
 class ShardMember:
     """A member found while walking a tar.
 
     Attributes:
-        name: Name of the member.
-        payload: Its content.
+        name: Name of the member, shortened if it is longer than any name in a set.
+        num_bytes: Size of its payload.
         offset: Offset of the payload in the (decompressed) tar, in bytes.
     """
 
     name: str
-    payload: bytes
+    num_bytes: int
     offset: int
 
 
 def iter_members(file: SupportsRead) -> Iterator[ShardMember]:
-    """Yield the regular files of a plain tar front to back, without seeking; see `open_plain` for a `.tar.zst`.
+    """Yield the entries of a plain tar front to back, of any kind, without seeking; no payload is kept in memory.
+
+    See `open_plain` for a `.tar.zst`.
 
     Raises:
         DataError: The tar is truncated or damaged.
     """
-    try:
-        # "r|": a stream, because a decompressor cannot seek backwards.
-        with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
-            for info in tar:
-                if info.isfile():
-                    payload = tar.extractfile(info).read()
-                    yield ShardMember(info.name, payload, info.offset_data)
-    except (tarfile.TarError, zstandard.ZstdError, EOFError, OSError) as error:
-        raise DataError(f"expected a whole tar, found a damaged or truncated one: {error}") from error
+    for entry in TarWalker(_Sequence(file)):
+        yield ShardMember(shorten(entry.name, MAX_TEXT_CHARS), entry.num_bytes, entry.begin)
 
 
 def open_plain(data: bytes | BinaryIO, compression: Compression) -> BinaryIO:

@@ -36,7 +36,11 @@ def test_a_span_alone_gives_its_payload_back(compression):
 @pytest.mark.parametrize("compression", ["zstd", "none"])
 def test_any_tar_reader_sees_the_members_in_order(compression):
     data, _ = write(compression)
-    found = [(member.name, member.payload) for member in iter_members(open_plain(data, detect_compression(data)))]
+    plain = open_plain(data, detect_compression(data)).read()
+    found = [
+        (member.name, plain[member.offset : member.offset + member.num_bytes])
+        for member in iter_members(open_plain(data, detect_compression(data)))
+    ]
     assert found == list(MEMBERS.items())
 
 
@@ -90,7 +94,7 @@ def test_a_frame_that_claims_gigabytes_is_refused_before_memory_is_taken():
     bomb = b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little") + bytes(16)
     import google_crc32c
 
-    with pytest.raises(DataError, match="claims more"):
+    with pytest.raises(DataError, match=r"claims 1099511627776 bytes; at most 536870912"):
         read_member(bomb, "a.jpg", google_crc32c.value(bomb), "zstd")
 
 
