@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sharding.errors import DataError
+
 DepthKind = Literal["metric", "up_to_scale", "ordinal", "none"]
 """Meaning of the values of a depth map.
 
@@ -34,20 +36,44 @@ class Sample:
     valid: NDArray[np.bool_] | None = None
 
 
-def valid_pixels(depth: NDArray[np.float32], mask: NDArray[np.floating] | None = None) -> NDArray[np.bool_]:
+def valid_pixels(
+    depth: NDArray[np.float32], mask: NDArray[np.floating] | NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
     """Decide which pixels have depth: `mask > 0.5 & isfinite(depth) & depth > 0`.
 
     DIODE ships a mask, and masked pixels may carry depth > 0; MegaDepth ships none, 0 means no depth.
 
     Args:
         depth: float32 (H, W), any values.
-        mask: (H, W), 1 where the sensor had a return; None if the data set has no mask.
+        mask: (H, W), 1 where the sensor had a return, or the valid part of a set made elsewhere; None if there is none.
 
     Returns:
         bool (H, W).
+
+    Raises:
+        DataError: Their shapes differ.
     """
+    if mask is not None:
+        check_shape("depth", depth.shape, "valid", mask.shape)
     valid = np.isfinite(depth) & (depth > 0)
     return valid if mask is None else valid & (mask > 0.5)
+
+
+def check_shape(one: str, expected: tuple[int, ...], other: str, found: tuple[int, ...]) -> None:
+    """Compare the shapes of two parts of a sample: all parts are of the same pixels.
+
+    Args:
+        one: Name of a part.
+        expected: Its shape, (H, W).
+        other: Name of another part.
+        found: Its shape.
+
+    Raises:
+        DataError: They differ.
+    """
+    if expected != found:
+        sizes = [" x ".join(map(str, shape)) for shape in (expected, found)]
+        raise DataError(f"{one} is {sizes[0]}, {other} is {sizes[1]} (height x width)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,8 +17,9 @@ from sharding.codecs.parts import decode_depth, decode_valid
 from sharding.errors import DataError
 from sharding.format.choices import Compression
 from sharding.format.names import member_name
-from sharding.format.sample import PARTS, Sample, valid_pixels
-from sharding.format.shard import BLOCK, check_member, unpack_member
+from sharding.format.sample import PARTS, Sample, check_shape, valid_pixels
+from sharding.format.shard import check_member, unpack_member
+from sharding.format.tar_walk import BLOCK
 from sharding.reading.columns import Column
 from sharding.stores.ranges import cut_range, merge_ranges
 from sharding.stores.store import Range, Store
@@ -251,6 +252,8 @@ class SampleReader:
             image = decode_image(members["image"]) if "image" in members else np.empty((0, 0, 3), np.uint8)
             depth = decode_depth(members["depth"], self.ext(row, "depth")) if "depth" in members else None
             valid = decode_valid(members["valid"]) if "valid" in members else None
-            if valid is None and depth is not None:  # a set made elsewhere may have no valid part
-                valid = valid_pixels(depth)
+            if depth is not None:  # a set made elsewhere may have no valid part, or one that follows other rules
+                valid = valid_pixels(depth, valid)
+                if "image" in members:
+                    check_shape("image", image.shape[:2], "depth", depth.shape)
             return Sample(key=self.key(row), image=image, depth=depth, valid=valid)

@@ -200,8 +200,8 @@ def _read(reader: SampleReader, parts: Sequence[str], rows: Sequence[int], watch
 
 
 def _decode_valid(files: Mapping[str, bytes], depth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Decode the valid part, or derive it from depth if a set made elsewhere has no such part."""
-    return decode_valid(files["valid"]) if "valid" in files else valid_pixels(depth)
+    """Decode the valid part, if there is one, and apply the rule of valid pixels."""
+    return valid_pixels(depth, decode_valid(files["valid"]) if "valid" in files else None)
 
 
 def time_loaders(work: Work, repeats: int, num_workers: int) -> tuple[Timing, Timing]:

@@ -237,8 +237,8 @@ def _to_sample(decoded: Grouped) -> Sample:
     """Convert a sample from webdataset's form to that of the indexed reader."""
     parts = {part: decoded[ext] for part, ext in decoded[_EXTS].items()}
     depth, valid = parts.get("depth"), parts.get("valid")
-    if valid is None and depth is not None:  # a set indexed from other tars has no such part
-        valid = valid_pixels(depth)
+    if depth is not None:  # a set indexed from other tars may have no valid part, or one that follows other rules
+        valid = valid_pixels(depth, valid)
     return Sample(key=decoded["__key__"], image=parts["image"], depth=depth, valid=valid)
 
 
