@@ -2,42 +2,22 @@
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
-
-import google_crc32c
 
 from sharding.cli import Outcome
-from sharding.codecs.image import decode_image
-from sharding.codecs.parts import DEPTH_DECODERS, IMAGE_EXTS, VALID_EXTS, decode_depth, decode_valid
 from sharding.config import IndexConfig
 from sharding.errors import DataError, UsageError
 from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
 from sharding.format.manifest import MANIFEST_NAME, Manifest, ShardFile
-from sharding.format.sample import DepthFacts, depth_facts, valid_pixels
-from sharding.format.shard import ShardMember, Span, detect_compression, iter_members
 from sharding.machine.files import write_atomically
+from sharding.making.foreign_tar import PassedOver, read_rows
 from sharding.making.same_set import tool_version
 from sharding.progress import track
 
-_DEEP_EXTS = {"depth": set(DEPTH_DECODERS), "valid": set(VALID_EXTS)}
-"""Extensions of depth and valid parts, behind the name of the part: `KEY.depth.npy`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Adjacent members under one key.
-
-    Attributes:
-        key: The path of the members up to the first dot of the base name.
-        members: Part -> extension and member.
-    """
-
-    key: str
-    members: dict[str, tuple[str, ShardMember]]
+COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.lz4")
+"""How the names of tars end that are compressed as a whole."""
 
 
 def run(config: IndexConfig) -> Outcome:
@@ -45,184 +25,138 @@ def run(config: IndexConfig) -> Outcome:
     target = Path(config.set)
     if (target / MANIFEST_NAME).exists():
         raise UsageError(f"{target} holds a set already; choose another folder, or delete that one")
-    tars = find_tars(Path(config.tars))
-    skipped: Counter[str] = Counter()
-    shards, rows = [], []
-    for tar in track(tars, total=len(tars), unit="tars", label="index"):
-        shard_rows = list(index_tar(tar, skipped))
-        shards.append(_link(tar, target, len(shard_rows)))
-        rows += shard_rows
+    passed = PassedOver()
+    names = name_links(find_tars(Path(config.tars), target, passed))
+    rows = _read_all(names, passed)
     if not rows:
-        raise DataError(f"{config.tars}: expected members named KEY.jpg or KEY.png, found none in {len(tars)} tars")
+        found = [f"{config.tars}: expected members named KEY.jpg or KEY.png, found none in {len(names)} tars"]
+        raise DataError("; ".join(line.strip() for line in found + passed.lines()))
+    # Nothing is written before all tars are read. The manifest is the last: without it there is no set.
     index = encode_index(build_index(rows))
+    shards = tuple(_link(tar, target, name, sum(row.shard == name for row in rows)) for tar, name in names.items())
     write_atomically(target / INDEX_NAME, index)
-    manifest = Manifest(
-        name=target.resolve().name,
-        dataset="webdataset",
-        split="",
-        tool=tool_version(),
-        made={"order": "as found", "tars": len(tars)},
-        source={"bytes": sum(shard.bytes for shard in shards)},
-        codecs={},
-        samples=len(rows),
-        quarantined=0,
-        index_sha256=hashlib.sha256(index).hexdigest(),
-        shards=tuple(shards),
-    )
+    manifest = _describe(target, shards, rows, hashlib.sha256(index).hexdigest())
     write_atomically(target / MANIFEST_NAME, manifest.encode())
     data = {
         "set": config.set,
         "samples": len(rows),
         "shards": len(shards),
-        "skipped": dict(skipped),
+        "skipped": dict(passed.extensions),
+        "passed_over": passed.data(),
         "identity": manifest.identity,
     }
-    lines = [
-        f"{config.set}: {len(rows)} samples in {len(shards)} tars",
-        *(f"  skipped {n} members .{ext}" for ext, n in sorted(skipped.items())),
-    ]
-    return Outcome(data=data, text="\n".join(lines))
+    return Outcome(
+        data=data,
+        text="\n".join([f"{config.set}: {len(rows)} samples in {len(shards)} tars", *passed.lines()]),
+    )
 
 
-def find_tars(path: Path) -> list[Path]:
-    """Find the tar files below a folder, sorted; or the file itself.
+def _describe(target: Path, shards: tuple[ShardFile, ...], rows: list[Row], index_sha256: str) -> Manifest:
+    return Manifest(
+        name=Path(os.path.realpath(target)).name,
+        dataset="webdataset",
+        split="",
+        tool=tool_version(),
+        made={"order": "as found", "tars": len(shards)},
+        source={"bytes": sum(shard.bytes for shard in shards)},
+        codecs={},
+        samples=len(rows),
+        quarantined=0,
+        index_sha256=index_sha256,
+        shards=shards,
+    )
+
+
+def _read_all(names: dict[Path, str], passed: PassedOver) -> list[Row]:
+    """Read the rows of all tars.
 
     Raises:
-        DataError: There is none, or two have the same file name.
+        DataError: A tar is damaged, or two have samples of the same key.
     """
-    tars = [path] if path.is_file() else sorted(path.glob("**/*.tar"))
+    rows = list[Row]()
+    tar_of = dict[str, Path]()
+    for tar, name in track(names.items(), total=len(names), unit="tars", label="index"):
+        for row in read_rows(tar, name, passed):
+            if (other := tar_of.setdefault(row.key, tar)) != tar:
+                raise DataError(f"{tar}, key {row.key}: keys must be unique in a set, found it in {other}, too")
+            rows.append(row)
+    return rows
+
+
+def find_tars(path: Path, target: Path, passed: PassedOver) -> list[Path]:
+    """Find the tar files below a folder, sorted; or the file itself.
+
+    Args:
+        path: File or folder.
+        target: Folder of the set, which may be below it.
+        passed: Takes tars that are compressed as a whole.
+
+    Raises:
+        DataError: There is none, two have the same file name, or a folder cannot be read.
+    """
+    tars = []
+    for file in sorted(_files_below(path, target)) if path.is_dir() else [path]:
+        if file.suffix == ".tar" and not file.name.startswith("."):
+            tars.append(file)
+        elif file == path and os.path.lexists(file):
+            tars.append(file)
+        elif file.name.lower().endswith(COMPRESSED):
+            passed.add("file that is compressed as a whole: decompress it", str(file))
+        elif file.name.lower().endswith(".tar"):
+            passed.add("file whose name does not end in .tar", str(file))
     if not tars:
-        raise DataError(f"{path}: expected .tar files, found none")
-    if len({tar.name for tar in tars}) < len(tars):
-        raise DataError(f"{path}: two tars have the same file name; a set needs them to differ")
+        raise DataError("; ".join([f"{path}: expected .tar files, found none", *map(str.strip, passed.lines())]))
+    by_name = dict[str, Path]()
+    for tar in tars:
+        if (other := by_name.setdefault(tar.name, tar)) != tar:
+            raise DataError(f"{path}: two tars have the same file name, {other} and {tar}; a set needs them to differ")
     return tars
 
 
-def index_tar(path: Path, skipped: Counter[str]) -> Iterator[Row]:
-    """Yield a row for each sample of an uncompressed tar; `skipped` counts the extensions of other members.
+def _files_below(path: Path, target: Path) -> Iterator[Path]:
+    """Yield all files below a folder; links to folders are followed, and each folder is read once."""
 
-    Raises:
-        DataError: The tar is compressed or damaged, or a part of a sample fails to decode.
-    """
-    with path.open("rb") as file:
-        if detect_compression(file.read(512)) != "none":  # the first header
-            raise DataError(f"{path}: is compressed as a whole; ranged reads need a plain tar: decompress it")
-        file.seek(0)
-        for group in _groups(_read_members(path, file), skipped):
-            if "image" in group.members:
-                yield _row(path, group)
+    def fail(error: OSError) -> None:
+        raise DataError(f"{error.filename}: expected a readable folder: {error.strerror}") from error
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Named:
-    """A member, and what its name says.
-
-    Attributes:
-        key: The path up to the first dot of the base name, as webdataset cuts it.
-        ext: What follows that dot.
-        part: Part and extension of the part; None if it is no part of a sample.
-        member: As it was read.
-    """
-
-    key: str
-    ext: str
-    part: tuple[str, str] | None
-    member: ShardMember
+    seen = {_identity(target)} if target.is_dir() else set()
+    for folder, subfolders, names in os.walk(path, followlinks=True, onerror=fail):
+        if (identity := _identity(Path(folder))) in seen:
+            subfolders.clear()
+            continue
+        seen.add(identity)
+        subfolders.sort()  # so that of two ways to a folder it is always the same one that counts
+        yield from (Path(folder, name) for name in names)
 
 
-def _read_members(path: Path, file: BinaryIO) -> Iterator[_Named]:
-    """Yield the members of a tar; an error names the tar."""
-    try:
-        for member in iter_members(file):
-            folder, _, base = member.name.rpartition("/")
-            stem, _, ext = base.partition(".")
-            key = f"{folder}/{stem}" if folder else stem
-            yield _Named(key=key, ext=ext, part=_find_part(ext), member=member)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
-def _groups(members: Iterable[_Named], skipped: Counter[str]) -> Iterator[Group]:
-    """Join adjacent members by key."""
-    key, found = "", dict[str, tuple[str, ShardMember]]()
-    for named in members:
-        # Only adjacent members are joined; a key that comes again makes a second row, which `build_index` refuses.
-        if named.key != key:
-            if found:
-                yield Group(key=key, members=found)
-            key, found = named.key, {}
-        if named.part is None:
-            skipped[named.ext] += 1
-        else:
-            part, ext = named.part
-            found[part] = ext, named.member
-    if found:
-        yield Group(key=key, members=found)
+def name_links(tars: list[Path]) -> dict[Path, str]:
+    """Choose the file name of each tar in the set: its own with letters, digits and `._-`, others replaced by `_`."""
+    names = {tar: re.sub(r"^[.-]|[^A-Za-z0-9._-]", "_", tar.name) for tar in tars}
+    taken = {tar.name for tar in tars}
+    for tar, name in names.items():
+        number = 2
+        while names[tar] != tar.name and names[tar] in taken:
+            names[tar] = f"{name.removesuffix('.tar')}-{number}.tar"
+            number += 1
+        taken.add(names[tar])
+    return names
 
 
-def _find_part(ext: str) -> tuple[str, str] | None:
-    """Find which part a member is, from what follows the first dot of its base name.
-
-    Capitals are kept in the extension, because readers make the member's name of it again.
-
-    Returns:
-        Part and its extension, such as ("image", "JPG") or ("depth", "planes.npy"); None if it is no part.
-    """
-    if ext.lower() in IMAGE_EXTS:
-        return "image", ext
-    if ext.lower() == "json":
-        return "meta", ext
-    name, _, inner = ext.partition(".")
-    return (name.lower(), inner) if inner.lower() in _DEEP_EXTS.get(name.lower(), ()) else None
-
-
-def _check_names(group: Group) -> None:
-    """Check that readers, who make the name of a member from part and extension, will find each.
-
-    Raises:
-        DataError: The name of a part has capitals.
-    """
-    for part, (ext, member) in group.members.items():
-        if part in _DEEP_EXTS and not member.name.endswith(f".{part}.{ext}"):
-            raise DataError(f"expected a member named KEY.{part}.{ext}, found {member.name}: rename it")
-
-
-def _row(path: Path, group: Group) -> Row:
-    # In a plain tar the stored bytes of a member are its payload, so the span leaves out header and padding.
-    spans = {
-        part: (ext, Span(member.offset, len(member.payload), google_crc32c.value(member.payload)))
-        for part, (ext, member) in group.members.items()
-    }
-    try:
-        _check_names(group)
-        # Decoded, not only the header read: an image that no reader could decode must not get into the index.
-        height, width = decode_image(group.members["image"][1].payload).shape[:2]
-        facts = _facts(group)
-    except DataError as error:
-        raise DataError(f"{path}, key {group.key}: {error}") from error
-    return Row(key=group.key, shard=path.name, height=height, width=width, depth=facts, parts=spans)
-
-
-def _facts(group: Group) -> DepthFacts:
-    """Compute the facts of the depth part; its unit is assumed to be metres, because a tar does not contain it."""
-    if "depth" not in group.members:
-        return DepthFacts()
-    ext, member = group.members["depth"]
-    depth = decode_depth(member.payload, ext)
-    valid = decode_valid(group.members["valid"][1].payload) if "valid" in group.members else valid_pixels(depth)
-    return depth_facts(depth, valid, "metric" if valid.any() else "none")
-
-
-def _link(tar: Path, target: Path, samples: int) -> ShardFile:
+def _link(tar: Path, target: Path, name: str, samples: int) -> ShardFile:
     """Put a link to the tar into the set."""
     folder = target / "shards"
     folder.mkdir(parents=True, exist_ok=True)
-    link = folder / tar.name
+    link = folder / name
     link.unlink(missing_ok=True)
     # Relative, so that set and tars can be moved together.
     link.symlink_to(os.path.relpath(tar.resolve(), folder.resolve()))
     with tar.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return ShardFile(
-        name=f"shards/{tar.name}", samples=samples, bytes=tar.stat().st_size, sha256=digest, compression="none"
+        name=f"shards/{name}", samples=samples, bytes=tar.stat().st_size, sha256=digest, compression="none"
     )
