@@ -74,6 +74,9 @@ MAX_EXTENSION_RECORDS = _raised(10_000)
 MAX_TAR_PADDING_BYTES = _raised(64 << 20)
 """Zeros after the end of a tar, which is padded to a record of 10 KiB, or of a few MiB for tapes."""
 
+MAX_WAYS = _raised(32)
+"""Ways by which links lead to one folder of a source: with more, a few links make a tree without end."""
+
 
 def check_factor() -> None:
     """Check the environment variable.

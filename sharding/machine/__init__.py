@@ -8,6 +8,7 @@
     signals     SIGINT and SIGTERM, as exceptions or held back for a moment
     files       write a file whole or not at all
     scratch     temporary folders; those of killed processes are removed by later ones
+    regular     read files that are files: no FIFO, device or socket, and none that is too large
     locks       advisory locks on files, never waited for
 
 No module here knows of data sets.

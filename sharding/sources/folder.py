@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharding.errors import DataError
+from sharding.limits import MAX_MEMBER_BYTES
+from sharding.machine.regular import read_regular
 from sharding.sources.source import SourceFile
+from sharding.sources.walk import Walk
 
 
 class FolderSource:
@@ -21,67 +24,33 @@ class FolderSource:
     """
 
     def __init__(self, root: str | os.PathLike[str], without: str | os.PathLike[str] | None = None) -> None:
-        self._root = Path(root).resolve()
-        self._without = None if without is None else str(Path(without).resolve())
-        if not self._root.is_dir():
-            found = "a file" if self._root.exists() else "nothing"
+        if not Path(root).is_dir():
+            found = "a file" if Path(root).exists() else "nothing"
             raise DataError(f"{root}: expected a folder with the unpacked data set, found {found}")
+        self._root, self._without = Path(root).resolve(), without
 
     def list(self) -> list[SourceFile]:
-        """List all files, sorted by name; links to folders are not followed.
+        """List all files, sorted by name, also those below linked folders.
 
         Raises:
             DataError: A folder cannot be read, or a name is not UTF-8, which no index could hold.
         """
-        found: list[SourceFile] = []
-        folders = [(str(self._root), self._root.name)]
-        while folders:
-            folder, name = folders.pop()
-            with _entries(folder) as entries:
-                for entry in entries:
-                    inner = f"{name}/{_checked_name(entry)}"
-                    if entry.path == self._without:
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((entry.path, inner))
-                    elif not entry.is_symlink() or not entry.is_dir():  # a dangling link is a file that cannot be read
-                        found.append(SourceFile(inner, entry.stat(follow_symlinks=False).st_size))
-        return sorted(found)
+        return Walk(self._root, self._without).files()
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file that `list` named.
 
         Raises:
-            DataError: It cannot be read.
+            DataError: It is no regular file, larger than `MAX_MEMBER_BYTES`, or cannot be read.
         """
         try:
-            return (self._root.parent / name).read_bytes()
+            return read_regular(self._root.parent / name, MAX_MEMBER_BYTES)
         except OSError as error:
             raise DataError(f"expected a readable file: {error.strerror}") from error
 
     def path_of(self, name: str) -> str:
         """Return the path below the root, without the name of the root."""
         return name.partition("/")[2]
-
-
-def _entries(folder: str) -> "os._ScandirIterator[str]":
-    try:
-        return os.scandir(folder)
-    except OSError as error:
-        raise DataError(
-            f"{folder}: expected a folder that can be read: {error.strerror}; give read permission, or move it away"
-        ) from error
-
-
-def _checked_name(entry: "os.DirEntry[str]") -> str:
-    try:
-        entry.name.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{entry.path!r}: expected file names in UTF-8, found one that is not; rename it (convmv does that for a "
-            "whole folder)"
-        ) from error
-    return entry.name
 
 
 def fingerprint(files: Sequence[SourceFile]) -> str:

@@ -37,12 +37,12 @@ class Layout:
         return pairing
 
     def wanted(self, files: Sequence[SourceFile]) -> list[SourceFile]:
-        """Return the files that decide what is made: those of samples, and those that are refused by name.
+        """Return the files that decide what is made: those of samples, and those that are refused.
 
         Others, such as `.DS_Store`, may come and go.
         """
         parsed = ((file, self.parse(file.name)) for file in files)
-        return [file for file, part in parsed if isinstance(part, SourcePart) or part.refused]
+        return [file for file, part in parsed if isinstance(part, SourcePart) or part.refused or file.lost]
 
     def misfit(self, skipped: Mapping[str, int], example: str = "") -> DataError:
         """Return the error of a source in which nothing is wanted.

@@ -85,6 +85,7 @@ class SkippedFile:
 
 
 DUPLICATE = "several source files lead to this key"
+LOST = "a link that leads nowhere: mount or restore what it leads to, or remove it"
 
 
 def sort_out(
@@ -103,6 +104,8 @@ def sort_out(
         parsed = parse(file.name)
         if isinstance(parsed, SourcePart):
             groups.setdefault(parsed.key, []).append(parsed.candidate({parsed.role: file}))
+        elif file.lost:
+            others.refused.append(Refusal(key="", files=(file.name,), reason=LOST))
         elif parsed.refused:
             others.refused.append(Refusal(key="", files=(file.name,), reason=parsed.reason))
         else:

@@ -19,11 +19,13 @@ class SourceFile:
     Attributes:
         name: Path below the parent of the source, with `/`. The name of the folder itself comes first, so that the
             source may be given at any level of the published tree.
-        bytes: Its size.
+        bytes: Its size; if it is a link, that of what it leads to.
+        lost: Whether it is a link that leads nowhere, so that whatever was to be there is missing.
     """
 
     name: str
     bytes: int
+    lost: bool = False
 
 
 class Readable(Protocol):

@@ -1,10 +1,12 @@
 """A local folder as a store."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sharding.errors import DataError
+from sharding.machine.regular import open_regular, read_regular
 from sharding.stores.store import Range
 
 
@@ -25,13 +27,10 @@ class LocalStore:
             DataError: The file is missing, unreadable or truncated.
         """
         try:
-            file = os.open(self._root / name, os.O_RDONLY)
+            with open_regular(self._root / name) as file:
+                return [self._pread(file, name, offset, length) for offset, length in ranges]
         except OSError as error:
             raise DataError(f"{self._root / name}: expected a readable file: {error.strerror}") from error
-        try:
-            return [self._pread(file, name, offset, length) for offset, length in ranges]
-        finally:
-            os.close(file)
 
     def _pread(self, file: int, name: str, offset: int, length: int) -> bytes:
         try:
@@ -56,7 +55,7 @@ class LocalStore:
             DataError: It is missing or unreadable.
         """
         try:
-            return (self._root / name).read_bytes()
+            return read_regular(self._root / name, sys.maxsize)
         except OSError as error:
             raise DataError(f"{self._root / name}: expected a readable file: {error.strerror}") from error
 

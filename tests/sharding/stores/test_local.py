@@ -63,5 +63,5 @@ def test_a_file_that_comes_in_pieces_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"x: expected 50 bytes at 60, found 40; the file is truncated"):
         LocalStore(tmp_path).read("x", [(60, 50)])
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match=r"folder: expected to read 5 bytes at 0: Is a directory"):
+    with pytest.raises(DataError, match=r"folder: expected a readable file: Is a directory"):
         LocalStore(tmp_path).read("folder", [(0, 5)])
