@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sharding.errors import DataError
 from sharding.escaping import shorten
-from sharding.format.parquet_pages import TAIL_BYTES, chunks, page_sizes
+from sharding.format.parquet_pages import TAIL_BYTES, Chunk, chunks, page_sizes
 from sharding.limits import MAX_FOOTER_BYTES, MAX_INDEX_BYTES, MAX_TEXT_CHARS, over
 
 if TYPE_CHECKING:
@@ -127,13 +127,23 @@ def _check_sizes(data: bytes, where: str, columns: Mapping[str, str]) -> None:
     left = MAX_INDEX_BYTES
     try:
         for chunk in chunks(data):
-            for size in page_sizes(data, chunk) if chunk.column in columns else ():
+            if chunk.column not in columns:
+                continue
+            for size in _page_sizes(data, chunk):
                 left -= max(size, _PAGE_BYTES)
                 if left < 0:
                     found = f"found more bytes in all columns up to {chunk.column}"
                     raise DataError(f"{where}: {over(found, MAX_INDEX_BYTES)}")
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
+
+
+def _page_sizes(data: bytes, chunk: Chunk) -> Iterator[int]:
+    """Yield the sizes of the pages of a chunk; an error names its column."""
+    try:
+        yield from page_sizes(data, chunk)
+    except ValueError as error:
+        raise ValueError(f"column {chunk.column}: {error}") from None
 
 
 def _check_text(column: "pa.ChunkedArray", where: str) -> int:

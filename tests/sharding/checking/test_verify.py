@@ -1,9 +1,13 @@
+import json
+import os
+
 import pandas as pd
 import pytest
 
 from sharding.checking.verify import run
 from sharding.config import ShardDiodeConfig, VerifyConfig
 from sharding.errors import DataError
+from sharding.limits import MAX_INDEX_BYTES, MAX_JSON_BYTES
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
 
@@ -123,3 +127,73 @@ def test_against_tells_a_source_that_changed_after_the_set_was_made(made, diode_
     (fault,) = verify(made, against=str(diode_source)).data["faults"]
     assert fault["key"] == path.name.removesuffix("_depth.npy")
     assert fault["problem"] == "depth differ from the source"
+
+
+def edit_manifest(folder, change):
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+EDITS_OF_MANIFEST = {
+    "a shard twice": (
+        lambda content: content.update(
+            shards=content["shards"] + content["shards"][:1],
+            samples=content["samples"] + content["shards"][0]["samples"],
+        ),
+        r"shards: expected each shard once, found shards/diode-train-000000\.tar(\.zst)? twice",
+    ),
+    "too many samples": (lambda content: content.update(samples=99), "samples: expected 9, .* found 99: it was edited"),
+    "too many samples in a shard": (
+        lambda content: (
+            content.update(samples=10),
+            content["shards"][0].update(samples=content["shards"][0]["samples"] + 1),
+        ),
+        r"index\.parquet: expected 10 rows, as many as the manifest has samples, found 9",
+    ),
+    "null": (lambda content: content["shards"][0].update(compression=None), r"shards\[0\]\.compression: .* found null"),
+    "list": (lambda content: content["shards"][0].update(compression=[]), r"shards\[0\]\.compression: .* a list of 0"),
+    "a device": (lambda content: content["shards"][0].update(name="/dev/zero"), r'shards\[0\]\.name: .* "/dev/zero"'),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS_OF_MANIFEST)
+def test_a_manifest_that_contradicts_itself_or_the_index_is_refused(made, edit):
+    change, said = EDITS_OF_MANIFEST[edit]
+    edit_manifest(made, change)
+    with pytest.raises(DataError, match=said):
+        verify(made)
+
+
+def test_samples_of_two_shards_that_were_exchanged_are_found(made):
+    def exchange(content):
+        content["shards"][0]["samples"] += 1
+        content["shards"][1]["samples"] -= 1
+
+    edit_manifest(made, exchange)
+    problems = {fault["shard"]: fault["problem"] for fault in verify(made).data["faults"]}
+    assert [problem.partition(" as in")[0] for problem in problems.values()] == [
+        f"expected {one['samples']} samples" for one in json.loads((made / "manifest.json").read_text())["shards"][:2]
+    ]
+
+
+def test_another_compression_in_the_manifest_is_found(made):
+    other = {"none": "zstd", "zstd": "none"}
+    found = ShardSet(made).manifest.shards[0].compression
+    edit_manifest(made, lambda content: content["shards"][0].update(compression=other[found]))
+    problems = [fault["problem"] for fault in verify(made).data["faults"] if not fault["key"]]
+    assert f"expected compression {other[found]} as in the manifest, found {found}" in problems
+
+
+def test_a_manifest_or_an_index_beyond_the_limits_is_not_read(made):
+    for name, limit in (("index.parquet", MAX_INDEX_BYTES), ("manifest.json", MAX_JSON_BYTES)):
+        os.truncate(made / name, limit + 1)  # sparse
+        with pytest.raises(DataError, match=rf"{name}: found {limit + 1} bytes; at most {limit} are read"):
+            verify(made)
+
+
+def test_a_set_without_its_index_is_refused(made):
+    (made / "index.parquet").unlink()
+    with pytest.raises(DataError, match=r"index\.parquet: expected a file, found none"):
+        verify(made)

@@ -76,6 +76,35 @@ def test_every_cut_of_a_line_is_no_line(ledger, tmp_path):
         assert ledger.read(NAME) is None
 
 
+WRONG = {
+    "height": b'"height": 12',
+    "kind": b'"kind": "metric"',
+    "offset": b'"offset": 17',
+    "parts": b'{"image": ["png", {"offset": 0, "bytes": 17, "crc32c": 4294967295}]',
+    "compression": b'"compression": "zstd"',
+    "file": b'"d/1.npy": 0',
+    "error": b'"depth_error": 0.30000000000000004',
+}
+
+
+@pytest.mark.parametrize(
+    "value", [b"null", b'"x"', b"-1", b"1099511627776000000000", b"[]", b"{}", b"true", b"Infinity"]
+)
+@pytest.mark.parametrize("field", WRONG)
+def test_a_line_with_a_value_of_another_type_is_no_line(ledger, tmp_path, field, value):
+    line = tmp_path / ".making/diode-train-000000.json"
+    written, name = line.read_bytes(), WRONG[field].partition(b":")[0]
+    assert WRONG[field] in written
+    line.write_bytes(written.replace(WRONG[field], name + b": " + value))
+    if (field, value) in ACCEPTED:
+        assert ledger.read(NAME) is not None
+    else:
+        assert ledger.read(NAME) is None
+
+
+ACCEPTED = {("error", b"-1"), ("error", b"1099511627776000000000"), ("file", b"-1")}  # numbers, where any number goes
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut", "longer", "flipped", "folder"])
 def test_a_shard_counts_only_with_the_hash_of_its_line(ledger, tmp_path, damage):
     assert ledger.is_whole(entry_of())
@@ -97,7 +126,7 @@ def test_other_terms_are_refused_with_both_values(ledger, tmp_path):
     assert ledger.read(NAME) is not None
 
 
-@pytest.mark.parametrize("plan", [None, b"", b"{", b"[]"])
+@pytest.mark.parametrize("plan", [None, b"", b"{", b"[]", b'{"files": 3}', b'{"files": {"a": "b"}}', b"[" * 9000])
 def test_lines_without_a_plan_prove_nothing(ledger, tmp_path, plan):
     path = tmp_path / ".making/plan.json"
     path.unlink() if plan is None else path.write_bytes(plan)
