@@ -38,6 +38,14 @@ DEPTH_DECODERS: dict[str, Callable[[bytes], NDArray[np.float32]]] = {
 VALID_EXTS = ("npy", "png")
 """Extensions of the valid part."""
 
+KNOWN_EXTS: dict[str, frozenset[str]] = {
+    "image": frozenset(IMAGE_EXTS),
+    "depth": frozenset(DEPTH_DECODERS),
+    "valid": frozenset(VALID_EXTS),
+    "meta": frozenset({"json"}),
+}
+"""All extensions by part, in lower case; no other is ever decoded."""
+
 
 def decode_depth(data: bytes, ext: str) -> NDArray[np.float32]:
     """Decode a depth part to float32 (H, W).

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sharding.codecs.parts import DEPTH_DECODERS, IMAGE_EXTS, VALID_EXTS
+from sharding.codecs.parts import KNOWN_EXTS
 from sharding.errors import DataError
 from sharding.escaping import shorten
 from sharding.format.sample import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_KNOWN_EXTS = {"image": IMAGE_EXTS, "depth": tuple(DEPTH_DECODERS), "valid": VALID_EXTS, "meta": ("json",)}
 
 
 class Column(Protocol):
@@ -39,13 +37,12 @@ def check_exts(index: "pd.DataFrame", where: str) -> None:
     Raises:
         DataError: An extension is unknown; names it.
     """
-    for part, known in _KNOWN_EXTS.items():
+    for part, known in KNOWN_EXTS.items():
         for ext in index[f"{part}_ext"].unique():
             # `depthstream index` keeps capitals, as in the name of the member; only decoders of depth go by them.
             if ext and (ext if part == "depth" else ext.lower()) not in known:
-                raise DataError(
-                    f"{where}: column {part}_ext: expected one of {', '.join(known)}, found {shorten(repr(ext), 80)}"
-                )
+                found = shorten(repr(ext), 80)
+                raise DataError(f"{where}: column {part}_ext: expected one of {', '.join(sorted(known))}, found {found}")
 
 
 def flatten(index: "pd.DataFrame", shards: Sequence[str]) -> tuple[dict[str, Column], tuple[str, ...]]:

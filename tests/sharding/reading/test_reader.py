@@ -1,11 +1,15 @@
+import hashlib
+import json
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 
 from sharding.config import ShardDiodeConfig
 from sharding.errors import DataError, UsageError
+from sharding.format.index import encode_index
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
 
@@ -88,3 +92,19 @@ def test_meta_says_where_a_sample_comes_from(opened):
     assert meta["source"]["image"].endswith(opened.index["key"].iloc[0] + ".png")
     assert meta["depth_unit"] == "m"
     assert meta["depth_kind"] == "metric"
+
+
+@pytest.mark.parametrize("ext", ["pkl", "pth", "depth.npy", "__url__", "x" * 5000])
+@pytest.mark.parametrize("part", ["image", "depth"])
+def test_an_extension_that_no_part_has_is_refused_when_a_set_is_opened(opened, tmp_path, part, ext):
+    shutil.copytree(opened.url, tmp_path / "copy")
+    index = opened.index.copy()
+    index.loc[3, f"{part}_ext"] = ext
+    data = encode_index(index)
+    (tmp_path / "copy/index.parquet").write_bytes(data)
+    manifest = json.loads((tmp_path / "copy/manifest.json").read_text())
+    manifest["index_sha256"] = hashlib.sha256(data).hexdigest()
+    (tmp_path / "copy/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=rf"column {part}_ext: expected one of .*, found ") as caught:
+        ShardSet(tmp_path / "copy")
+    assert len(str(caught.value)) < 400
