@@ -8,6 +8,7 @@ from typing import Any
 
 from sharding.codecs.image import decode_image
 from sharding.codecs.parts import DEPTH_DECODERS, IMAGE_EXTS, VALID_EXTS, decode_depth, decode_valid
+from sharding.errors import DataError
 
 _DEPTH_EXTS = {f"depth.{ext}": ext for ext in DEPTH_DECODERS}
 _VALID_EXTS = {f"valid.{ext}" for ext in VALID_EXTS}
@@ -21,11 +22,14 @@ def webdataset_decoder(ext: str, data: bytes) -> Any:
         other extension, for which WebDataset calls the next decoder.
 
     Raises:
-        DataError: An image, depth or valid part fails to decode.
+        DataError: An image, depth or valid part, or JSON, fails to decode.
 
     Example:
-        >>> import webdataset                                                              # doctest: +SKIP
-        >>> webdataset.WebDataset("pipe:zstd -dc SHARD.tar.zst").decode(webdataset_decoder)  # doctest: +SKIP
+        Without `pre=[], post=[]` webdataset appends its own decoders, which unpickle `.pkl` and `.pth`.
+
+        >>> import webdataset                                                               # doctest: +SKIP
+        >>> members = webdataset.WebDataset("pipe:zstd -dc SHARD.tar.zst")                  # doctest: +SKIP
+        >>> members.decode(webdataset_decoder, pre=[], post=[])                             # doctest: +SKIP
     """
     ext = ext.lstrip(".")
     if ext in _DEPTH_EXTS:
@@ -33,5 +37,12 @@ def webdataset_decoder(ext: str, data: bytes) -> Any:
     if ext in _VALID_EXTS:
         return decode_valid(data)
     if ext == "json":
-        return json.loads(data)
+        return _decode_json(data)
     return decode_image(data) if ext in IMAGE_EXTS else None
+
+
+def _decode_json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"member .json: expected JSON, found {len(data)} bytes that are none: {error}") from error

@@ -7,10 +7,9 @@ turn opens the stream again and skips the samples before it.
 
 import functools
 import random
-import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice, takewhile
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,9 @@ import webdataset
 import zstandard
 from torch.utils.data import get_worker_info
 from webdataset.autodecode import DecodingError
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from sharding.errors import DataError
+from sharding.escaping import shorten
 from sharding.format.names import member_name
 from sharding.format.sample import Sample, valid_pixels
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
@@ -30,7 +29,7 @@ from sharding.stores.address import is_remote
 from training.launch.world import World
 from training.loading.shared_columns import share
 from training.loading.upcoming import Plan, Position, freeze_plan
-from training.streaming.member_walk import ADVICE, MemberWalk
+from training.streaming.member_walk import ADVICE, walk_members
 from training.streaming.options import Streaming
 from training.streaming.shard_stream import ShardOpener
 from training.streaming.shares import Place, Stretch, cut_ring, find_place, lane_span
@@ -71,31 +70,31 @@ class StreamedSet:
             DataError: The shard is damaged, or lacks a member that the index names; names the shard.
         """
         first = int(self._starts[stretch.shard])
-        rows = {self._reader.key(row): row for row in range(first + stretch.begin, first + stretch.end)}
-        crcs = {name: crc for row in rows.values() for name, crc in self._members(row).items()}
+        rows = range(first + stretch.begin, first + stretch.end)
+        places = {name: (row, part) for row in rows for part, name in self._members(row).items()}
+        crcs = {name: int(self._reader.columns[f"{part}_crc32c"][row]) for name, (row, part) in places.items()}
         shard = self._shards[stretch.shard]
-        walk = MemberWalk(crcs, payloads=shard.compression == "none")  # a frame of a .tar.zst has a checksum of its own
+        payloads = shard.compression == "none"  # a frame of a .tar.zst has a checksum of its own
+        found: dict[int, dict[str, bytes]] = {row: {} for row in rows}
         with _naming(f"shard {shard.name}"), self._opener.open(shard, self._reader.store) as tar:
-            # takewhile ends the tar at the first member after the wanted ones, instead of at the end of the shard.
-            members = tar_file_expander([{"url": shard.name, "stream": tar}], select_files=walk.select)
-            for sample in group_by_keys(takewhile(walk.check, members)):
-                yield sample | self._facts(rows[sample["__key__"]], sample)
-            walk.end()
+            for name, data in walk_members(tar, crcs, payloads):
+                row, part = places[name]
+                found[row][part] = data
+                if len(found[row]) == len(self._members(row)):
+                    yield self._group(row, found.pop(row), shard.name)
+            if found:
+                raise DataError(f"key {self._reader.key(min(found))}: expected one sample with its parts, found none")
 
-    def _facts(self, row: int, sample: Grouped) -> Grouped:
-        """Look up a sample's id, and for each part the extension under which webdataset has it."""
-        names = {part: self._reader.ext(row, part) for part in self._parts}
-        # webdataset names a member by all that follows the first dot of its file name, in lower case.
-        exts = {part: member_name("", part, ext).lstrip(".").lower() for part, ext in names.items() if ext}
-        if missing := sorted(set(exts.values()) - set(sample)):
-            raise DataError(f"key {sample['__key__']}: expected member .{missing[0]}, as the index has it, found none")
-        return {_ID: int(self._ids[row]), _EXTS: exts}
+    def _group(self, row: int, parts: dict[str, bytes], shard: str) -> Grouped:
+        """Return a sample in webdataset's form, with its id, and for each part the extension under which it is."""
+        exts = {part: _ext(part, self._reader.ext(row, part)) for part in parts}
+        sample = {"__key__": self._reader.key(row), "__url__": shard, _ID: int(self._ids[row]), _EXTS: exts}
+        return sample | {exts[part]: data for part, data in parts.items()}
 
-    def _members(self, row: int) -> dict[str, int]:
-        """Map the names of a sample's wanted members to the crc32c of their stored bytes."""
-        key, columns = self._reader.key(row), self._reader.columns
+    def _members(self, row: int) -> dict[str, str]:
+        """Map the parts of a sample that are wanted, and that it has, to the names of their members."""
         exts = {part: self._reader.ext(row, part) for part in self._parts}
-        return {member_name(key, part, ext): int(columns[f"{part}_crc32c"][row]) for part, ext in exts.items() if ext}
+        return {part: member_name(self._reader.key(row), part, ext) for part, ext in exts.items() if ext}
 
 
 class ShardRing:
@@ -139,7 +138,8 @@ class ShardRing:
             # The first sample is drawn once a quarter of the buffer is full, instead of all of it.
             webdataset.shuffle(self._buffer, initial=-(-self._buffer // 4), rng=draw),
             lambda samples: islice(samples, skip, None),
-            webdataset.decode(webdataset_decoder),
+            # webdataset's own decoders, which unpickle, are left out.
+            webdataset.decode(_decode_part, pre=[], post=[]),
         )
 
     def _stream(self, stretch: Stretch) -> Iterator[Grouped]:
@@ -225,6 +225,23 @@ def _equal_share(ring: ShardRing, epoch: int) -> Iterator[Grouped]:
     return iter(ring.pipeline(epoch, range(place * each, (place + 1) * each)))
 
 
+def _ext(part: str, ext: str) -> str:
+    """Return webdataset's name for a part: all that follows the first dot of its file name, in lower case."""
+    return member_name("", part, ext).lstrip(".").lower()
+
+
+def _decode_part(ext: str, data: bytes) -> Any:
+    """Decode a part with our decoder alone.
+
+    Raises:
+        DataError: It is no part of ours, or fails to decode.
+    """
+    decoded = webdataset_decoder(ext, data)
+    if decoded is None:
+        raise DataError(f"member {shorten(ext)}: expected an image, depth or valid part, found an extension of none")
+    return decoded
+
+
 def _decoded(stream: Iterator[Grouped]) -> Grouped:
     """Return the next sample of a stream."""
     try:
@@ -236,6 +253,8 @@ def _decoded(stream: Iterator[Grouped]) -> Grouped:
 def _to_sample(decoded: Grouped) -> Sample:
     """Convert a sample from webdataset's form to that of the indexed reader."""
     parts = {part: decoded[ext] for part, ext in decoded[_EXTS].items()}
+    if "image" not in parts:
+        raise DataError(f"shard {decoded['__url__']}, key {decoded['__key__']}: expected an image, found none")
     depth, valid = parts.get("depth"), parts.get("valid")
     if depth is not None:  # a set indexed from other tars may have no valid part, or one that follows other rules
         valid = valid_pixels(depth, valid)
@@ -244,17 +263,12 @@ def _to_sample(decoded: Grouped) -> Sample:
 
 @contextmanager
 def _naming(shard: str) -> Iterator[None]:
-    """Turn the errors that webdataset, tarfile and zstandard raise for damage into a DataError naming the shard."""
+    """Turn the errors that are raised for a damaged or unreadable shard into a DataError naming the shard."""
     try:
         yield
     except DataError as error:
-        raise DataError(f"{shard}: {_text(error)}") from error
-    except (tarfile.TarError, zstandard.ZstdError, OSError, EOFError, ValueError) as error:
+        raise DataError(f"{shard}: {error}") from error
+    except (zstandard.ZstdError, OSError) as error:
         raise DataError(
-            f"{shard}: expected a whole tar, found a damaged or truncated one: {_text(error)}; {ADVICE}"
+            f"{shard}: expected a whole tar, found a damaged or truncated one: {error}; {ADVICE}"
         ) from error
-
-
-def _text(error: Exception) -> str:
-    """Strip from an error's text what webdataset adds: " @ " with the stream's repr, and further arguments."""
-    return str(error.args[0] if error.args else error).partition(" @ ")[0]

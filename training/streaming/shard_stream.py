@@ -24,6 +24,10 @@ STREAM_WAIT_S = 300.0
 """Longest wait for a command's next byte, seconds."""
 
 
+class CommandFailed(DataError):
+    """The command of --pipe failed; whatever it wrote counts for nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardOpener:
     """Opens shards of a set.
@@ -87,7 +91,7 @@ class _Output(io.RawIOBase):
         """Read the bytes that are available, at least one; from the start, at least the length of the zstd magic.
 
         Raises:
-            DataError: No byte arrived within `wait_s`, or the command failed.
+            CommandFailed: No byte arrived within `wait_s`, or the command failed.
         """
         view = memoryview(buffer)
         count = self._read(view)
@@ -102,16 +106,20 @@ class _Output(io.RawIOBase):
         waiting = select.poll()  # unlike select(), whatever the number of the descriptor
         waiting.register(source, select.POLLIN)
         if not waiting.poll(1000 * self._wait_s):  # ms
-            raise DataError(f"the command of --pipe wrote nothing for {self._wait_s:g} s; run it by hand to see why")
+            raise CommandFailed(
+                f"the command of --pipe wrote nothing for {self._wait_s:g} s; run it by hand to see why"
+            )
         # 0 bytes are the end of the output, which counts only if the command succeeded.
         if count := source.readinto(buffer):
             return int(count)
         try:
             status = self._process.wait(self._wait_s)
         except subprocess.TimeoutExpired as error:
-            raise DataError("the command of --pipe closed its output and did not exit; make it exit there") from error
+            raise CommandFailed(
+                "the command of --pipe closed its output and did not exit; make it exit there"
+            ) from error
         if status:
-            raise DataError(f"the command of --pipe ended with exit status {status}; run it by hand to see why")
+            raise CommandFailed(f"the command of --pipe ended with exit status {status}; run it by hand to see why")
         return 0
 
 

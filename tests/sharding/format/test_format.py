@@ -14,6 +14,7 @@ from PIL import Image
 from sharding.codecs.log16 import encode_log16
 from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, ShardDiodeConfig, ShardMegadepthConfig
+from sharding.errors import DataError
 from sharding.making.create import shard_diode, shard_megadepth
 from sharding.making.index_tars import run as index_tars
 from sharding.reading.shard_set import ShardSet
@@ -118,7 +119,7 @@ def test_webdataset_gives_the_same_arrays(opened):
     prefix = "pipe:zstd -dc " if opened.manifest.shards[0].compression == "zstd" else ""
     urls = [prefix + str(path) for path in paths(opened)]
     found = {}
-    for sample in webdataset.WebDataset(urls, shardshuffle=False).decode(webdataset_decoder):
+    for sample in webdataset.WebDataset(urls, shardshuffle=False).decode(webdataset_decoder, pre=[], post=[]):
         (image,) = (sample[ext] for ext in ("jpg", "png", "ppm") if ext in sample)
         found[sample["__key__"]] = {"image": image, "depth": sample["depth.planes.npy"], "valid": sample["valid.npy"]}
     assert_same(found, opened)
@@ -134,6 +135,9 @@ def test_our_decoder_alone_decodes_every_member_and_no_other(opened):
             ours = opened.meta(row) if part == "meta" else getattr(opened[row], part)
             np.testing.assert_array_equal(found, ours)
     assert webdataset_decoder(".cls", b"1") is None
+    for broken in (b"{", b"\xff", b"[" * 100_000):
+        with pytest.raises(DataError, match=r"member \.json: expected JSON, found \d+ bytes that are none"):
+            webdataset_decoder(".json", broken)
 
 
 @pytest.mark.skipif(shutil.which("zstd") is None, reason="the zstd program is not installed")

@@ -1,8 +1,11 @@
 """Streaming whole shards through webdataset: the same samples as by the index, in the loader of the trainers."""
 
+import io
 import os
 import resource
 import shutil
+import subprocess
+import tarfile
 from collections import Counter
 from functools import partial
 from itertools import pairwise
@@ -11,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import webdataset
 
 from sharding.config import IndexConfig, ShardDiodeConfig
 from sharding.errors import DataError, UsageError
@@ -222,8 +226,59 @@ def test_a_shard_cut_between_two_samples_is_an_error(train, tmp_path):
     rows = train.index[train.index["shard"] == train.index["shard"].iloc[0]]
     shard = tmp_path / "set" / "shards" / rows["shard"].iloc[0]
     shard.write_bytes(shard.read_bytes()[: rows["image_offset"].iloc[-1]])
-    with pytest.raises(DataError, match=f"expected member {rows['key'].iloc[-1]}.*, as the index has it, found none"):
+    with pytest.raises(DataError, match=r"expected a whole tar, .* found that it ends: it is truncated; `depthstream"):
         epoch_of(ShardSet(tmp_path / "set"))
+
+
+def rewritten(opened, folder, change):
+    """A copy of a set of plain tars whose first shard has what `change` makes of its members, name -> bytes."""
+    shutil.copytree(opened.url, folder)
+    path = sorted((folder / "shards").iterdir())[0]
+    with tarfile.open(path) as tar:
+        members = [(member.name, tar.extractfile(member).read()) for member in tar]
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in change(members):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return ShardSet(folder)
+
+
+def test_a_whole_tar_that_lacks_a_sample_is_an_error(plain_set, tmp_path):
+    opened = rewritten(plain_set, tmp_path / "set", lambda members: members[:-4])
+    with pytest.raises(
+        DataError, match=r"expected member \S+, as the index has it, found none up to the end; the shard"
+    ):
+        epoch_of(opened)
+
+
+def test_a_member_that_occurs_twice_is_an_error(plain_set, tmp_path):
+    opened = rewritten(plain_set, tmp_path / "set", lambda members: members[:1] + members)
+    with pytest.raises(DataError, match=r"member \S+ occurs twice"):
+        epoch_of(opened)
+
+
+def test_members_of_a_sample_need_not_be_adjacent(plain_set, tmp_path):
+    def by_part(members):
+        return sorted(members, key=lambda named: named[0].partition(".")[2])
+
+    assert epoch_of(rewritten(plain_set, tmp_path / "set", by_part)) == indexed_items(plain_set, 0)
+
+
+def test_a_sparse_member_is_not_inflated(plain_set, tmp_path):
+    """What it claims to be does not matter: 6 GB of zeros would fit no memory."""
+    opened = rewritten(plain_set, tmp_path / "set", lambda members: members)
+    path = sorted((tmp_path / "set" / "shards").iterdir())[0]
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(6_000_000_000)
+        file.write(b"x")
+    name = f"{opened.index['key'].iloc[0]}.ppm"
+    subprocess.run(
+        ["tar", "--sparse", "--format=pax", f"--transform=s/sparse/{name}/", "-cf", path, "-C", tmp_path, "sparse"],
+        check=True,
+    )
+    with pytest.raises(DataError, match=r"expected member \S+, as the index has it, found none .*1 sparse file"):
+        epoch_of(ShardSet(tmp_path / "set", "index < 1"))
 
 
 def test_a_missing_shard_is_an_error(train, tmp_path):
@@ -249,7 +304,6 @@ def test_uncompressed_shards_are_compared_with_the_index(plain_set, tmp_path):
 
 
 def test_tars_made_elsewhere_are_streamed(tmp_path):
-    webdataset = pytest.importorskip("webdataset")
     random = np.random.default_rng(0)
     (tmp_path / "tars").mkdir()
     with webdataset.ShardWriter(str(tmp_path / "tars" / "mine-%04d.tar"), maxcount=4, verbose=0) as writer:
@@ -397,7 +451,6 @@ def test_batches_have_the_shapes_of_the_indexed_ones(train):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_loop_of_ones_own_has_webdatasets_samples(train, num_workers):
-    webdataset = pytest.importorskip("webdataset")
     pipeline = stream(train, epoch=1, seed=SEED)
     loader = webdataset.WebLoader(pipeline, batch_size=None, num_workers=num_workers, collate_fn=dict)
     found = {sample["__key__"]: sample for sample in loader}
