@@ -113,13 +113,42 @@ def run(config: EndEarlyConfig) -> Outcome:
         raise UsageError("--count, --workers, --images: expected at least 1")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="end-early-") as folder:
-        ends = EarlyEnds(config, Path(folder))
+        ends = EarlyEnds(config, Path(folder), make_sources(config, Path(folder)))
         figures: dict[str, dict[str, int] | None] = {name: ends.of_kind(name, kind) for name, kind in KINDS.items()}
         figures["full_disk"] = ends.of_full_disk()
     sums = {name: sum(figure[name] for figure in figures.values() if figure) for name in FAULTS}
     data = {"ends": figures, **sums, "faults": ends.faults, "seconds": round(time.monotonic() - began)}
     data |= {"seed": config.seed, **describe_machine(("numpy", "zstandard", "pillow"))}
     return Outcome(data=data, text=_format(figures, ends.faults), ok=not any(sums.values()))
+
+
+def make_sources(config: EndEarlyConfig, folder: Path) -> list[Source]:
+    """Make a folder and an archive of generated views, and the set of each.
+
+    Raises:
+        DataError: A run fails.
+    """
+    make_diode(str(folder / "tree"), images=config.images, height=192, width=256, seed=0)
+    make_diode(str(folder / "packed"), images=config.images, height=192, width=256, seed=0, archive=True)
+    return [
+        measure(path, folder / "whole", config.workers) for path in (folder / "tree", folder / "packed/train.tar.gz")
+    ]
+
+
+def measure(path: Path, target: Path, workers: int) -> Source:
+    """Make the set of a source without disturbance, and remove it.
+
+    Raises:
+        DataError: The run fails.
+    """
+    began = time.monotonic()
+    made = DisturbedRun(shard_command(path, target, workers), target.with_name("log"))
+    if made.wait() != 0:
+        raise DataError(f"{path}: expected exit status 0: {made.said}")
+    seconds, whole = time.monotonic() - began, hashes(target)
+    num_bytes = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    shutil.rmtree(target)
+    return Source(path=path, whole=whole, num_bytes=num_bytes, seconds=seconds)
 
 
 FAULTS = ("hangs", "left", "wrong_status", "differing")
@@ -131,34 +160,23 @@ class EarlyEnds:
 
     Args:
         config: Options.
-        folder: For sources and sets.
+        folder: For sets.
+        sources: Taken in turn.
 
     Attributes:
         faults: A line for each fault.
     """
 
-    def __init__(self, config: EndEarlyConfig, folder: Path) -> None:
-        self._config, self._folder, self._moments = config, folder, random.Random(config.seed)
+    def __init__(self, config: EndEarlyConfig, folder: Path, sources: Sequence[Source]) -> None:
+        self._config, self._folder, self._sources = config, folder, sources
+        self._moments = random.Random(config.seed)
         self.faults: list[str] = []
-        make_diode(str(folder / "tree"), images=config.images, height=192, width=256, seed=0)
-        make_diode(str(folder / "packed"), images=config.images, height=192, width=256, seed=0, archive=True)
-        self._sources = [self._undisturbed(folder / "tree"), self._undisturbed(folder / "packed/train.tar.gz")]
-
-    def _undisturbed(self, path: Path) -> Source:
-        target = self._fresh()
-        began = time.monotonic()
-        made = DisturbedRun(shard_command(path, target, self._config.workers), self._folder / "log")
-        if made.wait() != 0:
-            raise DataError(f"{path}: expected exit status 0: {made.said}")
-        seconds = time.monotonic() - began
-        num_bytes = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-        return Source(path=path, whole=hashes(target), num_bytes=num_bytes, seconds=seconds)
 
     def of_kind(self, name: str, kind: Kind) -> dict[str, int]:
         """End runs in this way; return how many ended by it, how many were complete before, and faults."""
         figure = dict.fromkeys(("ended", "complete", *FAULTS), 0)
         for number in range(self._config.count):
-            source, target = self._sources[number % 2], self._fresh()
+            source, target = self._sources[number % len(self._sources)], self._fresh()
             command = shard_command(source.path, target, self._config.workers)
             disturbed = DisturbedRun(command, self._folder / "log")
             moment = self._moments.uniform(0, source.seconds)
@@ -210,7 +228,7 @@ class EarlyEnds:
             return None
         kind = Kind(end=do_nothing, statuses=(1,))
         for number in range(self._config.count):
-            source = self._sources[number % 2]
+            source = self._sources[number % len(self._sources)]
             size = round(self._moments.uniform(0.05, 0.9) * source.num_bytes)
             small = ["unshare", "-rm", "sh", "-c", ON_SMALL_DISK, "sh", str(size), str(disk)]
             command = [*small, *shard_command(source.path, disk / "set", self._config.workers)]
@@ -221,9 +239,8 @@ class EarlyEnds:
         return figure
 
     def _fresh(self) -> Path:
-        target = self._folder / "set"
-        shutil.rmtree(target, ignore_errors=True)
-        return target
+        shutil.rmtree(self._folder / "set", ignore_errors=True)
+        return self._folder / "set"
 
 
 def _can_mount(disk: Path) -> bool:

@@ -19,14 +19,17 @@ from sharding.machine.locks import try_lock
 
 _HOST = hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]
 # With the host: where a folder is shared among machines, its locks may be those of each machine alone.
-_OURS = re.compile(rf"depthstream-{_HOST}-[0-9a-f]{{16}}")
+_OURS = re.compile(rf"\.?depthstream-{_HOST}-[0-9a-f]{{16}}")
 
 
 class Scratch:
-    """A folder below `TMPDIR` that only this user can read.
+    """A folder that only this user can read.
 
-    It is removed with this object, at the end of the process at the latest, or by the next one of this user on this
-    machine if the process was killed.
+    It is removed by `close`, at the end of the process at the latest; if the process was killed, by the next one of
+    this user on this machine that makes one in the same place.
+
+    Args:
+        place: An existing folder to make it in, hidden; None for `TMPDIR`.
 
     Attributes:
         path: The folder.
@@ -35,16 +38,21 @@ class Scratch:
         OSError: It cannot be made.
     """
 
-    def __init__(self) -> None:
-        remove_abandoned()
-        self.path, descriptor = _make()
-        weakref.finalize(self, _remove_own, os.getpid(), self.path, descriptor)
+    def __init__(self, place: Path | None = None) -> None:
+        remove_abandoned(place)
+        prefix = f"{'.' if place else ''}depthstream-{_HOST}-"
+        self.path, descriptor = _make(place or Path(tempfile.gettempdir()), prefix)
+        self._remove = weakref.finalize(self, _remove_own, os.getpid(), self.path, descriptor)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        self._remove()
 
 
-def _make() -> tuple[Path, int | None]:
+def _make(place: Path, prefix: str) -> tuple[Path, int | None]:
     """Make a folder and lock it; return it with its descriptor, None where there are no locks."""
     while True:
-        path = Path(tempfile.gettempdir(), f"depthstream-{_HOST}-{secrets.token_hex(8)}")
+        path = place / f"{prefix}{secrets.token_hex(8)}"
         path.mkdir(mode=0o700)
         # Another process may see it before it is locked: it then locks and removes it, and another is made here.
         try:
@@ -60,13 +68,14 @@ def _make() -> tuple[Path, int | None]:
         os.close(descriptor)
 
 
-def remove_abandoned() -> None:
-    """Remove the folders whose process has ended; other users' folders, links and files are left alone."""
+def remove_abandoned(place: Path | None = None) -> None:
+    """Remove the folders there whose process has ended; other users' folders, links and files are left alone."""
+    place = place or Path(tempfile.gettempdir())
     with suppress(OSError):
-        for name in os.listdir(tempfile.gettempdir()):
+        for name in os.listdir(place):
             if _OURS.fullmatch(name):
                 with suppress(OSError):
-                    _remove_if_abandoned(Path(tempfile.gettempdir(), name))
+                    _remove_if_abandoned(place / name)
 
 
 def _remove_if_abandoned(path: Path) -> None:

@@ -3,12 +3,13 @@
 import gzip
 import os
 import tarfile
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
 from sharding.errors import UsageError
+from sharding.machine.scratch import Scratch
 from sharding.toyworld.dice import Dice
 
 T = TypeVar("T")
@@ -38,12 +39,13 @@ def deliver(out: Path, tops: Sequence[str], build: Callable[[Path], T], archive_
     if found := [name for name in names.values() if (out / name).exists()]:
         raise UsageError(f"{out} already holds {', '.join(found)}; remove it or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".toyworld-", dir=out) as temporary:
-        result = build(Path(temporary))
+    with closing(Scratch(out)) as scratch:
+        temporary = scratch.path
+        result = build(temporary)
         for top, name in names.items():
             if archive_seed is not None:
-                pack_tree(Path(temporary) / top, Path(temporary) / name, archive_seed)
-            os.replace(Path(temporary) / name, out / name)
+                pack_tree(temporary / top, temporary / name, archive_seed)
+            os.replace(temporary / name, out / name)
     return result
 
 

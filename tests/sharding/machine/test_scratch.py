@@ -52,6 +52,18 @@ def test_a_folder_of_a_killed_process_is_removed_by_the_next_one_of_a_living_pro
     assert list(place.iterdir()) == []
 
 
+def test_a_folder_may_be_in_another_place_hidden_and_closed(place):
+    (place / "other").mkdir()
+    left = place / "other" / f".{name()}"
+    left.mkdir()
+    mine = Scratch(place / "other")
+    assert list((place / "other").iterdir()) == [mine.path]
+    assert mine.path.name.startswith(".depthstream-")
+    mine.close()
+    mine.close()
+    assert list((place / "other").iterdir()) == []
+
+
 def test_nothing_is_removed_but_folders_of_exactly_such_a_name(place):
     (place / "elsewhere").mkdir()
     (place / "elsewhere/file").write_text("kept")

@@ -146,17 +146,24 @@ def test_kills_at_random_moments_until_it_is_done(made, tmp_path, workers, whom)
     finish(source, tmp_path / "set", whole)
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_ctrl_c_ends_at_once_with_130_and_the_next_run_finishes(made, tmp_path, workers):
+@pytest.mark.parametrize(
+    ("workers", "number", "expected"),
+    [
+        pytest.param(1, signal.SIGINT, 130, marks=pytest.mark.slow),
+        (2, signal.SIGINT, 130),
+        pytest.param(2, signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_it_at_once_with_nobody_left_and_the_next_run_finishes(made, tmp_path, workers, number, expected):
     source, whole = made
     with Run(source, tmp_path / "set", workers) as run:
         wait_for_lines(tmp_path / "set", 4, run)
-        os.killpg(run.process.pid, signal.SIGINT)
+        os.killpg(run.process.pid, number)
         status, said = run.end()
-        assert status == 130, said
+        assert run.pids() == []
+        assert status == expected, said
         assert "interrupted; run it again" in said
         assert "Traceback" not in said
-        assert run.nobody_is_left()
     finish(source, tmp_path / "set", whole)
 
 
