@@ -3,6 +3,7 @@
     byte_source (a file) | url_source (http, s3, ...)     bytes at any offset
         -> archive                                        one stream of plain bytes, from any offset
              gzip_stream    inflates .tar.gz on all cores and takes seek points on the way
+             stream_ends    finds where one of several gzip streams ends
              seek_point     what a later run needs to enter a gzip file in its middle
              md5            hashes the compressed file; its state can be saved
         -> members                                        files of the tar, in order

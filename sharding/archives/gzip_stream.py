@@ -3,12 +3,13 @@
 A rapidgzip reader has its own threads and must be closed before the process ends.
 """
 
-import zlib
 from typing import Any
 
 from sharding.archives.byte_source import ByteSource, ByteView
 from sharding.archives.seek_point import WINDOW_BYTES, SeekPoint, enter_gzip
+from sharding.archives.stream_ends import FOOTER_BYTES, Footers, StreamCrc, WatchedSource
 from sharding.errors import DataError
+from sharding.limits import MAX_TAR_PADDING_BYTES
 
 CHUNK_BYTES = 2 << 20
 """Compressed bytes that one thread inflates at a time; half of it takes a third more CPU, double of it more memory."""
@@ -19,6 +20,8 @@ POINT_STRIDE_BYTES = 64 << 20
 RENEWAL_BYTES = 128 << 20
 """Compressed bytes after which a reader is replaced: it keeps a window of every chunk that it ever read."""
 
+_ZEROS_ACCEPTED = 2  # by rapidgzip, behind the last stream
+_PIECE_BYTES = 1 << 20
 _TAIL_BYTES = 1024  # no seek point in these last bytes of the file, where the stream may already have ended
 
 
@@ -28,8 +31,7 @@ class GzipStream:
     Memory: some inflated chunks for each thread, 20 to 120 MiB in all; a gzip bomb, which inflates to a thousand times
     its size, took up to 1.2 GiB.
 
-    A file of several gzip streams is read if it is smaller than `RENEWAL_BYTES`. A seek point in any stream but the
-    first, whether saved or of a renewal, gives a checksum mismatch where that stream ends.
+    The file may consist of several gzip streams, and zeros may follow the last, as `gzip` reads it.
 
     Args:
         source: The gzip file.
@@ -48,15 +50,19 @@ class GzipStream:
         threads: int = 0,
         stride_bytes: int = POINT_STRIDE_BYTES,
     ) -> None:
-        self._source, self._point, self._stride = source, point, stride_bytes
-        self._entered = False
-        self._begin = 0
-        self._position = self._plain_shift = self._crc32 = self._bit_shift = 0
-        self._window = b""
-        self._view = ByteView(source)
+        self._source, self._point, self._stride, self._threads = source, point, stride_bytes, threads
+        self._size = source.size  # without zeros that follow the last stream
+        self._shorter: list[int] | None = None  # other sizes to try; None: not known yet
+        self._start(point)
+
+    def _start(self, point: SeekPoint | None) -> None:
+        """Open a reader at a point; None for the start."""
+        self._begin = self._plain_shift = self._bit_shift = 0
+        self._window, self._footers = b"", Footers()
+        self._crc = StreamCrc(self._footers)
+        self._view = ByteView(WatchedSource(self._source, self._footers, self._size))
         if point is not None:
             self._enter(point)
-        self._threads = threads
         self._file = self._open()
         self._skip_prefix(point)
 
@@ -68,9 +74,9 @@ class GzipStream:
                 "bytes: it is of another file, or this one was truncated"
             )
         start = enter_gzip(point, first[0])
-        self._entered, self._begin = True, start.start
-        self._view = ByteView(self._source, start.prefix, start.start)
-        self._position, self._crc32, self._window = point.offset, point.crc32, point.window
+        self._begin, self._window = start.start, point.window
+        self._view = ByteView(WatchedSource(self._source, self._footers, self._size), start.prefix, start.start)
+        self._crc = StreamCrc(self._footers, point.offset, point.begin, point.crc32, point.bit // 8)
         # Added to an offset of the reader, these give the offset in the original: in plain bytes, in compressed bits.
         self._plain_shift = point.offset - start.plain_bytes
         self._bit_shift = 8 * (start.start - len(start.prefix))
@@ -99,7 +105,7 @@ class GzipStream:
     @property
     def position(self) -> int:
         """Offset of the next byte in the inflated stream."""
-        return self._position
+        return self._crc.position
 
     @property
     def compressed_position(self) -> int:
@@ -115,35 +121,53 @@ class GzipStream:
         """Return 1 to `num_bytes` bytes, b"" only at the end.
 
         Raises:
-            DataError: The file is damaged or truncated, or bytes follow the gzip stream.
+            DataError: The file is damaged or truncated, or other bytes than zeros follow the last gzip stream.
         """
-        # `_begin` is where this reader began; a new one can only begin at a seek point.
-        if self._point is not None and self._point.bit // 8 - self._begin >= RENEWAL_BYTES:
-            self._renew(self._point)
-        return self._advance(num_bytes)
+        position = self.position
+        try:
+            # `_begin` is where this reader began; a new one can only begin at a seek point.
+            if self._point is not None and self._point.bit // 8 - self._begin >= RENEWAL_BYTES:
+                self._renew(self._point, position)
+            return self._advance(num_bytes)
+        except DataError as error:
+            if self._view.failure is not None:  # the source could not be read
+                raise
+            return self._read_without_padding(num_bytes, position, error)
 
-    def _renew(self, point: SeekPoint) -> None:
+    def _renew(self, point: SeekPoint | None, position: int) -> None:
         """Replace the reader: enter at the last seek point and read up to where the old one was."""
-        position = self._position
         self._file.close()
-        self._enter(point)
-        self._file = self._open()
-        self._skip_prefix(point)
-        while self._position < position:  # through `_advance`, which takes checksum and window along
-            self._advance(min(position - self._position, CHUNK_BYTES))
+        self._start(point)
+        while self.position < position:  # through `_advance`, which takes checksum and window along
+            self._advance(min(position - self.position, CHUNK_BYTES))
+
+    def _read_without_padding(self, num_bytes: int, position: int, error: DataError) -> bytes:
+        """Read again as if the file were shorter, if zeros end it: rapidgzip takes them for a damaged stream."""
+        if self._shorter is None:
+            self._shorter = _sizes_without_zeros(self._source)
+        while self._shorter:
+            self._size = self._shorter.pop(0)
+            try:
+                self._renew(self._point, position)
+                return self._advance(num_bytes)
+            except DataError:
+                continue
+        raise error
 
     def _advance(self, num_bytes: int) -> bytes:
         wanted = self._point_is_due()
         block = self._file.tell_compressed()  # if it changes, a block begins in what is read next
         data = self._read(num_bytes)
         # An end before the last byte of the file: the stream is damaged, or other bytes follow it.
-        if not data and num_bytes and self.compressed_position != self._source.size:
+        if not data and num_bytes and self.compressed_position != self._size:
             raise self._failure(EOFError(f"ends at compressed byte {self.compressed_position}"))
         if wanted and self._file.tell_compressed() != block:
             self._plant(data)
-        self._position += len(data)  # `_crc32` and `_window` are of the plain bytes before it
-        self._crc32 = zlib.crc32(data, self._crc32)
+        else:
+            self._crc.take(data)
         self._window = _tail(self._window, data)
+        # Of streams before this one, and of what was passed; the position is precise to a chunk.
+        self._footers.forget(max(self._crc.byte, self.compressed_position - 2 * CHUNK_BYTES))
         return data
 
     def _read(self, num_bytes: int) -> bytes:
@@ -160,30 +184,53 @@ class GzipStream:
         """Take a seek point at the block that begins within `data`, which `position` does not include yet."""
         bit = int(self._file.tell_compressed())  # of the reader, as are the keys of its block offsets
         # Offset of the block in `data`; outside of it if the reader does not know the block.
-        start = self._file.available_block_offsets().get(bit, -1) + self._plain_shift - self._position
+        start = self._file.available_block_offsets().get(bit, -1) + self._plain_shift - self.position
         bit += self._bit_shift
-        if 0 <= start <= len(data) and bit < 8 * (self._source.size - _TAIL_BYTES):
+        if not (0 <= start <= len(data) and bit < 8 * (self._size - _TAIL_BYTES)):
+            self._crc.take(data)
+            return
+        self._crc.take(data[:start])
+        # Where a stream ends, the block may be an empty one that ends it, or the first of the next stream.
+        if self.position > self._crc.begin or bit // 8 > self._crc.byte:
             self._point = SeekPoint(
                 bit=bit,
-                offset=self._position + start,
-                crc32=zlib.crc32(data[:start], self._crc32),
+                offset=self.position,
+                crc32=self._crc.crc32,
                 window=_tail(self._window, data[:start]),
+                begin=self._crc.begin,
             )
+        self._crc.take(data[start:])
 
     def _failure(self, error: Exception) -> DataError:
         if isinstance(self._view.failure, DataError):  # the source could not be read: rapidgzip rewords that
             return self._view.failure
-        entered = "; reading began at a seek point, which is valid for a file of one gzip stream only"
+        entered = "; reading began at a seek point, that of another file perhaps" if self._begin else ""
         return DataError(
             f"{self._source.name}: expected one valid gzip file of {self._source.size} bytes, found it damaged, "
-            f"truncated or followed by other bytes, beyond byte {self._position} of what it inflates to: {error}; "
-            f"compare its size with the published one and download it again{entered if self._entered else ''}"
+            f"truncated or followed by other bytes, beyond byte {self.position} of what it inflates to: {error}; "
+            f"compare its size with the published one and download it again{entered}"
         )
 
     def close(self) -> None:
         """Close the reader, which ends its threads."""
         if hasattr(self, "_file"):
             self._file.close()
+
+
+def _sizes_without_zeros(source: ByteSource) -> list[int]:
+    """Return the sizes that a file which ends in zeros may have without them: its last footer may end in zeros, too."""
+    end = source.size
+    while end and source.size - end <= MAX_TAR_PADDING_BYTES:
+        piece = source.read_at(max(0, end - _PIECE_BYTES), min(end, _PIECE_BYTES)).rstrip(b"\0")
+        begin = max(0, end - _PIECE_BYTES)
+        if piece:
+            end = begin + len(piece)
+            break
+        end = begin
+    # rapidgzip accepts up to `_ZEROS_ACCEPTED` more. The deflate block of an empty stream ends in a zero, too.
+    first, last = end + _ZEROS_ACCEPTED, end + 1 + FOOTER_BYTES + _ZEROS_ACCEPTED
+    sizes = range(first, last + 1, _ZEROS_ACCEPTED + 1)
+    return [size for size in sizes if size < source.size]
 
 
 def _tail(before: bytes, data: bytes) -> bytes:

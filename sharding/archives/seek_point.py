@@ -6,8 +6,9 @@ verifies the CRC-32 of the whole original:
 
     gzip header | stored block: 4 forged bytes, window | blocks that shift bits | original from the point on
 
-The four bytes are chosen such that the CRC-32 of all plain bytes before the point is that of the original there. For an
-odd shift one of the blocks after the stored one gives the last 3 bytes of the window: see `enter_gzip`.
+The four bytes are chosen such that the CRC-32 of all plain bytes before the point is that of the original there, which
+counts from the beginning of the gzip stream if the file holds several. For an odd shift one of the blocks after the
+stored one gives the last 3 bytes of the window: see `enter_gzip`.
 """
 
 import base64
@@ -35,19 +36,22 @@ class SeekPoint:
     Attributes:
         bit: Offset of a deflate block in the compressed file, in bits.
         offset: Offset of its first byte in the plain stream.
-        crc32: CRC-32 of the plain stream before it.
+        crc32: CRC-32 of the plain bytes before it, from `begin` on.
         window: The last 32 KiB of the plain stream before it, fewer near the beginning.
+        begin: Offset in the plain stream at which its gzip stream begins: a file may hold several.
     """
 
     bit: int
     offset: int
     crc32: int
     window: bytes
+    begin: int = 0
 
     def encode(self) -> bytes:
         """Write it as JSON, 44 KB at most."""
         window = base64.b85encode(zlib.compress(self.window)).decode()
-        return json.dumps({"bit": self.bit, "offset": self.offset, "crc32": self.crc32, "window": window}).encode()
+        fields = {"bit": self.bit, "offset": self.offset, "crc32": self.crc32, "window": window}
+        return json.dumps(fields | ({"begin": self.begin} if self.begin else {})).encode()
 
     @staticmethod
     def decode(data: bytes) -> "SeekPoint":

@@ -2,6 +2,7 @@ import gzip
 import random
 import subprocess
 import sys
+import zlib
 
 import pytest
 
@@ -69,9 +70,9 @@ def test_a_reader_that_is_renewed_gives_the_same_bytes_and_sound_points(path, mo
     monkeypatch.setattr("sharding.archives.gzip_stream.RENEWAL_BYTES", 2 << 20)
     opened, renew = [], GzipStream._renew
 
-    def counted(self, point):
+    def counted(self, point, position):
         opened.append(point)
-        renew(self, point)
+        renew(self, point, position)
 
     monkeypatch.setattr(GzipStream, "_renew", counted)
     assert drain(GzipStream(LocalFile(path), threads=2, stride_bytes=1 << 20)) == PLAIN
@@ -99,7 +100,7 @@ def test_a_file_cut_anywhere_is_an_error_and_never_an_end(path, tmp_path):
             drain(GzipStream(LocalFile(cut), threads=2))
 
 
-@pytest.mark.parametrize("junk", [b"\0" * 512, b"junk" * 300], ids=["zeros", "junk"])
+@pytest.mark.parametrize("junk", [b"junk" * 300, bytes(500) + b"x", b"\x1f\x8b\x08"], ids=["junk", "zeros", "magic"])
 def test_bytes_after_the_stream_are_an_error(path, tmp_path, junk):
     longer = tmp_path / "longer.gz"
     longer.write_bytes(path.read_bytes() + junk)
@@ -122,14 +123,55 @@ def test_a_seek_point_of_another_file_is_an_error(path, tmp_path):
             drain(GzipStream(LocalFile(file), points[2], threads=2))
 
 
-def test_seek_points_beyond_the_first_of_several_gzip_streams_end_in_an_error_that_says_so(tmp_path):
-    path = tmp_path / "two.gz"
-    path.write_bytes(gzip.compress(PLAIN[:6_000_000], 1) + gzip.compress(PLAIN[6_000_000:], 1))
+def joined(pieces, **options):
+    return b"".join(gzip.compress(piece, **options) for piece in pieces)
+
+
+def blocks(size):
+    return [PLAIN[at : at + size] for at in range(0, len(PLAIN), size)]
+
+
+def named(piece):
+    """A gzip stream whose header has a name, a comment, an extra field and a checksum."""
+    head = b"\x1f\x8b\x08\x1e" + bytes(6) + b"\x06\x00BC\x02\x00\x12\x34" + b"a name\0" + b"a comment\0"
+    head += (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little")
+    return head + gzip.compress(piece, 1)[10:]
+
+
+def flushed(piece):
+    """A gzip stream that ends with an empty block."""
+    made = zlib.compressobj(1, wbits=31)
+    return made.compress(piece) + made.flush(zlib.Z_SYNC_FLUSH) + made.flush()
+
+
+SEVERAL = {
+    "two": lambda: joined([PLAIN[:6_000_000], PLAIN[6_000_000:]], compresslevel=1),
+    "small": lambda: joined(blocks(65_280), compresslevel=1),
+    "equal": lambda: joined([PLAIN[:3_000_000]] * 4, compresslevel=1),
+    "stored": lambda: joined(blocks(1_500_000), compresslevel=0),
+    "of a gzip file": lambda: joined([joined(blocks(200_000), compresslevel=1)] * 2, compresslevel=0),
+    "empty ones": lambda: (
+        joined([b"", *blocks(4_000_000), b"", b""], compresslevel=1) + joined([b"", PLAIN[:3_000_000]], compresslevel=1)
+    ),
+    "named": lambda: b"".join(map(named, blocks(2_000_000))),
+    "flushed": lambda: b"".join(map(flushed, blocks(1_000_000))),
+    "padded": lambda: joined(blocks(4_000_000), compresslevel=1) + bytes(100_000),
+    "padded, empty at its end": lambda: joined([PLAIN[:10_000_000], b""], compresslevel=1) + bytes(777),
+}
+
+
+@pytest.mark.parametrize("which", list(SEVERAL))
+def test_every_seek_point_in_several_streams_leads_to_the_rest(which, tmp_path, monkeypatch):
+    path = tmp_path / "several.gz"
+    data = SEVERAL[which]()
+    path.write_bytes(data)
+    plain = gzip.decompress(data)
     points = points_of(path, stride=1)
-    assert points[-1].offset > 6_000_000
-    with pytest.raises(DataError, match="of one gzip stream only"):
-        drain(GzipStream(LocalFile(path), points[-1], threads=2))
-    assert drain(GzipStream(LocalFile(path), points[0], threads=2)) == PLAIN[points[0].offset :]
+    assert len(points) >= 3
+    for point in points[1 :: max(1, len(points) // 2)]:
+        assert drain(GzipStream(LocalFile(path), point, threads=2)) == plain[point.offset :]
+    monkeypatch.setattr("sharding.archives.gzip_stream.RENEWAL_BYTES", 2 << 20)
+    assert drain(GzipStream(LocalFile(path), threads=2, stride_bytes=1 << 20)) == plain
 
 
 def test_what_the_source_says_of_a_failed_read_is_what_is_said():
