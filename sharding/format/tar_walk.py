@@ -206,9 +206,7 @@ class TarWalker:
                 self._rename(extended, value, at)
             elif key == b"size":
                 if not _SIZE.fullmatch(value):
-                    raise self._error(
-                        f"header at byte {at}: pax header claims a size of {_shown(repr(value[:50])[1:])}"
-                    )
+                    raise self._error(f"header at byte {at}: pax header claims a size of {repr(value[:50])[1:]}")
                 extended.size = int(value)
             elif sparse:
                 extended.sparse = True

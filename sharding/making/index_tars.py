@@ -103,7 +103,8 @@ def find_tars(path: Path, target: Path, passed: PassedOver) -> list[Path]:
         elif file.name.lower().endswith(COMPRESSED):
             passed.add("file that is compressed as a whole: decompress it", str(file))
         elif file.name.lower().endswith(".tar"):
-            passed.add("file whose name does not end in .tar", str(file))
+            hidden = file.name.startswith(".")
+            passed.add("hidden file" if hidden else "file whose name ends in capitals: rename it", str(file))
     if not tars:
         raise DataError("; ".join([f"{path}: expected .tar files, found none", *map(str.strip, passed.lines())]))
     by_name = dict[str, Path]()

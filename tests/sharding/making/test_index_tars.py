@@ -1,4 +1,6 @@
 import io
+import os
+import subprocess
 import tarfile
 
 import numpy as np
@@ -135,3 +137,253 @@ def test_an_existing_set_is_not_overwritten(tars, tmp_path):
     run(IndexConfig(tars=str(tars), set=str(tmp_path / "set")))
     with pytest.raises(UsageError, match="holds a set already"):
         run(IndexConfig(tars=str(tars), set=str(tmp_path / "set")))
+
+
+def npy(shape=(6, 8), dtype=np.float32, value=1):
+    return encode_npy(np.full(shape, value, dtype))
+
+
+def make_tar(path, members, form=tarfile.GNU_FORMAT):
+    """Write members: (name, bytes), or a TarInfo without a payload."""
+    with tarfile.open(path, "w", format=form) as tar:
+        for member in members:
+            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member[0])
+            data = b"" if isinstance(member, tarfile.TarInfo) else member[1]
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def link(name, kind, target="a.png"):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def index(path, target):
+    return run(IndexConfig(tars=str(path), set=str(target)))
+
+
+def keys(target):
+    return list(ShardSet(target).index["key"])
+
+
+def test_members_of_a_sample_that_are_apart_are_refused_with_both_names(tmp_path):
+    path = make_tar(tmp_path / "apart.tar", [("a.png", png()), ("b.png", png()), ("a.depth.npy", npy())])
+    with pytest.raises(DataError, match=r"apart\.tar, key a: its members .* found a\.depth\.npy .* far from a\.png"):
+        index(path, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_members_that_are_no_part_may_be_anywhere(tmp_path):
+    path = make_tar(tmp_path / "x.tar", [("a.txt", b""), ("b.png", png()), ("a.txt", b""), ("c.png", png())])
+    assert index(path, tmp_path / "set").data["skipped"] == {"txt": 2}
+    assert keys(tmp_path / "set") == ["b", "c"]
+
+
+@pytest.mark.parametrize("second", ["a.jpg", "a.png", "a.PNG"])
+def test_two_members_that_are_the_same_part_are_refused(tmp_path, second):
+    path = make_tar(tmp_path / "x.tar", [("a.png", png()), (second, png())])
+    with pytest.raises(DataError, match=rf"x\.tar, key a: expected one image, found a\.png and {second}"):
+        index(path, tmp_path / "set")
+
+
+def test_hidden_files_folders_and_names_without_an_extension_end_no_sample(tmp_path):
+    folder = tarfile.TarInfo("./d")
+    folder.type = tarfile.DIRTYPE
+    members = [
+        ("./a.png", png()),
+        ("./._a.png", b"x"),
+        (".DS_Store", b""),
+        folder,
+        ("README", b""),
+        ("./a.depth.npy", npy()),
+    ]
+    outcome = index(make_tar(tmp_path / "mac.tar", members), tmp_path / "set")
+    assert keys(tmp_path / "set") == ["./a"]
+    assert ShardSet(tmp_path / "set")[0].depth.shape == (6, 8)
+    assert outcome.data["passed_over"] == {
+        "hidden file": {"count": 2, "first": ["mac.tar: ./._a.png", "mac.tar: .DS_Store"]},
+        "name without an extension": {"count": 1, "first": ["mac.tar: README"]},
+    }
+    assert "passed over 2: hidden file: mac.tar: ./._a.png, mac.tar: .DS_Store" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (tarfile.LNKTYPE, "hard link"),
+        (tarfile.SYMTYPE, "symbolic link"),
+        (tarfile.CHRTYPE, "device"),
+        (tarfile.FIFOTYPE, "named pipe"),
+    ],
+)
+@pytest.mark.parametrize("part", ["png", "depth.npy", "valid.npy"])
+def test_a_sample_one_part_of_which_is_no_file_is_left_out_and_named(tmp_path, kind, reason, part):
+    whole = [("a.png", png()), ("a.depth.npy", npy()), ("a.valid.npy", npy(dtype=bool))]
+    rest = [(f"b.{ext}", data) for name, data in whole if (ext := name[2:]) != part]
+    outcome = index(
+        make_tar(tmp_path / "x.tar", [*whole, link(f"b.{part}", kind, f"a.{part}"), *rest]), tmp_path / "set"
+    )
+    assert keys(tmp_path / "set") == ["a"]
+    name = {"png": "image"}.get(part, part.partition(".")[0])
+    assert outcome.data["passed_over"] == {
+        reason: {"count": 1, "first": [f"x.tar: b.{part}"]},
+        f"sample whose {name} is a {reason}": {"count": 1, "first": ["x.tar: b"]},
+    }
+    assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_a_sparse_member_of_gigabytes_is_left_out_and_named(tmp_path, form):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(png())
+    (folder / "b.png").write_bytes(png())
+    with (folder / "b.depth.npy").open("wb") as file:
+        file.truncate(6 << 30)
+    names = ["a.png", "b.png", "b.depth.npy"]
+    command = ["tar", "-S", f"--format={form}", "-cf", tmp_path / "x.tar", "-C", folder, *names]
+    subprocess.run(command, check=True, timeout=60)
+    outcome = index(tmp_path / "x.tar", tmp_path / "set")
+    assert keys(tmp_path / "set") == ["a"]
+    assert outcome.data["passed_over"]["sample whose depth is a sparse file"] == {"count": 1, "first": ["x.tar: b"]}
+
+
+def test_samples_without_an_image_are_counted_and_named(tmp_path):
+    members = [("a.png", png()), ("b.depth.npy", npy()), ("c.json", b"{}")]
+    outcome = index(make_tar(tmp_path / "x.tar", members), tmp_path / "set")
+    assert outcome.data["passed_over"] == {"sample without an image": {"count": 2, "first": ["x.tar: b", "x.tar: c"]}}
+    with pytest.raises(DataError, match=r"found none in 1 tars; passed over 1: sample without an image: y\.tar: b"):
+        index(make_tar(tmp_path / "y.tar", members[1:2]), tmp_path / "other")
+
+
+@pytest.mark.parametrize("cut", [1, 512, 1024, 9000, 10_752])
+def test_a_tar_that_does_not_end_properly_is_an_error_that_names_it(tmp_path, cut):
+    path = make_tar(tmp_path / "cut.tar", [(f"{number}.png", png()) for number in range(12)])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data.rstrip(b"\0")) // 512 * 512 + 512 + 1024 - cut])
+    with pytest.raises(DataError, match=r"cut\.tar: .*truncated"):
+        index(path, tmp_path / "set")
+
+
+def test_a_damaged_header_and_other_data_behind_the_end_are_errors_that_name_the_byte(tmp_path):
+    path = make_tar(tmp_path / "x.tar", [(f"{number}.png", png()) for number in range(4)])
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data + b"junk" * 128)
+    with pytest.raises(DataError, match=r"x\.tar: expected nothing but zeros after its end, found .* byte 10752"):
+        index(path, tmp_path / "set")
+    data[1024 + 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"x\.tar: expected a tar header at byte 1024, .*bad checksum"):
+        index(path, tmp_path / "set")
+
+
+def test_two_tars_with_samples_of_one_key_are_refused_with_both_names(tmp_path):
+    for name in ("one.tar", "two.tar"):
+        make_tar(tmp_path / name, [("a.png", png())])
+    with pytest.raises(DataError, match=r"two\.tar, key a: keys must be unique in a set, found it in .*one\.tar"):
+        index(tmp_path, tmp_path / "set")
+
+
+def test_the_one_rule_decides_which_pixels_of_a_foreign_mask_are_valid(tmp_path):
+    depth = np.ones((6, 8), np.float32)
+    depth[0, :5] = np.nan, np.inf, -np.inf, -3, 0
+    mask = np.ones((6, 8), bool)
+    mask[5] = False
+    members = [("a.png", png()), ("a.depth.npy", encode_npy(depth)), ("a.valid.npy", encode_npy(mask))]
+    index(make_tar(tmp_path / "x.tar", members), tmp_path / "set")
+    opened = ShardSet(tmp_path / "set")
+    expected = np.ones((6, 8), bool)
+    expected[0, :5] = expected[5] = False
+    np.testing.assert_array_equal(opened[0].valid, expected)
+    row = opened.index.iloc[0]
+    assert (row["depth_min"], row["depth_max"], row["valid_fraction"]) == (1, 1, np.float32(35 / 48))
+    assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ({"depth.npy": npy((3, 4))}, "image is 6 x 8, depth is 3 x 4"),
+        ({"valid.npy": npy((1, 8), bool)}, "image is 6 x 8, valid is 1 x 8"),
+        ({"depth.npy": npy(), "valid.npy": npy((6, 1), bool)}, "image is 6 x 8, valid is 6 x 1"),
+        ({"depth.npy": npy((8, 6)), "valid.npy": npy((6, 8), bool)}, "image is 6 x 8, depth is 8 x 6"),
+    ],
+)
+def test_parts_of_another_shape_than_the_image_are_refused(tmp_path, parts, problem):
+    path = make_tar(tmp_path / "x.tar", [("a.png", png()), *((f"a.{ext}", data) for ext, data in parts.items())])
+    with pytest.raises(DataError, match=rf"x\.tar, key a: {problem}"):
+        index(path, tmp_path / "set")
+
+
+def test_links_have_names_of_plain_letters_and_the_set_is_whole(tmp_path):
+    for number, name in enumerate(["my shard é$(x).tar", "-x.tar", "my_shard____x_.tar", "plain-1.2_a.tar"]):
+        make_tar(tmp_path / name, [(f"{number}.png", png())])
+    index(tmp_path, tmp_path / "set")
+    opened = ShardSet(tmp_path / "set")
+    names = [shard.name for shard in opened.manifest.shards]
+    assert names == [f"shards/{x}.tar" for x in ("_x", "my_shard____x_-2", "my_shard____x_", "plain-1.2_a")]
+    assert sorted(opened.index["key"]) == ["0", "1", "2", "3"]
+    assert all((sample.image == 0).all() for sample in opened.read(range(4)))
+    assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_regular_file_is_refused_by_name_and_nothing_waits(tmp_path):
+    for name, make, found in [
+        ("pipe", os.mkfifo, "expected a regular file, found a named pipe"),
+        ("loop", lambda path: path.symlink_to(path.name), "symbolic links"),
+        ("gone", lambda path: path.symlink_to("nowhere"), "No such file"),
+        ("null", lambda path: path.symlink_to("/dev/null"), "expected a regular file, found a device"),
+    ]:
+        folder = tmp_path / name
+        folder.mkdir()
+        make(folder / "x.tar")
+        for path in (folder, folder / "x.tar"):
+            with pytest.raises(DataError, match=rf"{name}/x\.tar: .*{found}"):
+                index(path, tmp_path / "set")
+
+
+def test_linked_folders_are_followed_once_and_compressed_tars_are_named(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "tars/sub.tar").mkdir(parents=True)
+    make_tar(tmp_path / "disk/a.tar", [("a.png", png())])
+    make_tar(tmp_path / "tars/sub.tar/b.tar", [("b.png", png())])
+    (tmp_path / "tars/far").symlink_to(tmp_path / "disk")
+    (tmp_path / "tars/far-again").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/loop").symlink_to(tmp_path / "tars")
+    for name in ("c.tar.gz", "B.TAR"):
+        (tmp_path / "tars" / name).write_bytes(b"")
+    (tmp_path / "tars/._a.tar").write_bytes(b"AppleDouble")
+    outcome = index(tmp_path / "tars", tmp_path / "tars/set")
+    assert keys(tmp_path / "tars/set") == ["a", "b"]
+    reasons = {reason: entry["first"] for reason, entry in outcome.data["passed_over"].items()}
+    assert reasons == {
+        "file that is compressed as a whole: decompress it": [str(tmp_path / "tars/c.tar.gz")],
+        "file whose name ends in capitals: rename it": [str(tmp_path / "tars/B.TAR")],
+        "hidden file": [str(tmp_path / "tars/._a.tar")],
+    }
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tars_of_all_forms_are_indexed_with_names_of_all_lengths(tmp_path, form):
+    stems = ["a", "d/" * 40 + "b", *(["päge/ß", "n" * 150] if form != tarfile.USTAR_FORMAT else [])]
+    members = [(f"{stem}.{ext}", data) for stem in stems for ext, data in (("png", png()), ("depth.npy", npy(value=3)))]
+    index(make_tar(tmp_path / "x.tar", members, form), tmp_path / "set")
+    assert keys(tmp_path / "set") == stems
+    assert all((sample.depth == 3).all() for sample in ShardSet(tmp_path / "set").read(range(len(stems))))
+    assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
+
+
+def test_names_that_no_key_may_have_are_left_out_and_named(tmp_path):
+    names = ["/root/a.png", "../b.png", "c\n.png", "d" * 5000 + ".png", "good.png"]
+    outcome = index(make_tar(tmp_path / "x.tar", [(name, png()) for name in names]), tmp_path / "set")
+    assert keys(tmp_path / "set") == ["good"]
+    counts = {reason: entry["count"] for reason, entry in outcome.data["passed_over"].items() if "sample" not in reason}
+    assert counts == {
+        "name that is no readable text": 1,
+        "name that leads out of the archive": 2,
+        "name of more than 4096 characters": 1,
+    }
+    assert max(map(len, outcome.text.splitlines())) < 1500
