@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from obstore.store import HTTPStore, from_url
 
 from sharding.errors import UsageError
-from sharding.stores.credentials import check_login, conceal, find_login, http_headers, without_login
+from sharding.hiding import hide, without_login
+from sharding.stores.address import WEB, plain_address, split_address
+from sharding.stores.credentials import check_variables, find_login, forget_empty, http_headers
+from sharding.stores.failure import no_panic
 
 PROFILE_TTL = timedelta(minutes=5)
 """How long a profile's credentials are used before asking boto3, which renews them 10 minutes before they expire."""
@@ -43,9 +45,11 @@ def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
     Raises:
         UsageError: There are no credentials, or the address is wrong.
     """
-    check_login(url)
-    if urlsplit(url).query or urlsplit(url).fragment:
-        raise UsageError(f"{without_login(url)}: expected the address of a set, found one with a query; leave it out")
+    parts = split_address(url)
+    if parts.query or parts.fragment:
+        raise UsageError(
+            f"{without_login(url)}: expected the address of a set, found one with a query or a fragment; leave it out"
+        )
     client: dict[str, Any] = {
         "allow_http": True,
         "connect_timeout": timedelta(seconds=limits.connect_s),
@@ -53,21 +57,27 @@ def open_client(url: str, limits: TimeLimits) -> tuple[Any, dict[str, str]]:
         "timeout": timedelta(seconds=limits.request_s),
     }
     once: Any = {"max_retries": 0}  # RetryingStore does all retries, so that one policy bounds them
-    plain = without_login(url)
+    plain = plain_address(url)
+    if parts.scheme not in WEB:
+        forget_empty(os.environ)
+        check_variables(os.environ)
     try:
-        if urlsplit(url).scheme in ("http", "https"):
-            headers = http_headers(url, os.environ)
-            options: Any = client | ({"default_headers": headers} if headers else {})
-            return HTTPStore(plain, client_options=options, retry_config=once), headers
-        more = _profile() if find_login(url, os.environ, Path.home()) == "profile" else {}
-        if urlsplit(url).scheme == "s3":
-            more["disable_bulk_delete"] = True  # not every S3-compatible server has it
-        return from_url(plain, client_options=client, retry_config=once, **more), {}  # type: ignore[call-overload]
+        with no_panic():
+            if parts.scheme in WEB:
+                headers = http_headers(url, os.environ)
+                options: Any = client | ({"default_headers": headers} if headers else {})
+                return HTTPStore(plain, client_options=options, retry_config=once), headers
+            more = _profile() if find_login(url, os.environ, Path.home()) == "profile" else {}
+            if parts.scheme == "s3":
+                more["disable_bulk_delete"] = True  # not every S3-compatible server has it
+            return from_url(plain, client_options=client, retry_config=once, **more), {}  # type: ignore[call-overload]
     except UsageError:
         raise
     except Exception as error:
-        found = conceal(str(error).partition("\n")[0], os.environ)
-        raise UsageError(f"{plain}: expected to open it, but: {found}; see docs/object-stores.md") from None
+        found = hide(str(error).partition("\n")[0], os.environ)
+        raise UsageError(
+            f"{without_login(url)}: expected to open it, but: {found}; see docs/object-stores.md"
+        ) from None
 
 
 def _profile() -> dict[str, Any]:
@@ -87,7 +97,7 @@ def _profile() -> dict[str, Any]:
         provider = Boto3CredentialProvider(ttl=PROFILE_TTL)
         provider()  # fails here, with advice, rather than in the first request
     except Exception as error:
-        found = conceal(str(error).partition("\n")[0], os.environ)
+        found = hide(str(error).partition("\n")[0], os.environ)
         raise UsageError(
             f"the AWS profile gives no credentials: {found}; check AWS_PROFILE, or run `aws sso login`"
         ) from None

@@ -8,13 +8,17 @@ import base64
 import configparser
 import http.client
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
+from urllib.request import proxy_bypass
 
 from sharding.errors import UsageError
+from sharding.escaping import escape
+from sharding.hiding import without_login
+from sharding.stores.address import WEB, split_address
 
 Login = Literal["environment", "profile", "instance"]
 """Where a login comes from: variables or a file they name; a profile in the AWS files; the cloud machine's own role."""
@@ -36,9 +40,13 @@ _PROFILE_LOGINS = (
 )
 """Options that make a section of the AWS files a login."""
 
-_SECRET_NAME = re.compile(r"^(AWS|AZURE|GOOGLE|DEPTHSTREAM)_.*(KEY|SECRET|TOKEN|SAS)")
-_SHORTEST_SECRET = 8
-"""Characters; shorter values ("true", "1") are not concealed, because they match ordinary text."""
+_ENDPOINTS = (
+    *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_METADATA_ENDPOINT", "AWS_ENDPOINT_URL_STS"),
+    *("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURE_MSI_ENDPOINT", "AZURE_IDENTITY_ENDPOINT"),
+)
+"""Variables that hold the address of a server, with its scheme."""
+
+_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,44 +164,83 @@ def find_login(url: str, environment: Mapping[str, str], home: Path) -> Login:
     raise UsageError(f"{scheme}://: found no credentials for {cloud.name}: {cloud.advice}")
 
 
+def forget_empty(environment: MutableMapping[str, str]) -> None:
+    """Remove the clouds' variables that are empty: a client takes "" for an address or a key, people mean "not set"."""
+    for name in [one for one, value in environment.items() if one.startswith(_PREFIXES) and not value.strip()]:
+        del environment[name]
+
+
+def check_variables(environment: Mapping[str, str]) -> None:
+    """Check the clouds' variables before a client reads them: it ends in a panic over some of them.
+
+    Raises:
+        UsageError: One holds control characters, such as the line break at the end of a file, or the address of a
+            server without its scheme.
+    """
+    given = {name: value for name, value in environment.items() if name.startswith(_PREFIXES)}
+    for name, value in given.items():
+        if escape(value) != value and not name.endswith("SERVICE_ACCOUNT_KEY"):  # that one is JSON
+            raise UsageError(
+                f"{name}: expected plain text, found control characters, such as a line break; remove them"
+            )
+        if name in ("AWS_REGION", "AWS_DEFAULT_REGION") and not value.replace("-", "").isalnum():
+            raise UsageError(f"{name}={value}: expected the name of a region, such as us-east-1")
+        if name in _ENDPOINTS:
+            _check_endpoint(name, value)
+
+
+def _check_endpoint(name: str, value: str) -> None:
+    try:
+        fits = split_address(value).scheme in WEB and not urlsplit(value).query
+    except UsageError:
+        fits = False
+    if not fits:
+        found = without_login(value)
+        known = f"; write {name}=http://{found}" if re.fullmatch(r"[\w.-]+(:\d{1,5})?", found) else ""
+        raise UsageError(f"{name}={found}: expected http://HOST:PORT or https://HOST:PORT, found something else{known}")
+
+
 def http_headers(url: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that log in to a web server: user and password of the address, else the bearer token."""
+    """Return the headers that log in to a web server: user and password of the address, else the bearer token.
+
+    Raises:
+        UsageError: The token has characters that no token has.
+    """
     name, password = urlsplit(url).username, urlsplit(url).password
     if name is not None:
-        pair = f"{unquote(name)}:{unquote(password or '')}".encode()
+        pair = f"{unquote(name)}:{unquote(password or '')}".encode("utf-8", "surrogateescape")
         return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}  # RFC 7617
     token = environment.get(HTTP_TOKEN, "").strip()
+    if not (token.isascii() and escape(token) == token):  # a client would show it in its error
+        raise UsageError(f"{HTTP_TOKEN}: expected a token of plain ASCII, found other characters")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def check_login(url: str) -> None:
-    """Check that no part of a password is parsed as a path, and so shown in messages.
-
-    An unescaped `/`, `?` or `#` in a password ends the host early, which leaves the `@` in a later part of the address.
+def find_proxy(url: str, environment: Mapping[str, str]) -> str:
+    """Return the proxy through which requests for an address go, as "HTTPS_PROXY=http://proxy:3128"; "" for none.
 
     Raises:
-        UsageError: There is an `@` after the host of a web address.
+        UsageError: The variable holds no address.
     """
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https") and "@" in f"{parts.path}{parts.query}{parts.fragment}":
-        raise UsageError(
-            "expected a web address with `@` before the host alone, found one after it: write it as %40, and `/`, `?` "
-            "and `#` of a password as %2F, %3F and %23"
-        )
+    server = url
+    if urlsplit(url).scheme not in WEB:
+        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
+        server = next(filter(None, map(environment.get, names)), "https://storage")
+    if proxy_bypass(urlsplit(server).netloc.rpartition("@")[2]):  # NO_PROXY
+        return ""
+    scheme = urlsplit(server).scheme
+    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
+        if value := environment.get(name):
+            _check_proxy(name, value)
+            return f"{name}={without_login(value)}"
+    return ""
 
 
-def without_login(url: str) -> str:
-    """Return an address without user, password, query, fragment and trailing slash, safe to show."""
-    parts = urlsplit(url.rstrip("/"))
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-
-
-def conceal(text: str, environment: Mapping[str, str]) -> str:
-    """Replace every secret of the environment in a text, in case a server repeated one in its answer."""
-    for name, value in environment.items():
-        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.match(name):
-            text = text.replace(value, f"({name})")
-    return text
+def _check_proxy(name: str, value: str) -> None:
+    try:
+        split_address(re.sub("^socks[0-9]?[ah]?://", "http://", value) if "://" in value else f"http://{value}")
+    except UsageError:
+        raise UsageError(f"{name}={without_login(value)}: expected http://HOST:PORT, found something else") from None
 
 
 def _check_halves(cloud: _Cloud, environment: Mapping[str, str]) -> None:

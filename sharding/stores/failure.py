@@ -5,6 +5,8 @@ that text are left out.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 # "... Server returned non-2xx status code: 503 Service Unavailable: BODY\n\nDebug source:\n...": groups 503 and BODY.
@@ -25,8 +27,17 @@ _OTHER = {
     "Range request not supported": "the server does not send parts of objects: copy the set, or stream it whole",
     "non-partial response": "the server does not send parts of objects: copy the set, or stream it whole",
     "Requested ": "other bytes arrived than were requested",
+    "MissingContentLength": "the server does not report how large its objects are (no Content-Length)",
+    "TooManyRedirects": "the server redirects in a loop",
+    "BadScheme": "it redirects to an address that is not of the web",
+    "ProxyAuthRequired": "the proxy wants a login: write it into its address, http://USER:PASSWORD@HOST:PORT",
+    "ContentLengthInvalid": "the answer has a Content-Length that is no number",
+    "Parse(TooLarge": "the answer has headers that are too large",
+    "Parse(": "the answer is no valid HTTP: another kind of server is at that port",
 }
 """Errors that obstore raises about an answer, by a part of their text, and what they mean here."""
+
+_UNREACHABLE = ("Connect", "Timeout")  # kinds of failure that do not tell that there is a server
 
 _TRANSIENT_STATUS = (408, 429, *(set(range(500, 600)) - {501, 505}))  # 501, 505: the server cannot do this at all
 _TRANSIENT_CODES = ("RequestTimeout",)  # S3 sends it with status 400
@@ -41,11 +52,16 @@ _ADVICE = {
     "SignatureDoesNotMatch": "the secret does not belong to the access key: check AWS_SECRET_ACCESS_KEY or the profile",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
     "NoSuchBucket": "there is no such bucket: check the address",
+    "ContainerNotFound": "there is no such container: check the address",
     401: "a login is required: for http(s) set DEPTHSTREAM_HTTP_TOKEN, else check the credentials",
     403: "the credentials have no right to read this, or there is no such object: check both",
+    407: "the proxy wants a login: write it into its address, http://USER:PASSWORD@HOST:PORT",
     404: "there is no such object: check the address, and that the set is whole",
     416: "the object is shorter than the index of the set requires: get a whole copy of the set",
 }
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+"""Codes of a bucket that is missing, not only an object."""
+
 _OTHER_ADVICE = "check the address and what the server allows"
 MAX_MESSAGE_CHARS = 200
 """Longest part of a server's message that is shown, in characters."""
@@ -60,12 +76,14 @@ class RequestFailure:
         code: Code in S3's error document, such as "SlowDown"; "" without one.
         message: Message of the server, or what happened to the connection.
         lost: Whether the connection failed before the answer was complete.
+        unreachable: Whether it is open if there is a server at all: no connection, or no answer in time.
     """
 
     status: int | None
     code: str
     message: str
     lost: bool = False
+    unreachable: bool = False
 
     @property
     def transient(self) -> bool:
@@ -102,12 +120,13 @@ def read_failure(text: str) -> RequestFailure:
     if answered := _STATUS.search(text):
         code, message = _read_body(answered[2])
         return RequestFailure(status=int(answered[1]), code=code, message=message)
+    flat = re.sub(r"\s+", "", text)  # the nested errors of the debug source, each on a line of its own
     for words, message in _OTHER.items():
-        if words in text:
+        if words in text or words in flat:
             return RequestFailure(status=None, code="", message=message)
     if kind := _OUTER_KIND.search(text):
         message = ": ".join(filter(None, (_CONNECTION.get(kind[1], "the connection failed"), _read_reason(text))))
-        return RequestFailure(status=None, code="", message=message, lost=True)
+        return RequestFailure(status=None, code="", message=message, lost=True, unreachable=kind[1] in _UNREACHABLE)
     return RequestFailure(status=None, code="", message=_first_line(text))
 
 
@@ -131,3 +150,22 @@ def _read_body(body: str) -> tuple[str, str]:
 def _first_line(text: str) -> str:
     """Return the first line with each address replaced, because it may hold a login or a signature."""
     return re.sub(r"\w+://\S+", "(address)", text.strip().splitlines()[0] if text.strip() else "")[:MAX_MESSAGE_CHARS]
+
+
+class ClientPanic(Exception):
+    """A panic of the client, as an error like its others."""
+
+
+@contextmanager
+def no_panic() -> Iterator[None]:
+    """Turn a panic of the client into an exception: as it comes it is a BaseException, which nobody expects.
+
+    Raises:
+        ClientPanic: There was one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ClientPanic(f"the client of the store failed: {error}; are the variables AWS_* etc. right?") from None

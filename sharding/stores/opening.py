@@ -46,7 +46,8 @@ def open_store(
     from sharding.stores.retry import RetryingStore
 
     _opened_in.add(os.getpid())
-    store: Store = RetryingStore(RemoteStore(url, expected_bytes))
+    # Whoever knows the sizes of objects has read the manifest: an outage since then is worth waiting for.
+    store: Store = RetryingStore(RemoteStore(url, expected_bytes), answered=expected_bytes is not None)
     if cache is None:
         return store
     from sharding.stores.cached import CachedStore

@@ -14,10 +14,11 @@ import obstore
 from obstore.store import HTTPStore
 
 from sharding.errors import DataError
+from sharding.hiding import BUCKETS, conceal, without_login
 from sharding.machine.threads import Fetchers
 from sharding.stores.client import TimeLimits, open_client
-from sharding.stores.credentials import conceal, without_login
-from sharding.stores.failure import RequestFailure, read_failure
+from sharding.stores.credentials import find_proxy
+from sharding.stores.failure import NO_BUCKET, RequestFailure, no_panic, read_failure
 from sharding.stores.ranges import MAX_MERGED_BYTES, cut_range, merge_ranges
 from sharding.stores.retry import ReadFailed
 from sharding.stores.retry_after import ask_retry_after
@@ -25,6 +26,12 @@ from sharding.stores.store import Range
 
 PARALLEL_REQUESTS = 16
 """Maximum number of requests in flight for reads of several ranges, over all threads that share a store."""
+
+GZIP_MAGIC = b"\x1f\x8b\x08"
+_FOREIGN_ADVICE = (
+    "an object store names a code with a refusal, and this has none: a proxy (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) or a "
+    "firewall may have answered, or another kind of server"
+)
 
 
 class RemoteStore:
@@ -48,7 +55,8 @@ class RemoteStore:
         self._url, self._expected = without_login(url), dict(expected_bytes or {})
         self._address, self._limits = url, limits or TimeLimits()
         self._store, self._headers = open_client(url, self._limits)
-        self._endpoint = _endpoint(url)
+        self._server = _server(url)
+        self._bucket_is_there = not url.startswith(BUCKETS)  # a web server has none
         self._seen: dict[str, tuple[int, str]] = {}  # object -> (size, ETag) of its first answer
         self._fetchers: Fetchers[memoryview | ReadFailed] = Fetchers(PARALLEL_REQUESTS)
         # One thread at a time asks a throttling server how long to wait; its answer holds for all until `_quiet_until`.
@@ -91,10 +99,16 @@ class RemoteStore:
             DataError: The object is not available, or was replaced.
         """
         try:
-            found = obstore.get(self._patient, name)
-            data = bytes(found.bytes())
+            with no_panic():
+                found = obstore.get(self._patient, name)
+                data = bytes(found.bytes())
         except Exception as error:
             raise self._failure(name, None, error) from None
+        if data.startswith(GZIP_MAGIC) and not name.endswith(".gz"):
+            raise DataError(
+                f"{self._url}/{name}: expected it as it was written, found it compressed with gzip; upload the set "
+                "again without compression (no Content-Encoding)"
+            )
         self._pin(name, found.meta["size"], found.meta["e_tag"])
         return data
 
@@ -106,13 +120,37 @@ class RemoteStore:
             DataError: The answer is not available, or the object was replaced.
         """
         try:
-            found = obstore.head(self._store, name)
+            with no_panic():
+                found = obstore.head(self._store, name)
         except FileNotFoundError:
+            self._check_bucket(name)
             return None
         except Exception as error:
-            raise self._failure(name, None, error) from None
+            raise self._failure(name, None, self._explained(name, error)) from None
         self._pin(name, found["size"], found["e_tag"])
         return int(found["size"])
+
+    def _asked_by_get(self, name: str) -> Exception | None:
+        """Return the error of a GET of one byte: a refused HEAD has no text that would tell its reason."""
+        try:
+            with no_panic():
+                obstore.get(self._store, name, options={"range": (0, 1)})
+        except Exception as error:
+            return error
+        return None
+
+    def _explained(self, name: str, error: Exception) -> Exception:
+        refused = read_failure(str(error)).status in (400, 401, 403)
+        return (self._asked_by_get(name) if refused else None) or error
+
+    def _check_bucket(self, name: str) -> None:
+        """Raise if an object is missing because its bucket is; asks once."""
+        if self._bucket_is_there:
+            return
+        error = self._asked_by_get(name)
+        if error and read_failure(str(error)).code in NO_BUCKET:
+            raise self._failure(name, None, error)
+        self._bucket_is_there = True
 
     def local_path(self, name: str) -> Path | None:
         """Return None: no object of a remote store is on this machine."""
@@ -141,8 +179,9 @@ class RemoteStore:
         if etag and not etag.startswith("W/"):  # a weak ETag never matches (RFC 9110, 13.1.1)
             options["if_match"] = etag
         try:
-            found = obstore.get(self._store, name, options=options)  # type: ignore[arg-type]
-            data = memoryview(found.bytes())  # a view of obstore's own buffer, no copy
+            with no_panic():
+                found = obstore.get(self._store, name, options=options)  # type: ignore[arg-type]
+                data = memoryview(found.bytes())  # a view of obstore's own buffer, no copy
         except Exception as error:
             raise self._failure(name, span, error) from None
         self._pin(name, found.meta["size"], found.meta["e_tag"])
@@ -183,16 +222,24 @@ class RemoteStore:
     def _failure(self, name: str, span: Range | None, error: Exception) -> DataError:
         """Return the error to raise for an error of obstore, whose text is not shown: it may hold credentials."""
         failure = read_failure(conceal(str(error), os.environ))
+        self._bucket_is_there |= failure.code == "NoSuchKey"
         if name in self._seen and failure.status == 412:
             return self._changed(name, f"it no longer has the ETag {self._seen[name][1]}")
         if name in self._seen and failure.status == 404:
             return self._changed(name, "it no longer exists")
-        where, reason = self._where(name, span), f"{failure}{self._endpoint if failure.lost else ''}"
+        foreign = self._is_foreign(failure)
+        where, reason = self._where(name, span), f"{failure}{self._server if failure.lost or foreign else ''}"
         if failure.transient:
-            return ReadFailed(where, reason, wait_s=self._wait_s(name, failure))
+            wait_s = self._wait_s(name, failure)
+            return ReadFailed(where, reason, wait_s=wait_s, unreachable=failure.unreachable)
         if failure.out_of_range and span:
             self.size(name)  # raises if the object was replaced, and returns if only the range is wrong
-        return DataError(f"{where}: expected to read it, but: {reason}; {failure.advice}")
+        advice = _FOREIGN_ADVICE if foreign else failure.advice
+        return DataError(f"{where}: expected to read it, but: {reason}; {advice}")
+
+    def _is_foreign(self, failure: RequestFailure) -> bool:
+        """Tell whether the refusal is not one of an object store, which always names a code."""
+        return self._url.startswith(BUCKETS) and failure.status in (401, 403, 405) and not failure.code
 
     def _wait_s(self, name: str, failure: RequestFailure) -> float | None:
         """Return the seconds that a throttling server asks to wait, None if it does not tell.
@@ -226,8 +273,11 @@ def _version(size: int, etag: str) -> str:
     return f"{size} bytes" + (f" with ETag {etag}" if etag else "")
 
 
-def _endpoint(url: str) -> str:
-    """Return the server of a bucket, for messages, if a variable names it; the address alone does not."""
+def _server(url: str) -> str:
+    """Return the server and the proxy of an address, for messages, if variables name them; the address does not."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT") if url.startswith("s3") else ()
     found = next(filter(None, map(os.environ.get, names)), "")
-    return f" (server {without_login(found)})" if found else ""
+    said = [f"server {without_login(found)}"] * bool(found)
+    if proxy := find_proxy(url, os.environ):
+        said.append(f"through {proxy}")
+    return f" ({', '.join(said)})" if said else ""

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from sharding.archives.archive import open_archive
+from sharding.archives.blocks import AHEAD_BLOCKS, DOWNLOAD_BLOCK_BYTES
+from sharding.archives.http_object import HttpObject
 from sharding.archives.members import MemberReader
-from sharding.archives.url_source import AHEAD_BLOCKS, DOWNLOAD_BLOCK_BYTES, HttpObject, open_source
+from sharding.archives.url_source import open_source
 from sharding.errors import DataError
 from tests import servers
 from tests.sharding.tarballs import payload, tarball, write
@@ -241,7 +243,7 @@ def test_an_archive_behind_a_url_gives_the_members_of_the_file(tmp_path, suffix,
 
 
 def test_a_resume_from_a_url_downloads_only_what_is_left(tmp_path, monkeypatch, received):
-    monkeypatch.setattr("sharding.archives.url_source.MAX_JUMP_BLOCKS", 8)  # of 64, for a file so small
+    monkeypatch.setattr("sharding.archives.http_object.MAX_JUMP_BLOCKS", 8)  # of 64, for a file so small
     path = write(tmp_path / "x.tar.gz", tarball([500_000] * 40))
     with serving(path.read_bytes()) as (url, _):
         with opened(url) as remote, open_archive(remote, threads=2, stride_bytes=2 << 20) as archive:

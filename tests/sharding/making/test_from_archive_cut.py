@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sharding.archives.archive import open_archive
-from sharding.archives.url_source import HttpObject
+from sharding.archives.http_object import HttpObject
 from sharding.errors import DataError, UsageError
 from sharding.making import from_archive
 from sharding.making.ledger import Ledger
@@ -96,8 +96,8 @@ def remote(monkeypatch, tmp_path):
     """A server with an archive of 24 MB, all bounds that much smaller, and what it sends downloaded by one set."""
     shrink(monkeypatch, SPAN_BYTES=3 << 20, HELD_BYTES=1 << 20, BATCH_BYTES=1 << 19, ENCODED_AHEAD_BYTES=1 << 20)
     monkeypatch.setattr(from_archive, "open_archive", partial(open_archive, stride_bytes=1 << 20))
-    monkeypatch.setattr("sharding.archives.url_source.MAX_JUMP_BLOCKS", 2)
-    monkeypatch.setattr("sharding.archives.url_source.CACHED_BLOCKS", 8)
+    monkeypatch.setattr("sharding.archives.http_object.MAX_JUMP_BLOCKS", 2)
+    monkeypatch.setattr("sharding.archives.blocks.CACHED_BLOCKS", 8)
     monkeypatch.setattr(HttpObject.__init__, "__defaults__", (5, 1, 0.01))
     path = pack(tmp_path / "x.tar.gz", noisy(66))
     make(IMAGES, path, tmp_path / "whole", shard_size=1 << 30)

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from sharding.archives.url_source import HttpObject
+from sharding.archives.http_object import HttpObject
 from sharding.errors import DataError
 from sharding.making.ledger import Ledger
 from sharding.making.target import LocalTarget
@@ -87,7 +87,7 @@ def test_an_image_of_a_billion_pixels_goes_to_quarantine(megadepth_source, tmp_p
 
 
 def test_a_server_without_ranges_cannot_be_used_and_the_error_says_what_can(diode_source, tmp_path, monkeypatch):
-    monkeypatch.setattr("sharding.archives.url_source.MAX_JUMP_BLOCKS", 0)
+    monkeypatch.setattr("sharding.archives.http_object.MAX_JUMP_BLOCKS", 0)
     filler = [("train/filler", np.random.default_rng(0).bytes(3 << 20))]
     path = pack(tmp_path / "x.tar", [*filler, *files(diode_source)])
     with serving(path.read_bytes()) as (url, does):

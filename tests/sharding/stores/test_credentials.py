@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sharding.errors import DataError, UsageError
+from sharding.hiding import conceal, without_login
 from sharding.stores import credentials
-from sharding.stores.credentials import conceal, find_login, http_headers, without_login
+from sharding.stores.credentials import find_login, http_headers
 from sharding.stores.opening import open_store
 from sharding.stores.remote import RemoteStore
 from tests import servers
