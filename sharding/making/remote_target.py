@@ -19,11 +19,11 @@ from obstore.exceptions import AlreadyExistsError, NotSupportedError
 
 from sharding.errors import DataError, UsageError
 from sharding.format.names import LEDGER_NAME
+from sharding.hiding import conceal, without_login
 from sharding.machine.scratch import Scratch, remove_abandoned
 from sharding.progress import say
 from sharding.stores.client import TimeLimits, open_client
-from sharding.stores.credentials import conceal, without_login
-from sharding.stores.failure import read_failure
+from sharding.stores.failure import no_panic, read_failure
 from sharding.stores.lease import RemoteLease
 from sharding.stores.retry import ReadFailed, persist
 
@@ -57,6 +57,7 @@ class RemoteTarget:
         self._client, _ = open_client(address, TimeLimits(request_s=TimeLimits.whole_s))
         self._scratch = Scratch()
         self._lease = RemoteLease(self, say)
+        self._answered = False  # whether the store has answered, so that an outage is worth waiting for
         self._sent: dict[str, int] = {}  # segment of the spool -> its size in the store
         self._unneeded: set[str] = set()  # segments there that the last `save_spool` did not name
 
@@ -223,8 +224,12 @@ class RemoteTarget:
 
         def attempt() -> T | None:
             try:
-                return action()
+                with no_panic():
+                    found = action()
+                self._answered = True
+                return found
             except FileNotFoundError as error:
+                self._answered = True
                 if verb == "write":
                     raise self._failure(verb, name, error) from None  # there is no such bucket
                 return None
@@ -235,13 +240,13 @@ class RemoteTarget:
             except Exception as error:
                 raise self._failure(verb, name, error) from None
 
-        return attempt() if once else persist(attempt)
+        return attempt() if once else persist(attempt, answered=lambda: self._answered)
 
     def _failure(self, verb: str, name: str, error: Exception) -> DataError:
         # Messages of the client may hold a secret of the environment.
         failure, where = read_failure(conceal(str(error), os.environ)), f"{self.address}/{name}"
         if failure.transient:
-            return ReadFailed(where, str(failure), verb=verb)
+            return ReadFailed(where, str(failure), verb=verb, unreachable=failure.unreachable)
         return DataError(
             f"{where}: expected to {verb} it, but: {failure}; {failure.advice}; finished shards are kept: run the same "
             "command again when that is fixed"
