@@ -19,6 +19,7 @@ from typing import Any
 
 from sharding.errors import DataError, Interrupted, UsageError
 from sharding.escaping import escape, shorten
+from sharding.hiding import hide
 from sharding.limits import check_factor
 from sharding.machine.heap import keep_freed_memory
 from sharding.machine.openmp import spin_briefly
@@ -221,7 +222,8 @@ def _status(error: Exception) -> int:
 
 
 def _fail(name: str, text: str, status: int, as_json: bool) -> int:
-    """Print why a command failed; return the status."""
+    """Print why a command failed, without logins and secrets; return the status."""
+    text = hide(text, os.environ)
     # Closed, full or detached: then only the status is left to tell it.
     with contextlib.suppress(OSError, AttributeError, ValueError):
         close_bars()

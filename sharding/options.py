@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from sharding.errors import UsageError
+from sharding.hiding import without_login
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)")
@@ -243,16 +244,18 @@ def _to_float(text: str, expected: str) -> float:
 def _check_path(text: str, kind: str) -> str:
     if kind == "local" and _URL.match(text):
         raise ValueError(
-            f"expected a path on this machine, found the URL {text}; only sets and archives may be behind URLs: give "
-            "a local path, and copy before or afterwards"
+            f"expected a path on this machine, found the URL {without_login(text)}; only sets and archives may be "
+            "behind URLs: give a local path, and copy before or afterwards"
         )
     if _HALF_URL.match(text):
-        raise ValueError(f"expected a path or a URL with //, found {text!r}; write ./{text} for such a folder here")
+        found = without_login(text)
+        raise ValueError(f"expected a path or a URL with //, found {found!r}; write ./{found} for such a folder here")
     if _URL.match(text):
         try:
             urlsplit(text)
         except ValueError as error:
-            raise ValueError(f"expected a URL, found {text!r}: {error}") from error
+            # Neither the text nor that of the error, which repeats a part: there may be a password in them.
+            raise ValueError(f"expected a URL, found {without_login(text)}, whose host cannot be one") from error
     if not text.startswith("~"):
         return text
     expanded = os.path.expanduser(text)
