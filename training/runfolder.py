@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from sharding.errors import DataError, UsageError
+from sharding.hiding import without_arguments
 from sharding.machine.files import write_atomically
 from sharding.progress import is_rank_zero
 from sharding.stores.address import shown
@@ -29,17 +30,26 @@ TENSORBOARD_NAME, LIGHTLY_NAME, LIGHTLY_CACHE_NAME = "tensorboard", "lightly", "
 
 
 def save_config(out: str | Path, config: Any) -> None:
-    """Write the resolved options to `OUT/config.yaml` (rank 0 only), addresses without a login; `--config` reads it."""
+    """Write the resolved options to `OUT/config.yaml` (rank 0 only), without secrets; `--config` reads it."""
     if is_rank_zero():
-        fields = {name: _written(value) for name, value in dataclasses.asdict(config).items()}
+        fields = without_secrets(dataclasses.asdict(config))
         write_atomically(Path(out) / CONFIG_NAME, yaml.safe_dump(fields, sort_keys=False).encode())
 
 
-def _written(value: Any) -> Any:
-    """Convert an option's value to what the file contains: lists for tuples, addresses without a login."""
-    if isinstance(value, tuple):
-        return [_written(one) for one in value]
-    return shown(value) if isinstance(value, str) else value
+def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as a file has them: lists for tuples, addresses without a login, a command without arguments.
+
+    A run that is resumed needs its `--pipe` again, and the login of an address.
+    """
+    return {name: _written(name, value) for name, value in fields.items()}
+
+
+def _written(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_written(name, one) for one in value]
+    if not isinstance(value, str):
+        return value
+    return without_arguments(value) if name == "pipe" else shown(value)
 
 
 def load_config(run: str | Path) -> dict[str, Any]:
@@ -53,7 +63,7 @@ def load_config(run: str | Path) -> dict[str, Any]:
         raise DataError(
             f"{run}: expected a run folder with {CONFIG_NAME}, found none; is it the folder given as --out?"
         )
-    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    config: dict[str, Any] = without_secrets(yaml.safe_load(path.read_text()))  # an older one has a whole command
     return config
 
 
@@ -77,7 +87,7 @@ def check_same(config: Any, may_change: Collection[str]) -> None:
     if not (Path(config.out) / CONFIG_NAME).is_file():
         return
     before = load_config(config.out)
-    for name, value in dataclasses.asdict(config).items():
+    for name, value in without_secrets(dataclasses.asdict(config)).items():
         # An option that an older version did not have yet cannot differ.
         if name not in may_change and before.get(name, value) != value:
             option = "--" + name.replace("_", "-")

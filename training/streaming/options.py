@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sharding.errors import UsageError
+from sharding.hiding import COMMAND_NOTE
 from training.config import StreamingOptions
 from training.streaming.pipe_command import to_script
 
@@ -25,6 +26,10 @@ class Streaming:
     def __post_init__(self) -> None:
         if self.shuffle_buffer < 1:
             raise UsageError(f"--shuffle-buffer {self.shuffle_buffer}: expected at least 1 sample")
+        if self.pipe is not None and COMMAND_NOTE in self.pipe:
+            raise UsageError(
+                "--pipe: a run folder keeps no command, because there may be a key in it: give --pipe again"
+            )
         if self.pipe is not None:
             to_script(self.pipe)
 
