@@ -27,7 +27,7 @@ _KNOWN = re.compile(rf"(?:https?|{'|'.join(BUCKETS)})\b\W", re.IGNORECASE)
 _IN_TEXT = r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{0,15}):/{1,4}"
 _AT = "[@\uff20\ufe6b]"  # the two that normalize to "@" as well
 _LOGIN_IN_TEXT = re.compile(rf"{_IN_TEXT}(\S{{0,400}}{_AT}|[^\s/@]{{0,200}}:[^/\n]{{0,200}}{_AT})")
-_NO_PORT = re.compile(rf"({_IN_TEXT}[\w.-]{{1,255}}):(?!\d+(?:[\s/:;,.)'\"?#]|$))[^\s/:;,'\"]+")
+_NO_PORT = re.compile(rf"({_IN_TEXT}[\w.-]{{1,255}}):(?!PORT\b|\d+(?:[\s/:;,.)'\"?#]|$))[^\s/:;,'\"]+")
 _PAIR = re.compile(rf"(?<![^\s/:@'\"])[^\s/:@'\"]{{1,200}}:[^\s/:@'\"]{{1,200}}{_AT}")
 _QUERY_IN_TEXT = re.compile(rf"({_IN_TEXT}[^\s?#'\"]{{0,1000}})[?#][^\s'\"]*?(?=[:;,.)]*(?:[\s'\"]|$))")
 _SIGNED = re.compile(r"(?i)(\bx-(?:amz|goog|ms)-[a-z-]{1,40}[=:] ?|\bsig=|\bsignature=|\bbearer )[^\s&'\"]+")

@@ -23,7 +23,7 @@ _ADVICE = {
     401: "a login is required: set DEPTHSTREAM_HTTP_TOKEN, or check it",
     403: "it may not be read from here: check the address and your rights",
     404: "there is no such file: check the address",
-    407: "the proxy wants a login: write it into its address, http://USER:PASSWORD@HOST:PORT",
+    407: "the proxy wants a login: add user and password to its address",
 }
 _CHECK = "check the address"
 
@@ -148,7 +148,7 @@ def explain(error: Exception) -> Problem:
         error.close()
         return _explain_status(error)
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    text = shorten(escape(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__)).lower()
+    text = shorten(escape(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__))
     if isinstance(reason, socket.gaierror):
         return Problem(text=text, lasting=reason.errno in _NO_HOST, advice="check the name of the host")
     if isinstance(reason, ssl.SSLCertVerificationError):
@@ -158,12 +158,16 @@ def explain(error: Exception) -> Problem:
         )
     if isinstance(reason, ssl.SSLError) and reason.reason and not any(word in reason.reason for word in _BROKEN):
         return Problem(text=f"a server that does not speak TLS as expected ({reason.reason})", lasting=True)
-    if tunnel := re.match(r"tunnel connection failed: (\d{3})", text):
+    if tunnel := re.match(r"Tunnel connection failed: (\d{3})", text):
         status = int(tunnel[1])
         advice = _ADVICE[407] if status == 407 else "the proxy does not allow it: check HTTPS_PROXY and NO_PROXY"
-        return Problem(text=f"a proxy that refuses: {text}", lasting=status not in _TRANSIENT, advice=advice)
+        return Problem(
+            text=f"a proxy that refuses: {text.partition(': ')[2]}", lasting=status not in _TRANSIENT, advice=advice
+        )
     if type(reason) in (http.client.HTTPException, http.client.LineTooLong, http.client.UnknownProtocol):
         return Problem(text=f"an answer that is no valid HTTP ({text})", lasting=True)
+    if isinstance(reason, http.client.BadStatusLine) and not isinstance(reason, ConnectionError):
+        return Problem(text=f"an answer that is no HTTP ({shorten(escape(reason.line.strip()), 60)})", lasting=True)
     return Problem(text=text, lasting=False)
 
 

@@ -30,7 +30,7 @@ _OTHER = {
     "MissingContentLength": "the server does not report how large its objects are (no Content-Length)",
     "TooManyRedirects": "the server redirects in a loop",
     "BadScheme": "it redirects to an address that is not of the web",
-    "ProxyAuthRequired": "the proxy wants a login: write it into its address, http://USER:PASSWORD@HOST:PORT",
+    "ProxyAuthRequired": "the proxy wants a login: add user and password to its address",
     "ContentLengthInvalid": "the answer has a Content-Length that is no number",
     "Parse(TooLarge": "the answer has headers that are too large",
     "Parse(": "the answer is no valid HTTP: another kind of server is at that port",
@@ -42,6 +42,7 @@ _UNREACHABLE = ("Connect", "Timeout")  # kinds of failure that do not tell that 
 _TRANSIENT_STATUS = (408, 429, *(set(range(500, 600)) - {501, 505}))  # 501, 505: the server cannot do this at all
 _TRANSIENT_CODES = ("RequestTimeout",)  # S3 sends it with status 400
 _TLS = {"InvalidCertificate": "its certificate is not trusted here", "InvalidContentType": "it does not speak TLS"}
+_REASONS = _TLS | {"TunnelUnsuccessful": "the proxy refuses to connect"}
 _PERMANENT = ("Name or service not known", "nodename nor servname provided", *_TLS.values())
 """Failures to connect that another attempt does not repair: name resolution and TLS."""
 
@@ -55,7 +56,7 @@ _ADVICE = {
     "ContainerNotFound": "there is no such container: check the address",
     401: "a login is required: for http(s) set DEPTHSTREAM_HTTP_TOKEN, else check the credentials",
     403: "the credentials have no right to read this, or there is no such object: check both",
-    407: "the proxy wants a login: write it into its address, http://USER:PASSWORD@HOST:PORT",
+    407: "the proxy wants a login: add user and password to its address",
     404: "there is no such object: check the address, and that the set is whole",
     416: "the object is shorter than the index of the set requires: get a whole copy of the set",
 }
@@ -133,7 +134,7 @@ def read_failure(text: str) -> RequestFailure:
 def _read_reason(text: str) -> str:
     """Return why the system or TLS gave up a connection; "" if the text does not tell."""
     found = _SYSTEM_MESSAGE.search(text)
-    return next((reason for word, reason in _TLS.items() if word in text), found[1] or found[2] if found else "")
+    return next((reason for word, reason in _REASONS.items() if word in text), found[1] or found[2] if found else "")
 
 
 def _read_body(body: str) -> tuple[str, str]:
