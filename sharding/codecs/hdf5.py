@@ -23,14 +23,20 @@ DATASET = "/depth"
 _FAILURES = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, zlib.error)
 """Exceptions that h5py raises on a damaged file, on opening it or later."""
 
-_HARMLESS_BYTES, _DEFLATE_RATIO = 2**28, 1032
-"""A chunk that cannot inflate to more than 256 MiB is not checked.
+_HARMLESS_BYTES, _HARMLESS_TOTAL_BYTES = 1 << 28, 1 << 30
+"""Chunks that cannot inflate to more than 256 MiB, and 1 GiB together, are not inflated to check them."""
 
-Deflate expands at most 1032 times, see https://zlib.net/zlib_tech.html.
-"""
+_DEFLATE_RATIO, _LZF_RATIO = 1032, 88
+"""How much a filter expands at most: https://zlib.net/zlib_tech.html, and for LZF 264 bytes of 3."""
+
+_PIECE_BYTES = 1 << 16
+"""To inflate in pieces of 64 KiB is as fast as at once."""
+
+_CHUNKS = 1 << 16
+"""A list of more chunks takes more memory, and more time, than what is in them."""
 
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
-"""Allowed filters, whose need of memory is known: of these only deflate expands little to very much."""
+"""Allowed filters, whose need of memory is known before they are applied."""
 
 _INFLATING = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
 """Filters that expand; at most one is allowed, because the ratios of two multiply."""
@@ -98,30 +104,53 @@ def _check_layout(dataset: Any) -> None:
     if dataset.chunks is None:  # stored as they are, without filters
         return
     check_pixels(dataset.chunks)  # a chunk may be larger than the dataset, and is always read whole
+    if (count := prod(-(-side // chunk) for side, chunk in zip(dataset.shape, dataset.chunks, strict=True))) > _CHUNKS:
+        raise ValueError(f"{count} chunks of {dataset.chunks}; at most {_CHUNKS} are read")
     filters = [properties.get_filter(at)[0] for at in range(properties.get_nfilters())]
     if not _FILTERS.issuperset(filters) or sum(one in _INFLATING for one in filters) > 1:
         raise ValueError(f"filters {filters}")
+    stored: list[Any] = []
+    dataset.id.chunk_iter(stored.append)
+    total = sum(chunk.size for chunk in stored)
+    if total > dataset.file.id.get_filesize():
+        raise ValueError(f"chunks of {total} bytes in a file of {dataset.file.id.get_filesize()}")
+    if h5py.h5z.FILTER_LZF in filters:
+        most = max((chunk.size for chunk in stored), default=0)
+        if most * _LZF_RATIO > _HARMLESS_BYTES or total * _LZF_RATIO > _HARMLESS_TOTAL_BYTES:
+            raise ValueError(f"LZF chunks of {total} bytes, one of {most}: compress it with gzip")
     if h5py.h5z.FILTER_DEFLATE in filters:
-        _check_deflated(dataset, filters.index(h5py.h5z.FILTER_DEFLATE))
+        _check_deflated(dataset, filters.index(h5py.h5z.FILTER_DEFLATE), stored, total)
 
 
-def _check_deflated(dataset: Any, place: int) -> None:
+def _check_deflated(dataset: Any, place: int, stored: list[Any], total: int) -> None:
     """Inflate each chunk up to its declared size; HDF5 would inflate it to its end, however large that is.
 
     Args:
         dataset: A dataset with chunks.
         place: Position of the deflate filter in its pipeline.
+        stored: Its chunks.
+        total: Their stored bytes.
 
     Raises:
         ValueError: A chunk inflates to more than its declared size.
     """
     limit = prod(dataset.chunks) * dataset.dtype.itemsize + 4  # fletcher32 may have appended 4 bytes before deflate
-    stored: list[Any] = []
-    dataset.id.chunk_iter(stored.append)
+    harmless = _HARMLESS_BYTES if total * _DEFLATE_RATIO <= _HARMLESS_TOTAL_BYTES else 0
     for chunk in stored:
         # Bit `place` of the mask is set if the filter was skipped for this chunk.
-        if chunk.filter_mask >> place & 1 or chunk.size * _DEFLATE_RATIO <= _HARMLESS_BYTES:
+        if chunk.filter_mask >> place & 1 or chunk.size * _DEFLATE_RATIO <= harmless:
             continue
         _, data = dataset.id.read_direct_chunk(chunk.chunk_offset)  # the raw bytes, no filter applied
-        if len(zlib.decompressobj().decompress(data, limit + 1)) > limit:
+        if _inflates_beyond(data, limit):
             raise ValueError(f"a chunk of {limit} bytes inflates to more")
+
+
+def _inflates_beyond(data: bytes, limit: int) -> bool:
+    """Tell whether a zlib stream inflates to more than `limit` bytes, in pieces that are forgotten."""
+    inflater, found, view = zlib.decompressobj(), 0, memoryview(data)
+    for at in range(0, len(data), _PIECE_BYTES):
+        piece: bytes | memoryview = view[at : at + _PIECE_BYTES]
+        while piece and found <= limit and not inflater.eof:
+            found += len(inflater.decompress(piece, _PIECE_BYTES))
+            piece = inflater.unconsumed_tail
+    return found > limit

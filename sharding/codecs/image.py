@@ -5,10 +5,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from sharding.codecs.limits import check_pixels
 from sharding.codecs.ppm import view_ppm
@@ -36,12 +37,14 @@ def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Imag
         expected: What was expected, for the message.
 
     Raises:
-        DataError: It is no image, truncated, or larger than `MAX_PIXELS`, or the block failed.
+        DataError: It is no image, truncated, larger than `MAX_PIXELS`, or of levels without a known range, or the block
+            failed.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # lightly_train turns it on for the whole process when it is imported
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             check_pixels(image.size)
+            _check_levels(image)
             yield image
     except _FAILURES as error:
         # Pillow's own message contains the address of the buffer, which differs each time.
@@ -49,11 +52,28 @@ def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Imag
         raise DataError(f"expected {expected}, found {len(data)} bytes that fail to decode: {reason}") from error
 
 
+def _check_levels(image: Image.Image) -> None:
+    """Refuse an image whose darkest and brightest levels its file does not tell: any guess makes it black or white.
+
+    Raises:
+        ValueError: It is floating point, or a grey TIFF whose levels are not 0 for black to 65535 for white.
+    """
+    found = "floating point" if image.mode == "F" else ""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I"):
+        tags = image.tag_v2
+        bits, signs = tags.get(TiffImagePlugin.BITSPERSAMPLE), tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
+        white = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION)
+        if (bits, signs, white) != ((16,), (1,), 1):  # unsigned; 1 means that 0 is black
+            found = f"grey of {bits} bits, sample format {signs}, photometric interpretation {white}"
+    if found:
+        raise ValueError(f"levels from 0 to 255 or from 0 to 65535 are read, these are {found}; save it as such")
+
+
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """Decode an image file of any format and mode to uint8 (H, W, 3) RGB, read-only; EXIF rotation is not applied.
 
     Raises:
-        DataError: It is no image, truncated, or larger than `MAX_PIXELS`.
+        DataError: It is no image, truncated, larger than `MAX_PIXELS`, or of levels without a known range.
     """
     plain = view_ppm(data)
     if plain is not None:
@@ -63,10 +83,18 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: 16-bit grey is scaled to 8 bits, transparency is dropped."""
+    """Convert any mode to RGB: 16-bit grey is rounded to 8 bits, transparency is dropped."""
     if image.mode.startswith("I"):  # "I" or "I;16": 0..65535 = 257 * 255
-        image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+        image = Image.fromarray(_round_levels(np.asarray(image)))
     return image.convert("RGB")
+
+
+def _round_levels(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Round 16-bit levels to 8 bits: uint8 (H, W) of integers (H, W)."""
+    rounded = np.empty(levels.shape, np.uint8)
+    for row, found in zip(rounded, levels, strict=True):  # one by one, which takes no memory
+        row[:] = (found.astype(np.int32).clip(0, 65535) + 128) // 257
+    return rounded
 
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sharding.errors import DataError
 from sharding.limits import MAX_PIXELS, over
 
 
@@ -16,3 +17,15 @@ def check_pixels(size: Sequence[int]) -> None:
     """
     if size[0] * size[1] > MAX_PIXELS:
         raise ValueError(over(f"{size[0]} x {size[1]} pixels", MAX_PIXELS))
+
+
+def refuse_pixels(size: Sequence[int]) -> None:
+    """Refuse an image or a map as `check_pixels` does.
+
+    Raises:
+        DataError: It has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        check_pixels(size)
+    except ValueError as error:
+        raise DataError(f"expected a map of numbers, found {error}") from error

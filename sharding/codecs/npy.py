@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharding.codecs.limits import refuse_pixels
 from sharding.errors import DataError
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -24,9 +25,10 @@ _FAILURES = (
 
 def encode_npy(array: NDArray[Any]) -> bytes:
     """Encode an array as a `.npy` file: bit-exact."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
+    array = np.ascontiguousarray(array)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return b"".join((header.getvalue(), array.data))  # one copy; `np.save` would need more memory
 
 
 def view_npy(data: bytes, expected: str = "a .npy file of numbers") -> NDArray[Any]:
@@ -37,7 +39,7 @@ def view_npy(data: bytes, expected: str = "a .npy file of numbers") -> NDArray[A
         expected: What was expected, for the message.
 
     Returns:
-        An array of 1 to 3 axes, of the dtype of the file: float, int, uint or bool of any size.
+        An array of 1 to 3 axes, of the dtype of the file: float, int, uint or bool, of at most 8 bytes.
 
     Raises:
         DataError: It is no such file, does not hold numbers, or its number of bytes differs from that in its header.
@@ -57,7 +59,7 @@ def view_npy(data: bytes, expected: str = "a .npy file of numbers") -> NDArray[A
 
 
 def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
-    if dtype.kind not in "fiub" or not 1 <= len(shape) <= 3 or min(shape) < 1:
+    if dtype.kind not in "fiub" or dtype.itemsize > 8 or not 1 <= len(shape) <= 3 or min(shape) < 1:
         raise ValueError(f"{dtype} {shape}")
     expected = math.prod(shape) * dtype.itemsize
     if expected != found:
@@ -68,13 +70,14 @@ def load_npy(data: bytes) -> NDArray[Any]:
     """Load the map in a `.npy` file as stored: (H, W), read-only; a trailing axis of 1, as in DIODE, is dropped.
 
     Raises:
-        DataError: It is no such file.
+        DataError: It is no such file, or of more than `MAX_PIXELS` pixels.
     """
     array = view_npy(data)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim != 2:
         raise DataError(f"expected a map of numbers (H, W) or (H, W, 1), found {array.dtype} {array.shape}")
+    refuse_pixels(array.shape)
     return array
 
 

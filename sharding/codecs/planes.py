@@ -8,7 +8,9 @@ bit-exact; only `round_depth`, applied before, loses bits.
 import numpy as np
 from numpy.typing import NDArray
 
+from sharding.codecs.limits import refuse_pixels
 from sharding.codecs.npy import encode_npy, view_npy
+from sharding.codecs.strips import strips
 from sharding.errors import DataError
 
 MAX_ROUNDING = 1e-4
@@ -30,11 +32,12 @@ def decode_planes(data: bytes) -> NDArray[np.float32]:
     """Decode what `encode_planes` wrote: float32 (H, W).
 
     Raises:
-        DataError: It is no such file.
+        DataError: It is no such file, or of more than `MAX_PIXELS` pixels.
     """
     planes = view_npy(data, _EXPECTED)
     if planes.ndim != 3 or planes.shape[0] != 4 or planes.dtype != np.uint8:
         raise DataError(f"expected {_EXPECTED}, found {planes.dtype} {planes.shape}")
+    refuse_pixels(planes.shape[1:])
     # (4, H, W) -> (H, W, 4), four adjacent bytes per value -> float32 (H, W, 1) -> (H, W).
     joined: NDArray[np.float32] = np.stack(list(planes), axis=-1).view("<f4")[..., 0]
     return joined.astype(np.float32, copy=False)
@@ -54,7 +57,14 @@ def round_depth(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray
     Returns:
         float32 (H, W), 0 where not `valid`.
     """
-    bits = np.where(valid, depth, np.float32(0)).astype(np.float32, copy=False).view(np.uint32)
+    rounded = np.empty(depth.shape, np.float32)
+    for rows in strips(depth.shape):
+        rounded[rows] = _round_bits(np.where(valid[rows], depth[rows], np.float32(0)).astype(np.float32, copy=False))
+    return rounded
+
+
+def _round_bits(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    bits = depth.view(np.uint32)
     dropped = np.where((bits & _MANTISSA) < _QUARTER, np.uint32(10), np.uint32(11))
     # Round half up. A carry out of the mantissa increments the exponent, which is the next power of two, as it should.
     half = np.left_shift(np.uint32(1), dropped - np.uint32(1))

@@ -21,9 +21,11 @@ from sharding.codecs.npy import encode_npy, load_npy
 from sharding.codecs.parts import decode_depth, decode_valid
 from sharding.codecs.planes import encode_planes, round_depth
 from sharding.codecs.ppm import encode_ppm
+from sharding.codecs.strips import strips
 from sharding.errors import DataError
 from sharding.format.choices import Check, Preset
 from sharding.format.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
+from sharding.making.units import as_mask, check_dtype, check_unit
 from sharding.sources.pairing import Candidate
 from sharding.sources.source import Readable
 
@@ -77,14 +79,15 @@ def encode(source: Readable, candidate: Candidate, recipe: Recipe) -> Encoded:
     """Read the candidate's files and encode them.
 
     Raises:
-        DataError: A file is unreadable or truncated, or image, depth and mask differ in size.
+        DataError: A file is unreadable or truncated, image, depth and mask differ in size, or depth contradicts the
+            unit of its data set.
     """
     ext, payload, image_size = _encode_image(source.read(candidate.files["image"].name), recipe)
     parts = {"image": (ext, payload)}
     facts, error = DepthFacts(), 0.0
     size = _target_size(image_size, recipe.max_side)
     if "depth" in candidate.files:
-        depth, mask = _read_depth(source, candidate)
+        depth, mask = _read_depth(source, candidate, recipe.dataset)
         if depth.shape != image_size:
             raise DataError(
                 f"image is {image_size[0]} x {image_size[1]}, "
@@ -116,16 +119,17 @@ def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, i
     return ("ppm", encode_ppm(pixels), size) if header.plain else ("png", data, size)
 
 
-def _read_depth(source: Readable, candidate: Candidate) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _read_depth(source: Readable, candidate: Candidate, dataset: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Read depth in the dtype of the source, and the mask if the data set has one; both of one (height, width)."""
     name = candidate.files["depth"].name
     try:
         data = source.read(name)
         depth = read_depth(data) if name.endswith(".h5") else load_npy(data)
+        check_dtype(depth.dtype, dataset)
         if "mask" not in candidate.files:
             return depth, None
         name = candidate.files["mask"].name
-        mask = load_npy(source.read(name))
+        mask = as_mask(load_npy(source.read(name)))
     except DataError as error:
         raise DataError(f"{name.rpartition('/')[2]}: {error}") from error
     if mask.shape != depth.shape:
@@ -170,11 +174,13 @@ def _encode_depth(
 ) -> tuple[dict[str, tuple[str, bytes]], DepthFacts, float]:
     """Encode a depth map; return its parts, its facts, and the measured error."""
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is not valid
-        depth = raw.astype(np.float32)
+        depth = raw.astype(np.float32, copy=False)
     valid = valid_pixels(depth, mask)
     kind = classify(depth, valid, recipe.dataset)
     if kind == "ordinal":
         valid = np.zeros_like(valid)  # labels, not distances
+    facts = depth_facts(depth, valid, kind)
+    check_unit(facts, recipe.dataset)
     # Distances may be rounded; ordinal labels, and maps without valid pixels, are stored bit for bit.
     rounded = recipe.preset == "compact" and kind in ("metric", "up_to_scale")
     payload, mask_payload = encode_planes(round_depth(depth, valid) if rounded else depth), encode_npy(valid)
@@ -182,15 +188,17 @@ def _encode_depth(
         raise DataError("the valid mask does not survive its encoding")
     error = _measured_error(raw, decode_depth(payload, DEPTH_EXT), valid)
     parts = {"depth": (DEPTH_EXT, payload), "valid": (VALID_EXT, mask_payload)}
-    return parts, depth_facts(depth, valid, kind), error
+    return parts, facts, error
 
 
 def _measured_error(truth: NDArray[Any], decoded: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
-    if not valid.any():
-        return 0.0
+    return max(_error_of_strip(truth[rows], decoded[rows], valid[rows]) for rows in strips(valid.shape))
+
+
+def _error_of_strip(truth: NDArray[Any], decoded: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
     # Against the values of the source (float32 or float64), so the conversion to float32 counts as well.
     exact = truth[valid].astype(np.float64)  # valid depth is greater than 0
-    return float((np.abs(decoded[valid] - exact) / exact).max())
+    return float((np.abs(decoded[valid] - exact) / exact).max(initial=0.0))
 
 
 def _meta(source: Readable, candidate: Candidate, recipe: Recipe, size: tuple[int, int], facts: DepthFacts) -> bytes:

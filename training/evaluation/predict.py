@@ -23,7 +23,9 @@ from sharding.codecs.log16 import encode_log16, log16_error
 from sharding.codecs.npy import encode_npy
 from sharding.errors import DataError
 from sharding.format.sample import Sample
+from sharding.limits import MAX_MEMBER_BYTES
 from sharding.machine.files import write_atomically
+from sharding.machine.regular import read_regular
 from sharding.progress import track
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png
 from training.config import PredictConfig
@@ -66,12 +68,14 @@ def read_photo(file: Path) -> NDArray[np.uint8]:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        DataError: The file is missing, or is not a readable image.
+        DataError: The file is missing, larger than `MAX_MEMBER_BYTES`, or is not a readable image.
     """
     try:
-        with open_image(file.read_bytes()) as image:
+        with open_image(read_regular(file, MAX_MEMBER_BYTES)) as image:
             return np.array(to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
-    except (OSError, DataError) as error:
+    except OSError as error:
+        raise DataError(f"{file}: expected a readable image: {error.strerror}") from error
+    except DataError as error:
         raise DataError(f"{file}: {error}") from error
 
 

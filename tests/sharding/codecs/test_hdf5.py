@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from sharding.codecs.hdf5 import read_depth, write_depth
+from sharding.codecs.hdf5 import _inflates_beyond, read_depth, write_depth
 from sharding.errors import DataError
 
 
@@ -191,3 +191,36 @@ def test_compressed_depth_is_read(tmp_path, options):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("depth", data=large, **{"chunks": large.shape} | options)
     np.testing.assert_array_equal(read_depth((tmp_path / "a.h5").read_bytes()), large)
+
+
+def test_a_list_of_chunks_that_takes_more_than_their_values_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("depth", (300, 300), np.float32, chunks=(1, 1))
+    with pytest.raises(DataError, match=r"90000 chunks of \(1, 1\); at most 65536 are read"):
+        read_depth((tmp_path / "a.h5").read_bytes())
+
+
+def test_lzf_that_may_expand_to_anything_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("depth", (10, 10), np.float32, chunks=(10, 10), compression="lzf")
+        dataset.id.write_direct_chunk((0, 0), bytes(4_000_000))
+    with pytest.raises(DataError, match="LZF chunks of 4000000 bytes, one of 4000000: compress it with gzip"):
+        read_depth((tmp_path / "a.h5").read_bytes())
+
+
+def test_many_small_bombs_are_refused_as_one_large_is(tmp_path):
+    compressor = zlib.compressobj(9)
+    bomb = compressor.compress(bytes(200 << 20)) + compressor.flush()
+    assert len(bomb) * 1032 < 1 << 28  # each alone would not be inflated to check it
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("depth", (60, 10), np.float32, chunks=(10, 10), compression="gzip")
+        for row in range(0, 60, 10):
+            dataset.id.write_direct_chunk((row, 0), bomb)
+    with pytest.raises(DataError, match="a chunk of 404 bytes inflates to more"):
+        read_depth((tmp_path / "a.h5").read_bytes())
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_what_inflates_is_measured_exactly(extra):
+    data = zlib.compress(np.random.default_rng(0).bytes(300_000) + bytes(5_000_000))
+    assert _inflates_beyond(data, 5_300_000 + extra) == (extra < 0)

@@ -115,3 +115,40 @@ def test_a_damaged_image_decodes_or_is_a_data_error(kind):
             outcomes.add("refused")
     assert "refused" in outcomes
     assert ("decoded" in outcomes) == (kind != "PNG")  # its chunks have checksums
+
+
+def levels(*values):
+    return np.array([values], np.uint16)
+
+
+SIXTEEN = levels(0, 128, 129, 257, 385, 386, 1000, 65406, 65407, 65535)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bits_are_rounded_to_8(kind):
+    found = decode_image(encode_image(Image.fromarray(SIXTEEN), kind))
+    assert found[0, :, 1].tolist() == [0, 0, 1, 1, 1, 2, 4, 254, 255, 255]
+
+
+def test_every_16_bit_level_is_rounded_to_the_nearest():
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    found = decode_image(encode_image(Image.fromarray(every), "PNG"))[..., 0]
+    np.testing.assert_array_equal(found, np.rint(every / 257))
+
+
+UNKNOWN = {
+    "float": (Image.fromarray(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)), {}, "floating point"),
+    "32 bits": (Image.fromarray(np.arange(12, dtype=np.int32).reshape(3, 4)), {}, r"grey of \(32,\) bits"),
+    "0 is white": (Image.fromarray(SIXTEEN), {262: 0}, ".* photometric interpretation 0"),
+}
+
+
+@pytest.mark.parametrize(("image", "tags", "reason"), UNKNOWN.values(), ids=UNKNOWN)
+def test_levels_without_a_known_range_are_refused(image, tags, reason):
+    with pytest.raises(DataError, match=f"levels from 0 to 255 or from 0 to 65535 are read, these are {reason}"):
+        decode_image(encode_image(image, "TIFF", tiffinfo=tags))
+
+
+def test_a_float_map_in_another_format_is_refused():
+    with pytest.raises(DataError, match="floating point"):
+        decode_image(b"Pf\n2 1\n-1.0\n" + np.array([0.2, 0.9], "<f4").tobytes())

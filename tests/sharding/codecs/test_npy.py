@@ -1,4 +1,5 @@
 import io
+import math
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sharding.codecs.npy import decode_npy, encode_npy, load_npy, view_npy
 from sharding.codecs.parts import decode_valid
 from sharding.codecs.planes import decode_planes
 from sharding.errors import DataError
+from sharding.limits import MAX_PIXELS
 
 
 def save(array, **options):
@@ -71,6 +73,7 @@ HOSTILE = {
     "dates": save(np.zeros((2, 3), "<M8[s]")),
     "wide text": claim("(2, 3)", f"'|S{10**9}'"),
     "no version": b"\x93NUMPY\x09\x09" + bytes(100),
+    "wider than any machine's": save(np.zeros((2, 3), np.longdouble)),
     "truncated": save(np.zeros((4, 3)))[:-1],
     "trailing": save(np.zeros((4, 3))) + b"\0",
     "header alone": b"\x93NUMPY\x01\x00\xff\xff{",
@@ -100,3 +103,22 @@ def test_the_error_names_what_is_claimed_and_what_is_there():
 def test_three_dimensions_are_no_map():
     with pytest.raises(DataError, match=r"expected a map of numbers .* found float64 \(2, 3, 4\)"):
         load_npy(save(np.zeros((2, 3, 4))))
+
+
+@pytest.mark.parametrize("decode", [load_npy, decode_npy, decode_valid])
+def test_more_pixels_than_are_read_are_refused_before_they_are_copied(decode):
+    side = math.isqrt(MAX_PIXELS)
+    assert load_npy(save(np.zeros((side, side), bool))).shape == (side, side)
+    with pytest.raises(DataError, match=rf"found {side + 1} x {side} pixels; at most {MAX_PIXELS} are read"):
+        decode(save(np.zeros((side + 1, side), bool)))
+
+
+def test_more_pixels_in_byte_planes_are_refused():
+    planes = np.broadcast_to(np.uint8(0), (4, 1, MAX_PIXELS + 1))
+    with pytest.raises(DataError, match=rf"found 1 x {MAX_PIXELS + 1} pixels"):
+        decode_planes(save(planes))
+
+
+@given(hnp.arrays(st.sampled_from(["<f4", "?", "u1", ">f8"]), hnp.array_shapes(min_dims=1, max_dims=3)))
+def test_what_is_written_is_what_numpy_writes(array):
+    assert encode_npy(array) == save(array)

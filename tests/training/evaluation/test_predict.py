@@ -92,6 +92,28 @@ def test_a_bad_image_is_named(tmp_path: Path) -> None:
             read_photo(tmp_path / name)
 
 
+def test_an_image_of_levels_without_a_known_range_is_refused_and_not_black(tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)).save(tmp_path / "float.tif")
+    with pytest.raises(DataError, match=r"float\.tif: .* these are floating point; save it as such"):
+        read_photo(tmp_path / "float.tif")
+
+
+def test_a_16_bit_image_is_the_8_bit_one(tmp_path: Path) -> None:
+    Image.fromarray(GREY[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    assert np.array_equal(read_photo(tmp_path / "deep.png"), GREY)
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_or_too_large_a_one_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "sparse.png").write_bytes(b"")
+    os.truncate(tmp_path / "sparse.png", 20 << 30)
+    for name, reason in {"fifo": "it is a FIFO", "zero": "it is a device", "sparse": "found 21474836480 bytes"}.items():
+        with pytest.raises(DataError, match=rf"{name}\.png: expected a readable image: {reason}"):
+            read_photo(tmp_path / f"{name}.png")
+
+
 def test_images_of_one_name_are_refused_before_anything_is_done(tmp_path: Path) -> None:
     config = PredictConfig(run="none", images=("a/x.jpg", "b/x.png", "y.jpg"), out=str(tmp_path / "out"))
     with pytest.raises(UsageError, match="several images are called x,"):
