@@ -78,6 +78,16 @@ MAX_WAYS = _raised(32)
 """Ways by which links lead to one folder of a source: with more, a few links make a tree without end."""
 
 
+MAX_CHECKPOINT_BYTES = _raised(16 << 30)
+"""Bytes of a checkpoint: a U-Net of 400 million parameters with AdamW has 5 GB; it is mapped, not read at once."""
+
+MAX_ENCODER_BYTES = _raised(2 << 30)
+"""Bytes of an encoder's file: the largest model of `pretrain`, convnext_large, has 0.8 GB."""
+
+MAX_PICKLE_BYTES = _raised(8 << 20)
+"""Bytes of the pickle in such a file, all but the tensors: a checkpoint of a ResNet-101 has less than 2 MB."""
+
+
 def check_factor() -> None:
     """Check the environment variable.
 

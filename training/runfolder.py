@@ -1,18 +1,25 @@
 """The run folder: names of its files, its `config.yaml`, its checkpoints."""
 
 import dataclasses
-import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import yaml
 
 from sharding.errors import DataError, UsageError
 from sharding.hiding import without_arguments
+from sharding.limits import MAX_ENCODER_BYTES
 from sharding.machine.files import write_atomically
+from sharding.option_file import read_file
+from sharding.options import options_of
 from sharding.progress import is_rank_zero
 from sharding.stores.address import shown
+from training.config import FinetuneConfig, PretrainConfig
+from training.run_files import read_json, read_text
+from training.torch_file import check_torch_file
 
 CONFIG_NAME = "config.yaml"
 CHECKPOINTS_NAME = "checkpoints"
@@ -53,18 +60,25 @@ def _written(name: str, value: Any) -> Any:
 
 
 def load_config(run: str | Path) -> dict[str, Any]:
-    """Read the options a run was made with.
+    """Read the options a run was made with; they are checked as those of a command line are.
 
     Raises:
-        DataError: There is no such run folder.
+        DataError: There is no such run folder, or its options are none of this version's.
     """
     path = Path(run) / CONFIG_NAME
-    if not path.is_file():
+    if not path.exists():
         raise DataError(
             f"{run}: expected a run folder with {CONFIG_NAME}, found none; is it the folder given as --out?"
         )
-    config: dict[str, Any] = without_secrets(yaml.safe_load(path.read_text()))  # an older one has a whole command
-    return config
+    text = read_text(path)  # a regular file of text, before the parser opens it
+    options = options_of(PretrainConfig if re.search(r"(?m)^sets:", text) else FinetuneConfig)
+    try:
+        found = read_file(str(path), options)
+    except UsageError as error:
+        raise DataError(f"{str(error).removeprefix('--config ')}; expected the options of a run") from error
+    if missing := [one.name for one in options if one.is_required and one.name not in found]:
+        raise DataError(f"{path}: expected the options of a run, found none named {', '.join(missing)}")
+    return without_secrets(found)  # an older one has a whole command
 
 
 WHERE_IT_RUNS = (
@@ -137,17 +151,23 @@ def find_weights(source: str | Path) -> Path:
 
 
 def check_saved(file: Path) -> None:
-    """Check that torch may have saved a file, by its first bytes: a zip archive, or a pickle.
+    """Check that torch saved a file, and that it holds plain values; see `check_torch_file`.
 
     Raises:
         DataError: It has not.
     """
-    with file.open("rb") as opened:
-        if not opened.read(2).startswith((b"PK", b"\x80")):
-            raise DataError(f"{file}: expected a state dict of torch, found another kind of file")
+    check_torch_file(file, "a state dict of torch", MAX_ENCODER_BYTES)
+
+
+class _Metrics(msgspec.Struct):
+    finished: bool = False
 
 
 def is_finished(out: str | Path) -> bool:
-    """Tell whether a run folder contains a finished run of `finetune`."""
+    """Tell whether a run folder contains a finished run of `finetune`.
+
+    Raises:
+        DataError: Its metrics.json is damaged.
+    """
     file = Path(out) / METRICS_NAME
-    return file.is_file() and bool(json.loads(file.read_text()).get("finished", False))
+    return file.exists() and read_json(file, _Metrics).finished

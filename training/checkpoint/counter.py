@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sharding.errors import DataError
+from training.checkpoint.form import check_optimization, check_progress
 from training.checkpoint.loops import begin_epoch_anew, place_loops
 from training.checkpoint.seeds import seed_generators
 from training.checkpoint.state import TrainState
@@ -34,6 +35,7 @@ class SampleCounter(Callback):
         self._seed = seed
         self._sampler: TrainSampler | None = None
         self._restored: TrainState | None = None
+        self._loaded: dict[str, Any] | None = None  # the checkpoint, until it is restored
         self._state: TrainState | None = None
 
     @property
@@ -74,10 +76,11 @@ class SampleCounter(Callback):
         """Take the state, and set Lightning's counters by it.
 
         Raises:
-            DataError: The checkpoint contains no state.
+            DataError: The checkpoint contains no state, or is not that of such a trainer.
             UsageError: As `attach`.
         """
-        self._restored = saved_state(checkpoint)
+        check_progress(checkpoint, trainer, self)
+        self._restored, self._loaded = saved_state(checkpoint), checkpoint
         if self._restored.is_epoch_trained and not trainer.enable_validation:
             # Without validation only the epoch's end is left, which would log metrics that died with the process.
             self._restored = self._restored.after_epoch()
@@ -90,8 +93,11 @@ class SampleCounter(Callback):
         """Check that all ranks resume from the same place, before they start to train together.
 
         Raises:
-            DataError: They read different checkpoints, or some found none.
+            DataError: They read different checkpoints, or some found none; or optimizer or schedule are others.
         """
+        if self._loaded is not None:
+            check_optimization(self._loaded, trainer)
+            self._loaded = None
         place = (0, 0) if self._restored is None else (self._restored.epoch, self._restored.samples_consumed)
         # Component by component: least and most are equal exactly if all ranks have the same place.
         least, most = (tuple(_reduce(trainer, place, how)) for how in ("min", "max"))

@@ -1,12 +1,12 @@
 """The newest checkpoint of a folder that is not damaged, and renaming and cleaning up around it."""
 
 import os
-import zipfile
 from pathlib import Path
 
 from sharding.errors import DataError
 from sharding.progress import is_rank_zero, say
 from training.checkpoint.state import TrainState
+from training.torch_file import find_damage
 
 LAST_NAME, PREVIOUS_NAME = "last.ckpt", "last-1.ckpt"
 DAMAGED_NAME = "damaged.ckpt"
@@ -47,25 +47,6 @@ def _set_aside(damaged: dict[Path, str], good: Path) -> None:
         if is_rank_zero():
             # A rank that looks only after this finds no last checkpoint, and takes the same one before it.
             os.replace(path, path.with_name(DAMAGED_NAME))
-
-
-def find_damage(path: Path) -> str | None:
-    """Read a checkpoint file once and compare the checksum of every record; tensors are records.
-
-    Returns:
-        None if it is whole, "" if it is missing, else what is wrong with it.
-
-    Source: torch.save writes a zip archive (torch.serialization); a truncated one lacks its central directory, which
-    is at the end.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-    except FileNotFoundError:
-        return ""
-    except Exception as error:  # zipfile raises errors of many types on damaged records, some without a text
-        return str(error) or repr(error)
-    return None if bad is None else f"checksum of {bad} does not match"
 
 
 def say_resumed(checkpoint: Path, state: TrainState) -> None:

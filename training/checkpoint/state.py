@@ -1,7 +1,7 @@
 """The state of a run, as numbers: nothing here depends on ranks, workers, or how a batch was cut."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from sharding.errors import DataError, UsageError
@@ -81,10 +81,17 @@ class TrainState:
         Raises:
             DataError: The content is something else.
         """
-        try:
-            return cls(**content)
-        except TypeError as error:
-            raise DataError(f"expected the state of a training run, found {dict(content)}: {error}") from error
+        names = [field.name for field in fields(cls)]
+        if not isinstance(content, Mapping) or sorted(content, key=str) != sorted(names):
+            raise DataError(f"expected the state of a training run, with {', '.join(names)}, found another")
+        if wrong := [name for name in names if type(content[name]) is not int or not 0 <= content[name] < 2**63]:
+            raise DataError(f"{wrong[0]} in the state of a training run: expected a whole number, found another value")
+        state = cls(**content)
+        if not 0 < state.batch_size <= state.num_samples or state.samples_consumed > state.samples_an_epoch:
+            raise DataError(f"expected the state of a training run, found impossible numbers: {dict(content)}")
+        if state.samples_consumed % state.batch_size:
+            raise DataError(f"samples_consumed in the state of a training run: expected whole batches, found {state}")
+        return state
 
     def __str__(self) -> str:
         """Describe the state for users: epochs count from 1."""

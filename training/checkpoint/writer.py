@@ -12,6 +12,9 @@ from pytorch_lightning import Trainer
 from sharding.errors import DataError
 from sharding.machine.files import open_atomically
 from sharding.progress import say
+from training.checkpoint.saved_run import EXPECTED
+from training.model.saved import load_saved
+from training.torch_file import check_torch_file
 
 
 def save_and_say(trainer: Trainer, path: Path, what: str, weights_only: bool = False) -> None:
@@ -26,7 +29,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """A writer of checkpoints that are whole or absent: written next to the target, flushed to the disk, renamed.
 
     Lightning's own writer uses the system's temporary folder, which may be small, and moves the file from there, which
-    copies it if that is another disk: a kill then leaves half a file under the final name.
+    copies it if that is another disk: a kill then leaves half a file under the final name. They hold plain values
+    alone, which is checked when they are written, and are read as such, whatever file is there.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -38,6 +42,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             with open_atomically(Path(path)) as file:
                 torch.save(checkpoint, file)
+                file.flush()
+                check_torch_file(Path(file.name), EXPECTED)
         except (OSError, RuntimeError) as error:  # torch's writer turns the former into the latter
             cause = error if isinstance(error, OSError) else error.__context__ or error
             full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -45,3 +51,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"{path}: the checkpoint could not be written: {cause}; the one before it is whole: "
                 f"{'make room, then ' if full else ''}run the same command with --resume"
             ) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint, and run nothing that is in it, whatever `weights_only` says.
+
+        Raises:
+            DataError: It is damaged, or holds anything but tensors and plain values.
+        """
+        # Not mapped: the trainer keeps what it is given, and the file would stay on the disk after it was replaced.
+        content: dict[str, Any] = load_saved(Path(path), EXPECTED, mapped=False)
+        return content

@@ -6,11 +6,13 @@ depths (no image is read), in memory that does not grow with the set. Independen
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from sharding.format.sample import Sample
 from sharding.machine.files import write_atomically
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
+from training.run_files import Count, Text, read_json
 
 BASELINES_FORMAT = 1
 """Version of the JSON format of fitted baselines."""
@@ -108,7 +111,7 @@ class Baselines:
     num_pixels: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object that `from_json` reads back without loss."""
+        """Return a JSON object that `load` reads back without loss."""
         return {
             "format": BASELINES_FORMAT,
             "identity": self.identity,
@@ -120,27 +123,40 @@ class Baselines:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Baselines":
-        """Read an object that `to_json` returned.
+    def load(cls, file: Path) -> "Baselines":
+        """Read a file that `load_or_fit` wrote.
 
         Raises:
-            DataError: The object has another version or lacks an entry.
+            DataError: It has another version, or lacks an entry, or one is not as it should be.
         """
-        try:
-            if data["format"] != BASELINES_FORMAT:
-                raise DataError(
-                    f"baselines have format {data['format']!r}, expected {BASELINES_FORMAT}; fit them again"
-                )
-            return cls(
-                constant=ConstantBaseline(depth_m=float(data["constant_median_m"])),
-                row=RowBaseline(log_depth=tuple(float(value) for value in data["row_mean_log_depth"])),
-                identity=data["identity"],
-                where=data["where"],
-                num_images=int(data["num_images"]),
-                num_pixels=int(data["num_pixels"]),
-            )
-        except KeyError as error:
-            raise DataError(f"baselines lack the entry {error}; delete the file to compute them again") from error
+        data = read_json(file, _File)
+        if data.format != BASELINES_FORMAT:
+            raise DataError(f"{file}: expected baselines of format {BASELINES_FORMAT}, found {data.format}; {_DELETE}")
+        if not all(map(math.isfinite, (data.constant_median_m, *data.row_mean_log_depth))):
+            raise DataError(f"{file}: expected finite baselines, found others; {_DELETE}")
+        return cls(
+            constant=ConstantBaseline(depth_m=data.constant_median_m),
+            row=RowBaseline(log_depth=tuple(data.row_mean_log_depth)),
+            identity=data.identity,
+            where=data.where,
+            num_images=data.num_images,
+            num_pixels=data.num_pixels,
+        )
+
+
+_DELETE = "delete the file to compute them again"
+
+
+class _File(msgspec.Struct):
+    """What is read of the file of fitted baselines."""
+
+    format: int
+    identity: Text
+    where: Text | None
+    num_images: Count
+    num_pixels: Count
+    constant_median_m: Annotated[float, msgspec.Meta(gt=0)]
+    row_mean_log_depth: Annotated[list[float], msgspec.Meta(min_length=1, max_length=1 << 16)]
 
 
 class DepthHistogram:
@@ -259,10 +275,7 @@ def load_or_fit(train: ShardSet, file: Path) -> Baselines:
         DataError: The file is not a JSON object of baselines, or no pixel of the set has depth.
     """
     if file.exists():
-        try:
-            found = Baselines.from_json(json.loads(file.read_text()))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{file} is not JSON ({error}); delete it to compute the baselines again") from error
+        found = Baselines.load(file)
         if (found.identity, found.where) == (train.manifest.identity, train.where):
             return found
     fitted = fit_baselines(train)

@@ -10,12 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pandas as pd
 
 from sharding.errors import DataError
+from sharding.escaping import escape, shorten
 from sharding.machine.files import write_atomically
 from sharding.reading.shard_set import ShardSet
 from training.model.metrics import METRICS, PROTOCOLS
+from training.run_files import Count, Text, convert, read_json
 
 EVALUATION_FORMAT = 2
 """Version of the JSON format."""
@@ -35,13 +39,13 @@ class SetInfo:
         scenes: Scenes of the subset.
     """
 
-    name: str
-    split: str
-    url: str
-    identity: str
-    where: str | None
-    images: int
-    scenes: int
+    name: Text
+    split: Text
+    url: Text
+    identity: Text
+    where: Text | None
+    images: Count
+    scenes: Count
 
     @classmethod
     def of(cls, samples: ShardSet) -> "SetInfo":
@@ -135,16 +139,44 @@ class Evaluation:
         Raises:
             DataError: The file is not an evaluation of this version, or was made under other protocols.
         """
-        try:
-            data = json.loads(file.read_text())
-            if data["format"] != EVALUATION_FORMAT or data["protocols"] != protocol_definitions():
-                raise DataError(f"{file} was written by another version of this program; evaluate again")
-            table = pd.DataFrame(data["rows"], columns=["protocol", "key", "scene", *METRICS])
-            info = SetInfo(**data["set"])
-            about = {name: data[name] for name in ("predictor", "fingerprint", "device", "precision")}
-            return cls(**about, set=info, table=table)
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{file} is not an evaluation ({type(error).__name__}: {error}); evaluate again") from error
+        data = read_json(file, _File)
+        if data.format != EVALUATION_FORMAT or data.protocols != protocol_definitions():
+            raise DataError(f"{file} was written by another version of this program; evaluate again")
+        return cls(
+            predictor=data.predictor,
+            fingerprint=data.fingerprint,
+            set=data.set,
+            device=data.device,
+            precision=data.precision,
+            table=_read_rows(file, data.rows),
+        )
+
+
+def _read_rows(file: Path, rows: dict[str, list[Any]]) -> pd.DataFrame:
+    """Check the rows of a file and make the table of them."""
+    texts = {name: convert(file, rows.get(name), list[Text], f"rows.{name}") for name in ("protocol", "key", "scene")}
+    numbers = {name: convert(file, rows.get(name), list[float], f"rows.{name}") for name in METRICS}
+    if len({*map(len, texts.values()), *map(len, numbers.values())}) > 1:
+        raise DataError(f"{file}: rows: expected columns of one length, found others; evaluate again")
+    if strange := sorted(set(texts["protocol"]) - set(PROTOCOLS)):
+        found = shorten(escape(strange[0]), 60)
+        raise DataError(f"{file}: rows: expected the protocols {', '.join(PROTOCOLS)}, found {found}; evaluate again")
+    if not all(np.isfinite(column).all() for column in numbers.values()):
+        raise DataError(f"{file}: rows: expected finite metrics, found others; evaluate again")
+    return pd.DataFrame({**texts, **{name: np.array(column, np.float64) for name, column in numbers.items()}})
+
+
+class _File(msgspec.Struct):
+    """What is read of a file that `Evaluation.save` wrote."""
+
+    format: int
+    protocols: dict[str, dict[str, Any]]
+    predictor: Text
+    fingerprint: Text
+    set: SetInfo
+    device: Text
+    precision: Text
+    rows: dict[str, list[Any]]
 
 
 def protocol_definitions() -> dict[str, dict[str, Any]]:
@@ -167,5 +199,12 @@ def load_matching(file: Path, fingerprint: str, samples: ShardSet, device: str) 
         found = Evaluation.load(file)
     except DataError:
         return None  # another version, or damaged: a cache miss
-    about = found.fingerprint, found.set.key, found.device
-    return found if about == (fingerprint, SetInfo.of(samples).key, device) else None
+    about = found.fingerprint, found.set.key, found.set.images, found.device
+    same = about == (fingerprint, SetInfo.of(samples).key, len(samples), device)
+    return found if same and _is_about(found, samples) else None
+
+
+def _is_about(evaluation: Evaluation, samples: ShardSet) -> bool:
+    """Tell whether each row is of a sample of the set, at most once for each protocol."""
+    places = evaluation.table[["protocol", "key"]]
+    return bool(places["key"].isin(set(samples.index["key"])).all()) and not places.duplicated().any()

@@ -5,7 +5,6 @@ from the options and the run folder alone, and only rank 0 writes files.
 """
 
 import contextlib
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.panels import DepthPanels
-from training.finetuning.record import RunRecord
+from training.finetuning.record import RunRecord, Summary
 from training.finetuning.resume import find_resume
 from training.launch.devices import Placement, place
 from training.launch.group import DepthDDP, SameOnAllRanks, joined
@@ -46,6 +45,7 @@ from training.model.encoder import load_encoder
 from training.model.unet import build_unet, count_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import TrainProgress
+from training.run_files import convert, read_json
 from training.runfolder import METRICS_NAME, SCRATCH, checkpoint_path, is_finished, save_config
 from training.streaming.announce import announce_streaming
 from training.streaming.options import streaming_options
@@ -284,10 +284,10 @@ def _outcome(folder: Path, text: str) -> Outcome:
     """Report the run folder's metrics, on rank 0 alone: the folder may not exist on other nodes."""
     if not is_rank_zero():
         return Outcome(data={}, text="")
-    data = json.loads((folder / METRICS_NAME).read_text())
-    best = data["best"]
+    data = read_json(folder / METRICS_NAME, dict[str, Any])
+    best = convert(folder / METRICS_NAME, data, Summary).best
     return Outcome(
         data=data | {"out": str(folder)},
-        text=f"{text}; best: epoch {int(best['epoch']) + 1}, abs_rel {best['abs_rel']:.4f}, delta1 "
-        f"{best['delta1']:.4f}; look at it with tensorboard --logdir {folder}",
+        text=f"{text}; best: epoch {best.epoch + 1}, abs_rel {best.abs_rel:.4f}, delta1 "
+        f"{best.delta1:.4f}; look at it with tensorboard --logdir {folder}",
     )

@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from sharding.errors import DataError
+from sharding.escaping import escape, shorten
+from sharding.limits import MAX_TEXT_CHARS
 from sharding.machine.files import write_atomically
 from sharding.progress import say
+from training.run_files import Count, Text, read_text
 from training.runfolder import CURVES_NAME, METRICS_NAME
 
 MONITOR = "abs_rel"
@@ -23,8 +27,58 @@ MONITOR = "abs_rel"
 
 _VAL = "val_"  # prefix of validation values in Lightning's metrics and in the rows
 
+_COUNTS = ("epoch", "samples_seen")
+_COLUMNS = (*_COUNTS, "train_loss", _VAL + MONITOR)  # of the rows; there are those of the other metrics, too
+_MAX_ROWS = 10**5
+
 EpochRow = dict[str, float]
 """epoch (from 0), samples_seen, seconds, train_loss, val_loss, and val_ with each name of METRICS."""
+
+
+class SetUsed(msgspec.Struct):
+    """A set that a run used, as `describe_set` describes it; only the identity decides."""
+
+    identity: Text
+    name: Text = ""
+    where: Text | None = None
+    samples: Count = 0
+
+
+class RunSets(msgspec.Struct):
+    """The part of `metrics.json`, and of the record in a checkpoint, that tells the sets."""
+
+    train: SetUsed
+    val: SetUsed
+
+
+class BestRow(msgspec.Struct):
+    """What is shown of the best epoch."""
+
+    epoch: Count
+    abs_rel: float
+    delta1: float
+
+
+class Summary(msgspec.Struct):
+    """The part of `metrics.json` that is shown when a run has ended."""
+
+    best: BestRow
+
+
+class SavedRow(msgspec.Struct):
+    """What every row in a checkpoint has."""
+
+    epoch: Count
+    samples_seen: Count
+    train_loss: float
+    val_abs_rel: float
+
+
+class RecordState(msgspec.Struct):
+    """The state of a `RunRecord` in a checkpoint."""
+
+    rows: list[SavedRow]
+    about: RunSets
 
 
 class RunRecord(Checkpoint):
@@ -135,13 +189,43 @@ def read_curves(run: str | Path) -> list[EpochRow]:
     """Read the rows of a run folder.
 
     Raises:
-        DataError: The folder has no curves.csv.
+        DataError: The folder has no curves.csv, or that is not as `to_csv` writes it.
     """
     file = Path(run) / CURVES_NAME
-    if not file.is_file():
+    if not file.exists():
         raise DataError(f"{run}: expected {CURVES_NAME}, found none; is it the run folder of a `depthstream finetune`?")
-    with file.open(newline="") as opened:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(opened)]
+    lines = read_text(file).splitlines()
+    if len(lines) > _MAX_ROWS or max(map(len, lines), default=0) > MAX_TEXT_CHARS:
+        raise DataError(f"{file}: expected at most {_MAX_ROWS} rows of {MAX_TEXT_CHARS} characters, found more")
+    header, *rows = csv.reader(lines, strict=True) if lines else [[]]
+    if len(set(header)) < len(header) or not set(_COLUMNS) <= set(header):
+        raise DataError(
+            f"{file}: expected the columns {', '.join(_COLUMNS)}, each once, found {shorten(escape(', '.join(header)))}"
+        )
+    found = [_read_row(file, number, header, row) for number, row in enumerate(rows, 2)]
+    if not found:
+        raise DataError(f"{file}: expected a row for each epoch, found none")
+    return found
+
+
+def _read_row(file: Path, line: int, header: list[str], row: list[str]) -> EpochRow:
+    if len(row) != len(header):
+        raise DataError(f"{file}, line {line}: expected {len(header)} values, found {len(row)}")
+    values: EpochRow = {}
+    for name, text in zip(header, row, strict=True):
+        try:
+            values[name] = float(text)
+        except ValueError as error:
+            found = shorten(escape(text), 60)
+            raise DataError(f"{file}, line {line}, {name}: expected a number, found {found!r}") from error
+    _check_counts(values, f"{file}, line {line}")
+    return values
+
+
+def _check_counts(row: EpochRow, where: str) -> None:
+    for name in _COUNTS:
+        if not (0 <= row[name] < 2**53 and row[name] == int(row[name])):
+            raise DataError(f"{where}, {name}: expected a whole number, found {row[name]}")
 
 
 def format_epoch(row: EpochRow, epochs: int) -> str:

@@ -1,16 +1,16 @@
 """Resume a fine-tuning run: check that it is the same run, and find the checkpoint to continue from."""
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-
-import torch
 
 from sharding.errors import DataError, UsageError
 from training.checkpoint.counter import saved_state
 from training.checkpoint.newest import find_newest, say_resumed
+from training.checkpoint.saved_run import read_saved_run
 from training.finetuning.depth_data import DepthData, describe_set
-from training.finetuning.record import RunRecord
+from training.finetuning.record import RecordState, RunRecord
+from training.model.depth_unet import CHECKPOINT
+from training.run_files import convert
 from training.runfolder import checkpoint_path
 
 
@@ -44,11 +44,10 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         DataError: The file is damaged, or is not a checkpoint of a fine-tuning run.
     """
     try:
-        content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        content["callbacks"][RunRecord.__qualname__]["about"]  # KeyError if another program wrote the file
-    except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        content = read_saved_run(checkpoint, expected=CHECKPOINT)
+        convert(checkpoint, content["callbacks"].get(RunRecord.__qualname__), RecordState, "callbacks.RunRecord")
+    except DataError as error:
         raise DataError(
-            f"{checkpoint}: expected a checkpoint of `depthstream finetune`, found none ({error}); remove it and "
-            "use --resume: the run continues from the checkpoint before it, or starts again"
+            f"{error}; remove it and use --resume: the run continues from the checkpoint before it, or starts again"
         ) from error
     return content

@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
+import msgspec
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -25,8 +25,10 @@ from training.model.finite import FiniteCheck, require_finite_weights
 from training.model.global_loss import GlobalLoss
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
+from training.model.saved import check_shapes, load_saved
 from training.model.schedule import rate_factor
 from training.model.unet import build_unet, split_parameters
+from training.run_files import Count, convert
 from training.runfolder import SCRATCH, find_checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -35,6 +37,9 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 MIN_DEPTH_M, MAX_DEPTH_M = 0.05, 1000.0
 """Predictions are clamped to this range, wider than any sensor's; the loss uses unclamped values."""
+
+CHECKPOINT = "a checkpoint of `depthstream finetune`"
+"""What `load` expects, for messages."""
 
 TensorBatch = dict[str, Any]
 """image uint8 (B, 3, H, W), depth float32 (B, 1, H, W), valid bool (B, 1, H, W), weight float32 (B,), key list[str]."""
@@ -78,6 +83,19 @@ class Hyperparameters:
             raise UsageError(f"no loss {self.loss!r}; there are {', '.join(LOSSES)}")
         if not self.learning_rate > 0:
             raise UsageError(f"the learning rate must be above 0, was {self.learning_rate}")
+        numbers = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
+        if wrong := [name for name, value in numbers.items() if not math.isfinite(value)]:
+            raise UsageError(f"expected finite hyper-parameters, found {', '.join(wrong)} that is not")
+
+
+class _SavedModel(msgspec.Struct):
+    hyper_parameters: Hyperparameters
+    state_dict: dict[str, Any]
+
+
+class _LossSums(msgspec.Struct):
+    total: float
+    count: Count
 
 
 class DepthUnet(LightningModule):
@@ -125,12 +143,14 @@ class DepthUnet(LightningModule):
             DataError: There is no checkpoint, or it is not that of a DepthUnet.
         """
         file = find_checkpoint(source)
+        content = load_saved(file, CHECKPOINT)
         try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-            model = cls(None, content["hyper_parameters"])
-            model.load_state_dict(content["state_dict"])
-        except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, UsageError) as error:
-            raise DataError(f"{file}: expected a checkpoint of `depthstream finetune`; {error}") from error
+            convert(file, content, _SavedModel)
+            model, state = cls(None, content["hyper_parameters"]), content["state_dict"]
+            check_shapes(state, model.state_dict(), "state_dict")
+        except (UsageError, DataError) as error:
+            raise DataError(f"{file}: expected {CHECKPOINT}; {str(error).removeprefix(f'{file}: ')}") from error
+        model.load_state_dict(state)
         return model.eval()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -222,8 +242,14 @@ class DepthUnet(LightningModule):
         checkpoint["train_loss"] = self._train_loss.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the loss sums of the unfinished epoch."""
-        self._train_loss.load_state_dict(checkpoint.get("train_loss", {"total": 0.0, "count": 0}))
+        """Restore the loss sums of the unfinished epoch; check that the weights are those of this network.
+
+        Raises:
+            DataError: They are not.
+        """
+        check_shapes(checkpoint["state_dict"], self.state_dict(), "the checkpoint")
+        sums = convert("the checkpoint", checkpoint.get("train_loss", {"total": 0.0, "count": 0}), _LossSums)
+        self._train_loss.load_state_dict({"total": sums.total, "count": sums.count})
 
     def on_validation_epoch_start(self) -> None:
         """Reset the sums, if the last loss of training was finite."""

@@ -6,7 +6,6 @@ train without an error and look like poor pretraining.
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,6 +13,9 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from sharding.errors import DataError, UsageError
+from sharding.escaping import escape, shorten
+from sharding.limits import MAX_ENCODER_BYTES
+from training.model.saved import is_plain, load_saved
 from training.runfolder import ENCODER_NAME, SCRATCH, find_weights
 
 ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -74,15 +76,24 @@ def read_state(file: Path) -> dict[str, Tensor]:
     Raises:
         DataError: The file is damaged, or is not a flat state dict.
     """
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{file}: expected a state dict of tensors; {_ADVICE} ({reason})") from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        names = list(content) if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{file}: expected a flat state dict of tensors, found {names}; {_ADVICE}")
+    content = load_saved(file, f"a state dict of tensors ({_ADVICE})", MAX_ENCODER_BYTES)
+    if not isinstance(content, dict) or not all(map(_is_entry, content.items())):
+        raise DataError(f"{file}: expected a flat state dict of tensors, found {_describe(content)}; {_ADVICE}")
     return content
+
+
+def _is_entry(entry: tuple[Any, Any]) -> bool:
+    return isinstance(entry[0], str) and is_plain(entry[1])
+
+
+def _describe(content: Any) -> str:
+    """Say what was saved instead of a state dict: its type, or the first entry that is wrong."""
+    if not isinstance(content, dict):
+        return f"a value of type {type(content).__name__}"
+    key, value = next(entry for entry in content.items() if not _is_entry(entry))
+    if not isinstance(key, str):
+        return f"a key of type {type(key).__name__}"
+    return f"{shorten(escape(key), 100)} of type {type(value).__name__}"
 
 
 _ADVICE = (
@@ -103,16 +114,20 @@ def check_state(state: Mapping[str, Tensor], resnet: nn.Module, what: str) -> No
         DataError: The state dict does not fill the ResNet; the message lists the keys.
     """
     wanted, found = _body_shapes(resnet.state_dict()), _body_shapes(state)
-    # Integer entries (BatchNorm's num_batches_tracked) are always finite.
-    infinite = [key for key in found if state[key].is_floating_point() and not bool(state[key].isfinite().all())]
     problems = {
         "missing": [key for key in wanted if key not in found],
         "unexpected": [key for key in found if key not in wanted],
         "of another shape": [
             f"{key} {found[key]}, expected {shape}" for key, shape in wanted.items() if found.get(key, shape) != shape
         ],
-        "not finite": infinite,
     }
+    same = [key for key, shape in wanted.items() if found.get(key) == shape]
+    floating = {key: value.is_floating_point() for key, value in resnet.state_dict().items()}
+    problems["of another type"] = [
+        f"{key} {state[key].dtype}" for key in same if state[key].is_floating_point() != floating[key]
+    ]
+    # Values only of what has the right shape. Integers (BatchNorm's num_batches_tracked) are always finite.
+    problems["not finite"] = [key for key in same if floating[key] and not bool(state[key].isfinite().all())]
     if any(problems.values()):
         listed = "; ".join(f"{len(keys)} {kind}: {_shorten(keys)}" for kind, keys in problems.items() if keys)
         raise DataError(f"{what}: expected {len(wanted)} keys with their shapes; {listed}. {_hint(found, problems)}")
@@ -124,7 +139,7 @@ def _body_shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def _shorten(keys: list[str]) -> str:
     rest = f", and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
-    return ", ".join(keys[:_LISTED_KEYS]) + rest
+    return ", ".join(shorten(escape(key), 150) for key in keys[:_LISTED_KEYS]) + rest
 
 
 def _hint(found: Mapping[str, tuple[int, ...]], problems: Mapping[str, list[str]]) -> str:

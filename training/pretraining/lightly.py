@@ -5,7 +5,7 @@ whose public hook `process_dataloader` receives LightlyTrain's own loader (with 
 and returns one of streamed images. Holds for LightlyTrain 0.18; the tests fail if a newer one works another way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sharding.errors import DataError, UsageError
+from sharding.escaping import escape, shorten
 from sharding.reading.shard_set import ShardSet
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
+from training.checkpoint.saved_run import SavedRun
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.launch.devices import Devices, Placement, place
 from training.launch.group import GROUP_TIMEOUT, AbortsGroup, SameOnAllRanks
@@ -29,9 +31,12 @@ from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.loader import Loading, build_loader
 from training.loading.read_ahead import ReadAhead
 from training.loading.sampler import TrainSampler
+from training.model.saved import check_shapes
 from training.pretraining.reseed import Reseed
+from training.pretraining.saved_models import with_models, without_modules
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
+from training.run_files import convert
 from training.streaming.options import Streaming
 
 if TYPE_CHECKING:
@@ -187,9 +192,30 @@ class StreamStrategy(AbortsGroup):
             trainer.callbacks.append(self.keeper)
         self._trainer = trainer
 
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint without the modules that LightlyTrain adds."""
+        super().save_checkpoint(without_modules(checkpoint), filepath, storage_options)
+
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read `resume_from` if it is set, else the checkpoint that LightlyTrain chose."""
-        return super().load_checkpoint(self.resume_from or checkpoint_path, weights_only)
+        """Read `resume_from` if it is set, else the checkpoint that LightlyTrain chose; nothing in it is run."""
+        path = self.resume_from or Path(checkpoint_path)
+        # LightlyTrain wants all loading to be by pickle (`TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`); ours is not affected.
+        content = super().load_checkpoint(path, True)
+        convert(path, content, SavedRun)
+        return with_models(content, path)
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Load the weights, if they are those of this model.
+
+        Raises:
+            DataError: They are not.
+        """
+        module = self.lightning_module
+        assert module is not None
+        check_shapes(checkpoint["state_dict"], module.state_dict(), f"{self.resume_from or 'the checkpoint'}")
+        super().load_model_state_dict(checkpoint, strict)
 
     def process_dataloader(self, dataloader: object) -> DataLoader[Any]:
         """Keep transform, batch size, workers, timeout and collation of LightlyTrain's loader; replace the rest.
@@ -265,17 +291,18 @@ def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Tr
     return dataloader, transform
 
 
-def unpickle_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that LightlyTrain wrote; its tensors are mapped, so that they stay on the disk until used.
-
-    LightlyTrain keeps whole modules in it, so it is unpickled: read only checkpoints that you wrote yourself.
-    """
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
-    return content
-
-
 def pretrain(**arguments: Any) -> None:
-    """Call `lightly_train.pretrain`; the import takes ten seconds, so it is deferred until it is needed."""
+    """Call `lightly_train.pretrain`; the import takes ten seconds, so it is deferred until it is needed.
+
+    Raises:
+        DataError: The checkpoint to resume from holds another model.
+    """
     import lightly_train
 
-    lightly_train.pretrain(**arguments)
+    try:
+        lightly_train.pretrain(**arguments)
+    except RuntimeError as error:
+        if not str(error).startswith("Error(s) in loading state_dict"):
+            raise
+        lines = str(error).splitlines()
+        raise DataError(f"the checkpoint holds another model: {shorten(escape(' '.join(lines[:2])))}") from error

@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 import torchvision
+from msgspec import Struct, to_builtins
 
 from sharding.cli import Outcome
 from sharding.errors import DataError, UsageError
+from sharding.limits import MAX_ENCODER_BYTES
 from sharding.machine.files import write_atomically
 from sharding.options import checked
 from sharding.progress import is_rank_zero, say
@@ -25,6 +27,7 @@ from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import saved_state
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.newest import find_newest, say_resumed
+from training.checkpoint.saved_run import read_saved_run
 from training.checkpoint.stop import StopSignals
 from training.claim import claimed, has_run
 from training.config import PretrainConfig, PretrainPrecision, cache_settings
@@ -35,10 +38,12 @@ from training.launch.processes import ending_together
 from training.loading.dataset import IMAGE_PARTS
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
+from training.model.saved import check_shapes, load_saved
 from training.pretraining import lightly
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.check import check_pretrain, parse_weights
 from training.pretraining.environment import environment_of_run
+from training.run_files import Count, Text, read_json
 from training.runfolder import (
     CHECKPOINTS_NAME,
     CONFIG_NAME,
@@ -52,6 +57,19 @@ from training.streaming.announce import announce_streaming
 from training.streaming.options import Streaming, streaming_options
 
 _LIBRARY = "torchvision/"
+_PLAIN = (
+    "a checkpoint of `depthstream pretrain` with plain values alone (earlier versions wrote whole modules, which "
+    "only running code from the file could read: finish such a run with that version, or begin another with another "
+    "--out)"
+)
+
+
+class _SetUsed(Struct):
+    """An entry of `sets.json`."""
+
+    name: Text
+    identity: Text
+    samples: Count
 
 
 def run(config: PretrainConfig) -> Outcome:
@@ -171,7 +189,7 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
 def _announced(checkpoint: Path | None) -> Path | None:
     """Report the checkpoint that the run resumes from, if there is one; return it."""
     if checkpoint is not None and is_rank_zero():
-        say_resumed(checkpoint, saved_state(lightly.unpickle_checkpoint(checkpoint)))
+        say_resumed(checkpoint, saved_state(read_saved_run(checkpoint, expected=_PLAIN)))
     return checkpoint
 
 
@@ -211,11 +229,9 @@ def read_export(path: Path, model: str) -> bytes:
     Raises:
         DataError: It is the state dict of another model, or a tensor is not finite.
     """
-    state: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        torchvision.models.get_model(model.removeprefix(_LIBRARY), weights=None).load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise DataError(f"{path}: expected the state dict of torchvision's {model}, found another: {error}") from error
+    state: Mapping[str, torch.Tensor] = load_saved(path, f"the state dict of torchvision's {model}", MAX_ENCODER_BYTES)
+    wanted = torchvision.models.get_model(model.removeprefix(_LIBRARY), weights=None)
+    check_shapes(state, wanted.state_dict(), f"{path}, which should be torchvision's {model}")
     if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
         raise DataError(
             f"{path}: {len(bad)} tensors are not finite, the first is {bad[0]}: training diverged; "
@@ -230,10 +246,12 @@ def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> No
     """Save options and sets; if the run was begun before, check that they are the same."""
     if not is_rank_zero():
         return
-    found = [{"name": one.manifest.name, "identity": one.manifest.identity, "samples": len(one)} for one in sets]
-    if has_run(folder) and (before := json.loads((folder / SETS_NAME).read_text())) != found:
-        raise UsageError(f"--resume: the sets of {folder} were {before}, found {found}; give those")
-    write_atomically(folder / SETS_NAME, json.dumps(found, indent=1).encode())
+    found = [_SetUsed(one.manifest.name, one.manifest.identity, len(one)) for one in sets]
+    if has_run(folder) and (before := read_json(folder / SETS_NAME, list[_SetUsed])) != found:
+        raise UsageError(
+            f"--resume: the sets of {folder} were {to_builtins(before)}, found {to_builtins(found)}; give those"
+        )
+    write_atomically(folder / SETS_NAME, json.dumps(to_builtins(found), indent=1).encode())
     save_config(folder, config)
 
 

@@ -1,6 +1,5 @@
 """Run folders as arms of a comparison: options, curves, and which sets they were made with. Loads no network."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.evaluation.metric_names import count
 from training.evaluation.results import SetInfo
-from training.finetuning.record import read_curves
+from training.finetuning.record import RunSets, read_curves
 from training.report.comparison import Epoch
+from training.run_files import read_json
 from training.runfolder import METRICS_NAME, load_config
 
 
@@ -52,17 +52,18 @@ def read_run(folder: str | Path) -> RunFolder:
     """
     path = Path(folder)
     config, file = load_config(path), path / METRICS_NAME
-    if not file.is_file():
+    if "set" not in config or not file.exists():
         raise DataError(
             f"{folder}: expected {METRICS_NAME}, found none; is it a run of `depthstream finetune` with an epoch done?"
         )
-    record = json.loads(file.read_text())
+    record = read_json(file, RunSets)
+    history = tuple(_epoch(row) for row in read_curves(path))
     return RunFolder(
         name=path.resolve().name,
         folder=path,
         config=config,
-        history=tuple(_epoch(row) for row in read_curves(path)),
-        identities={split: record[split]["identity"] for split in ("train", "val")},
+        history=history,
+        identities={"train": record.train.identity, "val": record.val.identity},
     )
 
 

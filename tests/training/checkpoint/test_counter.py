@@ -67,7 +67,9 @@ def test_the_sampler_is_told_the_place_whenever_it_comes(late):
         counter.attach(sampler)
     state = TrainState(seed=7, batch_size=4, num_samples=13, epoch=2, samples_consumed=8)
     checkpoint = {"callbacks": {"SampleCounter": state.to_dict()}, "loops": {"fit_loop": {}}}
-    counter.on_load_checkpoint(SimpleNamespace(accumulate_grad_batches=1, enable_validation=True), None, checkpoint)
+    loop = SimpleNamespace(state_dict=dict)
+    trainer = SimpleNamespace(accumulate_grad_batches=1, enable_validation=True, fit_loop=loop, callbacks=[])
+    counter.on_load_checkpoint(trainer, None, checkpoint)
     if late:
         counter.attach(sampler)
     assert counter.state == state
@@ -118,7 +120,7 @@ def test_reading_the_state_of_weights_alone_is_refused():
 
 
 def test_a_state_that_is_none_is_refused():
-    with pytest.raises(DataError, match=r"^expected the state of a training run, found"):
+    with pytest.raises(DataError, match=r"^expected the state of a training run, with seed"):
         saved_state({"callbacks": {"SampleCounter": {"epoch": 1}}})
 
 

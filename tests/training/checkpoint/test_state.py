@@ -33,9 +33,33 @@ def test_a_state_survives_a_round_trip_as_plain_numbers():
     assert TrainState.from_dict(content) == at(3, 4)
 
 
-@pytest.mark.parametrize("content", [{}, {"seed": 1}, at(0, 0).to_dict() | {"more": 1}])
+@pytest.mark.parametrize("content", [{}, {"seed": 1}, at(0, 0).to_dict() | {"more": 1}, [], {1: 2}, None, "text"])
 def test_other_content_is_refused(content):
-    with pytest.raises(DataError, match=r"^expected the state of a training run, found \{.*\}: "):
+    with pytest.raises(DataError, match=r"^expected the state of a training run, with seed, .*, found another$"):
+        TrainState.from_dict(content)
+
+
+def test_a_trained_epoch_is_a_state():
+    assert TrainState.from_dict(at(3, 8).to_dict()) == at(3, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epoch", -1),
+        ("epoch", 2**70),
+        ("epoch", 1.0),
+        ("seed", True),
+        ("seed", None),
+        ("batch_size", 0),
+        ("num_samples", 3),
+        ("samples_consumed", 12),
+        ("samples_consumed", 3),
+    ],
+)
+def test_impossible_numbers_are_refused(name, value):
+    content = at(3, 4).to_dict() | {name: value}
+    with pytest.raises(DataError, match="the state of a training run"):
         TrainState.from_dict(content)
 
 

@@ -109,9 +109,9 @@ def test_predictions_have_the_images_shape_and_ignore_its_pixels() -> None:
         assert torch.equal(depth, baseline.predict_depth(torch.zeros_like(noise)))
 
 
-def test_baselines_survive_json_without_loss(diode_sets: tuple[ShardSet, ShardSet]) -> None:
-    fitted = fit_baselines(diode_sets[0])
-    assert Baselines.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+def test_baselines_survive_json_without_loss(diode_sets: tuple[ShardSet, ShardSet], tmp_path: Path) -> None:
+    fitted = load_or_fit(diode_sets[0], tmp_path / "kept.json")
+    assert Baselines.load(tmp_path / "kept.json") == fitted == fit_baselines(diode_sets[0])
 
 
 def test_toy_constant_equals_numpys_median_over_all_pixels(diode_sets: tuple[ShardSet, ShardSet]) -> None:
@@ -139,6 +139,22 @@ def test_a_set_without_valid_depth_is_refused(make_set) -> None:
         fit_baselines(make_set([("00001", np.full((4, 5), 2.0), np.zeros((4, 5)))]))
 
 
-def test_baselines_of_another_version_are_refused() -> None:
-    with pytest.raises(DataError, match="format 99"):
-        Baselines.from_json({"format": 99})
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 99}, "expected baselines of format 1, found 99"),
+        ({"constant_median_m": -1.0}, "constant_median_m: Expected `float` > 0"),
+        ({"constant_median_m": math.inf}, "expected finite baselines"),
+        ({"row_mean_log_depth": [1.0, "deep"]}, r"row_mean_log_depth\[1\]: Expected `float`, got `str`"),
+        ({"row_mean_log_depth": []}, "row_mean_log_depth: Expected `array` of length >= 1"),
+        ({"num_pixels": 2**70}, "num_pixels: "),
+        ({"where": 3}, r"where: Expected `str \| null`, got `int`"),
+    ],
+)
+def test_baselines_that_are_none_are_refused_by_field(make_set, tmp_path: Path, change, said) -> None:
+    file = tmp_path / "kept.json"
+    train = make_set([("00001", np.full((4, 5), 2.0), EVERYWHERE)])
+    load_or_fit(train, file)
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(DataError, match=f"^{file}: {said}"):
+        load_or_fit(train, file)

@@ -187,7 +187,10 @@ def test_a_checkpoint_holds_tensors_and_plain_values_alone(model, tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ({"hyper_parameters": {"encoder_name": "resnet18"}, "state_dict": {}}, "Missing key"),
+        (
+            {"hyper_parameters": {"encoder_name": "resnet18"}, "state_dict": {}},
+            r"unet\.layers\.0\.0\.weight: expected float32 \(64, 3, 7, 7\), found none",
+        ),
         ({"hyper_parameters": {"colour": "red"}, "state_dict": {}}, "no hyper-parameters named colour"),
         ({"weights": 1}, "hyper_parameters"),
         (nn.Linear(1, 1), "expected a checkpoint of `depthstream finetune`"),
