@@ -167,7 +167,7 @@ def explain(error: Exception) -> Problem:
     if type(reason) in (http.client.HTTPException, http.client.LineTooLong, http.client.UnknownProtocol):
         return Problem(text=f"an answer that is no valid HTTP ({text})", lasting=True)
     if isinstance(reason, http.client.BadStatusLine) and not isinstance(reason, ConnectionError):
-        return Problem(text=f"an answer that is no HTTP ({shorten(escape(reason.line.strip()), 60)})", lasting=True)
+        return Problem(text=f"an answer that is no HTTP ({shorten(escape(str(reason).strip()), 60)})", lasting=True)
     return Problem(text=text, lasting=False)
 
 

@@ -42,7 +42,9 @@ def check_exts(index: "pd.DataFrame", where: str) -> None:
             # `depthstream index` keeps capitals, as in the name of the member; only decoders of depth go by them.
             if ext and (ext if part == "depth" else ext.lower()) not in known:
                 found = shorten(repr(ext), 80)
-                raise DataError(f"{where}: column {part}_ext: expected one of {', '.join(sorted(known))}, found {found}")
+                raise DataError(
+                    f"{where}: column {part}_ext: expected one of {', '.join(sorted(known))}, found {found}"
+                )
 
 
 def flatten(index: "pd.DataFrame", shards: Sequence[str]) -> tuple[dict[str, Column], tuple[str, ...]]:
