@@ -12,4 +12,6 @@
 `names` makes and checks keys, and names members and files; `origin` is the place of a sample in its data set, which
 the index records; `choices` are the values of preset, check and compression. How the bytes of a part are encoded is not
 here but in `sharding.codecs`.
+
+`where` computes a condition on the columns of the index (`--where`), which `where_text` has parsed.
 """

@@ -100,6 +100,7 @@ class _Evaluation:
         self._frame = frame
 
     def condition(self, node: ast.expr) -> Mask:
+        """Compute a part that has to be true or false of each sample."""
         value = self._value(node)
         if value.kind != "truth" or value.one:
             raise UsageError(explain_kinds(value.name, "one value" if value.one else value.kind, "condition"))
