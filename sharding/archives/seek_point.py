@@ -18,8 +18,10 @@ import zlib
 from dataclasses import dataclass
 
 from sharding.errors import DataError
+from sharding.format.strict_json import Count, Crc, parse, to_type
 
 WINDOW_BYTES = 1 << 15
+_WHERE = "saved seek point"
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate; no flags, no time, unknown system (RFC 1952)
 _MATCH_BYTES = 3
 # Bits of deflate blocks, in the order of the stream: not the last one, fixed codes (01, lower bit first), content, and
@@ -41,9 +43,9 @@ class SeekPoint:
         begin: Offset in the plain stream at which its gzip stream begins: a file may hold several.
     """
 
-    bit: int
-    offset: int
-    crc32: int
+    bit: Count
+    offset: Count
+    crc32: Crc
     window: bytes
     begin: int = 0
 
@@ -60,13 +62,27 @@ class SeekPoint:
         Raises:
             DataError: It is something else.
         """
+        content = parse(data, _WHERE)
         try:
-            fields = json.loads(data)
-            window = zlib.decompress(base64.b85decode(fields.pop("window")))
-            return SeekPoint(window=window, **fields)
-        except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
-            found = f"{len(data)} bytes of something else: {error!r}"
-            raise DataError(f"expected a saved seek point, found {found}") from error
+            window = _inflate(base64.b85decode(to_type(content, _Text, _WHERE).window))
+        except (ValueError, zlib.error) as error:
+            raise DataError(f"{_WHERE}: expected a window of {WINDOW_BYTES} bytes at most: {error}") from error
+        return to_type(content | {"window": window}, SeekPoint, _WHERE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """The field that is bytes, as text."""
+
+    window: str
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    window = inflater.decompress(data, WINDOW_BYTES + 1)
+    if len(window) > WINDOW_BYTES or not inflater.eof:
+        raise ValueError("found more, or less than a whole one")
+    return window
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,5 @@
+import base64
+import json
 import random
 import zlib
 
@@ -31,7 +33,22 @@ def test_a_point_survives_being_saved():
     assert len(point.encode()) < 45_000
 
 
-@pytest.mark.parametrize("saved", [b"", b"{}", b"[]", b'{"window": "!!"}', b"\xff\xfe"])
-def test_what_is_no_point_is_an_error(saved):
-    with pytest.raises(DataError, match="expected a saved seek point"):
-        SeekPoint.decode(saved)
+def saved(**fields):
+    window = base64.b85encode(zlib.compress(b"w")).decode()
+    return json.dumps({"bit": 1, "offset": 1, "crc32": 1, "window": window} | fields).encode()
+
+
+BOMB = base64.b85encode(zlib.compress(bytes(1 << 26))).decode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *[b"", b"{}", b"[]", b'{"window": "!!"}', b"\xff\xfe", saved(bit="1"), saved(offset=-1), saved(crc32=1 << 32)],
+        *[saved(window=None), saved(window=BOMB), saved(window=""), b"[" * 9000],
+    ],
+)
+def test_what_is_no_point_is_an_error(data):
+    assert SeekPoint.decode(saved()).window == b"w"
+    with pytest.raises(DataError, match=r"^saved seek point: .*expected"):
+        SeekPoint.decode(data)
