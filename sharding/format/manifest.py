@@ -17,8 +17,8 @@ from sharding.format.strict_json import Count, Number, Sha256, Text, parse, to_t
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
 
-MAX_FIELDS = 1000
-"""Entries of `made`, `source` or `codecs`, or of an object in these."""
+MAX_FIELDS = 100_000
+"""Entries of `made`, `source` or `codecs`, or of an object in these: kinds of files that were skipped, for example."""
 
 ShardName = Annotated[str, Meta(pattern=r"\Ashards/[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=255)]
 """Path of a shard below the set. Nothing else is opened: no other folder, no device, no word of a shell."""
@@ -120,8 +120,8 @@ class Manifest:
 
 
 _Value = Text | Number | float | bool | None
-_Object = Annotated[dict[Text, _Value], Meta(max_length=MAX_FIELDS)]
-_Facts = Annotated[dict[Text, _Value | _Object], Meta(max_length=MAX_FIELDS)]
+_Object = Annotated[dict[str, _Value], Meta(max_length=MAX_FIELDS)]
+_Facts = Annotated[dict[str, _Value | _Object], Meta(max_length=MAX_FIELDS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ class _Written:
     bytes: Count
     made: _Facts
     source: _Facts
-    codecs: Annotated[dict[Text, _Facts], Meta(max_length=MAX_FIELDS)]
+    codecs: Annotated[dict[str, _Facts], Meta(max_length=MAX_FIELDS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ class _Source:
     fingerprint: Text = ""
     md5: Text | None = None
     published: Text | None = None
-    skipped: Annotated[dict[Text, Count], Meta(max_length=MAX_FIELDS)] = field(default_factory=dict)
+    skipped: Annotated[dict[str, Count], Meta(max_length=MAX_FIELDS)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ def to_type(content: Any, kind: type[T], where: str) -> T:
     except RecursionError:
         raise DataError(f"{where}: expected JSON of a few levels, found a deeply nested value") from None
     except UnicodeEncodeError:  # in the name of a field, or where a word is chosen from several
-        raise DataError(f"{where}: expected names of fields and words, found half characters (\\\\ud800)") from None
+        raise DataError(f"{where}: expected names of fields and words, found half characters") from None
     except msgspec.ValidationError as error:
         raise DataError(f"{where}: {_explain(str(error), content, kind)}") from None
 

@@ -73,6 +73,8 @@ WRONG = [
     (("shards", 0, "compression"), None, f"{SHARD}.compression: expected str, found null"),
     (("shards", 0, "compression"), [], f"{SHARD}.compression: expected str, found a list of 0"),
     (("shards", 0, "compression"), "gzip", f"{SHARD}.compression: expected one of 'none', 'zstd', found \"gzip\""),
+    (("shards", 0, "compression"), "\ud800", "expected names of fields and words, found half characters"),
+    (("\ud800",), 1, "expected names of fields and words, found half characters"),
     (("shards", 0, "samples"), -1, f"{SHARD}.samples: expected int >= 0, found -1"),
     (("shards", 0, "samples"), True, f"{SHARD}.samples: expected int, found true"),
     (("shards", 0, "bytes"), 2**63, f"{SHARD}.bytes: expected int <= 9223372036854775807, found 9223372036854775808"),

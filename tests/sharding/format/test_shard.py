@@ -94,7 +94,7 @@ def test_a_frame_that_claims_gigabytes_is_refused_before_memory_is_taken():
     bomb = b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little") + bytes(16)
     import google_crc32c
 
-    with pytest.raises(DataError, match=r"claims 1099511627776 bytes; at most 536870912"):
+    with pytest.raises(DataError, match=r"its frame claims \d+ bytes; at most 536870912 are read"):
         read_member(bomb, "a.jpg", google_crc32c.value(bomb), "zstd")
 
 
