@@ -58,9 +58,9 @@ class Run:
         return found
 
     def workers(self):
-        """Processes that encode: children of the fork server, which is a child of the command."""
+        """Processes that encode: children of the command."""
         parents = {pid: parent_of(pid) for pid in self.pids()}
-        return [pid for pid, parent in parents.items() if parents.get(parent) == self.process.pid]
+        return [pid for pid, parent in parents.items() if parent == self.process.pid]
 
     def nobody_is_left(self):
         deadline = time.monotonic() + 15
