@@ -3,6 +3,7 @@
 A rapidgzip reader has its own threads and must be closed before the process ends.
 """
 
+from types import FunctionType
 from typing import Any
 
 from sharding.archives.byte_source import ByteSource, ByteView
@@ -10,6 +11,7 @@ from sharding.archives.seek_point import WINDOW_BYTES, SeekPoint, enter_gzip
 from sharding.archives.stream_ends import FOOTER_BYTES, Footers, StreamCrc, WatchedSource
 from sharding.errors import DataError
 from sharding.limits import MAX_TAR_PADDING_BYTES
+from sharding.machine.signals import hold_signals, hold_signals_within
 
 CHUNK_BYTES = 2 << 20
 """Compressed bytes that one thread inflates at a time; half of it takes a third more CPU, double of it more memory."""
@@ -22,6 +24,10 @@ RENEWAL_BYTES = 128 << 20
 
 _ZEROS_ACCEPTED = 2  # by rapidgzip, behind the last stream
 _PIECE_BYTES = 1 << 20
+
+_CALLED_BACK = {method.__code__ for method in vars(ByteView).values() if isinstance(method, FunctionType)}
+"""Functions that rapidgzip calls, in this thread too."""
+
 _TAIL_BYTES = 1024  # no seek point in these last bytes of the file, where the stream may already have ended
 
 
@@ -85,7 +91,8 @@ class GzipStream:
         from rapidgzip import RapidgzipFile
 
         try:
-            return RapidgzipFile(self._view, self._threads, chunk_size=CHUNK_BYTES)
+            with hold_signals_within(_CALLED_BACK):
+                return RapidgzipFile(self._view, self._threads, chunk_size=CHUNK_BYTES)
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
 
@@ -136,7 +143,7 @@ class GzipStream:
 
     def _renew(self, point: SeekPoint | None, position: int) -> None:
         """Replace the reader: enter at the last seek point and read up to where the old one was."""
-        self._file.close()
+        self.close()
         self._start(point)
         while self.position < position:  # through `_advance`, which takes checksum and window along
             self._advance(min(position - self.position, CHUNK_BYTES))
@@ -172,7 +179,8 @@ class GzipStream:
 
     def _read(self, num_bytes: int) -> bytes:
         try:
-            return bytes(self._file.read(num_bytes))
+            with hold_signals_within(_CALLED_BACK):
+                return bytes(self._file.read(num_bytes))
         except (ValueError, RuntimeError, OSError) as error:
             raise self._failure(error) from error
 
@@ -214,7 +222,8 @@ class GzipStream:
     def close(self) -> None:
         """Close the reader, which ends its threads."""
         if hasattr(self, "_file"):
-            self._file.close()
+            with hold_signals():  # its destructor calls the view: what a handler raises there aborts the process
+                self._file.close()
 
 
 def _sizes_without_zeros(source: ByteSource) -> list[int]:

@@ -7,9 +7,9 @@ a callback of a weak reference or a callback from C.
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -32,25 +32,62 @@ def hold_signals() -> Iterator[None]:
 
     Threads and processes that are started in the block have them blocked.
     """
-    held: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     # The mask is that of this thread alone: another one may get the signal, and the handler then runs here.
-    deferred = _defer(lambda number, frame: held.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    with _deferring(lambda number, frame: True):
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a pending one is noted now
+
+
+@contextmanager
+def hold_signals_within(functions: Collection[CodeType]) -> Iterator[None]:
+    """Hold back SIGINT and SIGTERM to the end of the block if they arrive while one of these functions runs.
+
+    For functions that C++ calls: it may lose what a handler raises in them, or end the process for it.
+    """
+    with _deferring(lambda number, frame: _runs(functions, frame)):
+        yield
+
+
+@contextmanager
+def _deferring(held_back: Callable[[int, FrameType | None], bool]) -> Iterator[None]:
+    """Replace the handlers that are functions by one that notes what is to be held back until the end of the block."""
+    held: list[int] = []
+    handlers = _handlers()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if held_back(number, frame):
+            held.append(number)
+        else:
+            handlers[number](number, frame)
+
     try:
+        for number in handlers:
+            signal.signal(number, handle)
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # first: a pending one is only noted
-        for number, handler in deferred.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
         if held:
             signal.raise_signal(held[0])
 
 
-def _defer(handler: Callable[[int, FrameType | None], Any]) -> dict[int, Any]:
-    """Replace the handlers that are functions, in the main thread; return them by signal."""
+def _runs(functions: Collection[CodeType], frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code in functions:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _handlers() -> dict[int, Any]:
+    """Return the handlers that are functions; none in a thread that cannot replace them."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    return {number: signal.signal(number, handler) for number in _ENDING if callable(signal.getsignal(number))}
+    return {number: handler for number in _ENDING if callable(handler := signal.getsignal(number))}
 
 
 @contextmanager
@@ -65,6 +102,7 @@ def raising_signals(*, terminate: bool) -> Iterator[None]:
         return
     hook, sys.unraisablehook = sys.unraisablehook, _send_again_if_dropped
     handles = terminate and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         if handles:
             signal.signal(signal.SIGTERM, _terminate)
@@ -72,6 +110,7 @@ def raising_signals(*, terminate: bool) -> Iterator[None]:
     finally:
         if handles:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, interrupt)  # one that came while handlers were put back may have left another
         sys.unraisablehook = hook
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sharding.machine.signals import Terminated, hold_signals, number_of, raising_signals
+from sharding.machine.signals import Terminated, hold_signals, hold_signals_within, number_of, raising_signals
 from tests.sharding.shard_runs import environment
 
 DROPPED = """
@@ -91,3 +91,24 @@ def test_processes_that_are_started_in_the_block_have_both_signals_blocked():
     blocked = int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16)
     assert blocked & (1 << signal.SIGINT - 1)
     assert blocked & (1 << signal.SIGTERM - 1)
+
+
+def test_a_signal_waits_while_a_function_runs_that_must_not_raise_and_only_then():
+    done = []
+
+    def inner():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        done.append("inner")
+
+    def called_back():
+        inner()
+
+    with pytest.raises(KeyboardInterrupt), hold_signals_within({called_back.__code__}):  # noqa: PT012
+        called_back()
+        done.append("after")
+    assert done == ["inner", "after"]
+    with pytest.raises(KeyboardInterrupt), hold_signals_within({called_back.__code__}):
+        inner()
+    assert done == ["inner", "after"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
