@@ -25,6 +25,9 @@ TOUCH_S, STALE_S = 20.0, 120.0
 SETTLE_S = 1.0
 """Longest time, in seconds, from looking for a lease to writing one."""
 
+_JOIN_S = 5.0
+"""Seconds that a write which is under way has to end."""
+
 MAX_LEASE_BYTES = 10_000
 """Size up to which an object is read as a lease: one of ours has some 300 bytes."""
 
@@ -98,7 +101,7 @@ class RemoteLease:
         finally:
             self._held = False
             over.set()
-            thread.join(self._touch_s)
+            thread.join(_JOIN_S)
             with suppress(DataError):  # the store may be why the block ended; the lease becomes stale by itself
                 if self._is_ours(self._read(once=True)):
                     self._objects.remove(LEASE_NAME, once=True)
