@@ -68,8 +68,8 @@ MAX_EXTENSION_BYTES = _raised(1 << 20)
 MAX_EXTENSION_ENTRIES = 16
 """Headers before a member of a tar that describe it: those of a long name, a link's name and attributes are three."""
 
-MAX_EXTENSION_RECORDS = _raised(10_000)
-"""Attributes in a pax header: a sparse file has two for each hole, anything else some ten."""
+MAX_EXTENSION_RECORDS = _raised(1000)
+"""Attributes of a member of a tar in its pax headers: times, names and extended attributes are ten to a hundred."""
 
 MAX_TAR_PADDING_BYTES = _raised(64 << 20)
 """Zeros after the end of a tar, which is padded to a record of 10 KiB, or of a few MiB for tapes."""

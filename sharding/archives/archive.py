@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol, cast
 
 import zstandard
 
-from sharding.archives.byte_source import ByteSource, ByteView
+from sharding.archives.byte_source import ByteSource, ByteView, LocalFile
 from sharding.archives.gzip_stream import POINT_STRIDE_BYTES, GzipStream
 from sharding.archives.md5 import PIECE_BYTES, FollowingMd5
 from sharding.archives.seek_point import SeekPoint
@@ -52,6 +52,7 @@ class _Stored:
 
     def __init__(self, source: ByteSource, offset: int) -> None:
         self._source, self.position = source, offset
+        self.seekable = isinstance(source, LocalFile)  # of a URL, all bytes come in order with few requests
 
     @property
     def compressed_position(self) -> int:
@@ -144,6 +145,10 @@ class Archive:
 
     def skip(self, num_bytes: int) -> int:
         """Read past `num_bytes` plain bytes; return how many there were."""
+        if isinstance(self._stream, _Stored) and self._stream.seekable and self._digest is None:
+            skipped = min(num_bytes, self.size - self._stream.position)
+            self._stream.position += skipped
+            return skipped
         left = num_bytes
         while left and (piece := self.read(min(left, PIECE_BYTES))):
             left -= len(piece)

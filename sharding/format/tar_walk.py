@@ -104,6 +104,7 @@ class _Extended:
     sparse: bool = False
     entries: int = 0
     bytes: int = 0
+    records: int = 0
     described: bool = False  # by anything but global attributes
 
 
@@ -199,6 +200,9 @@ class TarWalker:
 
     def _take_pax(self, data: bytes, extended: _Extended, at: int) -> None:
         for key, value in self._pax_records(data, at):
+            extended.records += 1
+            if extended.records > MAX_EXTENSION_RECORDS:
+                raise self._error(f"header at byte {at}: {over('too many attributes', MAX_EXTENSION_RECORDS)}")
             sparse = key.startswith(b"GNU.sparse.")
             if self._header.type == tarfile.XGLTYPE and (sparse or key in (b"path", b"size")):
                 raise self._error(f"header at byte {at} sets {_shown(key.decode('ascii', 'replace'))} of all members")
@@ -215,7 +219,7 @@ class TarWalker:
 
     def _pax_records(self, data: bytes, at: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield key and value of each record: `LENGTH KEY=VALUE` and a line end, the length being that of all of it."""
-        begin, count, end = 0, 0, len(data.rstrip(b"\0"))
+        begin, end = 0, len(data.rstrip(b"\0"))
         while begin < end:
             space = data.find(b" ", begin, begin + _LENGTH_DIGITS + 1)
             digits = data[begin : max(space, begin)]
@@ -224,9 +228,7 @@ class TarWalker:
             if equals < 0 or stop > end or data[stop - 1 : stop] != b"\n":
                 raise self._error(f"header at byte {at}: expected pax records, found {data[begin : begin + 16]!r}")
             yield data[space + 1 : equals], data[equals + 1 : stop - 1]
-            begin, count = stop, count + 1
-            if count > MAX_EXTENSION_RECORDS:
-                raise self._error(f"header at byte {at}: {over('too many pax records', MAX_EXTENSION_RECORDS)}")
+            begin = stop
 
     def _entry(self, extended: _Extended, offset: int) -> Entry:
         header, begin = self._header, self._plain.position
