@@ -47,7 +47,14 @@ def split_address(url: str) -> SplitResult:
         raise UsageError(
             f"{parts.scheme[:20]}://: expected a folder, or an address with one of s3, gs, az, http, https"
         )
-    if HIDDEN in name or not parts.hostname or port == 0 or escape(url) != url:
+    is_bucket = parts.scheme in BUCKETS and parts.netloc.isascii()
+    if (
+        HIDDEN in name
+        or not parts.hostname
+        or port == 0
+        or escape(url) != url
+        or not (is_bucket or parts.scheme in WEB)
+    ):
         raise UsageError(_expected(name))
     return parts
 

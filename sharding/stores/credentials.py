@@ -183,7 +183,7 @@ def check_variables(environment: Mapping[str, str]) -> None:
             raise UsageError(
                 f"{name}: expected plain text, found control characters, such as a line break; remove them"
             )
-        if name in ("AWS_REGION", "AWS_DEFAULT_REGION") and not value.replace("-", "").isalnum():
+        if name in ("AWS_REGION", "AWS_DEFAULT_REGION") and not (value.isascii() and value.replace("-", "").isalnum()):
             raise UsageError(f"{name}={value}: expected the name of a region, such as us-east-1")
         if name in _ENDPOINTS:
             _check_endpoint(name, value)
@@ -191,7 +191,7 @@ def check_variables(environment: Mapping[str, str]) -> None:
 
 def _check_endpoint(name: str, value: str) -> None:
     try:
-        fits = split_address(value).scheme in WEB and not urlsplit(value).query
+        fits = split_address(value).scheme in WEB and not urlsplit(value).query and value.isascii()
     except UsageError:
         fits = False
     if not fits:

@@ -47,6 +47,8 @@ def bare(monkeypatch, tmp_path):
         ("AWS_SESSION_TOKEN", "S3cr3tOf\nTheTest", "AWS_SESSION_TOKEN: expected plain text, found control characters"),
         ("AWS_SECRET_ACCESS_KEY", "S3cr3tOfTheTest\n", "AWS_SECRET_ACCESS_KEY: expected plain text"),
         ("AWS_REGION", "eu west", "AWS_REGION=eu west: expected the name of a region"),
+        ("AWS_REGION", "é", "expected the name of a region"),
+        ("AWS_ENDPOINT_URL", "http://é", "expected http://HOST:PORT"),
         ("AZURE_STORAGE_ENDPOINT", "lab.blob.core", "AZURE_STORAGE_ENDPOINT=lab.blob.core: expected http"),
     ],
 )
@@ -166,7 +168,9 @@ def test_keys_are_literal_and_web_addresses_are_encoded(monkeypatch, tmp_path):
             assert open_store(f"s3://bucket/{name}").read_all("x") == name.encode()
 
 
-@pytest.mark.parametrize("url", ["s3:///x", "http://h:0/x", "http://h\x07/x", "ftp://h/x", "http://[h/x", "s3://b:x/y"])
+@pytest.mark.parametrize(
+    "url", ["s3:///x", "http://h:0/x", "http://h\x07/x", "ftp://h/x", "http://[h/x", "s3://b:x/y", "s3://é/x"]
+)
 def test_an_address_that_cannot_be_one_is_refused(url):
     with pytest.raises(UsageError, match="expected a"):
         split_address(url)
