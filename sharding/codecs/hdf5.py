@@ -116,7 +116,7 @@ def _check_layout(dataset: Any) -> None:
         raise ValueError(f"chunks of {total} bytes in a file of {dataset.file.id.get_filesize()}")
     if h5py.h5z.FILTER_LZF in filters:
         most = max((chunk.size for chunk in stored), default=0)
-        if most * _LZF_RATIO > _HARMLESS_BYTES or total * _LZF_RATIO > _HARMLESS_TOTAL_BYTES:
+        if most * _LZF_RATIO > _HARMLESS_BYTES or total * _LZF_RATIO > 4 * _HARMLESS_TOTAL_BYTES:
             raise ValueError(f"LZF chunks of {total} bytes, one of {most}: compress it with gzip")
     if h5py.h5z.FILTER_DEFLATE in filters:
         _check_deflated(dataset, filters.index(h5py.h5z.FILTER_DEFLATE), stored, total)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from sharding.codecs.limits import check_pixels
+from sharding.codecs.pieces import check_pieces
 from sharding.codecs.ppm import view_ppm
 from sharding.errors import DataError
 
@@ -42,9 +43,11 @@ def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Imag
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # lightly_train turns it on for the whole process when it is imported
     try:
+        check_pieces(data)
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             check_pixels(image.size)
             _check_levels(image)
+            _check_tiles(image)
             yield image
     except _FAILURES as error:
         # Pillow's own message contains the address of the buffer, which differs each time.
@@ -67,6 +70,17 @@ def _check_levels(image: Image.Image) -> None:
             found = f"grey of {bits} bits, sample format {signs}, photometric interpretation {white}"
     if found:
         raise ValueError(f"levels from 0 to 255 or from 0 to 65535 are read, these are {found}; save it as such")
+
+
+def _check_tiles(image: Image.Image) -> None:
+    """Refuse a TIFF in tiles that are too large: memory is taken for a whole one, however small the image is.
+
+    Raises:
+        ValueError: A tile has more than `MAX_PIXELS` pixels.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        sides = [image.tag_v2.get(tag, 1) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
+        check_pixels([int(side) for side in sides])
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
