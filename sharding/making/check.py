@@ -1,5 +1,6 @@
 """What is wrong with the options of `shard` and `index`, found before they read anything."""
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +27,7 @@ def check_shard(config: ShardConfig) -> None:
     folder = None if is_remote(config.set) else Path(config.set.removeprefix("file://"))
     if source is not None:
         check_exists(source, "a folder or an archive of the data set")
-        if folder is not None and folder.resolve() == source.resolve():
+        if folder is not None and os.path.realpath(folder) == os.path.realpath(source):
             raise UsageError(f"{folder}: source and set are the same folder; give another SET, below it if you like")
         if source.is_dir():
             _check_unpacked(source)
