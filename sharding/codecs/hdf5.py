@@ -29,8 +29,8 @@ _HARMLESS_BYTES, _HARMLESS_TOTAL_BYTES = 1 << 28, 1 << 30
 _DEFLATE_RATIO, _LZF_RATIO = 1032, 88
 """How much a filter expands at most: https://zlib.net/zlib_tech.html, and for LZF 264 bytes of 3."""
 
-_PIECE_BYTES = 1 << 16
-"""To inflate in pieces of 64 KiB is as fast as at once."""
+_PIECE_BYTES, _CHECKSUM_BYTES = 1 << 16, 4
+"""To inflate in pieces of 64 KiB is as fast as at once; fletcher32 appends 4 bytes."""
 
 _CHUNKS = 1 << 16
 """A list of more chunks takes more memory, and more time, than what is in them."""
@@ -114,6 +114,8 @@ def _check_layout(dataset: Any) -> None:
     total = sum(chunk.size for chunk in stored)
     if total > dataset.file.id.get_filesize():
         raise ValueError(f"chunks of {total} bytes in a file of {dataset.file.id.get_filesize()}")
+    if h5py.h5z.FILTER_FLETCHER32 in filters and any(chunk.size <= _CHECKSUM_BYTES for chunk in stored):
+        raise ValueError("a chunk with less than its checksum")  # HDF5 would read beyond it: the process ends
     if h5py.h5z.FILTER_LZF in filters:
         most = max((chunk.size for chunk in stored), default=0)
         if most * _LZF_RATIO > _HARMLESS_BYTES or total * _LZF_RATIO > 4 * _HARMLESS_TOTAL_BYTES:

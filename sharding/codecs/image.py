@@ -42,6 +42,7 @@ def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Imag
             failed.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # lightly_train turns it on for the whole process when it is imported
+    Image.MAX_IMAGE_PIXELS = None  # `check_pixels` takes its place, and can be raised
     try:
         check_pieces(data)
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:

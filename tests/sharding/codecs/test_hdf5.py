@@ -224,3 +224,11 @@ def test_many_small_bombs_are_refused_as_one_large_is(tmp_path):
 def test_what_inflates_is_measured_exactly(extra):
     data = zlib.compress(np.random.default_rng(0).bytes(300_000) + bytes(5_000_000))
     assert _inflates_beyond(data, 5_300_000 + extra) == (extra < 0)
+
+
+def test_a_chunk_that_is_shorter_than_its_checksum_does_not_end_the_process(tmp_path, depth):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("depth", data=depth, chunks=depth.shape, fletcher32=True)
+        dataset.id.write_direct_chunk((0, 0), b"ab")
+    with pytest.raises(DataError, match="a chunk with less than its checksum"):
+        read_depth((tmp_path / "a.h5").read_bytes())

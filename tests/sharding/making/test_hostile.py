@@ -110,3 +110,54 @@ def test_hostile_files_are_refused_without_memory_and_without_a_crash(evil):
     for name, part in expected.items():
         assert part in found["reasons"][name]
     assert found["grown_mib"] < BOMB_BYTES / 2**20 / 4
+
+
+LARGEST = """
+import resource, sys
+from sharding.making.encode import Recipe
+from sharding.format.shard import Packer
+from sharding.making.packing import pack
+from sharding.sources.folder import FolderSource
+from sharding.sources.pairing import Candidate
+from sharding.sources.source import SourceFile
+
+source, dataset = FolderSource(sys.argv[1]), sys.argv[2]
+def peak(*names):
+    files = {role: SourceFile(f"sound/{name}", 0) for role, name in zip(("image", "depth", "mask"), names)}
+    pack(source, Candidate(key="k", files=files), Recipe(dataset=dataset, preset=sys.argv[3]), Packer("zstd"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+small = peak(*(f"small.{name}" for name in sys.argv[4:]))
+print((peak(*(f"large.{name}" for name in sys.argv[4:])) - small) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["exact", "compact"])
+@pytest.mark.parametrize(
+    ("dataset", "names"),
+    [
+        ("diode", ("png", "depth.npy", "mask.npy")),
+        ("diode", ("png", "half.npy", "mask.npy")),
+        ("megadepth", ("png", "h5")),
+    ],
+    ids=["float32", "float16", "hdf5 of float64 in one chunk"],
+)
+def test_the_largest_sample_takes_less_than_2_gib_more_than_a_small_one(tmp_path, dataset, names, preset):
+    folder = tmp_path / "sound"
+    folder.mkdir()
+    for size, side in [("small", 64), ("large", 8191)]:  # 8192 x 8192 of float32 and a header is beyond a member
+        slope = np.arange(side, dtype=np.float32) / 100 + 1
+        depth = slope[:, None] + slope
+        pixels = np.broadcast_to(np.arange(side).astype(np.uint8)[:, None, None], (side, side, 3))
+        Image.fromarray(np.ascontiguousarray(pixels)).save(folder / f"{size}.png", compress_level=1)
+        np.save(folder / f"{size}.depth.npy", depth)
+        np.save(folder / f"{size}.half.npy", depth.astype(np.float16))
+        np.save(folder / f"{size}.mask.npy", np.ones((side, side), np.float32))
+        with h5py.File(folder / f"{size}.h5", "w") as file:
+            options = {"chunks": (side, side), "compression": "gzip", "compression_opts": 1}
+            file.create_dataset("depth", data=depth.astype(np.float64), **options)
+    arguments = [sys.executable, "-c", LARGEST, folder, dataset, preset, *names]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2048
