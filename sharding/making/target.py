@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -15,6 +16,7 @@ from sharding.errors import DataError
 from sharding.format.names import LEDGER_NAME
 from sharding.machine.exclusive import exclusive
 from sharding.machine.files import open_atomically, write_atomically
+from sharding.machine.regular import read_regular
 from sharding.progress import say
 from sharding.stores.address import is_remote
 
@@ -120,7 +122,7 @@ class LocalTarget:
     def read(self, name: str) -> bytes | None:
         """Read a file; None if it is missing or unreadable."""
         try:
-            return (self._folder / name).read_bytes()
+            return read_regular(self._folder / name, sys.maxsize)
         except OSError:
             return None
 
