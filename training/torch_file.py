@@ -81,8 +81,8 @@ def _check(file: BinaryIO, path: Path, most: int) -> None:
         archive = _open_archive(file)
         records = {one.filename: one.file_size for one in archive.infolist()}
         prefix = next(iter(records)).partition("/")[0]
-        with archive.open(f"{prefix}/data.pkl") as opened:
-            read_plain(opened.read(), lambda key: records.get(f"{prefix}/data/{key}", -1), size)
+        content = _read_record(archive, f"{prefix}/data.pkl")
+        read_plain(content, lambda key: records.get(f"{prefix}/data/{key}", -1), size)
     elif first.startswith(b"\x80"):
         file.seek(0)
         begin = file.read(MAX_PICKLE_BYTES)
@@ -141,6 +141,13 @@ def _open_archive(file: BinaryIO) -> zipfile.ZipFile:
     if (found := archive.getinfo(pickled).file_size) > MAX_PICKLE_BYTES:
         raise NotPlain(f"a pickle of {over(f'{found} bytes', MAX_PICKLE_BYTES)}")
     return archive
+
+
+def _read_record(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except Exception as error:  # zipfile raises errors of many types on a damaged record
+        raise NotPlain(f"a damaged record ({shorten(escape(str(error) or repr(error)), 100)})") from error
 
 
 def _check_end(file: BinaryIO, size: int) -> None:

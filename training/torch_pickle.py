@@ -29,6 +29,7 @@ _INSTRUCTIONS = frozenset(
     "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS "
     "BINPUT LONG_BINPUT BINGET LONG_BINGET GLOBAL REDUCE BUILD BINPERSID".split()
 )
+_PROTOCOL = 2
 _MEMO = ("BINPUT", "LONG_BINPUT")
 
 
@@ -186,6 +187,8 @@ def _scan(file: io.BytesIO) -> None:
                 raise NotPlain(
                     f"{shorten(escape(str(argument).replace(' ', '.')), 100)} in it, which is no plain value"
                 )
+            if instruction.name == "PROTO" and argument != _PROTOCOL:
+                raise NotPlain(f"a pickle of protocol {argument}, where torch writes {_PROTOCOL}")
             if instruction.name not in _INSTRUCTIONS:
                 raise NotPlain(f"the pickle instruction {instruction.name}, which no plain value needs")
             if instruction.name in _MEMO:

@@ -197,7 +197,10 @@ def read_curves(run: str | Path) -> list[EpochRow]:
     lines = read_text(file).splitlines()
     if len(lines) > _MAX_ROWS or max(map(len, lines), default=0) > MAX_TEXT_CHARS:
         raise DataError(f"{file}: expected at most {_MAX_ROWS} rows of {MAX_TEXT_CHARS} characters, found more")
-    header, *rows = csv.reader(lines, strict=True) if lines else [[]]
+    try:
+        header, *rows = csv.reader(lines, strict=True) if lines else [[]]
+    except csv.Error as error:
+        raise DataError(f"{file}: expected a table of comma-separated values, found none: {error}") from error
     if len(set(header)) < len(header) or not set(_COLUMNS) <= set(header):
         raise DataError(
             f"{file}: expected the columns {', '.join(_COLUMNS)}, each once, found {shorten(escape(', '.join(header)))}"
