@@ -23,6 +23,7 @@ from sharding.format.index import Row
 from sharding.format.sample import DepthFacts, check_shape, depth_facts, valid_pixels
 from sharding.format.shard import Span, detect_compression
 from sharding.format.tar_walk import BLOCK, FILE, FOLDER, Entry, TarWalker
+from sharding.limits import MAX_TEXT_CHARS
 
 _DEEP_EXTS = {"depth": set(DEPTH_DECODERS), "valid": set(VALID_EXTS)}
 """Extensions of depth and valid parts, behind the name of the part: `KEY.depth.npy`."""
@@ -147,6 +148,9 @@ def _groups(walker: TarWalker, path: Path, passed: PassedOver) -> Iterator[_Grou
     group = _Group("")
     closed: dict[str, tuple[str, bool]] = {}  # key -> the last member of it, and whether it is a sample
     for entry in walker:
+        if len(entry.name) > MAX_TEXT_CHARS:  # no index has such a key, and all keys are remembered here
+            passed.add(reason_to_skip(entry), f"{path.name}: {entry.name}")
+            continue
         key, ext = _split_name(entry.name)
         # As in webdataset, names without an extension, and `.DS_Store` and `._a.jpg` of macOS, end no sample.
         if entry.kind == FOLDER or not key:

@@ -174,8 +174,8 @@ CASES = [
             ("a number as path", record(b"path", b"\0\0.jpg")),
         )
     ),
-    Case("foreign tars/2,000 keys of 1 MB", given(lambda: b"".join(
-        pax(record(b"path", b"%04d" % n + b"k" * 900_000 + b".jpg"))()[:-10240] for n in range(20)) + WHOLE), anything),
+    Case("foreign tars/200 keys of 900 KB", given(lambda: b"".join(
+        pax(record(b"path", b"%04d" % n + b"k" * 900_000 + b".jpg"))()[:-10240] for n in range(200)) + WHOLE), anything),
     *(Case(f"foreign tars/a member named {name[:16]!r}", given(lambda name=name: tar([*samples(), (name, jpeg())], tarfile.GNU_FORMAT)), anything)  # type: ignore[misc]
       for name in ("a b.jpg", "../x.jpg", "/x.jpg", "a/../b.jpg", "\x1b[2J.jpg", "$(touch canary).jpg", "é.jpg", "x" * 300 + ".jpg", ".jpg", "a.", "-rf.jpg", "a\nb.jpg")),
     *(Case(f"foreign tars/a part .{ext}", given(lambda ext=ext: tar([*samples(), (f"000003.{ext}", b"cos\nsystem\n(S'touch canary'\ntR.")])), anything)  # type: ignore[misc]
