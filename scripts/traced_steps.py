@@ -17,7 +17,8 @@ from training.finetuning.finetune import init_model
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.sampler import TrainSampler
-from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.model.depth_unet import DepthUnet
+from training.model.hyperparameters import Hyperparameters
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,9 @@ from training.finetuning.finetune import init_model
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
-from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.model.depth_unet import DepthUnet
 from training.model.float32 import tf32
+from training.model.hyperparameters import Hyperparameters
 from training.pretraining import pretrain
 from training.profiling.monitor import WAIT_TAG, ThroughputMonitor
 

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpu_checks.bench import Bench
 from training.finetuning.finetune import init_model
-from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.model.depth_unet import DepthUnet
+from training.model.hyperparameters import Hyperparameters
 
 ENOUGH_S = 4.0
 """Time after which work is not repeated once more."""

@@ -104,7 +104,8 @@ def blank_unet() -> torch.nn.Module:
 def make_run(tmp_path_factory: pytest.TempPathFactory, blank_unet: torch.nn.Module) -> Callable[..., Path]:
     """A function that leaves what a fine-tuning run leaves, of a network that predicts `depth_m` everywhere."""
     from training.finetuning.record import summarize, to_csv
-    from training.model.depth_unet import DepthUnet, Hyperparameters
+    from training.model.depth_unet import DepthUnet
+    from training.model.hyperparameters import Hyperparameters
     from training.runfolder import CURVES_NAME, METRICS_NAME
 
     def make(name: str, depth_m: float, train: ShardSet, val: ShardSet, **options: Any) -> Path:

@@ -40,8 +40,9 @@ from training.launch.launcher import check_precision
 from training.launch.memory import least_free_memory
 from training.launch.processes import ending_together
 from training.loading.reading_cost import announce_reading
-from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.model.depth_unet import DepthUnet
 from training.model.encoder import load_encoder
+from training.model.hyperparameters import Hyperparameters
 from training.model.unet import build_unet, count_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import TrainProgress

@@ -6,7 +6,7 @@ depth is always positive, equal relative errors weigh the same near and far, and
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sharding.errors import DataError, UsageError
 from training.launch.world import World
-from training.model.encoder import ENCODERS, load_encoder
+from training.model.encoder import load_encoder
 from training.model.finite import FiniteCheck, require_finite_weights
 from training.model.global_loss import GlobalLoss
+from training.model.hyperparameters import Hyperparameters, as_hyperparameters
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
 from training.model.saved import check_shapes, load_saved
@@ -43,49 +44,6 @@ CHECKPOINT = "a checkpoint of `depthstream finetune`"
 
 TensorBatch = dict[str, Any]
 """image uint8 (B, 3, H, W), depth float32 (B, 1, H, W), valid bool (B, 1, H, W), weight float32 (B,), key list[str]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hyperparameters:
-    """Everything that defines a DepthUnet besides its weights: numbers and strings, stored in its checkpoints.
-
-    Attributes:
-        encoder_name: torchvision ResNet that the network was built on.
-        height: Height of the training images, pixels (the network accepts any size).
-        width: Width of the training images, pixels.
-        loss: Name in `LOSSES`.
-        learning_rate: Peak learning rate.
-        encoder_lr_factor: Multiple of the learning rate that the encoder is trained with.
-        weight_decay: Decoupled weight decay of AdamW.
-        warmup_steps: Optimizer steps of linear warm-up.
-        total_steps: Optimizer steps until the rate has fallen to 0 by a half cosine; 0 keeps it at its peak.
-        log_depth_mean: Natural log of metres; added to the output of the network.
-
-    Raises:
-        UsageError: The encoder or the loss is unknown, or the learning rate is not positive.
-    """
-
-    encoder_name: str = "resnet50"
-    height: int = 768
-    width: int = 768
-    loss: str = "silog"
-    learning_rate: float = 1e-4
-    encoder_lr_factor: float = 1.0
-    weight_decay: float = 1e-2
-    warmup_steps: int = 0
-    total_steps: int = 0
-    log_depth_mean: float = math.log(8.0)
-
-    def __post_init__(self) -> None:
-        if self.encoder_name not in ENCODERS:
-            raise UsageError(f"no encoder {self.encoder_name!r}; there are {', '.join(ENCODERS)}")
-        if self.loss not in LOSSES:
-            raise UsageError(f"no loss {self.loss!r}; there are {', '.join(LOSSES)}")
-        if not self.learning_rate > 0:
-            raise UsageError(f"the learning rate must be above 0, was {self.learning_rate}")
-        numbers = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
-        if wrong := [name for name, value in numbers.items() if not math.isfinite(value)]:
-            raise UsageError(f"expected finite hyper-parameters, found {', '.join(wrong)} that is not")
 
 
 class _SavedModel(msgspec.Struct):
@@ -120,7 +78,7 @@ class DepthUnet(LightningModule):
         hyperparameters: Hyperparameters | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        options = _as_hyperparameters(hyperparameters)
+        options = as_hyperparameters(hyperparameters)
         hyperparameters = asdict(options)
         # Plain values under the argument's own name, never the network: then torch.load accepts weights_only=True.
         self.save_hyperparameters(hyperparameters)
@@ -314,12 +272,3 @@ class DepthUnet(LightningModule):
 def depth_from_log(z: Tensor) -> Tensor:
     """Convert z to depth: float32 (B, 1, H, W), natural log of metres to metres in [`MIN_DEPTH_M`, `MAX_DEPTH_M`]."""
     return z.clamp(math.log(MIN_DEPTH_M), math.log(MAX_DEPTH_M)).exp()
-
-
-def _as_hyperparameters(given: Hyperparameters | Mapping[str, Any] | None) -> Hyperparameters:
-    if isinstance(given, Hyperparameters):
-        return given
-    known = {field.name for field in fields(Hyperparameters)}
-    if unknown := sorted(set(given or {}) - known):
-        raise UsageError(f"no hyper-parameters named {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    return Hyperparameters(**(given or {}))

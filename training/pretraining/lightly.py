@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sharding.errors import DataError, UsageError
-from sharding.escaping import escape, shorten
 from sharding.reading.shard_set import ShardSet
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
@@ -33,7 +32,7 @@ from training.loading.read_ahead import ReadAhead
 from training.loading.sampler import TrainSampler
 from training.model.saved import check_shapes
 from training.pretraining.reseed import Reseed
-from training.pretraining.saved_models import with_models, without_modules
+from training.pretraining.saved_models import naming_another_model, with_models, without_modules
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
 from training.run_files import convert
@@ -201,7 +200,6 @@ class StreamStrategy(AbortsGroup):
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Read `resume_from` if it is set, else the checkpoint that LightlyTrain chose; nothing in it is run."""
         path = self.resume_from or Path(checkpoint_path)
-        # LightlyTrain wants all loading to be by pickle (`TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`); ours is not affected.
         content = super().load_checkpoint(path, True)
         convert(path, content, SavedRun)
         return with_models(content, path)
@@ -212,9 +210,8 @@ class StreamStrategy(AbortsGroup):
         Raises:
             DataError: They are not.
         """
-        module = self.lightning_module
-        assert module is not None
-        check_shapes(checkpoint["state_dict"], module.state_dict(), f"{self.resume_from or 'the checkpoint'}")
+        wanted = self.lightning_module_state_dict()
+        check_shapes(checkpoint["state_dict"], wanted, f"{self.resume_from or 'the checkpoint'}")
         super().load_model_state_dict(checkpoint, strict)
 
     def process_dataloader(self, dataloader: object) -> DataLoader[Any]:
@@ -299,10 +296,5 @@ def pretrain(**arguments: Any) -> None:
     """
     import lightly_train
 
-    try:
+    with naming_another_model():
         lightly_train.pretrain(**arguments)
-    except RuntimeError as error:
-        if not str(error).startswith("Error(s) in loading state_dict"):
-            raise
-        lines = str(error).splitlines()
-        raise DataError(f"the checkpoint holds another model: {shorten(escape(' '.join(lines[:2])))}") from error

@@ -4,7 +4,8 @@ LightlyTrain puts three whole modules into every checkpoint, which only unpickli
 when it resumes is to ask each for its state dict; so here a state dict is stored, and a `SavedModel` gives it back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from torch import Tensor
 
 from sharding.errors import DataError
+from sharding.escaping import escape, shorten
 from training.model.saved import is_plain
 from training.run_files import Text, convert
 
@@ -75,3 +77,19 @@ def with_models(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
             if not is_plain(value):
                 raise DataError(f"{path}: {KEY}/models/{name}: expected tensors, found another value at {key}")
     return checkpoint | {KEY: entry | {"models": {name: SavedModel(tensors) for name, tensors in models.items()}}}
+
+
+@contextmanager
+def naming_another_model() -> Iterator[None]:
+    """Turn torch's error about the weights of another model, which LightlyTrain raises when it resumes, into a line.
+
+    Raises:
+        DataError: The models of the checkpoint have other weights.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("Error(s) in loading state_dict"):
+            raise
+        lines = [line.strip() for line in str(error).splitlines()[:2]]
+        raise DataError(f"the checkpoint holds another model: {shorten(escape(' '.join(lines)))}") from error

@@ -18,7 +18,8 @@ from torch.multiprocessing import start_processes
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.model.depth_unet import DepthUnet
+from training.model.hyperparameters import Hyperparameters
 from training.model.losses import LOSSES
 
 GLOBAL, STEPS = 8, 3

@@ -9,8 +9,9 @@ from sharding.errors import DataError
 from tests.training.model.test_depth_unet import Echo, make_batch
 from training.launch.late_value import LateValue
 from training.model import finite
-from training.model.depth_unet import DepthUnet, Hyperparameters
+from training.model.depth_unet import DepthUnet
 from training.model.finite import FiniteCheck
+from training.model.hyperparameters import Hyperparameters
 
 
 def batches(bad, count=8):

@@ -1,0 +1,67 @@
+"""What defines a DepthUnet besides its weights."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sharding.errors import UsageError
+from training.model.encoder import ENCODERS
+from training.model.losses import LOSSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """Everything that defines a DepthUnet besides its weights: numbers and strings, stored in its checkpoints.
+
+    Attributes:
+        encoder_name: torchvision ResNet that the network was built on.
+        height: Height of the training images, pixels (the network accepts any size).
+        width: Width of the training images, pixels.
+        loss: Name in `LOSSES`.
+        learning_rate: Peak learning rate.
+        encoder_lr_factor: Multiple of the learning rate that the encoder is trained with.
+        weight_decay: Decoupled weight decay of AdamW.
+        warmup_steps: Optimizer steps of linear warm-up.
+        total_steps: Optimizer steps until the rate has fallen to 0 by a half cosine; 0 keeps it at its peak.
+        log_depth_mean: Natural log of metres; added to the output of the network.
+
+    Raises:
+        UsageError: The encoder or the loss is unknown, or the learning rate is not positive.
+    """
+
+    encoder_name: str = "resnet50"
+    height: int = 768
+    width: int = 768
+    loss: str = "silog"
+    learning_rate: float = 1e-4
+    encoder_lr_factor: float = 1.0
+    weight_decay: float = 1e-2
+    warmup_steps: int = 0
+    total_steps: int = 0
+    log_depth_mean: float = math.log(8.0)
+
+    def __post_init__(self) -> None:
+        if self.encoder_name not in ENCODERS:
+            raise UsageError(f"no encoder {self.encoder_name!r}; there are {', '.join(ENCODERS)}")
+        if self.loss not in LOSSES:
+            raise UsageError(f"no loss {self.loss!r}; there are {', '.join(LOSSES)}")
+        if not self.learning_rate > 0:
+            raise UsageError(f"the learning rate must be above 0, was {self.learning_rate}")
+        numbers = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
+        if wrong := [name for name, value in numbers.items() if not math.isfinite(value)]:
+            raise UsageError(f"expected finite hyper-parameters, found {', '.join(wrong)} that is not")
+
+
+def as_hyperparameters(given: Hyperparameters | Mapping[str, Any] | None) -> Hyperparameters:
+    """Return hyper-parameters as such.
+
+    Raises:
+        UsageError: A name is unknown, or a value is impossible.
+    """
+    if isinstance(given, Hyperparameters):
+        return given
+    known = {field.name for field in fields(Hyperparameters)}
+    if unknown := sorted(set(given or {}) - known):
+        raise UsageError(f"no hyper-parameters named {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return Hyperparameters(**(given or {}))
