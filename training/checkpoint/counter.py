@@ -81,6 +81,8 @@ class SampleCounter(Callback):
         """
         check_progress(checkpoint, trainer, self)
         self._restored, self._loaded = saved_state(checkpoint), checkpoint
+        if trainer.max_epochs is not None and 0 <= trainer.max_epochs < self._restored.epoch:
+            raise DataError(f"the checkpoint is at {self._restored}, and the run has {trainer.max_epochs} epochs")
         if self._restored.is_epoch_trained and not trainer.enable_validation:
             # Without validation only the epoch's end is left, which would log metrics that died with the process.
             self._restored = self._restored.after_epoch()

@@ -21,11 +21,13 @@ def check_progress(checkpoint: Mapping[str, Any], trainer: Any, but: Callback) -
     Raises:
         DataError: They are not those of this trainer.
     """
-    check_form(checkpoint["loops"].get("fit_loop"), trainer.fit_loop.state_dict(), "loops/fit_loop")
+    check_form(checkpoint["loops"].get("fit_loop"), trainer.fit_loop.state_dict(), "the checkpoint: loops/fit_loop")
     for callback in trainer.callbacks:
         key = callback.state_key
         if callback is not but and key in checkpoint["callbacks"]:
-            check_form(checkpoint["callbacks"][key], callback.state_dict(), f"callbacks/{shorten(key, 60)}")
+            check_form(
+                checkpoint["callbacks"][key], callback.state_dict(), f"the checkpoint: callbacks/{shorten(key, 60)}"
+            )
 
 
 def check_optimization(checkpoint: Mapping[str, Any], trainer: Any) -> None:
@@ -37,14 +39,19 @@ def check_optimization(checkpoint: Mapping[str, Any], trainer: Any) -> None:
     schedules = [one.scheduler for one in trainer.lr_scheduler_configs]
     for name, own in (("optimizer_states", trainer.optimizers), ("lr_schedulers", schedules)):
         if len(checkpoint[name]) != len(own):
-            raise DataError(f"{name}: expected {len(own)}, found {len(checkpoint[name])}")
+            raise DataError(f"the checkpoint: {name}: expected {len(own)}, found {len(checkpoint[name])}")
     for number, optimizer in enumerate(trainer.optimizers):
-        check_optimizer(checkpoint["optimizer_states"][number], optimizer, f"optimizer_states/{number}")
+        check_optimizer(checkpoint["optimizer_states"][number], optimizer, f"the checkpoint: optimizer_states/{number}")
     for number, schedule in enumerate(schedules):
-        check_form(checkpoint["lr_schedulers"][number], schedule.state_dict(), f"lr_schedulers/{number}", may_lack=True)
+        check_form(
+            checkpoint["lr_schedulers"][number],
+            schedule.state_dict(),
+            f"the checkpoint: lr_schedulers/{number}",
+            may_lack=True,
+        )
     plugin = trainer.precision_plugin
     if (name := type(plugin).__qualname__) in checkpoint:
-        check_form(checkpoint[name], plugin.state_dict(), name)
+        check_form(checkpoint[name], plugin.state_dict(), f"the checkpoint: {name}")
 
 
 def check_form(found: Any, wanted: Any, place: str, *, may_lack: bool = False, depth: int = _MAX_DEPTH) -> None:

@@ -30,10 +30,16 @@ class _Normalisation(msgspec.Struct, forbid_unknown_fields=True):
     std: _Channels
 
 
+class _Models(msgspec.Struct, forbid_unknown_fields=True):
+    model: dict[str, Any]
+    wrapped_model: dict[str, Any]
+    embedding_model: dict[str, Any]
+
+
 class _Entry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     version: Text
     date: datetime
-    models: dict[str, dict[str, Any]]
+    models: _Models
     normalize_args: _Normalisation
     license_info: Text | None = None
 
@@ -71,7 +77,7 @@ def with_models(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     if KEY not in checkpoint:
         raise DataError(f"{path}: expected a checkpoint of `depthstream pretrain`, found no entry {KEY}")
     entry = checkpoint[KEY]
-    models = convert(path, entry, _Entry, KEY).models
+    models = msgspec.structs.asdict(convert(path, entry, _Entry, KEY).models)
     for name, tensors in models.items():
         for key, value in tensors.items():
             if not is_plain(value):

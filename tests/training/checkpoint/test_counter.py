@@ -68,8 +68,13 @@ def test_the_sampler_is_told_the_place_whenever_it_comes(late):
     state = TrainState(seed=7, batch_size=4, num_samples=13, epoch=2, samples_consumed=8)
     checkpoint = {"callbacks": {"SampleCounter": state.to_dict()}, "loops": {"fit_loop": {}}}
     loop = SimpleNamespace(state_dict=dict)
-    trainer = SimpleNamespace(accumulate_grad_batches=1, enable_validation=True, fit_loop=loop, callbacks=[])
+    trainer = SimpleNamespace(
+        accumulate_grad_batches=1, enable_validation=True, max_epochs=3, fit_loop=loop, callbacks=[]
+    )
     counter.on_load_checkpoint(trainer, None, checkpoint)
+    trainer.max_epochs, checkpoint["loops"] = 1, {"fit_loop": {}}
+    with pytest.raises(DataError, match=r"the checkpoint is at epoch 3, .* and the run has 1 epochs"):
+        SampleCounter(seed=7).on_load_checkpoint(trainer, None, checkpoint)
     if late:
         counter.attach(sampler)
     assert counter.state == state
