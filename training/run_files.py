@@ -1,8 +1,6 @@
 """Reading small files that others may have made: regular ones alone, within a limit, checked against a type."""
 
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
 
@@ -10,7 +8,8 @@ import msgspec
 
 from sharding.errors import DataError
 from sharding.escaping import escape, shorten
-from sharding.limits import MAX_JSON_BYTES, MAX_TEXT_CHARS, over
+from sharding.limits import MAX_JSON_BYTES, MAX_TEXT_CHARS
+from sharding.machine.regular import open_descriptor, read_regular
 
 T = TypeVar("T")
 
@@ -26,19 +25,9 @@ def open_regular(path: Path) -> BinaryIO:
         DataError: There is none, or it is no regular file, or may not be read.
     """
     try:
-        # Without O_NONBLOCK the opening of a pipe waits for a writer; it changes nothing for a regular file.
-        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open(open_descriptor(path), "rb")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: expected a file, found none that can be read: {reason}") from error
-    mode = os.fstat(number).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(number)
-        raise DataError(f"{path}: expected a regular file, found {_KINDS.get(stat.S_IFMT(mode), 'a device')}")
-    return open(number, "rb")
-
-
-_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        raise _unreadable(path, error) from error
 
 
 def read_limited(path: Path, most: int = MAX_JSON_BYTES) -> bytes:
@@ -47,12 +36,14 @@ def read_limited(path: Path, most: int = MAX_JSON_BYTES) -> bytes:
     Raises:
         DataError: It has more than `most` bytes, or cannot be read.
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        content = file.read(most + 1) if size <= most else b""
-    if max(size, len(content)) > most:
-        raise DataError(f"{path}: {over(f'{max(size, len(content))} bytes', most)}")
-    return content
+    try:
+        return read_regular(path, most)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
+    return DataError(f"{path}: expected a regular file that can be read: {getattr(error, 'strerror', None) or error}")
 
 
 def read_text(path: Path, most: int = MAX_JSON_BYTES) -> str:

@@ -17,9 +17,8 @@ _KINDS = {
 _PIECE_BYTES = 1 << 16
 
 
-@contextmanager
-def open_regular(path: str | os.PathLike[str]) -> Iterator[int]:
-    """Open a file for reading, for the block; links are followed. Never waits, whatever is there.
+def open_descriptor(path: str | os.PathLike[str]) -> int:
+    """Open a file for reading; links are followed. Never waits, whatever is there.
 
     Args:
         path: Its path.
@@ -36,6 +35,21 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[int]:
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         _check_regular(os.fstat(file), path)
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+@contextmanager
+def open_regular(path: str | os.PathLike[str]) -> Iterator[int]:
+    """Open a file as `open_descriptor` does, for the block.
+
+    Raises:
+        OSError: As there.
+    """
+    file = open_descriptor(path)
+    try:
         yield file
     finally:
         os.close(file)

@@ -61,7 +61,9 @@ def test_a_sound_one_is_read(tmp_path):
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "metrics.json")
-    assert message(is_finished, tmp_path).endswith("expected a regular file, found a pipe")
+    assert message(is_finished, tmp_path).endswith(
+        "expected a regular file that can be read: it is a FIFO (named pipe), not a file"
+    )
     (tmp_path / "folder").mkdir()
     assert message(read_json, tmp_path / "folder", RunSets).endswith("found a folder")
     (tmp_path / "curves.csv").symlink_to("/dev/zero")

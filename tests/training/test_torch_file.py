@@ -231,10 +231,10 @@ def test_an_archive_with_two_directories_is_refused(tmp_path):
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, said in [
-        (tmp_path / "pipe", "expected a regular file, found a pipe"),
-        (tmp_path, "expected a regular file, found a folder"),
-        (Path("/dev/zero"), "expected a regular file, found a device"),
-        (tmp_path / "none", "expected a file, found none that can be read: No such file"),
+        (tmp_path / "pipe", "expected a regular file that can be read: it is a FIFO"),
+        (tmp_path, "expected a regular file that can be read: Is a directory"),
+        (Path("/dev/zero"), "expected a regular file that can be read: it is a device"),
+        (tmp_path / "none", "expected a regular file that can be read: No such file"),
     ]:
         with pytest.raises(DataError, match=said):
             check_torch_file(path, EXPECTED)
