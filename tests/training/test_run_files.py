@@ -65,7 +65,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
         "expected a regular file that can be read: it is a FIFO (named pipe), not a file"
     )
     (tmp_path / "folder").mkdir()
-    assert message(read_json, tmp_path / "folder", RunSets).endswith("found a folder")
+    assert message(read_json, tmp_path / "folder", RunSets).endswith("Is a directory")
     (tmp_path / "curves.csv").symlink_to("/dev/zero")
     assert message(read_curves, tmp_path).endswith("found a device")
 
