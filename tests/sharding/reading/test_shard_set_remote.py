@@ -60,12 +60,12 @@ def test_a_manifest_damaged_on_the_way_is_fetched_again(diode_sets):
     assert len(asked) == 2
 
 
-def test_a_file_that_stays_damaged_is_an_error_after_three_looks(served):
+def test_a_file_that_stays_damaged_is_an_error_after_five_looks(served):
     options = ("--fault-rate", 1, "--faults", "corrupt", "--only", "GET /bucket/set/index.parquet")
     with served(*options) as (between, _):
         with pytest.raises(DataError, match=r"s3://bucket/set/index.parquet: expected sha256 .* get a whole copy"):
             ShardSet(URL)
-        assert between.counts["faults"] == {"corrupt": 3}
+        assert between.counts["faults"] == {"corrupt": 5}
 
 
 def test_a_shard_replaced_by_one_of_its_size_is_an_error_with_shard_and_key(served):

@@ -247,7 +247,7 @@ def test_damage_at_the_source_is_not_kept(tmp_path, diode_sets):
     reader = with_store(damaged.reader, cached)
     with pytest.raises(DataError, match="key"):
         reader.read_stored_checked([0], DEPTH_PARTS)
-    assert len(store.fetched) == 3  # once, and twice more
+    assert len(store.fetched) == 5  # once, and four times more
     data[offset + 30] ^= 1
     shard.write_bytes(data)
     assert reader.read_stored_checked([0], DEPTH_PARTS) == diode_sets[1].reader.read_stored_checked([0], DEPTH_PARTS)
