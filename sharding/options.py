@@ -35,7 +35,8 @@ def option(default: Any, help: str, **extra: Any) -> Any:
         **extra: Any of metavar; shown (the default in help); least, most, above (bounds of a number; `above` is
             exclusive); pattern and expected (a regular expression that text must match, and what that is in words);
             parse (a function from text to the value, raising ValueError); path ("local" for one that may not be a URL,
-            "any" for a local path or URL, `~` is expanded in both).
+            "any" for a local path or URL, `~` is expanded in both); executed (True for a command, which is not taken
+            from a file).
     """
     return dataclasses.field(default=default, metadata={"help": help, **extra})
 

@@ -80,6 +80,12 @@ def build_config(config: type[C], given: argparse.Namespace) -> C:
     """
     options, named = options_of(config), vars(given)
     values = read_file(named["config"], options) if named.get("config") is not None else {}
+    for one in options:  # a file may come from somebody else, with a run folder for example
+        if one.extra.get("executed") and values.get(one.name) is not None:
+            raise UsageError(
+                f"--config {named['config']}: {one.name} is a command, which is run: it is not taken from a file; give "
+                f"{one.flag} on the command line"
+            )
     values |= {one.name: named[one.name] for one in options if one.name in named}
     if missing := [one.flag for one in options if one.is_required and one.name not in values]:
         raise UsageError("missing: " + ", ".join(missing))

@@ -83,6 +83,7 @@ class StreamingOptions:
         None,
         "with --reader webdataset: command that writes a shard to its standard output, such as 'zstd -dc {url}'",
         metavar="COMMAND",
+        executed=True,
     )
 
 

@@ -132,6 +132,8 @@ WRONG = [
     "finetune SET --val SET --out new/run --config nothing.yaml",
     "finetune SET --val SET --out new/run --config file.txt",
     "finetune SET --val SET --out new/run --config wrong.yaml",
+    "finetune SET --val SET --out new/run --config pipe.yaml",
+    "pretrain SET --out new/run --config pipe.yaml",
     "evaluate nothing SET",
     "evaluate source SET",
     "evaluate run nothing",
@@ -167,6 +169,7 @@ def world(tmp_path_factory, diode_sets):
     for name in ("file.txt", "source/train/a.png", "downloads/train.tar.gz", "tars/a.tar", "photo.jpg"):
         (folder / name).write_text("text: [\n")
     (folder / "wrong.yaml").write_text("epochs: 2.5")
+    (folder / "pipe.yaml").write_text("reader: webdataset\npipe: touch canary; cat {url}")
     (folder / "run" / "config.yaml").write_text("set: nothing\n")
     for name in ("best", "last"):
         (folder / "run" / "checkpoints" / f"{name}.ckpt").write_bytes(b"")
