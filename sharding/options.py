@@ -23,7 +23,7 @@ from sharding.hiding import without_login
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_HALF_URL = re.compile(r"(s3|gs|az|https?|file):/(?!/)")  # what pathlib makes of a URL
+_HALF_URL = re.compile(r"(s3|gs|az|https?|file)(:/(?!/)|//)")  # what pathlib, or a slip, makes of a URL
 
 
 def option(default: Any, help: str, **extra: Any) -> Any:
