@@ -48,15 +48,15 @@ def without_login(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     if not mark:
         return _without_nearly(url)
-    scheme = scheme.strip()
+    scheme = scheme.strip().lower()
     if not _SCHEME.fullmatch(scheme):
         return HIDDEN
     authority, path = _cut(rest)
-    container = _CONTAINER.match(authority) if scheme.lower().startswith("abfs") else None
+    container = _CONTAINER.match(authority) if scheme.startswith("abfs") else None
     host = authority.rpartition("@")[2]
     # Behind the host, an "@" tells of a password with "/", "?" or "#" in it: then the "host" is a part of it.
-    torn = "@" in rest[len(authority) :] and scheme.lower() not in _LITERAL
-    if torn or not _HOST.fullmatch(host) or not (host or scheme.lower() == "file"):
+    torn = "@" in rest[len(authority) :] and scheme not in _LITERAL
+    if torn or not _HOST.fullmatch(host) or not (host or scheme == "file"):
         return f"{scheme}://{HIDDEN}"
     return f"{scheme}://{f'{container[0]}@' if container else ''}{host}{path}"
 

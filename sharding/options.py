@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from sharding.errors import UsageError
 from sharding.hiding import without_login
+from sharding.limits import MAX_URL_CHARS, over
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)")
@@ -252,6 +253,8 @@ def _check_path(text: str, kind: str) -> str:
         found = without_login(text)
         raise ValueError(f"expected a path or a URL with //, found {found!r}; write ./{found} for such a folder here")
     if _URL.match(text):
+        if len(text) > MAX_URL_CHARS:
+            raise ValueError(over(f"found an address of {len(text)} characters", MAX_URL_CHARS))
         try:
             urlsplit(text)
         except ValueError as error:

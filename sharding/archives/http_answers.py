@@ -133,6 +133,12 @@ def read_extent(name: str, response: http.client.HTTPResponse, offset: int) -> t
             raise DataError(
                 f"{name}: expected the bytes from {offset} on, found a wrong Content-Range: {said}; {_CHECK}"
             )
+        told = response.headers.get("Content-Length", str(last + 1 - first)).strip()
+        if told != str(last + 1 - first):
+            raise DataError(
+                f"{name}: expected {last + 1 - first} bytes, as its Content-Range says, found the Content-Length "
+                f"{shorten(escape(told), 100)}; {_CHECK}"
+            )
         return size, True
     lengths = {value.strip() for value in response.headers.get_all("Content-Length") or []}
     length = lengths.pop() if len(lengths) == 1 else ", ".join(sorted(lengths))

@@ -19,7 +19,7 @@ MAX_JUMP_BLOCKS = 64
 """A forward jump of at most this many blocks is read through; a larger one makes a new request."""
 
 UNANSWERED_S, ANSWER_S = 15.0, 20.0
-"""Seconds in which a file is asked for again that nothing has answered for, and until its first answer begins."""
+"""Seconds in which a file is asked for again of which no byte has come, and until its first answer begins."""
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class HttpObject(Blocks):
         self.size = -1
         self._ranges, self._version = False, ("", "")  # whether the server sends ranges; ETag and Last-Modified
         self._response: http.client.HTTPResponse | None = None
-        self._position = 0
+        self._position, self._received = 0, False
         try:
             self._persist(lambda: self._connect(0))
         except BaseException:
@@ -88,7 +88,7 @@ class HttpObject(Blocks):
         piece = self._response.read1(min(num_bytes, 1 << 18))
         if not piece:
             raise ConnectionError(f"connection closed at byte {self._position} of {self.size}")
-        self._position += len(piece)
+        self._position, self._received = self._position + len(piece), True
         return piece
 
     def _persist(self, action: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
@@ -118,7 +118,7 @@ class HttpObject(Blocks):
         """Return the pause after so many failures, and the seconds within which attempts begin."""
         pauses = [min(30.0, self._delay_s * 2**count) for count in range(self._retries)]
         left_s = sum(pauses[failures - 1 :])
-        if self.size < 0:  # nothing has answered at that address yet: it is more likely wrong than down
+        if not self._received:  # not a byte has come from that address yet: it is more likely wrong than down
             left_s = min(left_s, self._opened + UNANSWERED_S - time.monotonic())
         return (pauses[failures - 1], left_s) if failures <= self._retries else (1.0, 0.0)
 

@@ -94,7 +94,11 @@ def check_shard(opened: ShardSet, shard: ShardFile, rows: list[int]) -> Iterator
         yield from (Fault(shard=name, key=opened.reader.key(row), problem="lost with its shard") for row in rows)
         return
     with file:
-        yield from _check_bytes(file, name, shard)
+        try:
+            yield from _check_bytes(file, name, shard)
+        except OSError as error:  # a broken disk, or a file of the kernel that only looks like one
+            yield Fault(shard=name, key="", problem=f"expected a file that can be read: {error.strerror}")
+            return
         if len(rows) != shard.samples:
             yield Fault(
                 shard=name,

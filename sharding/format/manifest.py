@@ -27,6 +27,10 @@ ShardName = Annotated[str, Meta(pattern=r"\Ashards/[A-Za-z0-9_][A-Za-z0-9._-]*\Z
 SetName = Annotated[str, Meta(pattern=r"\A[^/\x00]*\Z", max_length=255)]
 
 
+Word = Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff]*\Z", max_length=255)]
+"""Text without half characters, which no file could be written with."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardFile:
     """One shard of the set.
@@ -66,9 +70,9 @@ class Manifest:
     """
 
     name: SetName
-    dataset: Text
-    split: Text
-    tool: Text
+    dataset: Word
+    split: Word
+    tool: Word
     made: dict[str, Any]
     source: dict[str, Any]
     codecs: dict[str, Any]

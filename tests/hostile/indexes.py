@@ -115,7 +115,8 @@ CASES = [
     Case("indexes/cut", bytes_of(lambda data: data[: len(data) // 2])),
     Case("indexes/text", bytes_of(lambda data: b"key,shard\na,b\n")),
     Case("indexes/a length of 2**31", bytes_of(lambda data: data[:-8] + b"\xff\xff\xff\x7fPAR1")),
-    Case("indexes/a damaged footer", bytes_of(lambda data: data[:-40] + bytes(32) + data[-8:])),
+    Case("indexes/a damaged footer", bytes_of(lambda data: data[:-40] + bytes(32) + data[-8:]), lambda folder, said: _assert_samples(said)),
+    Case("indexes/a footer of zeros", bytes_of(lambda data: data[:-400] + bytes(392) + data[-8:])),
     *(
         Case(f"indexes/a byte at {share} %", bytes_of(lambda data, share=share: _flipped(data, share)), anything)  # type: ignore[misc]
         for share in range(5, 100, 9)

@@ -25,7 +25,7 @@ ADDRESSES = (
     "http://127.0.0.1:1/\x1b[2J", "ftp://h/x", "file:///nowhere", "file://host/x", "file:", "s3://", "s3:///x", "s3:/b/x", "s3://b", "s3://B_B/x", "s3://b/../x", "s3://b/\x1b[2J", "s3://user:SECRET@b/x",
     "gs://", "az://", "az://b/x", "javascript:alert(1)", "data:,x", "x://y", "://x", "http:x", "HTTP://[", "/dev/zero", "/dev/null", "/proc/self/mem", "/", ".", "..", "~", "~nobody/x",
     "a\nb", "\udcff", "x" * 300, "x/" * 3000, "-", "--", "-x", "http://127.0.0.1:1/" + "x" * 100_000, "http://127.0.0.1:1/%", "http://127.0.0.1:1/%zz", "http://127.0.0.1:1/%00", "http://ⓔxample.invalid/x",
-    "http://0x7f.1:1/", "http://127.0.0.1:1#SECRET", "http://x@y@z/SECRET", "s3://b/x?SECRET=1", "https://127.0.0.1:1/SECRET@",
+    "http://0x7f.1:1/", "http://127.0.0.1:1#SECRET", "http://SECRET@y@z/x", "s3://b/x?SECRET=1", "https://127.0.0.1:1/SECRET@",
 )  # fmt: skip
 ENDPOINTS = ("localhost:9000", "127.0.0.1:1", "", " ", "http://", "http://[bad", "ftp://127.0.0.1:1", "http://127.0.0.1:1", "http://127.0.0.1:99999", "http://user:SECRET@127.0.0.1:1", "http://no-such-host.invalid",
              "\x1b[2J", "http://a b", "//", "file:///etc", "http://127.0.0.1:1/?token=SECRET")  # fmt: skip

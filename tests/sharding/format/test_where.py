@@ -86,6 +86,8 @@ EXPECTED = {
 @pytest.mark.parametrize("where", EXPECTED)
 @pytest.mark.parametrize("frame", [FRAME, STORED], ids=["made", "read"])
 def test_conditions_select_what_they_say(where, frame):
+    if frame is STORED and "day" in where:
+        pytest.skip("a file has the columns of an index alone")
     if EXPECTED[where] is None:
         with pytest.raises(UsageError):
             rows(where, frame)
