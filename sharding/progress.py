@@ -55,7 +55,7 @@ def say(text: str) -> None:
     """Write one line to stderr, on rank 0 only; above a bar, if one is shown."""
     if is_quiet():
         return
-    text = escape(hide(text, os.environ))
+    text = escape(hide(text, os.environ), keep="\n\t")  # tables have several lines
     with suppress(OSError, ValueError):  # full, closed, or a pipe that nobody reads: work does not end for that
         # Not imported for this: if it is not loaded, no bar is shown.
         if (tqdm := sys.modules.get("tqdm")) is not None:

@@ -13,6 +13,7 @@ from sharding.errors import DataError
 from sharding.escaping import shorten
 from sharding.format.choices import Compression
 from sharding.format.strict_json import Count, Number, Sha256, Text, parse, to_type
+from sharding.limits import MAX_TEXT_CHARS
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -27,7 +28,7 @@ ShardName = Annotated[str, Meta(pattern=r"\Ashards/[A-Za-z0-9_][A-Za-z0-9._-]*\Z
 SetName = Annotated[str, Meta(pattern=r"\A[^/\x00]*\Z", max_length=255)]
 
 
-Word = Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff]*\Z", max_length=255)]
+Word = Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff]*\Z", max_length=MAX_TEXT_CHARS)]
 """Text without half characters, which no file could be written with."""
 
 

@@ -1,5 +1,3 @@
-from dataclasses import dataclass
-
 import pytest
 import yaml
 
@@ -7,54 +5,58 @@ from sharding.errors import UsageError
 from sharding.hiding import COMMAND_NOTE
 from sharding.option_file import read_file
 from sharding.options import options_of
-from training.config import FinetuneConfig
+from training.config import FinetuneConfig, PretrainConfig
 from training.runfolder import check_same, load_config, save_config
 from training.streaming.options import Streaming
 
 SECRET = "S3cr3tOfTheTest"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Options of a run, with a secret wherever one may be."""
+COMMAND = f"KEY={SECRET} curl -H 'Authorization: {SECRET}' {{url}}"
 
-    out: str
-    set: str = f"https://user:{SECRET}@h/set"
-    sets: tuple[str, ...] = (f"https://user:{SECRET}@h/a?token={SECRET}", "/data/a:b@c", f"http://u:{SECRET}\uff20h")
-    where: str = "scene == 'a@b:c'"
-    pipe: str | None = f"KEY={SECRET} curl -H 'Authorization: {SECRET}' {{url}}"
-    seed: int = 3
+
+def config(out, **changed):
+    given = {"set": f"https://user:{SECRET}@h/set", "val": f"http://u:{SECRET}@h/v?token={SECRET}", "pipe": COMMAND}
+    return FinetuneConfig(out=str(out), reader="webdataset", where="scene == 'a@b:c'", **(given | changed))
 
 
 def test_a_run_folder_has_no_secret_and_is_resumed_with_one(tmp_path):
-    config = Config(out=str(tmp_path))
-    save_config(tmp_path, config)
+    save_config(tmp_path, config(tmp_path))
     text = (tmp_path / "config.yaml").read_text()
     assert SECRET not in text
-    assert yaml.safe_load(text) == {
-        "out": str(tmp_path),
+    written = yaml.safe_load(text)
+    assert {name: written[name] for name in ("set", "val", "where", "pipe")} == {
         "set": "https://h/set",
-        "sets": ["https://h/a", "/data/a:b@c", "http://(hidden)"],
+        "val": "http://h/v",
         "where": "scene == 'a@b:c'",
         "pipe": f"curl {COMMAND_NOTE}",
-        "seed": 3,
     }
-    check_same(config, ())
-    check_same(Config(out=str(tmp_path), set="https://other:login@h/set"), ())
+    check_same(config(tmp_path), ())
+    check_same(config(tmp_path, set="https://other:login@h/set"), ())
     with pytest.raises(UsageError, match=r"--set https://h/set, not https://h/b; repeat its options") as error:
-        check_same(Config(out=str(tmp_path), set=f"https://user:{SECRET}@h/b"), ())
+        check_same(config(tmp_path, set=f"https://user:{SECRET}@h/b"), ())
     assert SECRET not in str(error.value)
     with pytest.raises(UsageError, match=r"--pipe curl .*, not cat "):
-        check_same(Config(out=str(tmp_path), pipe=f"cat {SECRET}"), ())
+        check_same(config(tmp_path, pipe=f"cat {SECRET}"), ())
+
+
+def test_addresses_of_several_sets_have_no_login(tmp_path):
+    sets = (f"https://user:{SECRET}@h/a?token={SECRET}", "/data/a:b@c", f"http://u:{SECRET}\uff20h")
+    save_config(tmp_path, PretrainConfig(sets=sets, out=str(tmp_path)))
+    assert load_config(tmp_path)["sets"] == ["https://h/a", "/data/a:b@c", "http://(hidden)"]
 
 
 def test_a_folder_of_an_older_version_is_read_without_its_command(tmp_path):
-    (tmp_path / "config.yaml").write_text(f"pipe: curl {SECRET} {{url}}\nset: https://u:{SECRET}@h/x\nepochs: 2\n")
-    assert load_config(tmp_path) == {"pipe": f"curl {COMMAND_NOTE}", "set": "https://h/x", "epochs": 2}
+    save_config(tmp_path, config(tmp_path))
+    path = tmp_path / "config.yaml"
+    older = yaml.safe_load(path.read_text()) | {"pipe": f"curl {SECRET} {{url}}", "set": f"https://u:{SECRET}@h/x"}
+    path.write_text(yaml.safe_dump(older))
+    found = load_config(tmp_path)
+    assert (found["pipe"], found["set"]) == (f"curl {COMMAND_NOTE}", "https://h/x")
 
 
 def test_a_command_that_was_not_kept_is_asked_for(tmp_path):
-    save_config(tmp_path, Config(out=str(tmp_path)))
+    save_config(tmp_path, config(tmp_path))
     kept = yaml.safe_load((tmp_path / "config.yaml").read_text())["pipe"]
     (tmp_path / "again.yaml").write_text(yaml.safe_dump({"pipe": kept}))
     values = read_file(str(tmp_path / "again.yaml"), options_of(FinetuneConfig))
