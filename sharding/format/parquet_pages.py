@@ -96,12 +96,13 @@ def page_sizes(data: bytes, chunk: Chunk) -> Iterator[int]:
 
 def _check_encoding(header: dict[int, Any]) -> None:
     kind = header.get(_PAGE_TYPE)
-    if kind not in _ENCODING:
-        raise ValueError(f"expected a page of values or of a dictionary, found one of type {kind}")
+    if not isinstance(kind, int) or kind not in _ENCODING:  # a damaged header may have a list there
+        raise ValueError(f"expected a page of values or of a dictionary, found one of type {str(kind)[:40]}")
     field, inner = _ENCODING[kind]
     encoding = header.get(field)
     found = encoding.get(inner) if isinstance(encoding, dict) else None
-    if found not in ENCODINGS:
+    if not isinstance(found, int) or found not in ENCODINGS:
+        found = str(found)[:40]
         raise ValueError(f"expected a page of plain values or of places in a dictionary, found one of encoding {found}")
 
 

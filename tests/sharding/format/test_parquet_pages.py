@@ -67,6 +67,9 @@ def test_the_header_counts_and_not_the_footer():
     [
         (header(3, 3)[:-1], "found the end of the file"),
         (header(3, 3, encoding=7) + b"abc", "found one of encoding 7"),
+        # Lists of two numbers where the type of the page, and its encoding, should be.
+        (b"\x19\x25\0\0" + header(3, 3)[2:] + b"abc", "expected a page of values or of a dictionary"),
+        (header(3, 3)[:-4] + b"\x19\x25\0\0\0\0", "found one of encoding"),
         (b"\0", "expected a page with its size, found none"),
         (b"\x15\0\x15" + b"\xff" * 11, "expected a number of 64 bits, found a longer one"),
         (b"\x1c" * 40, "found a value of type 12 in it"),
