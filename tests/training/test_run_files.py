@@ -67,7 +67,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     (tmp_path / "folder").mkdir()
     assert message(read_json, tmp_path / "folder", RunSets).endswith("Is a directory")
     (tmp_path / "curves.csv").symlink_to("/dev/zero")
-    assert message(read_curves, tmp_path).endswith("found a device")
+    assert message(read_curves, tmp_path).endswith("it is a device, not a file")
 
 
 def test_a_large_one_is_refused_without_being_read(tmp_path):
