@@ -27,6 +27,7 @@ def usage(wall_s, cpu_s=1.0, samples=(), output=""):
     return TreeUsage(wall_s=wall_s, cpu_s=cpu_s, memory_is="pss", samples=list(samples), output=output)
 
 
+@pytest.mark.slow
 def test_a_folder_is_measured_and_nothing_is_left(tmp_path):
     done = call(*SMALL, "--parts", "folder", "--json", scratch=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -179,8 +179,13 @@ def test_what_does_not_fit_the_minutes_says_so(runner, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--device", "cpu", "--only", "precison"), "--only precison: expected some of precision, stopping, ranks"),
-        (("--device", "cpu", "--only", "feed.stall"), "--only feed.stall: expected one of stall_seen, transfer"),
+        *(
+            pytest.param(("--device", "cpu", "--only", only), said, marks=pytest.mark.slow)  # imports torch: seconds
+            for only, said in (
+                ("precison", "--only precison: expected some of precision, stopping, ranks"),
+                ("feed.stall", "--only feed.stall: expected one of stall_seen, transfer"),
+            )
+        ),
         (("--device", "cuda"), "--device cuda: nvidia-smi finds no GPU"),
     ],
 )

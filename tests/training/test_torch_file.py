@@ -272,7 +272,7 @@ assert "torch" not in sys.modules
     assert ended.stdout.count("the compressed record archive/data") == 2
 
 
-@settings(max_examples=80, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(st.data())
 def test_a_file_with_changed_bytes_is_loaded_or_refused(tmp_path_factory, data):
     content = bytearray(WHOLE[data.draw(st.integers(0, len(WHOLE) - 1))])

@@ -160,7 +160,10 @@ SEVERAL = {
 }
 
 
-@pytest.mark.parametrize("which", list(SEVERAL))
+@pytest.mark.parametrize(
+    "which",
+    [pytest.param(one, marks=() if number % 3 == 0 else pytest.mark.slow) for number, one in enumerate(SEVERAL)],
+)
 def test_every_seek_point_in_several_streams_leads_to_the_rest(which, tmp_path, monkeypatch):
     path = tmp_path / "several.gz"
     data = SEVERAL[which]()
