@@ -80,8 +80,10 @@ def test_the_second_of_two_runs_is_told_who_makes_the_set_and_the_first_is_not_d
     with begun(diode_source, "--workers", workers) as first:
         wait_for(store, LEASE_NAME, first)
         wait_for(store, "shards/diode-train-000000.tar.zst", first)
+        os.kill(first.pid, signal.SIGSTOP)  # it would be done before the second has started, on a busy machine
         with begun(diode_source, "--workers", "1", "--preset", "compact") as second:
             status, said = ended(second)
+        os.kill(first.pid, signal.SIGCONT)
         assert status == 2
         assert f"{SET}: another run is making this set; wait until it ends, or end it (process {first.pid} on " in said
         assert ended(first)[0] == 0
