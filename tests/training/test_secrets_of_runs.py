@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.sharding.test_secrets import assert_no_secret, private_server
 
 from tests.sharding.test_hiding import SECRET
+from tests.sharding.test_secrets import assert_no_secret, private_server
 from training.config import CompareConfig, FinetuneConfig, PretrainConfig
 from training.finetuning import finetune
 from training.pretraining import pretrain
