@@ -22,7 +22,7 @@ class Case:
         build: See `Build`.
         accepted: None: it must be refused. Else it may be accepted, and then this must hold.
         torch: Whether the command needs torch.
-        environment: Variables that are set besides those of all cases.
+        environment: Variables that are set besides those of all cases; "{web}" is the address of the server.
     """
 
     name: str

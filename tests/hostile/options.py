@@ -21,11 +21,11 @@ YAML: dict[str, bytes] = {
 MAY = ("two documents",)
 ADDRESSES = (
     "", " ", "http://", "http:///x", "https://[bad/x", "http://[::1", "http://h:port/x", "http://h:99999/x", "http://h:-1/x", "http://user:SECRET\u2100@h/x",
-    "http://user:SECRET@127.0.0.1:1/x", "http://127.0.0.1:1/x?token=SECRET", "http://no-such-host.invalid/x", "http://a b/x", "http://127.0.0.1:1/a b", "http://\x1b[2J/x",
-    "http://127.0.0.1:1/\x1b[2J", "ftp://h/x", "file:///nowhere", "file://host/x", "file:", "s3://", "s3:///x", "s3:/b/x", "s3://b", "s3://B_B/x", "s3://b/../x", "s3://b/\x1b[2J", "s3://user:SECRET@b/x",
+    "http://user:SECRET@127.0.0.1:1/x", "{web}/x?token=SECRET", "http://no-such-host.invalid/x", "http://a b/x", "{web}/a b", "http://\x1b[2J/x",
+    "{web}/\x1b[2J", "ftp://h/x", "file:///nowhere", "file://host/x", "file:", "s3://", "s3:///x", "s3:/b/x", "s3://b", "s3://B_B/x", "s3://b/../x", "s3://b/\x1b[2J", "s3://user:SECRET@b/x",
     "gs://", "az://", "az://b/x", "javascript:alert(1)", "data:,x", "x://y", "://x", "http:x", "HTTP://[", "/dev/zero", "/dev/null", "/proc/self/mem", "/", ".", "..", "~", "~nobody/x",
-    "a\nb", "\udcff", "x" * 300, "x/" * 3000, "-", "--", "-x", "http://127.0.0.1:1/" + "x" * 100_000, "http://127.0.0.1:1/%", "http://127.0.0.1:1/%zz", "http://127.0.0.1:1/%00", "http://ⓔxample.invalid/x",
-    "http://0x7f.1:1/", "http://127.0.0.1:1#SECRET", "http://SECRET@y@z/x", "s3://b/x?SECRET=1", "https://127.0.0.1:1/SECRET@",
+    "a\nb", "\udcff", "x" * 300, "x/" * 3000, "-", "--", "-x", "http://127.0.0.1:1/" + "x" * 100_000, "{web}/%", "{web}/%zz", "{web}/%00", "http://ⓔxample.invalid/x",
+    "http://0x7f.1:1/", "{web}#SECRET", "http://SECRET@y@z/x", "s3://b/x?SECRET=1", "https://127.0.0.1:1/SECRET@",
 )  # fmt: skip
 ENDPOINTS = ("localhost:9000", "127.0.0.1:1", "", " ", "http://", "http://[bad", "ftp://127.0.0.1:1", "http://127.0.0.1:1", "http://127.0.0.1:99999", "http://user:SECRET@127.0.0.1:1", "http://no-such-host.invalid",
              "\x1b[2J", "http://a b", "//", "file:///etc", "http://127.0.0.1:1/?token=SECRET")  # fmt: skip
@@ -46,7 +46,7 @@ def yaml(data: bytes) -> Any:
 
 def address(text: str, *words: str) -> Any:
     """Name a set."""
-    return lambda folder, world: [*(words or ("inspect",)), text]
+    return lambda folder, world: [*(words or ("inspect",)), text.replace("{web}", world.web.address)]
 
 
 def served(answer: web.Answer) -> Any:
@@ -73,7 +73,7 @@ CASES = [
     *(Case(f"addresses/{number} {text[:24]!r}", address(text)) for number, text in enumerate(ADDRESSES)),
     *(Case(f"addresses/source {number} {text[:24]!r}", address(text, "shard", "diode", "--split", "val", "--", "made")) for number, text in enumerate(ADDRESSES[:30]) if text != "s3://b"),
     *(Case(f"addresses/endpoint {number} {text[:24]!r} in {name}", address("s3://b/x"), environment=((name, text),)) for name in NAMES for number, text in enumerate(ENDPOINTS) if text.strip()),
-    *(Case(f"addresses/{name}={value[:16]!r}", address("s3://b/x"), environment=((name, value), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"))) for name, value in OTHERS.items()),
+    *(Case(f"addresses/{name}={value[:16]!r}", address("s3://b/x"), environment=((name, value), ("AWS_ENDPOINT_URL", "{web}"))) for name, value in OTHERS.items()),
     Case("addresses/a set on the web", set_on_the_web(False), anything),
     Case("addresses/a gzipped set on the web", set_on_the_web(True), anything),
     *(Case(f"addresses/a server that answers {label}", served(answer)) for label, answer in {

@@ -49,7 +49,7 @@ def meet(case: Case, world: World, place: Path, run: Run = run_command) -> None:
     folder.mkdir()
     words = case.build(folder, world)
     before = list(_outside(place))
-    ended = run(words, folder, case.environment)
+    ended = run(words, folder, [(name, value.replace("{web}", world.web.address)) for name, value in case.environment])
     said = f"{' '.join(words)[:300]}\nstatus {ended.status}\n{ended.err[-3000:]}{ended.out[-1000:]}"
     assert find_faults(ended, TORCH_MIB if case.torch else PLAIN_MIB) == [], said
     assert not [path for path in (world.canary, *place.rglob(f"{CANARY}*")) if path.exists()], f"executed: {said}"

@@ -48,7 +48,7 @@ def sends(status: int, headers: dict[str, str], body: bytes = b"", reason: str |
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response_only(status, reason)
-        for name, value in headers.items():
+        for name, value in ({"Connection": "close"} | headers).items():
             request.send_header(name, value)
         request.end_headers()
         request.wfile.write(body)

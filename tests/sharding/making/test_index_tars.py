@@ -377,7 +377,7 @@ def test_tars_of_all_forms_are_indexed_with_names_of_all_lengths(tmp_path, form)
 
 
 def test_names_that_no_key_may_have_are_left_out_and_named(tmp_path):
-    names = ["/root/a.png", "../b.png", "c\n.png", "d" * 5000 + ".png", "good.png"]
+    names = ["/above/a.png", "../b.png", "c\n.png", "d" * 5000 + ".png", "good.png"]
     outcome = index(make_tar(tmp_path / "x.tar", [(name, png()) for name in names]), tmp_path / "set")
     assert keys(tmp_path / "set") == ["good"]
     counts = {reason: entry["count"] for reason, entry in outcome.data["passed_over"].items() if "sample" not in reason}
