@@ -45,6 +45,6 @@ def decode_meta(data: bytes, where: str) -> dict[str, Any]:
     """
     if len(data) > MAX_META_BYTES:
         raise DataError(f"{where}: member .json: {over(f'found {len(data)} bytes', MAX_META_BYTES)}")
-    content: dict[str, Any] = parse(data, f"{where}: member .json", nan=True)
+    content: dict[str, Any] = parse(data, f"{where}: member .json", floats="nan")
     to_type(content, _Known, f"{where}: member .json")
     return content

@@ -8,7 +8,8 @@ file is refused.
 import json
 import math
 import re
-from typing import Annotated, Any, TypeVar, cast
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -43,23 +44,33 @@ _MIN_OBJECT_BYTES, _FREE_OBJECTS = 32, 10_000
 _SHOWN_CHARS = 80  # of a value that was found
 
 
-def read_json(data: bytes, kind: type[T], where: str, *, nan: bool = False) -> T:
+Floats = Literal["finite", "nan", "all"]
+"""Which floating-point numbers are read: NaN and Infinity are none of JSON, but Python writes them."""
+
+
+def read_json(data: bytes, kind: type[T], where: str, *, floats: Floats = "finite") -> T:
     """Decode JSON to a type.
 
     Args:
         data: The file, or a line of it.
         kind: The type.
         where: Name of the file, for messages.
-        nan: Whether NaN is accepted, which JSON lacks and Python writes. Infinity never is.
+        floats: Which ones are accepted.
 
     Raises:
         DataError: It is too large, no JSON, or not of the type; names the field, what was expected and what was found.
     """
-    return to_type(parse(data, where, nan=nan), kind, where)
+    return to_type(parse(data, where, floats=floats), kind, where)
 
 
-def to_type(content: Any, kind: type[T], where: str) -> T:
-    """Make a value of a type from what `parse` returned.
+def to_type(content: Any, kind: type[T], where: str, place: str = "") -> T:
+    """Make a value of a type from what `parse` returned, or from other plain values.
+
+    Args:
+        content: What was read.
+        kind: The type.
+        where: Name of the file, for messages.
+        place: The field of the file that it is, if it is not all of it.
 
     Raises:
         DataError: It is not of the type; names the field, what was expected and what was found.
@@ -67,14 +78,14 @@ def to_type(content: Any, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(content, kind)
     except RecursionError:
-        raise DataError(f"{where}: expected JSON of a few levels, found a deeply nested value") from None
+        raise DataError(f"{where}: expected values of a few levels, found a deeply nested one") from None
     except UnicodeEncodeError:  # in the name of a field, or where a word is chosen from several
         raise DataError(f"{where}: expected names of fields and words, found half characters") from None
     except msgspec.ValidationError as error:
-        raise DataError(f"{where}: {_explain(str(error), content, kind)}") from None
+        raise DataError(f"{where}: {_explain(str(error), content, kind, place)}") from None
 
 
-def parse(data: bytes, where: str, *, nan: bool = False) -> Any:
+def parse(data: bytes, where: str, *, floats: Floats = "finite") -> Any:
     """Parse JSON without a type; see `read_json`.
 
     Raises:
@@ -89,7 +100,7 @@ def parse(data: bytes, where: str, *, nan: bool = False) -> Any:
         raise DataError(f"{where}: expected records, found {count} objects and lists in {len(data)} bytes of JSON")
     try:
         # Not msgspec's parser: names of files may hold bytes that are no UTF-8, which JSON has as half characters.
-        return json.loads(data.decode(), parse_constant=_nan if nan else _refuse, parse_float=_finite)
+        return json.loads(data.decode(), parse_constant=_CONSTANTS[floats], parse_float=_FLOATS[floats])
     except RecursionError:
         raise DataError(f"{where}: expected JSON of a few levels, found a deeply nested value") from None
     except ValueError as error:
@@ -110,14 +121,20 @@ def _finite(text: str) -> float:
     return number if math.isfinite(number) else _refuse(shorten(text, _SHOWN_CHARS))
 
 
-def _explain(said: str, content: Any, kind: Any) -> str:
+_CONSTANTS: dict[Floats, Callable[[str], float]] = {"finite": _refuse, "nan": _nan, "all": float}
+_FLOATS: dict[Floats, Callable[[str], float]] = {"finite": _finite, "nan": _finite, "all": float}
+
+
+def _explain(said: str, content: Any, kind: Any, within: str) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.shards[0].samples`" into field, expected and found."""
     text, _, path = said.replace("`", "").partition(" - at ")
     steps = [int(number) if number else name for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
-    field = path.removeprefix("key in ").removeprefix("$").removeprefix(".")
+    field = f"{within}{path.removeprefix('key in ').removeprefix('$')}".removeprefix(".")
     place = f"{field}: " if field else ""
     if text.startswith("Object missing"):
         return f"{place}expected a field {text.rpartition(' ')[2]}, found none"
+    if text.startswith("Object contains unknown"):
+        return f"{place}expected no field {text.rpartition(' ')[2]}"
     if text.startswith("Invalid enum"):
         text = f"Expected one of {', '.join(map(repr, _choices(kind, steps)))}"
     expected = _ANCHOR.sub("", text.partition(", got ")[0]).replace("str matching regex", "text of the form")
@@ -130,7 +147,7 @@ def _show(content: Any, steps: list[int | str]) -> str:
         content = content[step]
     if isinstance(content, dict | list):
         return f"{'an object' if isinstance(content, dict) else 'a list'} of {len(content)}"
-    return shorten(json.dumps(content), _SHOWN_CHARS)
+    return shorten(json.dumps(content, default=lambda value: f"({type(value).__name__})"), _SHOWN_CHARS)
 
 
 def _choices(kind: Any, steps: list[int | str]) -> tuple[Any, ...]:

@@ -97,7 +97,7 @@ class Entry:
             DataError: It is not such a line.
         """
         # `asdict` and JSON made [ext, {offset, bytes, crc32c}] of (ext, Span); the types say what to make of it.
-        return read_json(data, cls, "line of the ledger", nan=True)
+        return read_json(data, cls, "line of the ledger", floats="nan")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from sharding.format.strict_json import Count, to_type
 from training.model.saved import load_saved
-from training.run_files import Count, convert
 
 EXPECTED = "a checkpoint of plain values"
 """What is expected, for messages."""
@@ -38,5 +38,5 @@ def read_saved_run(path: Path, expected: str = EXPECTED) -> dict[str, Any]:
         DataError: It is damaged, is no such checkpoint, or holds anything but tensors and plain values.
     """
     content: dict[str, Any] = load_saved(path, expected)
-    convert(path, content, SavedRun)
+    to_type(content, SavedRun, str(path))
     return content

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from sharding.errors import DataError
 from sharding.format.sample import Sample
+from sharding.format.strict_json import Count, Text
 from sharding.machine.files import write_atomically
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
-from training.run_files import Count, Text, read_json
+from training.run_files import read_json
 
 BASELINES_FORMAT = 1
 """Version of the JSON format of fitted baselines."""

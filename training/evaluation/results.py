@@ -16,10 +16,11 @@ import pandas as pd
 
 from sharding.errors import DataError
 from sharding.escaping import escape, shorten
+from sharding.format.strict_json import Count, Text, to_type
 from sharding.machine.files import write_atomically
 from sharding.reading.shard_set import ShardSet
 from training.model.metrics import METRICS, PROTOCOLS
-from training.run_files import Count, Text, convert, read_json
+from training.run_files import read_json
 
 EVALUATION_FORMAT = 2
 """Version of the JSON format."""
@@ -154,8 +155,10 @@ class Evaluation:
 
 def _read_rows(file: Path, rows: dict[str, list[Any]]) -> pd.DataFrame:
     """Check the rows of a file and make the table of them."""
-    texts = {name: convert(file, rows.get(name), list[Text], f"rows.{name}") for name in ("protocol", "key", "scene")}
-    numbers = {name: convert(file, rows.get(name), list[float], f"rows.{name}") for name in METRICS}
+    texts = {
+        name: to_type(rows.get(name), list[Text], str(file), f"rows.{name}") for name in ("protocol", "key", "scene")
+    }
+    numbers = {name: to_type(rows.get(name), list[float], str(file), f"rows.{name}") for name in METRICS}
     if len({*map(len, texts.values()), *map(len, numbers.values())}) > 1:
         raise DataError(f"{file}: rows: expected columns of one length, found others; evaluate again")
     if strange := sorted(set(texts["protocol"]) - set(PROTOCOLS)):

@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from sharding.cli import Outcome
+from sharding.format.strict_json import to_type
 from sharding.options import checked
 from sharding.progress import is_rank_zero, say
 from sharding.reading.shard_set import DEPTH_PARTS
@@ -46,7 +47,7 @@ from training.model.hyperparameters import Hyperparameters
 from training.model.unet import build_unet, count_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import TrainProgress
-from training.run_files import convert, read_json
+from training.run_files import read_json
 from training.runfolder import METRICS_NAME, SCRATCH, checkpoint_path, is_finished, save_config
 from training.streaming.announce import announce_streaming
 from training.streaming.options import streaming_options
@@ -286,7 +287,7 @@ def _outcome(folder: Path, text: str) -> Outcome:
     if not is_rank_zero():
         return Outcome(data={}, text="")
     data = read_json(folder / METRICS_NAME, dict[str, Any])
-    best = convert(folder / METRICS_NAME, data, Summary).best
+    best = to_type(data, Summary, str(folder / METRICS_NAME)).best
     return Outcome(
         data=data | {"out": str(folder)},
         text=f"{text}; best: epoch {best.epoch + 1}, abs_rel {best.abs_rel:.4f}, delta1 "

@@ -15,10 +15,11 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from sharding.errors import DataError
 from sharding.escaping import escape, shorten
+from sharding.format.strict_json import Count, Text
 from sharding.limits import MAX_TEXT_CHARS
 from sharding.machine.files import write_atomically
 from sharding.progress import say
-from training.run_files import Count, Text, read_text
+from training.run_files import read_text
 from training.runfolder import CURVES_NAME, METRICS_NAME
 
 MONITOR = "abs_rel"

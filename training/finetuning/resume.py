@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from sharding.errors import DataError, UsageError
+from sharding.format.strict_json import to_type
 from training.checkpoint.counter import saved_state
 from training.checkpoint.newest import find_newest, say_resumed
 from training.checkpoint.saved_run import read_saved_run
 from training.finetuning.depth_data import DepthData, describe_set
 from training.finetuning.record import RecordState, RunRecord
 from training.model.depth_unet import CHECKPOINT
-from training.run_files import convert
 from training.runfolder import checkpoint_path
 
 
@@ -45,7 +45,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     """
     try:
         content = read_saved_run(checkpoint, expected=CHECKPOINT)
-        convert(checkpoint, content["callbacks"].get(RunRecord.__qualname__), RecordState, "callbacks.RunRecord")
+        to_type(content["callbacks"].get(RunRecord.__qualname__), RecordState, str(checkpoint), "callbacks.RunRecord")
     except DataError as error:
         raise DataError(
             f"{error}; remove it and use --resume: the run continues from the checkpoint before it, or starts again"

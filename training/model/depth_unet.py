@@ -19,6 +19,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from sharding.errors import DataError, UsageError
+from sharding.format.strict_json import Count, to_type
 from training.launch.world import World
 from training.model.encoder import load_encoder
 from training.model.finite import FiniteCheck, require_finite_weights
@@ -29,7 +30,6 @@ from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
 from training.model.saved import check_shapes, load_saved
 from training.model.schedule import rate_factor
 from training.model.unet import build_unet, split_parameters
-from training.run_files import Count, convert
 from training.runfolder import SCRATCH, find_checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -103,7 +103,7 @@ class DepthUnet(LightningModule):
         file = find_checkpoint(source)
         content = load_saved(file, CHECKPOINT)
         try:
-            convert(file, content, _SavedModel)
+            to_type(content, _SavedModel, str(file))
             model, state = cls(None, content["hyper_parameters"]), content["state_dict"]
             check_shapes(state, model.state_dict(), "state_dict")
         except (UsageError, DataError) as error:
@@ -206,7 +206,7 @@ class DepthUnet(LightningModule):
             DataError: They are not.
         """
         check_shapes(checkpoint["state_dict"], self.state_dict(), "the checkpoint")
-        sums = convert("the checkpoint", checkpoint.get("train_loss", {"total": 0.0, "count": 0}), _LossSums)
+        sums = to_type(checkpoint.get("train_loss", {"total": 0.0, "count": 0}), _LossSums, "the checkpoint")
         self._train_loss.load_state_dict({"total": sums.total, "count": sums.count})
 
     def on_validation_epoch_start(self) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sharding.errors import DataError, UsageError
+from sharding.format.strict_json import to_type
 from sharding.reading.shard_set import ShardSet
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
@@ -35,7 +36,6 @@ from training.pretraining.reseed import Reseed
 from training.pretraining.saved_models import naming_another_model, with_models, without_modules
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
-from training.run_files import convert
 from training.streaming.options import Streaming
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class StreamStrategy(AbortsGroup):
         """Read `resume_from` if it is set, else the checkpoint that LightlyTrain chose; nothing in it is run."""
         path = self.resume_from or Path(checkpoint_path)
         content = super().load_checkpoint(path, True)
-        convert(path, content, SavedRun)
+        to_type(content, SavedRun, str(path))
         return with_models(content, path)
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:

@@ -18,6 +18,7 @@ from msgspec import Struct, to_builtins
 
 from sharding.cli import Outcome
 from sharding.errors import DataError, UsageError
+from sharding.format.strict_json import Count, Text
 from sharding.limits import MAX_ENCODER_BYTES
 from sharding.machine.files import write_atomically
 from sharding.options import checked
@@ -43,7 +44,7 @@ from training.pretraining import lightly
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.check import check_pretrain, parse_weights
 from training.pretraining.environment import environment_of_run
-from training.run_files import Count, Text, read_json
+from training.run_files import read_json
 from training.runfolder import (
     CHECKPOINTS_NAME,
     CONFIG_NAME,

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sharding.errors import DataError
 from sharding.escaping import escape, shorten
+from sharding.format.strict_json import Text, to_type
 from training.model.saved import is_plain
-from training.run_files import Text, convert
 
 KEY = "lightly_train"
 """Name of the entry."""
@@ -77,7 +77,7 @@ def with_models(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     if KEY not in checkpoint:
         raise DataError(f"{path}: expected a checkpoint of `depthstream pretrain`, found no entry {KEY}")
     entry = checkpoint[KEY]
-    models = msgspec.structs.asdict(convert(path, entry, _Entry, KEY).models)
+    models = msgspec.structs.asdict(to_type(entry, _Entry, str(path), KEY).models)
     for name, tensors in models.items():
         for key, value in tensors.items():
             if not is_plain(value):
