@@ -5,7 +5,6 @@ that ends, also in the middle of a result, is the end of its stream, and so is t
 A thread for each worker sends it a job, waits for the result, and takes the next job.
 """
 
-import json
 import pickle
 import queue
 import signal
@@ -32,10 +31,7 @@ END_S = 10.0
 _ENDED_S = 1.0
 """Seconds from the end of a worker's stream to that of its process."""
 
-_PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from sharding.machine.worker import serve; serve(int(sys.argv[1]))"
-)
+_PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from sharding.machine.worker import serve; serve(int(sys.argv[1]))"
 
 _Task = tuple[Future[Any], tuple[Any, ...]]
 
@@ -178,7 +174,8 @@ class _Worker:
 
 def _start(connection: Connection) -> "subprocess.Popen[bytes]":
     number = connection.fileno()
-    command = [spawn.get_executable(), "-c", _PROGRAM, str(number), json.dumps(sys.path)]
+    # -P: with "-c" alone, Python would import what it needs to start from the current folder, which may be anybody's.
+    command = [spawn.get_executable(), "-P", "-c", _PROGRAM, str(number), *sys.path]
     return subprocess.Popen(command, pass_fds=(number,), stdin=subprocess.DEVNULL)
 
 

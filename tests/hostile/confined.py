@@ -47,7 +47,7 @@ Variables = Sequence[tuple[str, str]]
 
 def run_command(words: Sequence[str], folder: Path, given: Variables = (), time_s: float = TIME_S) -> Ended:
     """Run `depthstream` with these words as a program, in a folder."""
-    command = [sys.executable, "-m", "training", *words]
+    command = [sys.executable, "-P", "-m", "training", *words]  # -P: as the installed program, not from that folder
     return _watch(folder, lambda: os.execve(sys.executable, command, _environment(given)), time_s)
 
 

@@ -68,6 +68,14 @@ def h5(make: Callable[[h5py.File], Any]) -> Any:
     return build
 
 
+def modules(folder: Path, world: World) -> list[str]:
+    """Build a DIODE tree with modules of Python beside it, which a worker process must not import."""
+    world.copy_diode(folder)
+    for name in ("json", "pickle", "types", "encodings", "sitecustomize", "sharding", "training", "numpy"):
+        folder.joinpath(f"{name}.py").write_text(f"open({str(world.canary)!r}, 'w')\nraise SystemExit('executed')\n")
+    return [*shard_words("diode")[:-1], "2", "--shard-size", "1"]
+
+
 def writes(data: bytes) -> Make:
     """Write these bytes."""
     return lambda path: path.write_bytes(data)
@@ -223,6 +231,7 @@ CASES = [
     Case("folders/half a character", tree(lambda scan: (scan / "a\udcff.png").write_bytes(jpeg())), anything),
     Case("folders/100 folders deep", tree(lambda scan: _deep(scan, 100)), anything),
     Case("folders/a name of code", tree(lambda scan: (scan / "$(touch canary).png").write_bytes(jpeg())), anything),
+    Case("folders/modules beside it", modules, all_samples()),
     Case("folders/the same view twice", tree(lambda scan: shutil.copytree(scan, scan.parents[1] / "scene_00023" / scan.name)), anything),
     *(Case(f"images/{name}", view(writes(data)), anything if name in MAY else None) for name, data in PICTURES.items()),
     *(Case(f"images/a photograph of {name}", photo(writes(data)), anything if name in (*MAY, "a PNG of 13,300 x 13,300") and "13" not in name else None) for name, data in PICTURES.items()),

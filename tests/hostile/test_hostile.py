@@ -6,6 +6,7 @@ default suite; all of them are `slow`.
 """
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -45,15 +46,15 @@ Run = Callable[[Sequence[str], Path, Variables], Ended]
 
 def meet(case: Case, world: World, place: Path, run: Run = run_command) -> None:
     """Build an input, run the command on it, and assert what may come of it."""
-    folder = place / "here"
-    folder.mkdir()
+    folder = place / "a" / "b" / "here"  # deep, so that "../../../x" is in the place as well
+    folder.mkdir(parents=True)
     words = case.build(folder, world)
-    before = list(_outside(place))
+    before = sorted(_outside(place))
     ended = run(words, folder, [(name, value.replace("{web}", world.web.address)) for name, value in case.environment])
     said = f"{' '.join(words)[:300]}\nstatus {ended.status}\n{ended.err[-3000:]}{ended.out[-1000:]}"
     assert find_faults(ended, TORCH_MIB if case.torch else PLAIN_MIB) == [], said
     assert not [path for path in (world.canary, *place.rglob(f"{CANARY}*")) if path.exists()], f"executed: {said}"
-    assert list(_outside(place)) == before, f"written outside: {said}"
+    assert sorted(_outside(place)) == before, f"written outside: {said}"
     assert not [secret for secret in SECRETS if secret in ended.out + ended.err], f"a secret: {said}"
     if ended.status == 0:
         assert case.accepted is not None, f"expected it to be refused: {said}"
@@ -64,8 +65,10 @@ def meet(case: Case, world: World, place: Path, run: Run = run_command) -> None:
 
 
 def _outside(place: Path) -> Iterator[Path]:
-    """What is beside the folder of the command; its output is there."""
-    return (path for path in sorted(place.iterdir()) if path.name not in ("here", "stdout", "stderr"))
+    """What is outside the folder of the command, but for its output."""
+    for parent, folders, names in os.walk(place):
+        folders[:] = [name for name in folders if name != "here"]
+        yield from (Path(parent, name) for name in (*folders, *names) if name not in ("stdout", "stderr"))
 
 
 def _verify(folder: Path) -> None:

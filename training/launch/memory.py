@@ -37,7 +37,8 @@ def least_free_memory(placement: Placement) -> int | None:
         return least_of_ranks(placement, _free(placement.devices[placement.local_rank]))
     if placement.rank == 0:
         indices = [str(device.index) for device in placement.devices]
-        done = subprocess.run([sys.executable, "-c", _ASK, *indices], stdout=subprocess.PIPE, text=True, check=True)
+        command = [sys.executable, "-P", "-c", _ASK, *indices]  # -P: nothing is imported from the current folder
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         os.environ[_LEAST] = done.stdout.strip()  # inherited by the processes that Lightning starts
     return int(os.environ[_LEAST])
 

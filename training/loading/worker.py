@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 
 from sharding.machine.heap import keep_freed_memory, one_heap_in_children
+from sharding.machine.safe_path import forget_safe_path, safe_path_in_children
 from training.loading.augment import one_thread_per_worker
 
 _JOB_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
@@ -31,6 +32,7 @@ def start_worker(worker_id: int) -> None:
     """
     one_thread_per_worker(worker_id)
     keep_freed_memory()
+    forget_safe_path()
     _end_if_a_batch_cannot_be_sent(worker_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -75,9 +77,9 @@ def start_fork_server() -> None:
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _JOB_SIGNALS)
     try:
-        resource_tracker.ensure_running()  # leaves SIGINT and SIGTERM unblocked
-        signal.pthread_sigmask(signal.SIG_BLOCK, _JOB_SIGNALS)
-        with one_heap_in_children():
+        with safe_path_in_children(), one_heap_in_children():
+            resource_tracker.ensure_running()  # leaves SIGINT and SIGTERM unblocked
+            signal.pthread_sigmask(signal.SIG_BLOCK, _JOB_SIGNALS)
             forkserver.ensure_running()  # a new process inherits the blocked signals
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

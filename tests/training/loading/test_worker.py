@@ -333,3 +333,35 @@ def test_workers_share_one_arena_unless_told_otherwise(given, said, tmp_path):
     command = [sys.executable, str(tmp_path / "tell.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == said, done.stderr
+
+
+WORKER_IN_A_FOLDER = """
+import multiprocessing, os
+from training.loading.worker import start_fork_server, start_worker
+
+def tell(*_):
+    start_worker(0)
+    print(os.environ.get("PYTHONSAFEPATH"), flush=True)
+
+if __name__ == "__main__":
+    start_fork_server()
+    print(os.environ.get("PYTHONSAFEPATH"), flush=True)
+    worker = multiprocessing.get_context("forkserver").Process(target=tell)
+    worker.start()
+    worker.join(60)
+"""
+
+
+@pytest.mark.parametrize(("given", "said"), [(None, "None"), ("1", "1")])
+def test_a_fork_server_imports_nothing_from_the_current_folder(given, said, tmp_path):
+    (tmp_path / "tell.py").write_text(WORKER_IN_A_FOLDER)
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("selectors", "socket", "json", "training"):
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    environment |= {"PYTHONPATH": str(ROOT)} | ({"PYTHONSAFEPATH": given} if given else {})
+    command = [sys.executable, str(tmp_path / "tell.py")]
+    done = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == [said, said], done.stderr
+    assert not (tmp_path / "executed").exists()
