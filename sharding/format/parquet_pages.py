@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sharding.limits import MAX_FOOTER_BYTES
+
 TAIL_BYTES = 8
 """A file ends with the length of its footer (4 bytes, little-endian) and the magic number `PAR1`."""
 
@@ -25,7 +27,9 @@ ENCODINGS = (_PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY)
 """Encodings whose values are as long as the page, or are places in a dictionary; others repeat parts of values."""
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
-_MAX_LEVELS, _MAX_FIELDS = 12, 64
+_MAX_LEVELS = 12
+_MAX_HEADER_VALUES = 64
+"""Fields, and members of lists, of a page's header; those of the format are 30, with statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         ValueError: The footer is damaged.
     """
     begin = len(data) - TAIL_BYTES - int.from_bytes(data[-TAIL_BYTES:-4], "little")
-    footer = _Reader(data, begin).struct(_MAX_LEVELS)
+    footer = _Reader(data, begin, len(data) - begin).struct(_MAX_LEVELS)
     for group in _list(footer, _ROW_GROUPS):
         for chunk in _list(group, _COLUMNS):
             yield _chunk(chunk.get(_META) if isinstance(chunk, dict) else None, begin)
@@ -83,15 +87,16 @@ def page_sizes(data: bytes, chunk: Chunk) -> Iterator[int]:
         ValueError: A header is damaged, or a page is encoded so that its size tells nothing.
     """
     yield 0  # a chunk without pages is not free either
-    reader = _Reader(data, chunk.begin)
-    while reader.at < chunk.end:
+    at = chunk.begin
+    while at < chunk.end:
+        reader = _Reader(data, at, _MAX_HEADER_VALUES)
         header = reader.struct(_MAX_LEVELS)
         size, stored = header.get(_INFLATED), header.get(_COMPRESSED)
         if not (isinstance(size, int) and isinstance(stored, int) and size >= 0 and stored >= 0):
             raise ValueError("expected a page with its size, found none")
         _check_encoding(header)
         yield size
-        reader.at += stored
+        at = reader.at + stored
 
 
 def _check_encoding(header: dict[int, Any]) -> None:
@@ -109,12 +114,17 @@ def _check_encoding(header: dict[int, Any]) -> None:
 class _Reader:
     """Reads values of the compact protocol one after the other.
 
+    Args:
+        data: The file.
+        at: Offset of the first one.
+        values: The most that are read.
+
     Attributes:
         at: Offset of the next one.
     """
 
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data, self.at = data, at
+    def __init__(self, data: bytes, at: int, values: int) -> None:
+        self._data, self.at, self._left = data, at, values
 
     def struct(self, levels: int) -> dict[int, Any]:
         """Read a struct as field -> value."""
@@ -122,10 +132,14 @@ class _Reader:
         number = 0
         while (head := self._byte()) != 0:
             number = number + (head >> 4) if head >> 4 else self._signed()
+            self._count()
             fields[number] = head & 15 == _TRUE if head & 15 in (_TRUE, _FALSE) else self._value(head & 15, levels)
-            if len(fields) > _MAX_FIELDS:
-                raise ValueError("expected a struct of a few fields, found one of too many")
         return fields
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("expected a footer or the header of a page, found one of too many fields")
 
     def _value(self, kind: int, levels: int) -> Any:
         if kind in (_I16, _I32, _I64):
@@ -143,7 +157,11 @@ class _Reader:
     def _list(self, levels: int) -> list[Any]:
         head = self._byte()
         count = head >> 4 if head >> 4 < 15 else self._unsigned()
-        return [self._value(head & 15, levels) for _ in range(count)]
+        found = []
+        for _ in range(count):
+            self._count()
+            found.append(self._value(head & 15, levels))
+        return found
 
     def _signed(self) -> int:
         value = self._unsigned()
@@ -162,6 +180,8 @@ class _Reader:
         return self._take(1)[0]
 
     def _take(self, size: int) -> bytes:
+        if size > MAX_FOOTER_BYTES:
+            raise ValueError(f"expected a footer or the header of a page, found a text of {size} bytes in it")
         found = self._data[self.at : self.at + size]
         if len(found) < size or self.at < 0:
             raise ValueError("expected a footer or the header of a page, found the end of the file")

@@ -74,7 +74,10 @@ def test_the_header_counts_and_not_the_footer():
         (b"\x15\0\x15" + b"\xff" * 11, "expected a number of 64 bits, found a longer one"),
         (b"\x1c" * 40, "found a value of type 12 in it"),
         (b"\x15\x02" * 100 + b"\0", "found one of too many"),
-        (b"\x18\xff\xff\xff\xff\x7f", "found the end of the file"),
+        (b"\x15\0\x45\0" * 100 + b"\0", "found one of too many"),  # the same field again and again
+        (b"\x19\xf1\xff\x7f" + bytes(20000), "found one of too many"),
+        (b"\x18\x7f", "found the end of the file"),
+        (b"\x18\xff\xff\xff\xff\x7f", "found a text of 34359738367 bytes"),
         (b"\x15\x0e\x15\x06\x15\x06\0abc", "found one of type 7"),
     ],
 )
