@@ -17,6 +17,9 @@ CONNECT_S = 5.0
 """Longest wait until a connection is open."""
 
 _TRANSIENT = (408, 429, 500, 502, 503, 504)  # HTTP statuses that are retried
+GATEWAY = (502, 503, 504)
+"""Statuses by which a proxy tells that it did not reach the server."""
+
 _NO_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5), socket.EAI_FAIL)  # EAI_AGAIN may pass
 _BROKEN = ("EOF", "RECORD", "MAC", "LENGTH")  # in the reason of a TLS failure: the connection, not the server's TLS
 _ADVICE = {
@@ -36,11 +39,13 @@ class Problem:
         text: What happened.
         lasting: Whether another attempt cannot succeed.
         advice: What to do about a lasting one.
+        status: Status that was answered; None without an answer.
     """
 
     text: str
     lasting: bool
     advice: str = _CHECK
+    status: int | None = None
 
 
 class _Quick(http.client.HTTPConnection):
@@ -97,7 +102,7 @@ def open_request(request: urllib.request.Request, timeout_s: float) -> http.clie
     """
     opener = urllib.request.OpenerDirector()  # not `build_opener`, which knows file: and ftp: as well
     for handler in (
-        urllib.request.ProxyHandler(),
+        urllib.request.ProxyHandler(_proxies()),
         _Http(),
         _Https(),
         _Redirects(),
@@ -113,6 +118,12 @@ def open_request(request: urllib.request.Request, timeout_s: float) -> http.clie
         name = request.full_url.partition("?")[0]
         raise DataError(f"{name}: the server redirects to what is no web address; check the address") from None
     return response
+
+
+def _proxies() -> dict[str, str]:
+    """Return scheme -> proxy as the environment has them; ALL_PROXY, which urllib does not know, for what is missing."""
+    found = urllib.request.getproxies()
+    return dict.fromkeys(WEB, found["all"]) | found if "all" in found else found
 
 
 def read_extent(name: str, response: http.client.HTTPResponse, offset: int) -> tuple[int, bool]:
@@ -180,4 +191,5 @@ def explain(error: Exception) -> Problem:
 def _explain_status(error: urllib.error.HTTPError) -> Problem:
     said = shorten(escape(str(error.reason).partition("\n")[0]), 100)
     advice = _ADVICE.get(error.code, "it redirects in a loop or nowhere: " + _CHECK if error.code < 400 else _CHECK)
-    return Problem(text=f"status {error.code} ({said})", lasting=error.code not in _TRANSIENT, advice=advice)
+    lasting = error.code not in _TRANSIENT
+    return Problem(text=f"status {error.code} ({said})", lasting=lasting, advice=advice, status=error.code)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sharding.archives.blocks import DOWNLOAD_BLOCK_BYTES, Blocks
-from sharding.archives.http_answers import explain, open_request, read_extent
-from sharding.errors import DataError
+from sharding.archives.http_answers import GATEWAY, explain, open_request, read_extent
+from sharding.errors import DataError, UsageError
 from sharding.hiding import without_login
 from sharding.stores.address import encode_web, split_address
 from sharding.stores.credentials import find_proxy, http_headers
@@ -19,7 +19,7 @@ MAX_JUMP_BLOCKS = 64
 """A forward jump of at most this many blocks is read through; a larger one makes a new request."""
 
 UNANSWERED_S, ANSWER_S = 15.0, 20.0
-"""Seconds in which a file is asked for again of which no byte has come, and until its first answer begins."""
+"""Seconds in which a file is requested again while nothing answers, and until its first answer begins."""
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ class HttpObject(Blocks):
 
     Raises:
         DataError: There is no such file, it may not be read, or the server does not report its size.
+        UsageError: The address is wrong, or its proxy cannot be used.
     """
 
     def __init__(self, url: str, timeout_s: float = 60, retries: int = 8, delay_s: float = 0.5) -> None:
@@ -46,11 +47,13 @@ class HttpObject(Blocks):
         self.name, self._login = without_login(url), http_headers(url, os.environ)
         self._url = encode_web(f"{self.name}?{query}" if query else self.name)
         self._proxy = find_proxy(url, os.environ)
+        if "=socks" in self._proxy.lower():
+            raise UsageError(f"{self._proxy}: archives are read through http:// proxies; download it, and give its path")
         self._opened = time.monotonic()
         self.size = -1
         self._ranges, self._version = False, ("", "")  # whether the server sends ranges; ETag and Last-Modified
         self._response: http.client.HTTPResponse | None = None
-        self._position, self._received = 0, False
+        self._position, self._answered = 0, False
         try:
             self._persist(lambda: self._connect(0))
         except BaseException:
@@ -88,7 +91,7 @@ class HttpObject(Blocks):
         piece = self._response.read1(min(num_bytes, 1 << 18))
         if not piece:
             raise ConnectionError(f"connection closed at byte {self._position} of {self.size}")
-        self._position, self._received = self._position + len(piece), True
+        self._position, self._answered = self._position + len(piece), True
         return piece
 
     def _persist(self, action: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
@@ -102,6 +105,7 @@ class HttpObject(Blocks):
             self._drop()
             if problem.lasting:
                 raise DataError(f"{self.name}: expected a file, found {problem.text}{self._via()}: {problem.advice}")
+            self._answered |= self._is_of_the_server(problem.status)
             failures = 1 if progress() > reached else failures + 1
             reached = progress()
             pause_s, left_s = self._pauses(failures)
@@ -118,9 +122,13 @@ class HttpObject(Blocks):
         """Return the pause after so many failures, and the seconds within which attempts begin."""
         pauses = [min(30.0, self._delay_s * 2**count) for count in range(self._retries)]
         left_s = sum(pauses[failures - 1 :])
-        if not self._received:  # not a byte has come from that address yet: it is more likely wrong than down
+        if not self._answered:  # by nothing at that address yet: it is more likely wrong than down
             left_s = min(left_s, self._opened + UNANSWERED_S - time.monotonic())
         return (pauses[failures - 1], left_s) if failures <= self._retries else (1.0, 0.0)
+
+    def _is_of_the_server(self, status: int | None) -> bool:
+        """Tell whether a status was answered by the server; a proxy answers with a gateway's if there is no server."""
+        return status is not None and not (self._proxy and status in GATEWAY)
 
     def _via(self) -> str:
         return f" (through {self._proxy})" if self._proxy else ""

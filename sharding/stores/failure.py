@@ -38,6 +38,7 @@ _OTHER = {
 """Errors that obstore raises about an answer, by a part of their text, and what they mean here."""
 
 _UNREACHABLE = ("Connect", "Timeout")  # kinds of failure that do not tell that there is a server
+_IN_THE_BODY = "reqwest::Error{kind:Body"  # but if the time ran out after the head of the answer, they do
 
 _TRANSIENT_STATUS = (408, 429, *(set(range(500, 600)) - {501, 505}))  # 501, 505: the server cannot do this at all
 _TRANSIENT_CODES = ("RequestTimeout",)  # S3 sends it with status 400
@@ -127,7 +128,8 @@ def read_failure(text: str) -> RequestFailure:
             return RequestFailure(status=None, code="", message=message)
     if kind := _OUTER_KIND.search(text):
         message = ": ".join(filter(None, (_CONNECTION.get(kind[1], "the connection failed"), _read_reason(text))))
-        return RequestFailure(status=None, code="", message=message, lost=True, unreachable=kind[1] in _UNREACHABLE)
+        unreachable = kind[1] in _UNREACHABLE and _IN_THE_BODY not in flat
+        return RequestFailure(status=None, code="", message=message, lost=True, unreachable=unreachable)
     return RequestFailure(status=None, code="", message=_first_line(text))
 
 

@@ -16,6 +16,7 @@ from obstore.store import HTTPStore
 from sharding.errors import DataError
 from sharding.hiding import BUCKETS, conceal, without_login
 from sharding.machine.threads import Fetchers
+from sharding.stores.address import encode_web
 from sharding.stores.client import TimeLimits, open_client
 from sharding.stores.credentials import find_proxy
 from sharding.stores.failure import NO_BUCKET, RequestFailure, no_panic, read_failure
@@ -82,8 +83,8 @@ class RemoteStore:
         failures = [error for error in results if isinstance(error, ReadFailed)]
         if failures:
             wait_s = max((error.wait_s for error in failures if error.wait_s), default=None)
-            error = failures[0]
-            raise ReadFailed(error.where, error.reason, found=found, wait_s=wait_s)
+            error, unreachable = failures[0], all(error.unreachable for error in failures)
+            raise ReadFailed(error.where, error.reason, found=found, wait_s=wait_s, unreachable=unreachable)
         return [data for data in found if data is not None]
 
     @cached_property
@@ -265,7 +266,7 @@ class RemoteStore:
     def _plain_url(self, name: str) -> str:
         """Return an address for one GET without obstore: that of the object, signed for one minute at a bucket."""
         if isinstance(self._store, HTTPStore):
-            return f"{self._url}/{name}"
+            return encode_web(f"{self._url}/{name}")
         return obstore.sign(self._store, "GET", name, timedelta(minutes=1))
 
 

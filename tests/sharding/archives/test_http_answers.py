@@ -138,6 +138,37 @@ def test_a_port_where_nothing_answers_is_given_up_soon_and_said_after_the_first_
     assert line.startswith(f"{url}: Connection refused; trying again until ")
 
 
+@pytest.mark.parametrize(("proxy", "answered"), [(False, True), (True, False)])
+def test_a_busy_server_is_one_that_answered_and_a_proxy_without_one_is_not(monkeypatch, proxy, answered):
+    monkeypatch.setattr("sharding.archives.http_object.UNANSWERED_S", 0.0)
+    busy = [503] * 3
+
+    def respond(handler):
+        servers.answer(handler, busy.pop() if busy else 200, b"0123456789")
+
+    with servers.web_server(respond) as server:
+        if proxy:
+            monkeypatch.setenv("http_proxy", server.url)
+        url = "http://archives.invalid/x" if proxy else f"{server.url}/x"
+        if answered:
+            HttpObject(url, delay_s=0.01).close()
+            return
+        with pytest.raises(DataError, match=r"1 attempts failed.*503 .*\(through http_proxy="):
+            HttpObject(url, delay_s=0.01)
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
+def test_an_archive_is_read_through_the_proxy_that_is_set(monkeypatch, name):
+    with servers.web_server(lambda handler: servers.answer(handler, 200, b"0123456789")) as proxy:
+        monkeypatch.setenv(name, proxy.url)
+        remote = HttpObject("http://archives.invalid/x")
+        assert remote.read_at(2, 3) == b"234"
+        remote.close()
+    monkeypatch.setenv(name, "socks5://127.0.0.1:1080")
+    with pytest.raises(UsageError, match=f"{name}=socks5://127.0.0.1:1080: archives are read through http"):
+        HttpObject("http://archives.invalid/x")
+
+
 def test_a_server_with_another_protocol_than_tls_is_refused_at_once():
     with raw_server(b"HTTP/1.1 400 Bad\r\n\r\n") as (url, _):
         began = time.monotonic()
