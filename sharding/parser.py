@@ -81,7 +81,7 @@ def build_config(config: type[C], given: argparse.Namespace) -> C:
     options, named = options_of(config), vars(given)
     values = read_file(named["config"], options) if named.get("config") is not None else {}
     for one in options:  # a file may come from somebody else, with a run folder for example
-        if one.extra.get("executed") and values.get(one.name) is not None:
+        if one.extra.get("executed") and values.get(one.name) is not None and one.name not in named:
             raise UsageError(
                 f"--config {named['config']}: {one.name} is a command, which is run: it is not taken from a file; give "
                 f"{one.flag} on the command line"

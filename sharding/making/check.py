@@ -43,6 +43,8 @@ def check_index(config: IndexConfig) -> None:
         UsageError: There are none, or it may not.
     """
     check_exists(Path(config.tars), "a folder of .tar files, or one")
+    if os.path.realpath(config.tars) == os.path.realpath(config.set):
+        raise UsageError(f"{config.set}: tars and set are the same folder; give another SET, below it if you like")
     check_writable(config.set, "SET", folder=True)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,13 +28,15 @@ def run(config: IndexConfig) -> Outcome:
         raise UsageError(f"{target} holds a set already; choose another folder, or delete that one")
     passed = PassedOver()
     names = name_links(find_tars(Path(config.tars), target, passed))
+    _check_places(names, target)
     rows = _read_all(names, passed)
     if not rows:
         found = [f"{config.tars}: expected members named KEY.jpg or KEY.png, found none in {len(names)} tars"]
         raise DataError("; ".join(line.strip() for line in found + passed.lines()))
     # Nothing is written before all tars are read. The manifest is the last: without it there is no set.
     index = encode_index(build_index(rows))
-    shards = tuple(_link(tar, target, name, sum(row.shard == name for row in rows)) for tar, name in names.items())
+    samples = Counter(row.shard for row in rows)
+    shards = tuple(_link(tar, target, name, samples[name]) for tar, name in names.items())
     write_atomically(target / INDEX_NAME, index)
     manifest = _describe(target, shards, rows, hashlib.sha256(index).hexdigest())
     write_atomically(target / MANIFEST_NAME, manifest.encode())
@@ -148,14 +151,30 @@ def name_links(tars: list[Path]) -> dict[Path, str]:
     return names
 
 
+def _check_places(names: dict[Path, str], target: Path) -> None:
+    """Check that a link replaces no file: tars may be in the folder of shards already, but only where they shall be.
+
+    Raises:
+        UsageError: It would, or a tar is there under a name that no shard may have.
+    """
+    folder = target / "shards"
+    for tar, name in names.items():
+        link = folder / name
+        if name != tar.name and os.path.realpath(tar.parent) == os.path.realpath(folder):
+            raise UsageError(f"{tar}: expected a name of letters, digits and ._- there; rename it, or give another SET")
+        if link.exists() and not link.is_symlink() and not (tar.exists() and link.samefile(tar)):
+            raise UsageError(f"{link}: expected nothing, or a link, where the link to {tar} shall be; give another SET")
+
+
 def _link(tar: Path, target: Path, name: str, samples: int) -> ShardFile:
-    """Put a link to the tar into the set."""
+    """Put a link to the tar into the set, unless it is there already."""
     folder = target / "shards"
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / name
-    link.unlink(missing_ok=True)
-    # Relative, so that set and tars can be moved together.
-    link.symlink_to(os.path.relpath(tar.resolve(), folder.resolve()))
+    if not (link.exists() and link.samefile(tar)):
+        link.unlink(missing_ok=True)
+        # Relative, so that set and tars can be moved together.
+        link.symlink_to(os.path.relpath(tar.resolve(), folder.resolve()))
     with tar.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return ShardFile(

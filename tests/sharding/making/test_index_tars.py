@@ -11,6 +11,7 @@ from sharding.checking.verify import run as verify
 from sharding.codecs.npy import encode_npy
 from sharding.config import IndexConfig, VerifyConfig
 from sharding.errors import DataError, UsageError
+from sharding.making.check import check_index
 from sharding.making.index_tars import run
 from sharding.reading.shard_set import ShardSet
 
@@ -327,6 +328,48 @@ def test_links_have_names_of_plain_letters_and_the_set_is_whole(tmp_path):
     assert sorted(opened.index["key"]) == ["0", "1", "2", "3"]
     assert all((sample.image == 0).all() for sample in opened.read(range(4)))
     assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
+
+
+def test_tars_that_are_in_the_folder_of_shards_already_stay_as_they_are(tmp_path):
+    shards = tmp_path / "set/shards"
+    shards.mkdir(parents=True)
+    for number, name in enumerate(["a.tar", "b.tar"]):
+        make_tar(shards / name, [(f"{number}.png", png())])
+    before = {path.name: path.read_bytes() for path in shards.iterdir()}
+    index(shards, tmp_path / "set")
+    assert {name: (shards / name).read_bytes() for name in before} == before
+    assert not (shards / "a.tar").is_symlink()
+    assert [shard.name for shard in ShardSet(tmp_path / "set").manifest.shards] == ["shards/a.tar", "shards/b.tar"]
+    assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
+
+
+def test_a_tar_in_the_folder_of_shards_with_another_name_than_a_shard_may_have_is_refused(tmp_path):
+    (tmp_path / "set/shards").mkdir(parents=True)
+    tar = make_tar(tmp_path / "set/shards/b c.tar", [("b.png", png())])
+    with pytest.raises(UsageError, match=r"b c\.tar: expected a name of letters, digits and \._- there; rename it"):
+        index(tmp_path / "set/shards", tmp_path / "set")
+    assert os.listdir(tmp_path / "set/shards") == [tar.name]
+
+
+def test_a_link_replaces_no_file_and_links_of_an_earlier_run_are_made_anew(tmp_path):
+    for folder in ("set/shards", "tars"):
+        (tmp_path / folder).mkdir(parents=True)
+    make_tar(tmp_path / "tars/a.tar", [("a.png", png())])
+    link = tmp_path / "set/shards/a.tar"
+    link.write_bytes(b"somebody's")
+    with pytest.raises(UsageError, match=r"set/shards/a\.tar: expected nothing, or a link, .*give another SET"):
+        index(tmp_path / "tars", tmp_path / "set")
+    assert link.read_bytes() == b"somebody's"
+    link.unlink()
+    link.symlink_to("nowhere")
+    index(tmp_path / "tars", tmp_path / "set")
+    assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
+
+
+def test_a_set_cannot_be_the_folder_of_its_tars(tmp_path):
+    make_tar(tmp_path / "a.tar", [("a.png", png())])
+    with pytest.raises(UsageError, match="tars and set are the same folder; give another SET, below it"):
+        check_index(IndexConfig(tars=str(tmp_path), set=f"{tmp_path}/."))
 
 
 @pytest.mark.timeout(20)
