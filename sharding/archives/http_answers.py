@@ -121,7 +121,7 @@ def open_request(request: urllib.request.Request, timeout_s: float) -> http.clie
 
 
 def _proxies() -> dict[str, str]:
-    """Return scheme -> proxy as the environment has them; ALL_PROXY, which urllib does not know, for what is missing."""
+    """Return scheme -> proxy as the environment has them; ALL_PROXY, unknown to urllib, for those that are missing."""
     found = urllib.request.getproxies()
     return dict.fromkeys(WEB, found["all"]) | found if "all" in found else found
 

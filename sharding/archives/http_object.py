@@ -48,7 +48,9 @@ class HttpObject(Blocks):
         self._url = encode_web(f"{self.name}?{query}" if query else self.name)
         self._proxy = find_proxy(url, os.environ)
         if "=socks" in self._proxy.lower():
-            raise UsageError(f"{self._proxy}: archives are read through http:// proxies; download it, and give its path")
+            raise UsageError(
+                f"{self._proxy}: archives are read through http:// proxies; download it, and give its path"
+            )
         self._opened = time.monotonic()
         self.size = -1
         self._ranges, self._version = False, ("", "")  # whether the server sends ranges; ETag and Last-Modified

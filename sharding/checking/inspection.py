@@ -1,6 +1,5 @@
 """The command `inspect`: what is in a set, in numbers and, with `--grid`, as a contact sheet."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 from sharding.cli import Outcome
 from sharding.config import InspectConfig
 from sharding.format.sample import DepthKind
-from sharding.machine.files import write_atomically
+from sharding.machine.files import write_through_links
 from sharding.reading.pictures import contact_sheet, encode_png
 from sharding.reading.shard_set import ShardSet
 from sharding.sources.published import expected_views
@@ -23,7 +22,7 @@ def run(config: InspectConfig) -> Outcome:
     data = describe_contents(opened)
     lines = _text(opened, data)
     if config.grid:
-        write_atomically(Path(config.grid), grid(opened, config.samples, config.seed))
+        write_through_links(config.grid, grid(opened, config.samples, config.seed))
         lines.append(f"  contact sheet: {config.grid}")
     return Outcome(data=data | ({"grid": config.grid} if config.grid else {}), text="\n".join(lines))
 

@@ -1,18 +1,26 @@
 """Write files so that a reader sees a whole one or none; check beforehand that they can be written."""
 
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from sharding.errors import UsageError
+from sharding.machine.regular import check_regular
 
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file next to `path` that replaces it if the block ends well and is removed if it does not."""
+    """Open a temporary file next to `path` that replaces it if the block ends well and is removed if it does not.
+
+    Raises:
+        OSError: It cannot be written, or what is there is no file: a device would be gone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        check_replaceable(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -25,10 +33,34 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def check_replaceable(path: Path) -> None:
+    """Check that what is at a path is a file, or a link, which is replaced itself.
+
+    Raises:
+        OSError: It is something else, or nothing.
+    """
+    found = os.lstat(path)
+    if not stat.S_ISLNK(found.st_mode):
+        check_regular(found, path)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file, or none."""
+    """Write a whole file, or none.
+
+    Raises:
+        OSError: As `open_atomically`.
+    """
     with open_atomically(path) as file:
         file.write(content)
+
+
+def write_through_links(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write the file that a user named: that which it leads to if it is a link. The whole file, or none.
+
+    Raises:
+        OSError: As `open_atomically`.
+    """
+    write_atomically(Path(os.path.realpath(path)), content)
 
 
 def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> None:
@@ -45,9 +77,14 @@ def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> 
     place = Path(path)
     nearest = next(part for part in (place, *place.absolute().parents) if part.exists() or part.is_symlink())
     if nearest == place and not folder:
-        if place.is_dir():
-            raise UsageError(f"{flag} {path}: expected a file, found a folder")
-        nearest = place.absolute().parent
+        place = Path(os.path.realpath(place))  # a link is written through
+        try:
+            check_replaceable(place)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise UsageError(f"{flag} {path}: expected a file: {error.strerror}; give another one") from None
+        nearest = place.parent
     if not nearest.is_dir():
         raise UsageError(f"{flag} {path}: expected a folder, found a file at {nearest}")
     if not os.access(nearest, os.W_OK | os.X_OK):

@@ -30,11 +30,11 @@ def open_descriptor(path: str | os.PathLike[str]) -> int:
         OSError: It is no regular file, or cannot be opened; `strerror` is a reason for the user.
     """
     # Before it is opened, because opening has effects on some devices.
-    _check_regular(os.stat(path), path)
+    check_regular(os.stat(path), path)
     # O_NONBLOCK: it may have been replaced by a FIFO in between.
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
-        _check_regular(os.fstat(file), path)
+        check_regular(os.fstat(file), path)
     except OSError:
         os.close(file)
         raise
@@ -79,7 +79,12 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
+def check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
+    """Check that what was found at a path is a file.
+
+    Raises:
+        OSError: It is something else; `strerror` is a reason for the user.
+    """
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if not stat.S_ISREG(found.st_mode):

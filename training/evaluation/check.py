@@ -1,5 +1,6 @@
 """What is wrong with the options of `evaluate` and `predict`, found without torch."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from sharding.reading.missing import suggest_path
 from training.config import EvaluateConfig, PredictConfig, cache_settings
 from training.launch.launcher import check_accelerator
 from training.runfolder import find_checkpoint, load_config
+
+ARRAY, CODED, VIEW = ".npy", ".depth.png", ".view.png"
+"""How the names of the three results of `predict` end, behind the stem of the image."""
 
 
 def check_evaluate(config: EvaluateConfig) -> None:
@@ -41,14 +45,14 @@ def check_predict(config: PredictConfig) -> None:
         if not Path(image).is_file():
             found = "a folder" if Path(image).is_dir() else f"nothing{suggest_path(Path(image))}"
             raise UsageError(f"{image}: expected an image file, found {found}")
-    check_stems(config.images)
+    check_results(config.images, config.out)
 
 
-def check_stems(images: Sequence[str]) -> None:
-    """Check that no two images have results of the same name.
+def check_results(images: Sequence[str], out: str) -> None:
+    """Check that results replace neither those of another image, nor an image.
 
     Raises:
-        UsageError: They have.
+        UsageError: They would.
     """
     stems = Counter(Path(image).stem for image in images)
     if twice := sorted(stem for stem, times in stems.items() if times > 1):
@@ -56,3 +60,8 @@ def check_stems(images: Sequence[str]) -> None:
             f"several images are called {', '.join(twice)}, and their depth maps would overwrite each other; "
             "predict them into folders of their own"
         )
+    given = {os.path.realpath(image): image for image in images}
+    for stem in stems:
+        for ending in (ARRAY, CODED, VIEW):
+            if replaced := given.get(os.path.realpath(Path(out, stem + ending))):
+                raise UsageError(f"--out {out}: a result of {stem} would replace {replaced}; give another folder")

@@ -29,7 +29,7 @@ from sharding.machine.regular import read_regular
 from sharding.progress import track
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png
 from training.config import PredictConfig
-from training.evaluation.check import check_stems
+from training.evaluation.check import ARRAY, CODED, VIEW, check_results
 from training.evaluation.evaluate import Predictor, load_predictor
 from training.launch.devices import find_devices
 from training.launch.out_of_memory import explaining_lack
@@ -130,9 +130,9 @@ def write_prediction(file: Path, image: NDArray[np.uint8], depth: NDArray[np.flo
         out: The folder to write into.
     """
     contents = {
-        f"{file.stem}.npy": encode_npy(depth),
-        f"{file.stem}.depth.png": encode_log16(depth, np.ones(depth.shape, np.bool_)),
-        f"{file.stem}.view.png": encode_png(draw_view(image, depth)),
+        file.stem + ARRAY: encode_npy(depth),
+        file.stem + CODED: encode_log16(depth, np.ones(depth.shape, np.bool_)),
+        file.stem + VIEW: encode_png(draw_view(image, depth)),
     }
     for name, content in contents.items():
         write_atomically(out / name, content)
@@ -150,7 +150,7 @@ def write_prediction(file: Path, image: NDArray[np.uint8], depth: NDArray[np.flo
 def run(config: PredictConfig) -> Outcome:
     """Predict every image; stop at the first that cannot be read, and keep the files written so far."""
     files = [Path(name) for name in config.images]
-    check_stems(config.images)
+    check_results(config.images, config.out)
     device = find_devices(config.accelerator, 1)[0]
     named = load_predictor(find_checkpoint(config.run, config.checkpoint), config.run, device)
     done = []

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sharding.cli import Outcome
-from sharding.machine.files import write_atomically
+from sharding.machine.files import write_through_links
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from training.config import CompareConfig, cache_settings
@@ -51,7 +51,7 @@ REPORT_PACKAGES = ("depthstream", "torch", "torchvision", "pytorch-lightning", "
 def run(config: CompareConfig) -> Outcome:
     """Compare the runs and write the report."""
     comparison = collect(config)
-    write_atomically(Path(config.out), render_report(comparison).encode())
+    write_through_links(config.out, render_report(comparison).encode())
     return Outcome(
         data=comparison.to_json() | {"report": config.out},
         text="\n".join([*comparison.verdict(), "", f"report: {config.out}"]),

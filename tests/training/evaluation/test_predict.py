@@ -11,6 +11,7 @@ from sharding.codecs.npy import decode_npy
 from sharding.errors import DataError, UsageError
 from training.config import PredictConfig
 from training.evaluation.baselines import RowBaseline
+from training.evaluation.check import check_results
 from training.evaluation.predict import Prediction, draw_view, predict_image, read_photo, run, write_prediction
 from training.model.depth_unet import DepthUnet
 
@@ -119,6 +120,18 @@ def test_images_of_one_name_are_refused_before_anything_is_done(tmp_path: Path) 
     with pytest.raises(UsageError, match="several images are called x,"):
         run(config)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("ending", [".depth.png", ".view.png", ".npy"])
+def test_a_result_never_replaces_an_image(tmp_path, ending):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    images = [str(folder / "a.jpg"), str(folder / f"a{ending}")]
+    (tmp_path / "same").symlink_to("photos")
+    for out in (folder, tmp_path / "same"):
+        with pytest.raises(UsageError, match=f"a result of a would replace .*photos/a{ending}; give another folder"):
+            check_results(images, str(out))
+    check_results(images, str(tmp_path))
 
 
 def test_a_run_predicts_files(make_run, diode_sets, tmp_path: Path) -> None:

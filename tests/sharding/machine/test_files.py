@@ -1,0 +1,86 @@
+"""Files that a user names, and what may be where they shall be: a device or a pipe is never replaced."""
+
+import os
+import socket
+
+import pytest
+
+from sharding.errors import UsageError
+from sharding.machine.files import check_writable, open_atomically, write_atomically, write_through_links
+
+
+def make_pipe(path):
+    os.mkfifo(path)
+
+
+def make_socket(path):
+    here = os.getcwd()
+    os.chdir(path.parent)  # the whole path may be longer than that of a socket can be
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(path.name)
+    os.chdir(here)
+
+
+ODD = {"a FIFO": make_pipe, "a socket": make_socket, "Is a directory": lambda path: path.mkdir()}
+
+
+@pytest.mark.parametrize("found", ODD)
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_not_replaced(tmp_path, found, linked):
+    place, named = tmp_path / "place", tmp_path / "named"
+    ODD[found](place)
+    named.symlink_to("place")
+    before = os.lstat(place)
+    with pytest.raises(UsageError, match=rf"--grid {tmp_path}/(place|named): expected a file: .*{found}.*; give anoth"):
+        check_writable(named if linked else place, "--grid", folder=False)
+    with pytest.raises(OSError, match=found):
+        write_through_links(named if linked else place, b"new")
+    with pytest.raises(OSError, match=found):
+        write_atomically(place, b"new")
+    assert (os.lstat(place).st_ino, sorted(os.listdir(tmp_path))) == (before.st_ino, ["named", "place"])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_a_user_names_by_a_link_is_the_one_it_leads_to(tmp_path, there):
+    (tmp_path / "far").mkdir()
+    link, file = tmp_path / "latest.png", tmp_path / "far/x.png"
+    link.symlink_to("far/x.png")
+    if there:
+        file.write_bytes(b"old")
+    check_writable(link, "--grid", folder=False)
+    write_through_links(link, b"new")
+    assert link.is_symlink()
+    assert file.read_bytes() == b"new"
+
+
+def test_a_link_in_a_folder_of_ours_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (tmp_path / "metrics.json").symlink_to("theirs")
+    write_atomically(tmp_path / "metrics.json", b"ours")
+    assert (tmp_path / "metrics.json").read_bytes() == b"ours"
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    (tmp_path / "x").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), open_atomically(tmp_path / "x") as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert (tmp_path / "x").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "problem"),
+    [
+        ("file/x", True, "expected a folder, found a file at .*/file$"),
+        ("file", True, "expected a folder, found a file at .*/file$"),
+        ("file/x.png", False, "expected a folder, found a file at .*/file$"),
+        ("dir", False, "expected a file: Is a directory"),
+    ],
+)
+def test_where_nothing_can_be_written_is_named(tmp_path, path, folder, problem):
+    (tmp_path / "file").touch()
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(UsageError, match=problem):
+        check_writable(tmp_path / path, "--out", folder=folder)
