@@ -63,9 +63,14 @@ def test_a_link_in_a_folder_of_ours_is_replaced_and_what_it_leads_to_stays(tmp_p
 
 def test_a_failure_leaves_what_was_there(tmp_path):
     (tmp_path / "x").write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), open_atomically(tmp_path / "x") as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
+
+    def fail():
+        with open_atomically(tmp_path / "x") as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert (tmp_path / "x").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x"]
 

@@ -113,8 +113,8 @@ def test_the_clients_text_is_read_for_what_may_be_shown(text, shown, transient):
 @pytest.mark.parametrize(("kind", "unreachable"), [("Request", True), ("Body", False)])
 def test_a_server_whose_answer_stops_is_there(kind, unreachable):
     text = (
-        "Generic HTTP error: HTTP error: request or response body error\n\nDebug source:\nGeneric {\n    source: HttpError "
-        "{\n        kind: Timeout,\n        source: reqwest::Error {\n            kind: %s,\n"
+        "Generic HTTP error: HTTP error: request or response body error\n\nDebug source:\nGeneric {\n    source: "
+        "HttpError {\n        kind: Timeout,\n        source: reqwest::Error {\n            kind: %s,\n"
     )
     failure = read_failure(text % kind)
     assert (failure.lost, failure.unreachable, failure.transient) == (True, unreachable, True)

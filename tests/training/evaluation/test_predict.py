@@ -122,7 +122,7 @@ def test_images_of_one_name_are_refused_before_anything_is_done(tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("ending", [".depth.png", ".view.png", ".npy"])
+@pytest.mark.parametrize("ending", [".depth.png", ".view.png"])
 def test_a_result_never_replaces_an_image(tmp_path, ending):
     folder = tmp_path / "photos"
     folder.mkdir()
