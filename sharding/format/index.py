@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sharding.errors import DataError, UsageError
 from sharding.escaping import shorten
 from sharding.format.index_checks import check_places, check_rows
-from sharding.format.manifest import Manifest
+from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.origin import Origin
 from sharding.format.parquet_table import read_table
 from sharding.format.sample import PARTS, DepthFacts
@@ -117,6 +117,22 @@ def decode_index(data: bytes, where: str, manifest: Manifest | None = None) -> "
         check_places(table, where, manifest)
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def check_readable(manifest: Manifest, index: bytes) -> bytes:
+    """Check that a set which was just made can be opened, before it is written; return the encoded manifest.
+
+    Args:
+        manifest: Its manifest.
+        index: Its encoded index.
+
+    Raises:
+        DataError: It cannot, because it is larger than what is read for example.
+    """
+    encoded = manifest.encode()
+    Manifest.decode(encoded, MANIFEST_NAME)
+    decode_index(index, INDEX_NAME, manifest)
+    return encoded
 
 
 def select(frame: "pd.DataFrame", where: str | None) -> "pd.DataFrame":

@@ -14,6 +14,9 @@ QUARANTINE_NAME = "quarantine.jsonl"
 LEDGER_NAME = ".making"
 """Folder of the ledger, until the set is finished."""
 
+WAITING_NAME = f"{LEDGER_NAME}/waiting"
+"""Folder in it: files of an archive that wait for others of their sample."""
+
 MAX_KEY_LENGTH = 80
 """Characters; leaves room for `.depth.EXT` within the 100 bytes of a USTAR name."""
 

@@ -161,10 +161,9 @@ def _check_text(column: "pa.ChunkedArray", where: str) -> int:
             raise DataError(f"{where}: expected text in each row, found null")
         if not len(chunk):
             continue
-        lengths = pc.binary_length(chunk.dictionary)
-        if (longest := pc.max(lengths).as_py() or 0) > MAX_TEXT_CHARS:
-            raise DataError(f"{where}: {over(f'found a text of {longest} bytes', MAX_TEXT_CHARS)}")
-        total += pc.sum(pc.take(lengths, chunk.indices)).as_py() or 0
+        if (longest := pc.max(pc.utf8_length(chunk.dictionary)).as_py() or 0) > MAX_TEXT_CHARS:
+            raise DataError(f"{where}: {over(f'found a text of {longest} characters', MAX_TEXT_CHARS)}")
+        total += pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0
     return total
 
 

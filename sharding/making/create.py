@@ -11,7 +11,7 @@ from sharding.cli import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
 from sharding.format.manifest import MANIFEST_NAME, Manifest
-from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME
+from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
 from sharding.machine.signals import hold_signals
 from sharding.making.same_set import differences, terms, tool_version
 from sharding.making.source_list import explain_source
@@ -140,14 +140,16 @@ def _make_once(
         make: Makes it.
         explain: Names the first file of another source.
     """
-    with writing(target.address), target.alone():
+    with writing(target.address):
         manifest = _existing(target, wanted, explain)
-        if manifest is None:
-            manifest = make()
-        else:
-            say(f"{target.address}: is finished and up to date; nothing to do")
-        target.clean(LEDGER_NAME)  # also of a run that was killed after it wrote the manifest
-    return manifest
+        if manifest is None or any(target.names(folder) for folder in (LEDGER_NAME, WAITING_NAME)):
+            with target.alone():
+                manifest = _existing(target, wanted, explain)
+                made = manifest or make()
+                target.clean(LEDGER_NAME)  # also of a run that was killed after it wrote the manifest
+    if manifest is not None:  # which takes no more than the right to read
+        say(f"{target.address}: is finished and up to date; nothing to do")
+    return manifest or made
 
 
 def _existing(target: SetTarget, wanted: Sequence[dict[str, Any]], explain: Callable[[], str]) -> Manifest | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding.errors import DataError
-from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
+from sharding.format.index import INDEX_NAME, Row, build_index, check_readable, encode_index
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import QUARANTINE_NAME
 from sharding.making.ledger import Entry
@@ -33,7 +33,7 @@ def finish(
 
     Raises:
         DataError: More samples are bad than `allow_bad`: the quarantine lists them, no manifest is written. Or another
-            run has taken the place over.
+            run has taken the place over. Or the set has more samples or shards than are read.
         OSError: The set cannot be written.
     """
     plan.target.check_held([(entry.file.name, entry.file.bytes, entry.tag) for entry in entries])
@@ -46,7 +46,6 @@ def finish(
         raise DataError(f"none of {len(refused)} samples could be used; see {plan.target.address}/{QUARANTINE_NAME}")
     # Index before manifest, which holds its hash: no manifest ever refers to an index that is not there.
     index = encode_index(build_index(rows))
-    plan.target.write(INDEX_NAME, index)
     manifest = Manifest(
         name=plan.name,
         dataset=plan.recipe.dataset,
@@ -60,8 +59,10 @@ def finish(
         index_sha256=hashlib.sha256(index).hexdigest(),
         shards=tuple(entry.file for entry in entries),
     )
+    encoded = check_readable(manifest, index)
+    plan.target.write(INDEX_NAME, index)
     _remove_strays(plan, manifest)  # before the manifest, which makes the set a finished one
-    plan.target.write_last(MANIFEST_NAME, manifest.encode())
+    plan.target.write_last(MANIFEST_NAME, encoded)
     return manifest
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sharding.cli import Outcome
 from sharding.config import IndexConfig
 from sharding.errors import DataError, UsageError
-from sharding.format.index import INDEX_NAME, Row, build_index, encode_index
+from sharding.format.index import INDEX_NAME, Row, build_index, check_readable, encode_index
 from sharding.format.manifest import MANIFEST_NAME, Manifest, ShardFile
 from sharding.machine.files import write_atomically
 from sharding.making.foreign_tar import PassedOver, read_rows
@@ -37,9 +37,10 @@ def run(config: IndexConfig) -> Outcome:
     index = encode_index(build_index(rows))
     samples = Counter(row.shard for row in rows)
     shards = tuple(_link(tar, target, name, samples[name]) for tar, name in names.items())
-    write_atomically(target / INDEX_NAME, index)
     manifest = _describe(target, shards, rows, hashlib.sha256(index).hexdigest())
-    write_atomically(target / MANIFEST_NAME, manifest.encode())
+    encoded = check_readable(manifest, index)
+    write_atomically(target / INDEX_NAME, index)
+    write_atomically(target / MANIFEST_NAME, encoded)
     data = {
         "set": config.set,
         "samples": len(rows),

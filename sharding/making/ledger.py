@@ -26,6 +26,7 @@ from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.names import LEDGER_NAME
 from sharding.format.strict_json import Count, Number, parse, read_json, to_type
+from sharding.limits import MAX_JSON_BYTES, over
 from sharding.making.same_set import differences
 from sharding.making.source_list import first_difference, sizes
 from sharding.making.target import SetTarget
@@ -122,6 +123,7 @@ class Ledger:
 
         Raises:
             UsageError: An unfinished set with other terms is there.
+            DataError: The plan is larger than what is read.
         """
         terms = terms | {_VERSION: LEDGER_VERSION}
         old = self._read_plan() if self._is_begun() else None
@@ -141,11 +143,12 @@ class Ledger:
             )
         if old is None:
             self._target.clean(LEDGER_NAME)  # lines without a plan are worthless, and so is a plan without lines
+        plan = (json.dumps(terms | {_FILES: sizes(files)}, indent=1, sort_keys=True) + "\n").encode()
+        _check_size(plan, f"{self._target.address}/{_PLAN}")
         # The plan comes last: lines and point are only ever written under a plan that holds.
         self._target.begin()
         if old is None:
-            plan = terms | {_FILES: sizes(files)}
-            self._target.write(_PLAN, (json.dumps(plan, indent=1, sort_keys=True) + "\n").encode())
+            self._target.write(_PLAN, plan)
 
     def _is_begun(self) -> bool:
         """Tell whether more than the plan is there, such as a line or a point; earlier versions had other names."""
@@ -153,8 +156,10 @@ class Ledger:
         return any(name != Path(_PLAN).name for name in files)
 
     def _read_plan(self) -> dict[str, Any] | None:
+        content = self._target.read(_PLAN) or b""
+        _check_size(content, f"{self._target.address}/{_PLAN}")  # it is none, or damaged, in the other cases
         try:
-            plan = parse(self._target.read(_PLAN) or b"", _PLAN)
+            plan = parse(content, _PLAN)
             to_type(plan, _Plan, _PLAN)
         except DataError:
             return None
@@ -198,6 +203,11 @@ class Ledger:
     def is_whole(self, entry: Entry) -> bool:
         """Tell whether the shard is there with the size and content recorded in its line."""
         return self._target.is_whole(entry.file.name, entry.file.bytes, entry.file.sha256, entry.tag)
+
+
+def _check_size(plan: bytes, where: str) -> None:
+    if len(plan) > MAX_JSON_BYTES:
+        raise DataError(f"{where}: {over(f'found {len(plan)} bytes', MAX_JSON_BYTES)}")
 
 
 def _line(shard: str) -> str:

@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, NotSupportedError
 
 from sharding.errors import DataError, UsageError
-from sharding.format.names import LEDGER_NAME
+from sharding.format.names import WAITING_NAME
 from sharding.hiding import conceal, without_login
 from sharding.machine.scratch import Scratch, remove_abandoned
 from sharding.progress import say
@@ -32,7 +32,6 @@ PART_BYTES = 8 << 20
 
 PARALLEL_PARTS = 4
 PARALLEL_CHECKS = 16
-WAITING = f"{LEDGER_NAME}/waiting"
 
 T = TypeVar("T")
 
@@ -165,10 +164,10 @@ class RemoteTarget:
         folder.mkdir(exist_ok=True)
         self._sent = {}
         # Those of a run that was killed, or of a point that cannot be resumed from: removed by the next `save_spool`.
-        self._unneeded = {one.rpartition("/")[2] for one in self._list(WAITING)}.difference(names)
+        self._unneeded = {one.rpartition("/")[2] for one in self._list(WAITING_NAME)}.difference(names)
         for name in names:
             # A missing segment is noticed by `Spool.adopt`; the archive is then read from its start.
-            if (content := self.read(f"{WAITING}/{name}")) is not None:
+            if (content := self.read(f"{WAITING_NAME}/{name}")) is not None:
                 (folder / name).write_bytes(content)
                 self._sent[name] = len(content)
         return folder
@@ -179,11 +178,11 @@ class RemoteTarget:
         for name in names:
             size = (folder / name).stat().st_size  # segments only grow: the same size is the same content
             if name in self._unneeded or self._sent.get(name) != size:  # a run that starts anew uses the names again
-                self._send(f"{WAITING}/{name}", folder / name)
+                self._send(f"{WAITING_NAME}/{name}", folder / name)
                 self._sent[name] = size
         # The point on disk is still that of the call before: what it does not need is removed one call later.
         for name in self._unneeded.difference(names):
-            self.remove(f"{WAITING}/{name}")
+            self.remove(f"{WAITING_NAME}/{name}")
             self._sent.pop(name, None)
         self._unneeded = self._sent.keys() - set(names)
 

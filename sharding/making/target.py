@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sharding.errors import DataError
-from sharding.format.names import LEDGER_NAME
+from sharding.format.names import LEDGER_NAME, WAITING_NAME
 from sharding.machine.exclusive import exclusive
 from sharding.machine.files import open_atomically, write_atomically
 from sharding.machine.regular import read_regular
@@ -182,7 +182,7 @@ class LocalTarget:
 
     def restore_spool(self, names: Collection[str]) -> Path:
         """Return a folder below the ledger, where a later run finds them."""
-        return self._folder / LEDGER_NAME / "waiting"
+        return self._folder / WAITING_NAME
 
     def save_spool(self, names: Collection[str]) -> None:
         """Do nothing: they are in the folder already."""

@@ -5,6 +5,7 @@ from sharding.errors import UsageError
 from sharding.hiding import COMMAND_NOTE
 from sharding.option_file import read_file
 from sharding.options import options_of
+from sharding.parser import CommandParser, build_config
 from training.config import FinetuneConfig, PretrainConfig
 from training.runfolder import check_same, load_config, save_config
 from training.streaming.options import Streaming
@@ -53,6 +54,17 @@ def test_a_folder_of_an_older_version_is_read_without_its_command(tmp_path):
     path.write_text(yaml.safe_dump(older))
     found = load_config(tmp_path)
     assert (found["pipe"], found["set"]) == (f"curl {COMMAND_NOTE}", "https://h/x")
+
+
+def test_a_command_on_the_command_line_replaces_the_one_of_a_file(tmp_path):
+    save_config(tmp_path, config(tmp_path))
+    parser = CommandParser(prog="depthstream finetune", add_help=False)
+    parser.add_options(FinetuneConfig)
+    words = ["--config", f"{tmp_path}/config.yaml"]
+    with pytest.raises(UsageError, match=r"pipe is a command, which is run: .* give --pipe on the command line"):
+        build_config(FinetuneConfig, parser.parse_args(words))
+    found = build_config(FinetuneConfig, parser.parse_args([*words, "--pipe", "cat {url}"]))
+    assert (found.pipe, found.where) == ("cat {url}", "scene == 'a@b:c'")
 
 
 def test_a_command_that_was_not_kept_is_asked_for(tmp_path):

@@ -75,7 +75,7 @@ WRONG = [
     ({"key": ["a", None, "b", "c"]}, "column key: expected text in each row, found null"),
     ({"key": ["a", "b", "c", "a"]}, "column key: expected each key once, found a again"),
     ({"key": ["a", "", "c", "d"]}, "row 1, key : key: expected text, found ''"),
-    ({"key": ["a", "x" * 4097, "c", "d"]}, "column key: found a text of 4097 bytes; at most 4096 are read"),
+    ({"key": ["a", "x" * 4097, "c", "d"]}, "column key: found a text of 4097 characters; at most 4096 are read"),
     ({"shard": four("../x")}, "row 0, key k0: shard: expected a shard of the manifest, found '../x'"),
     ({"kind": four("\x1b[2J")}, "row 0, key k0: kind: expected one of metric, up_to_scale, ordinal, none, found "),
     ({"height": four(1.0)}, "column height: expected int32, found double"),
@@ -133,7 +133,7 @@ def many(rows):
 def test_text_that_is_stored_once_and_inflates_is_refused_before_it_does():
     data = repeated("x" * 3_000_000, 8000)  # 24 GB
     assert len(data) < 300_000
-    with pytest.raises(DataError, match="column scene: found a text of 3000000 bytes"):
+    with pytest.raises(DataError, match="column scene: found a text of 3000000 characters"):
         decode_index(data, "m", many(8000))
     with pytest.raises(DataError, match=r"column scene: found more bytes of text; at most 1073741824 are read"):
         decode_index(repeated("x" * 4096, 264_000), "m", many(264_000))  # 1.08 GB

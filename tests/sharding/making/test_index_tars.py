@@ -366,6 +366,22 @@ def test_a_link_replaces_no_file_and_links_of_an_earlier_run_are_made_anew(tmp_p
     assert verify(VerifyConfig(set=str(tmp_path / "set"))).ok
 
 
+def test_a_set_that_could_not_be_opened_is_not_made(tmp_path, monkeypatch):
+    (tmp_path / "tars").mkdir()
+    make_tar(tmp_path / "tars/a.tar", [("a.png", png())])
+    monkeypatch.setattr("sharding.format.strict_json.MAX_JSON_BYTES", 300)
+    with pytest.raises(DataError, match=r"manifest\.json: found \d+ bytes; at most 300 are read"):
+        index(tmp_path / "tars", tmp_path / "set")
+    assert os.listdir(tmp_path / "set") == ["shards"]
+
+
+def test_keys_are_as_long_in_one_alphabet_as_in_another(tmp_path):
+    (tmp_path / "tars").mkdir()
+    make_tar(tmp_path / "tars/a.tar", [("\u6df1" * 1500 + "/x.png", png())])
+    index(tmp_path / "tars", tmp_path / "set")
+    assert keys(tmp_path / "set") == ["\u6df1" * 1500 + "/x"]
+
+
 def test_a_set_cannot_be_the_folder_of_its_tars(tmp_path):
     make_tar(tmp_path / "a.tar", [("a.png", png())])
     with pytest.raises(UsageError, match="tars and set are the same folder; give another SET, below it"):

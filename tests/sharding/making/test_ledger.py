@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from sharding.errors import UsageError
+from sharding.errors import DataError, UsageError
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.origin import Origin
@@ -124,6 +124,20 @@ def test_other_terms_are_refused_with_both_values(ledger, tmp_path):
     assert ledger.read(NAME) is not None
     Ledger(LocalTarget(tmp_path)).open({"seed": 0})
     assert ledger.read(NAME) is not None
+
+
+def test_a_plan_that_is_larger_than_what_is_read_is_refused_and_loses_nothing(ledger, tmp_path, monkeypatch):
+    plan = tmp_path / ".making/plan.json"
+    before = plan.read_bytes()
+    monkeypatch.setattr("sharding.making.ledger.MAX_JSON_BYTES", len(before) - 1)
+    with pytest.raises(
+        DataError, match=rf"\.making/plan\.json: found {len(before)} bytes; at most .*DEPTHSTREAM_LIMIT"
+    ):
+        Ledger(LocalTarget(tmp_path)).open({"seed": 0})
+    assert (plan.read_bytes(), ledger.read(NAME) is not None) == (before, True)
+    with pytest.raises(DataError, match=r"other/\.making/plan\.json: found \d+ bytes; at most "):
+        Ledger(LocalTarget(tmp_path / "other")).open({"seed": 0})
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("plan", [None, b"", b"{", b"[]", b'{"files": 3}', b'{"files": {"a": "b"}}', b"[" * 9000])

@@ -68,6 +68,29 @@ def test_a_rerun_has_nothing_to_do_and_another_source_is_refused(diode_source, b
     assert stored(bucket) == before
 
 
+def test_a_finished_set_takes_no_right_to_write(diode_source, bucket, monkeypatch, capsys):
+    made = make(diode_source, "s3://bucket/set").data
+
+    def refuse(*_, **__):
+        raise PermissionError("403")
+
+    for name in ("put", "delete"):
+        monkeypatch.setattr(f"obstore.{name}", refuse)
+    assert make(diode_source, "s3://bucket/set").data == made
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_what_a_killed_run_left_beside_a_finished_set_is_removed(diode_source, bucket):
+    make(diode_source, "s3://bucket/set")
+    before = stored(bucket)
+    left = bucket.folder / "set/.making/waiting/000000.bin"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"left")
+    make(diode_source, "s3://bucket/set")
+    assert not left.exists()
+    assert stored(bucket) == before
+
+
 def test_a_run_that_fails_midway_is_finished_and_keeps_its_shards(diode_source, bucket, tmp_path, monkeypatch):
     whole = make_whole(diode_source, tmp_path / "whole")
     write = RemoteTarget.write
