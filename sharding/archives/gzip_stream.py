@@ -185,6 +185,8 @@ class GzipStream:
             raise self._failure(error) from error
 
     def _point_is_due(self) -> bool:
+        if self._footers.incomplete:  # a point with a wrong checksum would make a sound file a damaged one
+            return False
         last = self._point.bit // 8 if self._point else 0
         return self.compressed_position - last >= self._stride
 

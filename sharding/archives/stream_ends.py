@@ -29,9 +29,14 @@ _MOST_FOOTERS = 20_000
 
 
 class Footers:
-    """Collects possible ends of gzip streams from pieces of a file, in any order and from several threads."""
+    """Collects possible ends of gzip streams from pieces of a file, in any order and from several threads.
+
+    Attributes:
+        incomplete: Whether there were too many to note all: a checksum that is followed from here on may be wrong.
+    """
 
     def __init__(self) -> None:
+        self.incomplete = False
         self._lock = threading.Lock()
         self._bytes: dict[tuple[int, int], list[int]] = {}  # (length, CRC-32) -> where the next stream begins, sorted
         self._lengths: list[int] = []  # sorted, each once
@@ -62,7 +67,10 @@ class Footers:
     def _note(self, length: int, crc32: int, byte: int) -> None:
         places = self._bytes.get((length, crc32), [])
         at = bisect.bisect_left(places, byte)
-        if places[at : at + 1] == [byte] or self._count >= _MOST_FOOTERS:
+        if places[at : at + 1] == [byte]:
+            return
+        if self._count >= _MOST_FOOTERS:
+            self.incomplete = True
             return
         places.insert(at, byte)
         self._bytes[length, crc32] = places

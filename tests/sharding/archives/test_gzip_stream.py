@@ -212,3 +212,16 @@ def test_a_file_made_to_burst_is_read_within_a_bound_of_memory(tmp_path):
     total, mebibytes = map(int, run.stdout.split())
     assert total == 24 * 64 << 20
     assert mebibytes < 1500
+
+
+def test_more_ends_of_streams_than_are_noted_spoil_no_seek_point(tmp_path, monkeypatch):
+    monkeypatch.setattr("sharding.archives.stream_ends._MOST_FOOTERS", 1000)
+    monkeypatch.setattr("sharding.archives.stream_ends._MANY_FOOTERS", 500)
+    small = [payload(100, seed) for seed in range(9000)]
+    plain = PLAIN + b"".join(small) + PLAIN
+    path = tmp_path / "many.gz"
+    path.write_bytes(gzip.compress(PLAIN, 1) + b"".join(map(gzip.compress, small)) + gzip.compress(PLAIN, 1))
+    points = points_of(path, stride=1)
+    assert len(points) >= 3  # before the small ones; there may be none behind them
+    for point in points:
+        assert drain(GzipStream(LocalFile(path), point, threads=2)) == plain[point.offset :]
