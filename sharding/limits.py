@@ -87,8 +87,8 @@ MAX_ENCODER_BYTES = _raised(2 << 30)
 MAX_PICKLE_BYTES = _raised(8 << 20)
 """Bytes of the pickle in such a file, all but the tensors: a checkpoint of a ResNet-101 has less than 2 MB."""
 
-MAX_URL_CHARS = _raised(8192)
-"""Characters of an address: as many as servers take; clients of object stores end the process over 65,534."""
+MAX_URL_CHARS = 8192
+"""Characters of an address, fixed: as many as servers take; clients of object stores end the process over 65,534."""
 
 
 def check_factor() -> None:

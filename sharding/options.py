@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from sharding.errors import UsageError
 from sharding.hiding import without_login
-from sharding.limits import MAX_URL_CHARS, over
+from sharding.limits import MAX_URL_CHARS
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)")
@@ -254,7 +254,7 @@ def _check_path(text: str, kind: str) -> str:
         raise ValueError(f"expected a path or a URL with //, found {found!r}; write ./{found} for such a folder here")
     if _URL.match(text):
         if len(text) > MAX_URL_CHARS:
-            raise ValueError(over(f"found an address of {len(text)} characters", MAX_URL_CHARS))
+            raise ValueError(f"expected an address of at most {MAX_URL_CHARS} characters, found {len(text)}")
         try:
             urlsplit(text)
         except ValueError as error:

@@ -2,10 +2,10 @@
 
 import io
 import os
-import stat
 from typing import Protocol
 
 from sharding.errors import DataError
+from sharding.machine.regular import open_descriptor
 
 
 class ByteSource(Protocol):
@@ -38,15 +38,10 @@ class LocalFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = str(path)
         try:
-            # O_NONBLOCK: opening a named pipe would wait until somebody writes to it.
-            self._file = open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+            self._file = os.fdopen(open_descriptor(path), "rb", buffering=0)
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             raise DataError(f"{path}: expected a readable archive: {getattr(error, 'strerror', error)}") from error
-        status = os.fstat(self._file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            self._file.close()
-            raise DataError(f"{path}: expected a regular file, found {_what(status.st_mode)}")
-        self.size = status.st_size
+        self.size = os.fstat(self._file.fileno()).st_size
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
         """Return `num_bytes` bytes from `offset`, fewer only at the end of the file."""
@@ -64,11 +59,6 @@ class LocalFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _what(mode: int) -> str:
-    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
-    return next((name for is_kind, name in kinds.items() if is_kind(mode)), "a device")
 
 
 class ByteView(io.RawIOBase):

@@ -1,7 +1,6 @@
 """The files of an archive, one after the other. No path is ever made from a member's name.
 
-Any entry but a regular file with a valid name is skipped and counted. Memory: one wanted member, at most
-`MAX_MEMBER_BYTES`.
+Any entry but a regular file with a valid name is skipped and counted. Memory: one wanted member.
 """
 
 from collections import Counter
@@ -40,6 +39,7 @@ class MemberReader:
         archive: At the start or at a member boundary.
         wanted: Whether the bytes are needed, from name and size.
         count_from: Entries that begin before this plain offset are not counted: an earlier reader counted them.
+        most_bytes: Size of the largest file that is read.
 
     Attributes:
         skipped: Number of entries that this reader skipped, by reason; folders are not counted.
@@ -51,6 +51,7 @@ class MemberReader:
     archive: Archive
     wanted: Callable[[str, int], bool] = lambda name, num_bytes: True
     count_from: int = 0
+    most_bytes: int = MAX_MEMBER_BYTES
     skipped: Counter[str] = field(default_factory=Counter)
 
     def __iter__(self) -> Iterator[Member]:
@@ -58,7 +59,7 @@ class MemberReader:
         walker = TarWalker(self.archive)
         for entry in walker:
             name = entry.name.removeprefix("./")
-            if reason := reason_to_skip(entry):
+            if reason := reason_to_skip(entry, self.most_bytes):
                 walker.skip()
                 self.skipped.update([reason] if reason != FOLDER and entry.offset >= self.count_from else [])
                 continue
@@ -71,7 +72,7 @@ class MemberReader:
             yield Member(name=name, num_bytes=entry.num_bytes, offset=entry.offset, end=end, data=data)
 
 
-def reason_to_skip(entry: Entry) -> str:
+def reason_to_skip(entry: Entry, most_bytes: int = MAX_MEMBER_BYTES) -> str:
     """Return why an entry is no file that can be used, in words; "" if it is one."""
     name = entry.name.removeprefix("./")
     if entry.kind != FILE:
@@ -82,4 +83,4 @@ def reason_to_skip(entry: Entry) -> str:
         return "name that is no readable text"
     if len(name) > MAX_TEXT_CHARS:
         return f"name of more than {MAX_TEXT_CHARS} characters"
-    return f"file of more than {MAX_MEMBER_BYTES >> 20} MiB" if entry.num_bytes > MAX_MEMBER_BYTES else ""
+    return f"file of more than {most_bytes >> 20} MiB" if entry.num_bytes > most_bytes else ""

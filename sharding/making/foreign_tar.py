@@ -166,8 +166,6 @@ def _groups(walker: TarWalker, path: Path, passed: PassedOver) -> Iterator[_Grou
             if key in closed and (part or closed[key][1]):
                 raise _apart(path, key, closed[key][0], entry.name)
         _add(group, entry, part, walker, path, passed)
-        if part is None and entry.kind == FILE:
-            passed.add_member(ext)
     yield group
 
 
@@ -177,6 +175,9 @@ def _add(
     """Add an entry to its group, or count it."""
     group.last = entry.name
     reason = reason_to_skip(entry)
+    if part is None and entry.kind == FILE:
+        passed.add_member(_split_name(entry.name)[1])
+        return
     if reason:
         passed.add(reason, f"{path.name}: {entry.name}")
     if part is None:

@@ -7,6 +7,7 @@ from sharding.archives.archive import Archive
 from sharding.archives.members import Member, MemberReader
 from sharding.errors import DataError
 from sharding.format.shard import check_member
+from sharding.limits import MAX_PAYLOAD_BYTES
 from training.streaming.shard_stream import CommandFailed
 
 ADVICE = "`depthstream verify` reports what is damaged"
@@ -28,7 +29,8 @@ def walk_members(tar: IO[bytes], crcs: Mapping[str, int], payloads: bool) -> Ite
     """
     wanted, held = {name.removeprefix("./"): name for name in crcs}, ""
     left, data = set(wanted), b""
-    reader = MemberReader(cast(Archive, _Plain(tar)), lambda name, _: name in wanted)
+    plain = cast(Archive, _Plain(tar))
+    reader = MemberReader(plain, lambda name, _: name in wanted, most_bytes=MAX_PAYLOAD_BYTES)
     for member in _members(reader):
         if held:
             yield wanted[held], data

@@ -391,10 +391,10 @@ def test_a_set_cannot_be_the_folder_of_its_tars(tmp_path):
 @pytest.mark.timeout(20)
 def test_what_is_no_regular_file_is_refused_by_name_and_nothing_waits(tmp_path):
     for name, make, found in [
-        ("pipe", os.mkfifo, "expected a regular file, found a named pipe"),
+        ("pipe", os.mkfifo, "expected a readable archive: it is a FIFO"),
         ("loop", lambda path: path.symlink_to(path.name), "symbolic links"),
         ("gone", lambda path: path.symlink_to("nowhere"), "No such file"),
-        ("null", lambda path: path.symlink_to("/dev/null"), "expected a regular file, found a device"),
+        ("null", lambda path: path.symlink_to("/dev/null"), "expected a readable archive: it is a device"),
     ]:
         folder = tmp_path / name
         folder.mkdir()
