@@ -1,6 +1,7 @@
 """Write files so that a reader sees a whole one or none; check beforehand that they can be written."""
 
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,20 +17,38 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file next to `path` that replaces it if the block ends well and is removed if it does not.
 
     Raises:
-        OSError: It cannot be written, or what is there is no file: a device would be gone.
+        OSError: It cannot be written, or what is there is no file: a device would be gone. It names a file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):
-        check_replaceable(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            check_replaceable(path)
+        # A name that nobody can foresee, and no link that is there already: it may lead to a file of the user.
+        temporary = path.with_name(f".{path.name}.{secrets.randbelow(10**12)}.tmp")
+        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            with os.fdopen(number, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # before the rename: after a power cut the new name must not hold an empty file
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Have an OSError of the block name the file that the user knows: the system names a temporary one, or none.
+
+    Raises:
+        OSError: As in the block.
+    """
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # before the rename: after a power cut the new name must not hold an empty file
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = os.fspath(path)
         raise
 
 

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sharding.errors import UsageError
+from sharding.machine.regular import read_regular
 
 LEASE_NAME = ".lease"
+MAX_LEASE_BYTES = 10_000
+"""Size up to which a file or an object is read as a lease: one of ours has some 300 bytes."""
+
 TOUCH_S, STALE_S = 10.0, 60.0
 """Seconds between two touches; seconds without one after which a lease is stale."""
 
@@ -74,7 +78,7 @@ class Lease:
             return True
         # By the clock of the file system: those of two machines may differ.
         probe = self._file.with_name(f"{LEASE_NAME}.{self._token}")
-        probe.touch()
+        probe.touch(exist_ok=False)
         now = probe.stat().st_mtime
         probe.unlink()
         with suppress(FileNotFoundError):
@@ -83,7 +87,7 @@ class Lease:
 
     def _read(self) -> dict[str, Any]:
         with suppress(OSError, ValueError):
-            content = json.loads(self._file.read_bytes())
+            content = json.loads(read_regular(self._file, MAX_LEASE_BYTES))
             return content if isinstance(content, dict) else {}
         return {}
 

@@ -1,19 +1,19 @@
 """What is wrong with the options of `shard` and `index`, found before they read anything."""
 
 import os
+import re
 from pathlib import Path
 from typing import Protocol
 
 from sharding.config import IndexConfig, ShardConfig
 from sharding.errors import UsageError
-from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME
-from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME
+from sharding.format.names import LEDGER_NAME, WAITING_NAME
 from sharding.machine.files import check_writable
 from sharding.reading.missing import suggest_path
 from sharding.stores.address import is_remote
 
-_OF_A_SET = ("shards", INDEX_NAME, QUARANTINE_NAME)
+_LEDGER_FILE = re.compile(r".+\.json|\..+\.json\.\d+\.tmp")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 
 
@@ -79,12 +79,27 @@ def check_exists(path: Path, expected: str) -> None:
 
 
 def _check_free(folder: Path) -> None:
-    """Refuse a folder of other files, unless a set is there, or was begun there."""
-    if not folder.is_dir() or any((folder / name).exists() for name in (MANIFEST_NAME, LEDGER_NAME)):
+    """Refuse a folder of other files, unless a set is there, or was begun there; and one whose folders are links."""
+    for name in ("shards", LEDGER_NAME):
+        if (folder / name).is_symlink():
+            raise UsageError(
+                f"{folder / name}: expected a folder, found a link, which leads anywhere in a set from somebody else; "
+                f"to have the shards on another disk, give {os.path.realpath(folder / name)} or a link as SET"
+            )
+    if not folder.is_dir() or (folder / MANIFEST_NAME).exists() or _is_begun(folder / LEDGER_NAME):
         return
-    others = sorted(path.name for path in folder.glob("[!.]*") if path.name not in _OF_A_SET)
+    # A run that was killed in its first moment leaves folders, and nothing in them.
+    empty = {name for name in ("shards", LEDGER_NAME) if not any((folder / name).glob("*"))}
+    visible = {path.name for path in folder.glob("[!.]*")}  # hidden files are in nobody's way, but for the ledger
+    others = sorted((visible | {LEDGER_NAME}) - empty)
     if others:
         raise UsageError(f"{folder}: expected a new or empty folder for the set, found {others[0]} in it")
+
+
+def _is_begun(ledger: Path) -> bool:
+    """Tell whether this is a ledger: of any version, all of its files are JSON, next to the folder of the spool."""
+    names = [path.name for path in ledger.glob("*")]
+    return bool(names) and all(name == Path(WAITING_NAME).name or _LEDGER_FILE.fullmatch(name) for name in names)
 
 
 def _check_unpacked(folder: Path) -> None:

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sharding.errors import DataError
-from sharding.format.names import LEDGER_NAME, WAITING_NAME
+from sharding.format.index import INDEX_NAME
+from sharding.format.manifest import MANIFEST_NAME
+from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
 from sharding.machine.exclusive import exclusive
 from sharding.machine.files import open_atomically, write_atomically
 from sharding.machine.regular import read_regular
 from sharding.progress import say
 from sharding.stores.address import is_remote
 
-_PARTIAL = re.compile(r"\..+\.\d+\.tmp")  # temporary files of `open_atomically`: .NAME.PID.tmp
+_PARTIAL = re.compile(r"\.(.+)\.\d+\.tmp")  # temporary files of `open_atomically`: .NAME.NUMBER.tmp
+_IN_ROOT = re.compile("|".join(map(re.escape, (MANIFEST_NAME, INDEX_NAME, QUARANTINE_NAME))))
+_IN_SHARDS = re.compile(r".+\.tar(\.zst)?")
+_IN_LEDGER = re.compile(r".+\.json")
 
 
 class SetTarget(Protocol):
@@ -164,11 +169,13 @@ class LocalTarget:
 
     def begin(self) -> None:
         """Create the folders; remove temporary files."""
-        for folder in (self._folder, self._folder / "shards", self._folder / LEDGER_NAME):
+        for name, ours in (("", _IN_ROOT), ("shards", _IN_SHARDS), (LEDGER_NAME, _IN_LEDGER)):
+            folder = self._folder / name
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
+                partial = _PARTIAL.fullmatch(path.name)
                 # Of any process: `alone` is held, so where locks work none of them is still being written.
-                if _PARTIAL.fullmatch(path.name) and path.is_file():
+                if partial and ours.fullmatch(partial[1]) and path.is_file():
                     path.unlink(missing_ok=True)
 
     def clean(self, folder: str) -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from sharding.errors import DataError, UsageError
-from sharding.machine.lease import LEASE_NAME, is_alive, system_name
+from sharding.machine.lease import LEASE_NAME, MAX_LEASE_BYTES, is_alive, system_name
 from sharding.machine.worker import is_worker
 
 TOUCH_S, STALE_S = 20.0, 120.0
@@ -27,9 +27,6 @@ SETTLE_S = 1.0
 
 _JOIN_S = 5.0
 """Seconds that a write which is under way has to end."""
-
-MAX_LEASE_BYTES = 10_000
-"""Size up to which an object is read as a lease: one of ours has some 300 bytes."""
 
 
 class Objects(Protocol):

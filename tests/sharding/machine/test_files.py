@@ -1,5 +1,6 @@
 """Files that a user names, and what may be where they shall be: a device or a pipe is never replaced."""
 
+import errno
 import os
 import socket
 
@@ -89,3 +90,37 @@ def test_where_nothing_can_be_written_is_named(tmp_path, path, folder, problem):
     (tmp_path / "dir").mkdir()
     with pytest.raises(UsageError, match=problem):
         check_writable(tmp_path / path, "--out", folder=folder)
+
+
+def test_a_temporary_file_is_never_a_link_that_is_there(tmp_path, monkeypatch):
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    monkeypatch.setattr("sharding.machine.files.secrets.randbelow", lambda _: 7)
+    for make in (lambda path: path.symlink_to("theirs"), lambda path: path.write_bytes(b"x"), os.mkfifo):
+        place = tmp_path / ".metrics.json.7.tmp"
+        make(place)
+        with pytest.raises(FileExistsError):
+            write_atomically(tmp_path / "metrics.json", b"ours")
+        place.unlink()
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+    assert os.listdir(tmp_path) == ["theirs"]
+
+
+def test_the_name_of_a_temporary_file_cannot_be_foreseen(tmp_path):
+    names = set()
+    for _ in range(50):
+        with open_atomically(tmp_path / "x"):
+            names |= set(os.listdir(tmp_path)) - {"x"}
+    assert len(names) == 50
+
+
+def test_an_error_names_the_file_that_the_user_knows(tmp_path):
+    tmp_path.joinpath("file").touch()
+    with pytest.raises(OSError, match=rf"'{tmp_path}/file/x'$"):
+        write_atomically(tmp_path / "file/x", b"")
+    with pytest.raises(OSError, match=rf"\[Errno 28\] No space left on device: '{tmp_path}/x'$"):
+        fill(tmp_path / "x")
+
+
+def fill(path):
+    with open_atomically(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

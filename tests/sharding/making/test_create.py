@@ -5,6 +5,7 @@ import pytest
 
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import DataError, UsageError
+from sharding.making.check import check_shard
 from sharding.making.create import shard_diode, shard_megadepth
 from sharding.reading.shard_set import ShardSet
 
@@ -138,3 +139,33 @@ def test_megadepth_without_depth_has_images_alone(megadepth_source, tmp_path):
     assert opened[0].depth is None
     assert (opened.index["depth_offset"] == -1).all()
     assert opened[0].image.shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize("name", ["x.txt", "quarantine.jsonl", "index.parquet", "shards/mine.tar", ".making/x"])
+def test_a_folder_with_files_of_somebody_is_refused_and_left_as_it_is(diode_source, tmp_path, name):
+    place = tmp_path / "set" / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"mine")
+    with pytest.raises(
+        UsageError, match=rf"expected a new or empty folder for the set, found {name.partition('/')[0]}"
+    ):
+        check_shard(ShardDiodeConfig(source=str(diode_source), set=str(tmp_path / "set"), split="train"))
+    assert place.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("left", [[], ["shards"], ["shards", ".making"], [".making/plan.json"], [".making/waiting"]])
+def test_what_a_run_that_was_killed_at_any_moment_leaves_is_no_hindrance(diode_source, tmp_path, left):
+    for name in (*left, ".hidden"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    check_shard(ShardDiodeConfig(source=str(diode_source), set=str(tmp_path / "set"), split="train"))
+
+
+@pytest.mark.parametrize("name", ["shards", ".making"])
+def test_a_set_whose_folders_are_links_is_not_written_to(diode_source, tmp_path, name):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "else").mkdir()
+    (tmp_path / "set" / name).symlink_to("../else")
+    with pytest.raises(
+        UsageError, match=f"set/{name}: expected a folder, found a link, .* give .*/else or a link as S"
+    ):
+        check_shard(ShardDiodeConfig(source=str(diode_source), set=str(tmp_path / "set"), split="train"))

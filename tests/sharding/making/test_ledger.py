@@ -1,7 +1,6 @@
 import hashlib
 import json
 import math
-import os
 
 import pytest
 
@@ -182,12 +181,23 @@ def test_a_plan_alone_binds_no_run(tmp_path):
 
 
 def test_what_was_half_written_is_removed_and_nothing_else(tmp_path):
-    folders = [tmp_path, tmp_path / "shards", tmp_path / ".making"]
-    for folder in folders:
-        folder.mkdir(exist_ok=True)
-        (folder / ".name.77.tmp").write_bytes(b"half")
-        (folder / "name.77.tmp").write_bytes(b"somebody's")
-    Ledger(LocalTarget(tmp_path)).open({"seed": 0})
-    assert not list(tmp_path.rglob(".name*"))
-    assert sorted(os.listdir(tmp_path / "shards")) == ["name.77.tmp"]
-    assert (tmp_path / "name.77.tmp").exists()
+    ours = {
+        "": ["manifest.json", "index.parquet", "quarantine.jsonl"],
+        "shards": [NAME, "x.tar"],
+        ".making": ["x.json"],
+    }
+    theirs = {"": [".secret.55.tmp", "name.77.tmp"], "shards": [".name.77.tmp", "name.77.tmp"]}
+    for folder, names in ours.items():
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for name in names:
+            (tmp_path / folder / f".{name}.77.tmp").write_bytes(b"half")
+    for folder, names in theirs.items():
+        for name in names:
+            (tmp_path / folder / name).write_bytes(b"somebody's")
+    LocalTarget(tmp_path).begin()
+    assert {
+        folder: sorted(file.name for file in (tmp_path / folder).iterdir() if file.is_file()) for folder in ours
+    } == {
+        **theirs,
+        ".making": [],
+    }
