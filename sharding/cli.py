@@ -7,6 +7,7 @@ is wrong with the options, as far as that can be found without heavy libraries.
 import argparse
 import contextlib
 import dataclasses
+import errno
 import importlib
 import json
 import os
@@ -43,6 +44,8 @@ MAX_ERROR_CHARS = 2900
 """Characters of an error: a terminal has room for it, whatever names and values it repeats."""
 
 PACKAGE = "depthstream"
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +171,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     status, text = 0, ""
     try:
         check_factor()
+        _check_here()
         # A trainer handles SIGTERM itself: it saves a checkpoint first.
         with raising_signals(terminate=not command.ranked):
             outcome = command.run(build_config(command.config, given))
@@ -176,9 +180,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     except KeyboardInterrupt as error:
         status, text = EXIT_SIGNAL + number_of(error), "interrupted; run it again"
     except OSError as error:
-        if error.filename is None:  # not about a file of the user
-            raise
-        status, text = EXIT_DATA, f"{error.filename}: {error.strerror}"
+        status, text = EXIT_DATA, _explain(error)
     except MemoryError:
         status, text = EXIT_DATA, "out of memory; give less to do at once: fewer --workers, smaller batches"
     if status:
@@ -188,6 +190,26 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
             json.dumps(outcome.data, default=_plain) if given.json else escape(outcome.text, keep="\n\t")
         ) or _ended(outcome)
     return _ended(outcome)
+
+
+def _explain(error: OSError) -> str:
+    """Say in one line what the system refused."""
+    # Libraries put more than the reason into its text, such as addresses in memory.
+    reason = os.strerror(error.errno) if error.errno in _NO_ROOM else error.strerror or str(error).partition("\n")[0]
+    advice = "; make room, and run it again" if error.errno in _NO_ROOM else ""
+    return f"{error.filename or 'a file cannot be read or written'}: {reason}{advice}"
+
+
+def _check_here() -> None:
+    """Check that there is a current folder, from which paths are read.
+
+    Raises:
+        UsageError: It was removed.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the current folder: {error.strerror}; change to another one, and run it again") from error
 
 
 def _ordered(words: list[str], commands: Sequence[Command]) -> list[str]:

@@ -7,6 +7,7 @@ which workers inherit, raises all of them fourfold.
 
 import math
 import os
+import re
 
 from sharding.errors import UsageError
 
@@ -15,10 +16,9 @@ VARIABLE = "DEPTHSTREAM_LIMITS"
 
 
 def _factor() -> float:
-    try:
-        found = float(os.environ.get(VARIABLE) or 1)
-    except ValueError:
-        return math.nan
+    text = os.environ.get(VARIABLE) or "1"
+    # Not all that `float` takes: "1_0", " 4" and digits of other alphabets.
+    found = float(text) if re.fullmatch(r"[0-9]+(\.[0-9]+)?(e[0-9]+)?", text) else math.nan
     return found if 1 <= found <= 1e6 else math.nan
 
 

@@ -1,6 +1,7 @@
 """Whether a run may write to a folder, and the lock that keeps a second one out of it."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,7 @@ def check_claim(out: str | Path, resume: bool, *, alone: bool = False) -> None:
     check_writable(out, "--out", folder=True)
     if not folder.is_dir():
         return
+    _check_plain(folder)
     if not alone:
         check_free(folder, _BUSY.format(out=out))
     if resume:
@@ -67,6 +69,23 @@ def check_claim(out: str | Path, resume: bool, *, alone: bool = False) -> None:
     others = sorted(path.name for path in folder.glob("[!.]*") if path.name not in _STARTED)
     if others:
         raise UsageError(f"{out} is not empty: {others[0]} is not of a run; give an empty or a new folder as --out")
+
+
+def _check_plain(folder: Path) -> None:
+    """Check that all below a run folder is files and folders: a run writes there, and a link may lead anywhere.
+
+    Raises:
+        UsageError: Something else is there.
+    """
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *names)):
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                found = "a link" if stat.S_ISLNK(mode) else "something else"
+                raise UsageError(
+                    f"{path}: expected files and folders in a run folder, found {found}, which this run would write "
+                    "to; remove it, or copy what it leads to (to have all of a run elsewhere, make --out a link)"
+                )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sharding.config import InspectConfig, VerifyConfig
 from sharding.errors import UsageError
-from sharding.machine.files import check_writable
+from sharding.machine.files import check_kind, check_writable
 from sharding.reading.check import check_set
 from sharding.reading.missing import suggest_path
 from sharding.stores.address import is_remote
@@ -33,4 +33,5 @@ def check_inspect(config: InspectConfig) -> None:
     """
     if config.grid:
         check_writable(config.grid, "--grid", folder=False)
+        check_kind(config.grid, "--grid", "a picture", b"\x89png")
     check_set(config.set, config.where)

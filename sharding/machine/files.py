@@ -82,6 +82,24 @@ def write_through_links(path: str | os.PathLike[str], content: bytes) -> None:
     write_atomically(Path(os.path.realpath(path)), content)
 
 
+def check_kind(path: str | os.PathLike[str], flag: str, kind: str, beginning: bytes) -> None:
+    """Check that a file which would be replaced is of the same kind, and not something else that is given by mistake.
+
+    Args:
+        path: The path.
+        flag: Name of its option, for the message.
+        kind: What is written there: "a PNG".
+        beginning: How such a file begins, in small letters.
+
+    Raises:
+        UsageError: It is not.
+    """
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        found = file.read(4096).lstrip().lower()
+        if found and not found.startswith(beginning):
+            raise UsageError(f"{flag} {path}: {kind} would replace a file of another kind; give another name")
+
+
 def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> None:
     """Check that a folder or a file can be made at a path, or is there; makes nothing.
 
@@ -105,6 +123,7 @@ def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> 
             raise UsageError(f"{flag} {path}: expected a file: {error.strerror}; give another one") from None
         nearest = place.parent
     if not nearest.is_dir():
-        raise UsageError(f"{flag} {path}: expected a folder, found a file at {nearest}")
+        found = "a file" if nearest.exists() else "a link to nothing"
+        raise UsageError(f"{flag} {path}: expected a folder, found {found} at {nearest}")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UsageError(f"{flag} {path}: {nearest} may not be written to by this user")

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import math
+import os
 import shlex
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from sharding import cli as program
 from sharding.cli import Command, Outcome, build_parser
 from sharding.commands import COMMANDS as SHARDING
 from sharding.errors import DataError, UsageError
+from sharding.limits import _factor
 from sharding.options import argument, option, options_of, parse_bytes, required
 from sharding.parser import build_config
 from training.commands import COMMANDS as TRAINING
@@ -49,6 +52,57 @@ ENDINGS = {"you --often 1": 0, "half --often 1": 1, "nobody --often 1": 1, "you 
 def test_exit_status_tells_data_from_usage(argv, status, monkeypatch):
     monkeypatch.setattr(Command, "run", lambda self, config: greet(config))
     assert program.main("test", "tests", [COMMAND], ["greet", *argv]) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(28, "No space left on device"),
+            "a file cannot be read or written: No space left on device; make room",
+        ),
+        (OSError(28, "buf = 0x55", "x/y"), "x/y: No space left on device; make room, and run it again"),
+        (OSError(27, "File too large", "x"), "x: File too large; make room, and run it again"),
+        (OSError(30, "Read-only file system", "x"), "x: Read-only file system"),
+        (OSError("12 requested and 0 written\nmore"), "a file cannot be read or written: 12 requested and 0 written"),
+    ],
+)
+def test_what_the_system_refuses_is_a_line(error, said, monkeypatch, capsys):
+    def fail(self, config):
+        raise error
+
+    monkeypatch.setattr(Command, "run", fail)
+    assert program.main("test", "tests", [COMMAND], ["greet", "you", "--often", "1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"test greet: {said}")
+
+
+def test_a_current_folder_that_is_gone_is_a_usage_error(tmp_path):
+    code = "import os, sys; os.rmdir(os.getcwd()); from sharding.__main__ import *; sys.exit(main('x', '', COMMANDS))"
+    run = subprocess.run(
+        [sys.executable, "-c", code, "verify", "set"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert (
+        run.stderr
+        == "x verify: the current folder: No such file or directory; change to another one, and run it again\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["1_0", " 4", "\uff11", "nan", "inf", "0.5", "1e9", "-1", "4x", "."])
+def test_a_factor_of_the_limits_is_a_plain_number(text, monkeypatch):
+    monkeypatch.setenv("DEPTHSTREAM_LIMITS", text)
+    assert math.isnan(_factor())
+
+
+@pytest.mark.parametrize(("text", "factor"), [("", 1), ("1", 1), ("2.5", 2.5), ("1e3", 1000)])
+def test_such_a_number_is_read(text, factor, monkeypatch):
+    monkeypatch.setenv("DEPTHSTREAM_LIMITS", text)
+    assert _factor() == factor
 
 
 def test_an_unknown_option_ends_with_2():

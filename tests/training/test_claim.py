@@ -149,3 +149,19 @@ def test_without_locks_a_lease_keeps_other_runs_out_and_that_is_said(tmp_path, m
         with pytest.raises(UsageError, match="another process trains this run"), claimed(folder, resume=True):
             pass
     assert files(folder) == []
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "lightly/train.log", "metrics.json", "lightly/a/b"])
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_folder_with_a_link_in_it_is_not_written_to(tmp_path, name, resume):
+    place = tmp_path / "run" / name
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path)
+    with pytest.raises(UsageError, match=rf"run/{name}: expected files and folders in a run folder, found a link, whi"):
+        check_claim(tmp_path / "run", resume)
+
+
+def test_a_run_folder_may_be_a_link_itself(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to("disk")
+    check_claim(tmp_path / "run", resume=False)

@@ -22,7 +22,7 @@ from sharding.errors import DataError
 from sharding.format.sample import Sample
 from sharding.format.strict_json import Count, Text
 from sharding.machine.files import write_atomically
-from sharding.progress import track
+from sharding.progress import say, track
 from sharding.reading.shard_set import ShardSet
 from training.run_files import read_json
 
@@ -280,5 +280,8 @@ def load_or_fit(train: ShardSet, file: Path) -> Baselines:
         if (found.identity, found.where) == (train.manifest.identity, train.where):
             return found
     fitted = fit_baselines(train)
-    write_atomically(file, (json.dumps(fitted.to_json(), indent=1) + "\n").encode())
+    try:
+        write_atomically(file, (json.dumps(fitted.to_json(), indent=1) + "\n").encode())
+    except OSError as error:  # a read-only run of somebody else
+        say(f"{file}: the baselines cannot be kept: {error.strerror}")
     return fitted

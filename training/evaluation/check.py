@@ -5,8 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharding.errors import UsageError, named_by_user
+from sharding.codecs.log16 import decode_log16
+from sharding.errors import DataError, UsageError, named_by_user
+from sharding.limits import MAX_MEMBER_BYTES
 from sharding.machine.files import check_writable
+from sharding.machine.regular import read_regular
 from sharding.reading.check import check_set
 from sharding.reading.missing import suggest_path
 from training.config import EvaluateConfig, PredictConfig, cache_settings
@@ -43,7 +46,8 @@ def check_predict(config: PredictConfig) -> None:
         find_checkpoint(config.run, config.checkpoint)
     for image in config.images:
         if not Path(image).is_file():
-            found = "a folder" if Path(image).is_dir() else f"nothing{suggest_path(Path(image))}"
+            found = "a folder" if Path(image).is_dir() else "something else"
+            found = found if Path(image).exists() else f"nothing{suggest_path(Path(image))}"
             raise UsageError(f"{image}: expected an image file, found {found}")
     check_results(config.images, config.out)
 
@@ -62,6 +66,24 @@ def check_results(images: Sequence[str], out: str) -> None:
         )
     given = {os.path.realpath(image): image for image in images}
     for stem in stems:
-        for ending in (ARRAY, CODED, VIEW):
-            if replaced := given.get(os.path.realpath(Path(out, stem + ending))):
+        files = [Path(out, stem + ending) for ending in (CODED, ARRAY, VIEW)]
+        for file in files:
+            if replaced := given.get(os.path.realpath(file)):
                 raise UsageError(f"--out {out}: a result of {stem} would replace {replaced}; give another folder")
+        if there := [file for file in files if os.path.lexists(file)]:
+            _check_ours(files[0], there[0])
+
+
+def _check_ours(coded: Path, there: Path) -> None:
+    """Check that results which are replaced are of `predict`, as the one that it writes first tells.
+
+    Raises:
+        UsageError: They are not.
+    """
+    try:
+        decode_log16(read_regular(coded, MAX_MEMBER_BYTES))
+    except (OSError, DataError) as error:
+        raise UsageError(
+            f"{there}: a result would replace it, and it is not of `predict`: expected {coded.name} of it beside it; "
+            "give another folder"
+        ) from error

@@ -191,9 +191,10 @@ def run(config: EvaluateConfig) -> Outcome:
     named = load_predictor(file, f"{folder.name}, {config.checkpoint} checkpoint", computing.device)
     evaluation = evaluate_model(named, samples, computing)
     kept = evaluation_file(folder, samples, config.checkpoint)
-    evaluation.save(kept)
+    stored = evaluation.save(kept)
     return Outcome(
-        data=evaluation.summary() | {"file": str(kept)}, text=format_evaluation(evaluation) + f"\n\nstored in {kept}"
+        data=evaluation.summary() | {"file": str(kept) if stored else None},
+        text=format_evaluation(evaluation) + (f"\n\nstored in {kept}" if stored else ""),
     )
 
 

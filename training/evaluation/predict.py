@@ -134,8 +134,9 @@ def write_prediction(file: Path, image: NDArray[np.uint8], depth: NDArray[np.flo
         file.stem + CODED: encode_log16(depth, np.ones(depth.shape, np.bool_)),
         file.stem + VIEW: encode_png(draw_view(image, depth)),
     }
-    for name, content in contents.items():
-        write_atomically(out / name, content)
+    # First the one that tells whose the others are: see `check_results`.
+    for name in sorted(contents, key=lambda name: not name.endswith(CODED)):
+        write_atomically(out / name, contents[name])
     near, far = float(depth.min()), float(depth.max())
     return Prediction(
         image=str(file),

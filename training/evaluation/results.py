@@ -18,6 +18,7 @@ from sharding.errors import DataError
 from sharding.escaping import escape, shorten
 from sharding.format.strict_json import Count, Text, to_type
 from sharding.machine.files import write_atomically
+from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from training.model.metrics import METRICS, PROTOCOLS
 from training.run_files import read_json
@@ -127,11 +128,19 @@ class Evaluation:
             "scenes": {name: self.scenes(name) for name in PROTOCOLS},
         }
 
-    def save(self, file: Path) -> None:
-        """Write the summary, the protocols and the per-image rows as JSON, atomically."""
+    def save(self, file: Path) -> bool:
+        """Write the summary, the protocols and the per-image rows as JSON, atomically; tell whether it was possible.
+
+        A run folder of somebody else may be read-only, and hours of computing are not lost for that.
+        """
         rows = {str(name): column.tolist() for name, column in self.table.items()}
         data = {"format": EVALUATION_FORMAT, **self.summary(), "protocols": protocol_definitions(), "rows": rows}
-        write_atomically(file, (json.dumps(data, indent=1) + "\n").encode())
+        try:
+            write_atomically(file, (json.dumps(data, indent=1) + "\n").encode())
+        except OSError as error:
+            say(f"{file}: the evaluation cannot be kept: {error.strerror}")
+            return False
+        return True
 
     @classmethod
     def load(cls, file: Path) -> "Evaluation":

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from sharding.errors import UsageError
-from sharding.machine.files import check_writable, open_atomically, write_atomically, write_through_links
+from sharding.machine.files import check_kind, check_writable, open_atomically, write_atomically, write_through_links
 
 
 def make_pipe(path):
@@ -124,3 +124,18 @@ def test_an_error_names_the_file_that_the_user_knows(tmp_path):
 def fill(path):
     with open_atomically(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("found", "refused"),
+    [(None, False), (b"", False), (b"\x89PNG\r\n", False), (b"{}", True), (b"GIF89a", True), (b"\x89", True)],
+)
+def test_a_file_is_replaced_by_one_of_its_kind(tmp_path, found, refused):
+    path = tmp_path / "x"
+    if found is not None:
+        path.write_bytes(found)
+    if refused:
+        with pytest.raises(UsageError, match=r"--grid .*/x: a picture would replace a file of another kind; give anot"):
+            check_kind(path, "--grid", "a picture", b"\x89png")
+    else:
+        check_kind(path, "--grid", "a picture", b"\x89png")

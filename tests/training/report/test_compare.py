@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -6,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
 from training.config import CompareConfig, EvaluateConfig
 from training.evaluation.evaluate import run as evaluate
+from training.report.check import check_compare
 from training.report.compare import run
 
 ROWS = np.repeat(np.array([[32.0], [8.0], [4.0], [2.0]]), 5, axis=1)
@@ -131,3 +134,27 @@ def test_evaluate_measures_a_run_and_keeps_it_in_its_folder(make_run, sets, tmp_
     assert kept["metrics"] == outcome.data["metrics"]
     assert math.isclose(kept["scenes"]["headline"]["00008"]["abs_rel"], np.mean(np.abs(4 - ROWS) / ROWS), rel_tol=1e-5)
     assert "00008" in outcome.text
+
+
+def test_what_a_run_folder_cannot_keep_is_measured_all_the_same(make_run, sets, tmp_path: Path, monkeypatch) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    folder = make_run("four", 4.0, *sets)
+    for module in ("results", "baselines"):
+        monkeypatch.setattr(f"training.evaluation.{module}.write_atomically", refuse)
+    outcome = evaluate(EvaluateConfig(run=str(folder), set=sets[1].url, num_workers=0, accelerator="cpu"))
+    assert outcome.data["metrics"]["headline"]["abs_rel"] == pytest.approx(constant_abs_rel(4.0), rel=1e-5)
+    assert (outcome.data["file"], "stored in" in outcome.text) == (None, False)
+    data = compare(tmp_path / "report.html", folder, make_run("twelve", 12.0, *sets))
+    assert len(data["standings"]) == 4
+    assert not list(folder.glob("*.json.*")) + list(folder.glob("evaluation*"))
+
+
+def test_a_validation_set_that_is_not_there_is_told_at_once(make_run, sets, tmp_path: Path) -> None:
+    folder = make_run("four", 4.0, *sets)
+    path = folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(config | {"val": "sets/val"}))
+    with pytest.raises(UsageError, match=r"config\.yaml, val: sets/val: expected a shard set .* change to that folder"):
+        check_compare(CompareConfig(runs=(str(folder),), out=str(tmp_path / "r.html")))
