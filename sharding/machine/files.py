@@ -25,9 +25,9 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
             check_replaceable(path)
         # A name that nobody can foresee, and no link that is there already: it may lead to a file of the user.
         temporary = path.with_name(f".{path.name}.{secrets.randbelow(10**12)}.tmp")
-        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        file = temporary.open("xb")  # O_EXCL, which follows no link either
         try:
-            with os.fdopen(number, "wb") as file:
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())  # before the rename: after a power cut the new name must not hold an empty file
