@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sharding.codecs.image import decode_image
 from sharding.codecs.parts import decode_depth, decode_valid
@@ -67,6 +68,7 @@ class SampleReader:
         self._shards, self._compression, self._exts = tuple(shards), tuple(compression), tuple(exts)
         self._open = open_shards
         self._store: tuple[int, Store] | None = None  # with the id of the process that opened it
+        self._decode_image: Callable[[bytes], NDArray[np.uint8]] = decode_image
 
     def __len__(self) -> int:
         return len(self.columns["shard"])
@@ -78,6 +80,12 @@ class SampleReader:
         """Return a reader with `change` applied to each column, such as a move into shared memory."""
         changed = copy.copy(self)
         changed.columns = {name: change(column) for name, column in self.columns.items()}
+        return changed
+
+    def with_image_decoder(self, decode: Callable[[bytes], NDArray[np.uint8]]) -> "SampleReader":
+        """Return a reader that decodes image files by `decode`: uint8 (H, W, 3) RGB of bytes; picklable."""
+        changed = copy.copy(self)
+        changed._decode_image = decode
         return changed
 
     @property
@@ -250,7 +258,7 @@ class SampleReader:
 
     def _decode(self, row: int, members: dict[str, bytes]) -> Sample:
         with self._located(row):
-            image = decode_image(members["image"]) if "image" in members else np.empty((0, 0, 3), np.uint8)
+            image = self._decode_image(members["image"]) if "image" in members else np.empty((0, 0, 3), np.uint8)
             depth = decode_depth(members["depth"], self.ext(row, "depth")) if "depth" in members else None
             valid = decode_valid(members["valid"]) if "valid" in members else None
             if depth is not None:  # a set made elsewhere may have no valid part, or one that follows other rules

@@ -22,6 +22,7 @@ from sharding.reading.reader import StoredParts
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.address import is_remote
 from training.loading.augment import PairedAugment
+from training.loading.decode import decode_rgb
 from training.loading.read_ahead import Piece, ReadAhead, cut_batch
 from training.loading.shared_columns import share
 from training.loading.shared_order import share_epoch_order, share_weighted_order
@@ -75,7 +76,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
                 "or select with --where \"kind == 'metric'\""
             )
         self.augment, self.seed, self.shuffle = augment, seed, shuffle
-        self._reader = share(opened.reader)
+        self._reader = share(opened.reader.with_image_decoder(decode_rgb))
         sizes = tuple(int(size) for size in opened.shard_sizes)
         self._order = share_epoch_order(sizes, seed) if shuffle else None
         self._ids = torch.from_numpy(opened.ids.copy()).share_memory_()  # int64 (N,), mapped by the workers
@@ -191,7 +192,7 @@ class ImageDataset(Dataset[ImageDraw]):
         if weights is not None and len(weights) != len(sets):
             raise UsageError(f"--weights: expected {len(sets)} numbers, one a set, found {len(weights)}")
         self.seed = seed
-        self._readers = [share(opened.reader) for opened in sets]
+        self._readers = [share(opened.reader.with_image_decoder(decode_rgb)) for opened in sets]
         self._sizes = tuple(len(opened) for opened in sets)
         self._order = (
             share_epoch_order(self._sizes, seed)

@@ -19,6 +19,7 @@ import zstandard
 from torch.utils.data import get_worker_info
 from webdataset.autodecode import DecodingError
 
+from sharding.codecs.parts import IMAGE_EXTS
 from sharding.errors import DataError
 from sharding.escaping import shorten
 from sharding.format.names import member_name
@@ -27,6 +28,7 @@ from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.reading.webdataset_decoder import webdataset_decoder
 from sharding.stores.address import is_remote
 from training.launch.world import World
+from training.loading.decode import decode_rgb
 from training.loading.shared_columns import share
 from training.loading.upcoming import Plan, Position, freeze_plan
 from training.streaming.member_walk import ADVICE, walk_members
@@ -236,7 +238,7 @@ def _decode_part(ext: str, data: bytes) -> Any:
     Raises:
         DataError: It is no part of ours, or fails to decode.
     """
-    decoded = webdataset_decoder(ext, data)
+    decoded = decode_rgb(data) if ext.lstrip(".") in IMAGE_EXTS else webdataset_decoder(ext, data)
     if decoded is None:
         raise DataError(f"member {shorten(ext)}: expected an image, depth or valid part, found an extension of none")
     return decoded

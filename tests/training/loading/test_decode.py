@@ -1,0 +1,146 @@
+"""JPEG decoded by torchvision has the pixels that Pillow and LightlyTrain give; other files are left to Pillow."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sharding.codecs.image import decode_image
+from sharding.codecs.jpeg_header import JpegHeader, read_header
+from sharding.codecs.ppm import encode_ppm
+from sharding.errors import DataError
+from training.loading import decode
+from training.loading.decode import decode_rgb
+
+
+def pixels(height=61, width=83, seed=0):
+    """A picture with slopes and edges, whose sides are no multiples of a block."""
+    y, x = np.mgrid[:height, :width]
+    noise = np.random.default_rng(seed).integers(0, 60, (height, width, 3))
+    return ((np.stack([x * 3, y * 4, x + y], axis=-1) + noise + 90 * (x > 40)[..., None]) % 256).astype(np.uint8)
+
+
+def jpeg(image=None, mode="RGB", **options):
+    out = io.BytesIO()
+    Image.fromarray(pixels() if image is None else image).convert(mode).save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def exif(orientation):
+    found = Image.Exif()
+    found[0x0112] = orientation
+    return found
+
+
+def mpo():
+    out = io.BytesIO()
+    first, second = (Image.fromarray(pixels(seed=seed)) for seed in (0, 1))
+    first.save(out, "MPO", save_all=True, append_images=[second])
+    return out.getvalue()
+
+
+KINDS = {
+    "4:2:0": jpeg(subsampling=2),
+    "4:2:2": jpeg(subsampling=1),
+    "4:4:4": jpeg(subsampling=0),
+    "quality 5": jpeg(quality=5),
+    "quality 100": jpeg(quality=100, subsampling=0),
+    "progressive": jpeg(progressive=True),
+    "optimized": jpeg(optimize=True),
+    "grey": jpeg(mode="L"),
+    "grey, progressive": jpeg(mode="L", progressive=True),
+    "restart markers": jpeg(restart_marker_blocks=2),
+    "turned by EXIF": jpeg(exif=exif(6)),
+    "a comment": jpeg(comment=b"x" * 1000),
+    "a profile": jpeg(icc_profile=bytes(3000)),
+    "two pictures": mpo(),
+    "bytes behind it": jpeg() + bytes(500),
+    "one pixel": jpeg(pixels(1, 1)),
+    "a column": jpeg(pixels(300, 1)),
+    "a row": jpeg(pixels(1, 300)),
+    "no JFIF": jpeg().replace(jpeg()[2:20], b"", 1),
+    "fill bytes": b"\xff\xd8\xff\xff" + jpeg()[3:],
+    "RGB kept": jpeg(keep_rgb=True),
+    "large": jpeg(pixels(1200, 1600)),
+}
+"""Kinds of JPEG that are decoded by torchvision."""
+
+assert len(KINDS) >= 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_are_those_of_pillow_and_of_lightly_train(kind, tmp_path, monkeypatch):
+    helpers = pytest.importorskip("lightly_train._data.file_helpers")
+    path = tmp_path / "x.jpg"
+    path.write_bytes(KINDS[kind])
+    expected = decode_image(KINDS[kind])
+    if kind != "fill bytes":  # which the header is not read of
+        monkeypatch.setattr(decode, "decode_image", None)  # torchvision is what decodes
+    found = decode_rgb(KINDS[kind])
+    assert (found.dtype, found.flags.c_contiguous) == (np.uint8, True)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, helpers.open_image_numpy(path))
+
+
+def encoded(form, mode="RGB"):
+    out = io.BytesIO()
+    Image.fromarray(pixels()).convert(mode).save(out, form)
+    return out.getvalue()
+
+
+OTHERS = {
+    "CMYK": jpeg(mode="CMYK"),
+    "PNG": encoded("PNG"),
+    "PNG with alpha": encoded("PNG", "RGBA"),
+    "palette": encoded("PNG", "P"),
+    "WebP": encoded("WEBP"),
+    "PPM": encode_ppm(pixels()),
+    "GIF": encoded("GIF", "P"),
+    "1 bit": encoded("PNG", "1"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_files_are_left_to_pillow(kind, monkeypatch):
+    monkeypatch.setattr(decode, "decode_tensor", None)
+    np.testing.assert_array_equal(decode_rgb(OTHERS[kind]), decode_image(OTHERS[kind]))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: data[:200], lambda data: data[:3]]
+)
+def test_a_damaged_file_is_refused_as_by_pillow(damage):
+    with pytest.raises(DataError, match="that fail to decode"):
+        decode_rgb(damage(jpeg()))
+
+
+def test_a_file_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
+    data = jpeg()
+    at = data.index(b"\xff\xc0") + 5
+    huge = data[:at] + (65000).to_bytes(2) * 2 + data[at + 4 :]
+    assert read_header(huge) == JpegHeader(height=65000, width=65000, components=3)
+    monkeypatch.setattr(decode, "decode_tensor", None)
+    with pytest.raises(DataError, match="65000 x 65000 pixels; at most"):
+        decode_rgb(huge)
+
+
+@given(st.sampled_from(["4:2:0", "progressive", "grey", "restart markers"]), st.data())
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_bytes_are_it_is_an_error_or_a_picture_as_large_as_the_header_says(kind, draw):
+    data = bytearray(KINDS[kind])
+    for _ in range(draw.draw(st.integers(1, 3))):
+        data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    header = read_header(bytes(data))
+    if header is not None and header.height * header.width > 1 << 22:
+        return
+    try:
+        found = decode_rgb(bytes(data))
+    except DataError:
+        return
+    assert found.ndim == 3
+    assert found.shape[2] == 3
+    if header is not None:
+        assert found.shape[:2] == (header.height, header.width)
