@@ -48,6 +48,7 @@ def test_the_whole_program_runs_on_a_cpu_within_five_minutes(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["logs.txt", "results.json"]
 
 
+@pytest.mark.slow
 def test_relations_that_hold_on_a_cpu_too(tmp_path):
     """Resumed bit for bit, evaluated alike, and a stall seen; a whole run has the same keys."""
     wanted = ["precision.evaluate", "stopping.killed_and_resumed", "feed.stall_seen"]
