@@ -4,11 +4,13 @@ LightlyTrain decodes so too (`lightly_train._data.file_helpers`, 0.18). What is 
 `sharding.codecs.image`, which decides alone what is an image and what is refused.
 """
 
+from collections.abc import Callable
+from functools import cache, partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.io import ImageReadMode
-from torchvision.io import decode_image as decode_tensor
+from torch import Tensor
 
 from sharding.codecs.image import decode_image
 from sharding.codecs.jpeg_header import read_header
@@ -26,8 +28,16 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
         return decode_image(data)
     try:
         # A copy, of what is a tenth of the pixels: torch wants a buffer that may be written to.
-        pixels = decode_tensor(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
+        pixels = _decoder()(torch.frombuffer(bytearray(data), dtype=torch.uint8))
     except RuntimeError:  # damaged or unusual: Pillow tells what, or reads it
         return decode_image(data)
     decoded: NDArray[np.uint8] = pixels.permute(1, 2, 0).numpy()  # no copy: decoded as (H, W, 3)
     return decoded
+
+
+@cache
+def _decoder() -> Callable[[Tensor], Tensor]:
+    """Return torchvision's decoder; its import takes 1.4 s, which sets without JPEG need not wait for."""
+    from torchvision.io import ImageReadMode, decode_image
+
+    return partial(decode_image, mode=ImageReadMode.RGB)

@@ -105,7 +105,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_files_are_left_to_pillow(kind, monkeypatch):
-    monkeypatch.setattr(decode, "decode_tensor", None)
+    monkeypatch.setattr(decode, "_decoder", None)
     np.testing.assert_array_equal(decode_rgb(OTHERS[kind]), decode_image(OTHERS[kind]))
 
 
@@ -122,7 +122,7 @@ def test_a_file_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
     at = data.index(b"\xff\xc0") + 5
     huge = data[:at] + (65000).to_bytes(2) * 2 + data[at + 4 :]
     assert read_header(huge) == JpegHeader(height=65000, width=65000, components=3)
-    monkeypatch.setattr(decode, "decode_tensor", None)
+    monkeypatch.setattr(decode, "_decoder", None)
     with pytest.raises(DataError, match="65000 x 65000 pixels; at most"):
         decode_rgb(huge)
 
