@@ -111,6 +111,7 @@ def test_a_stage_that_raises_leaves_the_results_of_all_others(runner, monkeypatc
     }
 
 
+@pytest.mark.slow
 def test_a_part_that_hangs_or_dies_is_ended_with_all_it_started(runner, monkeypatch, tmp_path):
     from gpu_checks.check import Check
     from gpu_checks.runs import count_left, start

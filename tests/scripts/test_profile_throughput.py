@@ -20,6 +20,7 @@ def call(*argv):
     return subprocess.run([sys.executable, SCRIPT, *argv], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_json_goes_to_stdout_and_the_tables_to_stderr(diode_sets):
     done = call(diode_sets[1].url, *LITTLE)
     assert done.returncode == 0
@@ -38,6 +39,7 @@ def test_the_json_goes_to_stdout_and_the_tables_to_stderr(diode_sets):
     assert ceiling["of_stage"]["chain"] == pytest.approx(stored)
 
 
+@pytest.mark.slow
 def test_the_ceiling_of_a_url_is_what_comes_of_the_same_ranges(diode_sets, tmp_path, range_server):
     shutil.copytree(diode_sets[1].url, tmp_path / "set")
     done = call(f"http://127.0.0.1:{range_server.server_address[1]}/set", *LITTLE)

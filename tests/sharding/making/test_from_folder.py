@@ -21,6 +21,7 @@ def encoded(monkeypatch):
     return count_encoding(monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_kill_at_every_step_leaves_what_a_second_run_finishes_byte_for_byte(diode_source, whole, tmp_path, encoded):
     steps = 1 + 2 * SHARDS + 2  # the plan, each shard and its line, index, manifest
     for step in [sign * number for number in range(1, steps + 1) for sign in (1, -1)]:

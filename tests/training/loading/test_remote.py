@@ -129,6 +129,7 @@ def open_briefly(url):
     return RetryingStore(RemoteStore(url), RetryPolicy(attempts=3, deadline_s=5, first_pause_s=0.01))
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_ends_the_epoch_with_words(urls, range_server):
     dataset = DiodeDepthDataset(urls[1], seed=3, shuffle=True)
     dataset._reader._open = partial(open_briefly, urls[1])

@@ -73,6 +73,7 @@ def views(diode_sets, monkeypatch):
     return load
 
 
+@pytest.mark.slow
 def test_the_pixels_of_each_global_batch_are_the_same_for_any_ranks_workers_and_micro_batches(views, diode_sets):
     plain = views(1, 0)
     order = epoch_order(diode_sets[0].shard_sizes, SEED, EPOCH)

@@ -92,6 +92,7 @@ def test_what_was_evaluated_before_is_not_evaluated_again(make_run, sets, tmp_pa
     assert len(kept) == 4
 
 
+@pytest.mark.slow
 def test_another_checkpoint_is_evaluated_anew(make_run, sets, tmp_path: Path) -> None:
     folder = make_run("arm", 4.0, *sets)
     before = compare(tmp_path / "report.html", folder)["arms"]["arm"]["metrics"]["headline"]["abs_rel"]
@@ -100,6 +101,7 @@ def test_another_checkpoint_is_evaluated_anew(make_run, sets, tmp_path: Path) ->
     assert (before, after) == pytest.approx((constant_abs_rel(4.0), constant_abs_rel(12.0)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_each_arm_meets_the_baselines_of_its_own_training_set(make_run, make_set, sets, tmp_path: Path) -> None:
     other = make_set([("00001", ROWS * 2, ONES)])
     data = compare(tmp_path / "report.html", make_run("a", 4.0, *sets), make_run("b", 4.0, other, sets[1]))
