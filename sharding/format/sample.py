@@ -104,10 +104,14 @@ def depth_facts(depth: NDArray[np.float32], valid: NDArray[np.bool_], kind: Dept
     values = depth[valid]
     if values.size == 0:
         return DepthFacts(kind=kind)
+    with np.errstate(over="ignore"):
+        median = float(np.median(values))
+    if not np.isfinite(median):  # the mean of the two in the middle is taken of their sum
+        median = float(np.median(values.astype(np.float64)))
     return DepthFacts(
         kind=kind,
         valid_fraction=values.size / valid.size,
         depth_min=float(values.min()),
-        depth_median=float(np.median(values)),
+        depth_median=median,
         depth_max=float(values.max()),
     )
