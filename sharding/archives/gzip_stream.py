@@ -3,8 +3,12 @@
 A rapidgzip reader has its own threads and must be closed before the process ends.
 """
 
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 from sharding.archives.byte_source import ByteSource, ByteView
 from sharding.archives.seek_point import WINDOW_BYTES, SeekPoint, enter_gzip
@@ -12,6 +16,8 @@ from sharding.archives.stream_ends import FOOTER_BYTES, Footers, StreamCrc, Watc
 from sharding.errors import DataError
 from sharding.limits import MAX_TAR_PADDING_BYTES
 from sharding.machine.signals import hold_signals, hold_signals_within
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 2 << 20
 """Compressed bytes that one thread inflates at a time; half of it takes a third more CPU, double of it more memory."""
@@ -23,10 +29,16 @@ RENEWAL_BYTES = 128 << 20
 """Compressed bytes after which a reader is replaced: it keeps a window of every chunk that it ever read."""
 
 _ZEROS_ACCEPTED = 2  # by rapidgzip, behind the last stream
+_IGNORED = 8
+"""Bytes behind the last stream that rapidgzip may pass over, whatever they are; found: up to 4."""
+
 _PIECE_BYTES = 1 << 20
 
 _CALLED_BACK = {method.__code__ for method in vars(ByteView).values() if isinstance(method, FunctionType)}
 """Functions that rapidgzip calls, in this thread too."""
+
+_INTERNAL = re.compile(r"\[[A-Za-z]\w*(::\w+)*( (0x)?[0-9a-fA-F]+)?\]")
+"""Names of classes and threads in rapidgzip's errors: "[IsalInflateWrapper][Thread 140043546844032] Decoding ..."."""
 
 _TAIL_BYTES = 1024  # no seek point in these last bytes of the file, where the stream may already have ended
 
@@ -59,7 +71,8 @@ class GzipStream:
         self._source, self._point, self._stride, self._threads = source, point, stride_bytes, threads
         self._size = source.size  # without zeros that follow the last stream
         self._shorter: list[int] | None = None  # other sizes to try; None: not known yet
-        self._start(point)
+        start = partial(self._start, point)
+        self._unless_padded(start, start)
 
     def _start(self, point: SeekPoint | None) -> None:
         """Open a reader at a point; None for the start."""
@@ -131,15 +144,18 @@ class GzipStream:
             DataError: The file is damaged or truncated, or other bytes than zeros follow the last gzip stream.
         """
         position = self.position
-        try:
+
+        def read_on() -> bytes:
             # `_begin` is where this reader began; a new one can only begin at a seek point.
             if self._point is not None and self._point.bit // 8 - self._begin >= RENEWAL_BYTES:
                 self._renew(self._point, position)
             return self._advance(num_bytes)
-        except DataError as error:
-            if self._view.failure is not None:  # the source could not be read
-                raise
-            return self._read_without_padding(num_bytes, position, error)
+
+        def read_again() -> bytes:
+            self._renew(self._point, position)
+            return self._advance(num_bytes)
+
+        return self._unless_padded(read_on, read_again)
 
     def _renew(self, point: SeekPoint | None, position: int) -> None:
         """Replace the reader: enter at the last seek point and read up to where the old one was."""
@@ -148,18 +164,25 @@ class GzipStream:
         while self.position < position:  # through `_advance`, which takes checksum and window along
             self._advance(min(position - self.position, CHUNK_BYTES))
 
-    def _read_without_padding(self, num_bytes: int, position: int, error: DataError) -> bytes:
-        """Read again as if the file were shorter, if zeros end it: rapidgzip takes them for a damaged stream."""
+    def _unless_padded(self, action: Callable[[], T], again: Callable[[], T]) -> T:
+        """Do something; if zeros end the file, which rapidgzip takes for a damaged stream, again as if it were shorter.
+
+        Raises:
+            DataError: It fails all the same.
+        """
+        try:
+            return action()
+        except DataError as error:
+            if self._view.failure is not None:  # the source could not be read
+                raise
+            first = error
         if self._shorter is None:
             self._shorter = _sizes_without_zeros(self._source)
         while self._shorter:
             self._size = self._shorter.pop(0)
-            try:
-                self._renew(self._point, position)
-                return self._advance(num_bytes)
-            except DataError:
-                continue
-        raise error
+            with suppress(DataError):
+                return again()
+        raise first
 
     def _advance(self, num_bytes: int) -> bytes:
         wanted = self._point_is_due()
@@ -168,6 +191,8 @@ class GzipStream:
         # An end before the last byte of the file: the stream is damaged, or other bytes follow it.
         if not data and num_bytes and self.compressed_position != self._size:
             raise self._failure(EOFError(f"ends at compressed byte {self.compressed_position}"))
+        if not data and num_bytes and not self._ends_properly():
+            raise self._failure(EOFError("other bytes follow the last stream"))
         if wanted and self._file.tell_compressed() != block:
             self._plant(data)
         else:
@@ -176,6 +201,13 @@ class GzipStream:
         # Of streams before this one, and of what was passed; the position is precise to a chunk.
         self._footers.forget(max(self._crc.byte, self.compressed_position - 2 * CHUNK_BYTES))
         return data
+
+    def _ends_properly(self) -> bool:
+        """Tell whether the file ends with the footer of its last stream, and zeros: rapidgzip ignores some bytes."""
+        ends = (self._crc.footer, bytes(FOOTER_BYTES))  # or that of an empty stream
+        tail = self._source.read_at(max(0, self._size - FOOTER_BYTES - _IGNORED), FOOTER_BYTES + _IGNORED)
+        whole = any(tail.endswith(end + bytes(zeros)) for end in ends for zeros in range(_IGNORED + 1))
+        return whole or self._footers.incomplete  # then the checksum may be that of several streams
 
     def _read(self, num_bytes: int) -> bytes:
         try:
@@ -214,10 +246,11 @@ class GzipStream:
     def _failure(self, error: Exception) -> DataError:
         if isinstance(self._view.failure, DataError):  # the source could not be read: rapidgzip rewords that
             return self._view.failure
+        reason = _INTERNAL.sub("", str(error)).strip()
         entered = "; reading began at a seek point, that of another file perhaps" if self._begin else ""
         return DataError(
             f"{self._source.name}: expected one valid gzip file of {self._source.size} bytes, found it damaged, "
-            f"truncated or followed by other bytes, beyond byte {self.position} of what it inflates to: {error}; "
+            f"truncated or followed by other bytes, beyond byte {self.position} of what it inflates to: {reason}; "
             f"compare its size with the published one and download it again{entered}"
         )
 

@@ -141,6 +141,11 @@ class StreamCrc:
         self._footers = footers
         self.position, self.begin, self.crc32, self.byte = position, begin, crc32, byte
 
+    @property
+    def footer(self) -> bytes:
+        """The footer that the stream has if it ends here: CRC-32 and length modulo 2**32."""
+        return struct.pack("<II", self.crc32, (self.position - self.begin) % _LENGTHS)
+
     def take(self, data: bytes) -> None:
         """Follow the next plain bytes, whose compressed bytes passed by already."""
         rest = memoryview(data)

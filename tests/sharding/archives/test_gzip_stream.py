@@ -1,5 +1,6 @@
 import gzip
 import random
+import re
 import subprocess
 import sys
 import zlib
@@ -225,3 +226,37 @@ def test_more_ends_of_streams_than_are_noted_spoil_no_seek_point(tmp_path, monke
     assert len(points) >= 3  # before the small ones; there may be none behind them
     for point in points:
         assert drain(GzipStream(LocalFile(path), point, threads=2)) == plain[point.offset :]
+
+
+@pytest.mark.parametrize("streams", [[b"one" * 1000], [b"one" * 1000, b"two"], [b"one" * 1000, b""], [b""]])
+@pytest.mark.parametrize(("behind", "sound"), [(b"", True), (bytes(7), True), (b"x", False), (b"junk", False)])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_behind_the_last_stream_are_zeros_and_nothing_else(tmp_path, streams, behind, sound, resumed):
+    path = tmp_path / "x.gz"
+    start = gzip.compress(PLAIN, 1) if resumed else b""
+    path.write_bytes(start + b"".join(map(gzip.compress, streams)) + behind)
+    point = points_of_sound(path, start)[-1] if resumed else None
+    whole = (PLAIN if resumed else b"") + b"".join(streams)
+    stream = GzipStream(LocalFile(path), point, threads=2)
+    if sound:
+        assert drain(stream) == whole[point.offset if point else 0 :]
+        return
+    with pytest.raises(DataError, match="followed by other bytes"):
+        drain(stream)
+
+
+def points_of_sound(path, start):
+    """Seek points in the first stream of a file, taken from that stream alone."""
+    alone = path.with_name("alone.gz")
+    alone.write_bytes(start)
+    return points_of(alone, stride=1)
+
+
+def test_an_error_has_no_names_of_classes_and_threads(tmp_path):
+    damaged = bytearray(gzip.compress(PLAIN, 1))
+    for cut in range(1000, len(damaged), len(damaged) // 7):
+        (tmp_path / "x.gz").write_bytes(damaged[:cut] + bytes(50) + damaged[cut + 50 :])
+        with pytest.raises(DataError) as error:
+            drain(GzipStream(LocalFile(tmp_path / "x.gz"), threads=2))
+        assert not re.search(r"\[(Thread|[A-Z]\w+)", str(error.value)), str(error.value)
+        assert "\n" not in str(error.value)
