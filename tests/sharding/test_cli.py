@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from sharding import cli as program
@@ -103,6 +104,13 @@ def test_a_factor_of_the_limits_is_a_plain_number(text, monkeypatch):
 def test_such_a_number_is_read(text, factor, monkeypatch):
     monkeypatch.setenv("DEPTHSTREAM_LIMITS", text)
     assert _factor() == factor
+
+
+def test_numbers_that_json_does_not_have_are_null(monkeypatch, capsys):
+    data = {"a": float("nan"), "b": [np.float32("inf"), 1.5], "c": {"d": -math.inf, "e": np.int64(3)}}
+    monkeypatch.setattr(Command, "run", lambda self, config: Outcome(data=data, text=""))
+    assert program.main("test", "tests", [COMMAND], ["greet", "you", "--often", "1", "--json"]) == 0
+    assert capsys.readouterr().out == '{"a": null, "b": [null, 1.5], "c": {"d": null, "e": 3}}\n'
 
 
 def test_an_unknown_option_ends_with_2():

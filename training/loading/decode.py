@@ -1,7 +1,7 @@
 """Decode images for training: JPEG by torchvision's libjpeg-turbo, in half the time of Pillow, to the same pixels.
 
-LightlyTrain decodes so too (`lightly_train._data.file_helpers`, 0.18). What is no plain JPEG is left to
-`sharding.codecs.image`, which decides alone what is an image and what is refused.
+LightlyTrain decodes so too (`lightly_train._data.file_helpers`, 0.18). `sharding.codecs.image` decides alone what is an
+image and what is refused; it also decodes what is no plain JPEG.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sharding.codecs.image import decode_image
-from sharding.codecs.jpeg_header import read_header
-from sharding.limits import MAX_PIXELS
+from sharding.codecs.image import decode_image, open_image
+
+_START = b"\xff\xd8\xff"
+_MODES = ("RGB", "L")  # Pillow's names; what others become differs
 
 
 def decode_rgb(data: bytes) -> NDArray[np.uint8]:
@@ -23,13 +24,16 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     Raises:
         DataError: It is no image, damaged, or too large.
     """
-    header = read_header(data)
-    if header is None or header.height * header.width > MAX_PIXELS:
+    if not data.startswith(_START):
         return decode_image(data)
+    with open_image(data) as image:  # reads the header, and refuses what is too large
+        plain = image.mode in _MODES
     try:
         # A copy, of what is a tenth of the pixels: torch wants a buffer that may be written to.
-        pixels = _decoder()(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        pixels = _decoder()(torch.frombuffer(bytearray(data), dtype=torch.uint8)) if plain else None
     except RuntimeError:  # damaged or unusual: Pillow tells what, or reads it
+        pixels = None
+    if pixels is None:
         return decode_image(data)
     decoded: NDArray[np.uint8] = pixels.permute(1, 2, 0).numpy()  # no copy: decoded as (H, W, 3)
     return decoded

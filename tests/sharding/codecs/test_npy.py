@@ -1,12 +1,14 @@
 import io
 import math
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from sharding.codecs.hdf5 import read_depth
 from sharding.codecs.npy import decode_npy, encode_npy, load_npy, view_npy
 from sharding.codecs.parts import decode_valid
 from sharding.codecs.planes import decode_planes
@@ -122,3 +124,20 @@ def test_more_pixels_in_byte_planes_are_refused():
 @given(hnp.arrays(st.sampled_from(["<f4", "?", "u1", ">f8"]), hnp.array_shapes(min_dims=1, max_dims=3)))
 def test_what_is_written_is_what_numpy_writes(array):
     assert encode_npy(array) == save(array)
+
+
+@pytest.mark.parametrize("read", [lambda array: decode_npy(save(array)), lambda array: read_depth(stored(array))])
+@pytest.mark.filterwarnings("error")
+def test_a_finite_value_that_float32_cannot_hold_is_refused(read):
+    with pytest.raises(DataError, match=r"expected depth that float32 can hold, found 1e\+300 in 24 pixels"):
+        read(np.full((4, 6), 1e300))
+    assert np.isinf(read(np.full((4, 6), np.inf))).all()
+    kept = read(np.full((4, 6), 3e38))
+    assert (kept.dtype, kept[0, 0]) == (np.float32, np.float32(3e38))
+    assert read(np.arange(24, dtype=np.uint64).reshape(4, 6)).tolist() == np.arange(24.0).reshape(4, 6).tolist()
+
+
+def stored(array):
+    with h5py.File(out := io.BytesIO(), "w") as file:
+        file.create_dataset("depth", data=array)
+    return out.getvalue()

@@ -7,9 +7,12 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from sharding.codecs.image import decode_image, open_image
+from sharding.codecs.pieces import _count_scans
 from sharding.errors import DataError
 
 
@@ -71,3 +74,8 @@ def test_a_tile_larger_than_any_image_is_refused_before_memory_is_taken_for_it()
     tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     with pytest.raises(DataError, match="32000 x 32000 pixels"), open_image(head + tags + bytes(104)):
         pass
+
+
+@given(st.lists(st.sampled_from([b"\xff\xda", b"\xff", b"\xda", b"x", b""]), max_size=60).map(b"".join))
+def test_pairs_are_counted_as_bytes_counts_them(data):
+    assert _count_scans(data) == data.count(b"\xff\xda")

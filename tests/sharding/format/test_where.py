@@ -47,6 +47,12 @@ def rows(where, frame=FRAME):
         raise
 
 
+def test_a_number_without_a_sign_is_negated_as_one_with():
+    frame = FRAME.assign(code=np.arange(12, dtype=np.uint32))
+    assert rows("-code < 0", frame) == list(range(1, 12))
+    assert rows("-code == -3", frame) == rows("-depth_min == -0.75", frame) == [3]
+
+
 EXPECTED = {
     "scene_type == 'outdoor'": [1, 4, 7, 10],
     'scene_type == "outdoor" and height > 500': [7, 10],

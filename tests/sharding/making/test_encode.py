@@ -233,8 +233,10 @@ def test_empty_depth_is_kept_bit_for_bit(preset, depth):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_float64_beyond_float32_is_not_valid():
-    _, valid = depth_of(encode_depth(np.array([[1e300, 2.0]]), EXACT))
+def test_a_float64_beyond_float32_is_refused():
+    with pytest.raises(DataError, match=r"expected depth that float32 can hold, found 1e\+300 in 1 pixels"):
+        encode_depth(np.array([[1e300, 2.0]]), EXACT)
+    _, valid = depth_of(encode_depth(np.array([[np.inf, 2.0]]), EXACT))
     assert valid.tolist() == [[False, True]]
 
 

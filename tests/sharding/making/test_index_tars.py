@@ -382,6 +382,12 @@ def test_keys_are_as_long_in_one_alphabet_as_in_another(tmp_path):
     assert keys(tmp_path / "set") == ["\u6df1" * 1500 + "/x"]
 
 
+def test_an_empty_file_is_no_tar(tmp_path):
+    (tmp_path / "x.tar").touch()
+    with pytest.raises(DataError, match=r"x\.tar: expected a tar or a zstd-compressed tar, found an empty file$"):
+        index(tmp_path / "x.tar", tmp_path / "set")
+
+
 def test_a_set_cannot_be_the_folder_of_its_tars(tmp_path):
     make_tar(tmp_path / "a.tar", [("a.png", png())])
     with pytest.raises(UsageError, match="tars and set are the same folder; give another SET, below it"):

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sharding.codecs.image import decode_image
-from sharding.codecs.jpeg_header import JpegHeader, read_header
+from sharding.codecs.image import decode_image, open_image
 from sharding.codecs.ppm import encode_ppm
 from sharding.errors import DataError
 from training.loading import decode
@@ -77,8 +76,7 @@ def test_pixels_are_those_of_pillow_and_of_lightly_train(kind, tmp_path, monkeyp
     path = tmp_path / "x.jpg"
     path.write_bytes(KINDS[kind])
     expected = decode_image(KINDS[kind])
-    if kind != "fill bytes":  # which the header is not read of
-        monkeypatch.setattr(decode, "decode_image", None)  # torchvision is what decodes
+    monkeypatch.setattr(decode, "decode_image", None)  # torchvision is what decodes
     found = decode_rgb(KINDS[kind])
     assert (found.dtype, found.flags.c_contiguous) == (np.uint8, True)
     np.testing.assert_array_equal(found, expected)
@@ -121,7 +119,6 @@ def test_a_file_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
     data = jpeg()
     at = data.index(b"\xff\xc0") + 5
     huge = data[:at] + (65000).to_bytes(2) * 2 + data[at + 4 :]
-    assert read_header(huge) == JpegHeader(height=65000, width=65000, components=3)
     monkeypatch.setattr(decode, "_decoder", None)
     with pytest.raises(DataError, match="65000 x 65000 pixels; at most"):
         decode_rgb(huge)
@@ -133,14 +130,10 @@ def test_whatever_the_bytes_are_it_is_an_error_or_a_picture_as_large_as_the_head
     data = bytearray(KINDS[kind])
     for _ in range(draw.draw(st.integers(1, 3))):
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
-    header = read_header(bytes(data))
-    if header is not None and header.height * header.width > 1 << 22:
-        return
     try:
+        with open_image(bytes(data)) as image:
+            size = image.height, image.width
         found = decode_rgb(bytes(data))
     except DataError:
         return
-    assert found.ndim == 3
-    assert found.shape[2] == 3
-    if header is not None:
-        assert found.shape[:2] == (header.height, header.width)
+    assert (found.dtype, found.shape) == (np.uint8, (*size, 3))
