@@ -186,9 +186,8 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     if status:
         return _fail(f"{program} {command.name}", text, status, given.json)
     if is_rank_zero():  # a launcher runs the command once per rank
-        return _write(
-            json.dumps(outcome.data, default=_plain) if given.json else escape(outcome.text, keep="\n\t")
-        ) or _ended(outcome)
+        text = _to_json(outcome.data) if given.json else escape(outcome.text, keep="\n\t")
+        return _write(text) or _ended(outcome)
     return _ended(outcome)
 
 
@@ -274,6 +273,11 @@ def _write(text: str) -> int:
 def _discard_stdout() -> None:
     """Let what is still buffered go nowhere, so that Python does not fail again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _to_json(data: dict[str, Any]) -> str:
+    """Encode the result of a command; NaN and infinity, which JSON does not have, become null."""
+    return json.dumps(json.loads(json.dumps(data, default=_plain), parse_constant=lambda _: None))
 
 
 def _plain(value: Any) -> Any:

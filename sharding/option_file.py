@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharding.errors import UsageError
+from sharding.escaping import shorten
 from sharding.options import Option, suggest
 
 if TYPE_CHECKING:
     from yaml import Event, MappingNode, Node, ScalarNode
 
-_MAX_BYTES = 10**6  # of a file of options; a larger file is something else
+_MAX_BYTES = 2 * 10**5  # of a file of options; a larger file is something else
 _MAX_DEPTH = 6  # of events: a stream, a document, a mapping, a list, and some for a good message
 _TAG = "tag:yaml.org,2002:"
 _TRUE = ("yes", "true", "on")  # of the booleans of YAML 1.1
@@ -71,7 +72,7 @@ def _compose(path: str) -> "Node | None":
 
 
 def _check_flat(path: str, events: "Iterator[Event]") -> None:
-    """Refuse aliases and deep nesting before nodes are made of them: they may stand for a file of any size.
+    """Refuse aliases, tags and deep nesting before nodes are made of them: they may stand for a file of any size.
 
     Raises:
         UsageError: There is one.
@@ -80,10 +81,16 @@ def _check_flat(path: str, events: "Iterator[Event]") -> None:
     for event in events:
         name = type(event).__name__
         depth += name.endswith("StartEvent") - name.endswith("EndEvent")
-        if name == "AliasEvent" or depth > _MAX_DEPTH:
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            reason = "aliases are not read: write the value out" if name == "AliasEvent" else "nested too deeply"
-            raise UsageError(f"--config {path}, line {line}: {reason}")
+        if name == "AliasEvent":
+            reason = "aliases are not read: write the value out"
+        elif getattr(event, "tag", None) is not None:
+            reason = f"tags are not read, found {shorten(event.tag, 80)}: write the value alone"  # type: ignore[attr-defined]
+        elif depth > _MAX_DEPTH:
+            reason = "nested too deeply"
+        else:
+            continue
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        raise UsageError(f"--config {path}, line {line}: {reason}")
 
 
 def _entries(path: str, root: "Node | None") -> "Iterator[tuple[str, Node]]":
@@ -118,7 +125,7 @@ def _value(option: Option, node: "Node") -> Any:
 
 def _scalar(option: Option, node: "ScalarNode") -> Any:
     kind = node.tag.removeprefix(_TAG)
-    if type(node).__name__ != "ScalarNode" or kind.startswith(("!", "tag:", "python/", "binary")):
+    if type(node).__name__ != "ScalarNode":
         raise ValueError(f"expected {option.expected}, found {_KINDS.get(type(node).__name__, node.tag)}")
     if kind == "null":
         raise ValueError(f"expected {option.expected}, found null")

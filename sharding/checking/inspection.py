@@ -48,7 +48,7 @@ def describe_contents(opened: ShardSet) -> dict[str, Any]:
         "valid_fraction": float(index["valid_fraction"].mean()),
         "depth": {
             "min": float(deep["depth_min"].min()),
-            "median_of_medians": float(deep["depth_median"].median()),
+            "median_of_medians": float(deep["depth_median"].astype("float64").median()),
             "max": float(deep["depth_max"].max()),
         }
         if len(deep)

@@ -216,7 +216,8 @@ def detect_compression(head: bytes) -> Compression:
         return "zstd"
     if head[257:262] == b"ustar" or _is_header(head[:BLOCK]):  # the field `magic`, which the oldest tars lack
         return "none"
-    raise DataError(f"expected a tar or a zstd-compressed tar, found a file that begins with {head[:8].hex()}")
+    found = f"a file that begins with {head[:8].hex()}" if head else "an empty file"
+    raise DataError(f"expected a tar or a zstd-compressed tar, found {found}")
 
 
 def _is_header(block: bytes) -> bool:

@@ -119,7 +119,7 @@ class _Evaluation:
                 return self._truth(node, ~self.condition(node.operand))
             case ast.UnaryOp():
                 operand = self._number(node.operand)
-                data = -operand.data if isinstance(node.op, ast.USub) else operand.data
+                data = _negate(operand.data) if isinstance(node.op, ast.USub) else operand.data
                 return _Value("number", data, operand.one, source(node))
             case ast.BinOp() if type(node.op) in _ARITHMETIC:
                 left, right = self._number(node.left), self._number(node.right)
@@ -253,6 +253,13 @@ def _to_mask(found: Any) -> Mask:
     """Turn what pandas or numpy answers for each sample to bool (N,); no answer is no."""
     mask: Mask = found if isinstance(found, np.ndarray) else found.to_numpy(np.bool_, na_value=False)
     return mask
+
+
+def _negate(data: Any) -> Any:
+    """Negate a number or a column; of integers as 64-bit floating point, because those without a sign would wrap."""
+    if isinstance(data, int | float):
+        return -data
+    return -(_to_float(data) if np.asarray(data).dtype.kind in "iu" else np.asarray(data))
 
 
 def _to_float(data: Any) -> Any:

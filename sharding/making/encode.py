@@ -17,6 +17,7 @@ from PIL import Image
 from sharding.codecs.hdf5 import read_depth
 from sharding.codecs.image import decode_image, encode_jpeg
 from sharding.codecs.image_header import read_header
+from sharding.codecs.limits import to_float32
 from sharding.codecs.npy import encode_npy, load_npy
 from sharding.codecs.parts import decode_depth, decode_valid
 from sharding.codecs.planes import encode_planes, round_depth
@@ -173,8 +174,7 @@ def _encode_depth(
     raw: NDArray[Any], mask: NDArray[Any] | None, recipe: Recipe
 ) -> tuple[dict[str, tuple[str, bytes]], DepthFacts, float]:
     """Encode a depth map; return its parts, its facts, and the measured error."""
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is not valid
-        depth = raw.astype(np.float32, copy=False)
+    depth = to_float32(raw, mask)
     valid = valid_pixels(depth, mask)
     kind = classify(depth, valid, recipe.dataset)
     if kind == "ordinal":
