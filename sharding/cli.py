@@ -180,6 +180,8 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     except KeyboardInterrupt as error:
         status, text = EXIT_SIGNAL + number_of(error), "interrupted; run it again"
     except OSError as error:
+        if error.filename is None and error.errno not in _NO_ROOM:  # unexpected: its traceback is needed
+            raise
         status, text = EXIT_DATA, _explain(error)
     except MemoryError:
         status, text = EXIT_DATA, "out of memory; give less to do at once: fewer --workers, smaller batches"
@@ -194,9 +196,9 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
 def _explain(error: OSError) -> str:
     """Say in one line what the system refused."""
     # Libraries put more than the reason into its text, such as addresses in memory.
-    reason = os.strerror(error.errno) if error.errno in _NO_ROOM else error.strerror or str(error).partition("\n")[0]
-    advice = "; make room, and run it again" if error.errno in _NO_ROOM else ""
-    return f"{error.filename or 'a file cannot be read or written'}: {reason}{advice}"
+    if error.errno in _NO_ROOM:
+        return f"{error.filename or 'a file'}: {os.strerror(error.errno)}; make room, and run it again"
+    return f"{error.filename}: {error.strerror}"
 
 
 def _check_here() -> None:

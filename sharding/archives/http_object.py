@@ -130,7 +130,8 @@ class HttpObject(Blocks):
 
     def _is_of_the_server(self, status: int | None) -> bool:
         """Tell whether a status was answered by the server; a proxy answers with a gateway's if there is no server."""
-        return status is not None and not (self._proxy and status in GATEWAY)
+        asks_proxy = self._proxy and self._url.startswith("http:")  # through a tunnel the server itself answers
+        return status is not None and not (asks_proxy and status in GATEWAY)
 
     def _via(self) -> str:
         return f" (through {self._proxy})" if self._proxy else ""

@@ -42,6 +42,7 @@ _ANCHOR = re.compile(r"\\+[AZ]")  # of a pattern, as msgspec shows it
 _GZIP_MAGIC = b"\x1f\x8b"
 _MIN_OBJECT_BYTES, _FREE_OBJECTS = 32, 10_000
 _SHOWN_CHARS = 80  # of a value that was found
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")  # of a path as msgspec writes it: a field, or a place in a list
 
 
 Floats = Literal["finite", "nan", "all"]
@@ -128,7 +129,7 @@ _FLOATS: dict[Floats, Callable[[str], float]] = {"finite": _finite, "nan": _fini
 def _explain(said: str, content: Any, kind: Any, within: str) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.shards[0].samples`" into field, expected and found."""
     text, _, path = said.replace("`", "").partition(" - at ")
-    steps = [int(number) if number else name for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
+    steps = [int(number) if number else name for name, number in _STEP.findall(path)]
     field = f"{within}{path.removeprefix('key in ').removeprefix('$')}".removeprefix(".")
     place = f"{field}: " if field else ""
     if text.startswith("Object missing"):
@@ -145,7 +146,7 @@ def _explain(said: str, content: Any, kind: Any, within: str) -> str:
 def _show(content: Any, steps: list[int | str]) -> str:
     for step in steps:
         content = content[step]
-    if isinstance(content, dict | list):
+    if isinstance(content, dict | list | tuple):
         return f"{'an object' if isinstance(content, dict) else 'a list'} of {len(content)}"
     return shorten(json.dumps(content, default=lambda value: f"({type(value).__name__})"), _SHOWN_CHARS)
 

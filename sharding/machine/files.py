@@ -1,6 +1,7 @@
 """Write files so that a reader sees a whole one or none; check beforehand that they can be written."""
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from typing import BinaryIO
 
 from sharding.errors import UsageError
 from sharding.machine.regular import check_regular
+
+PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]+\.tmp")
+"""What the temporary files of `open_atomically` are called; those of earlier versions have the number of a process."""
 
 
 @contextmanager
@@ -24,7 +28,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         with suppress(FileNotFoundError):
             check_replaceable(path)
         # A name that nobody can foresee, and no link that is there already: it may lead to a file of the user.
-        temporary = path.with_name(f".{path.name}.{secrets.randbelow(10**12)}.tmp")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         file = temporary.open("xb")  # O_EXCL, which follows no link either
         try:
             with file:
@@ -123,7 +127,7 @@ def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> 
             raise UsageError(f"{flag} {path}: expected a file: {error.strerror}; give another one") from None
         nearest = place.parent
     if not nearest.is_dir():
-        found = "a file" if nearest.exists() else "a link to nothing"
+        found = "a file" if nearest.exists() else "a link to nothing" if nearest.is_symlink() else "nothing"
         raise UsageError(f"{flag} {path}: expected a folder, found {found} at {nearest}")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UsageError(f"{flag} {path}: {nearest} may not be written to by this user")

@@ -1,7 +1,6 @@
 """What is wrong with the options of `shard` and `index`, found before they read anything."""
 
 import os
-import re
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +12,6 @@ from sharding.machine.files import check_writable
 from sharding.reading.missing import suggest_path
 from sharding.stores.address import is_remote
 
-_LEDGER_FILE = re.compile(r".+\.json|\..+\.json\.\d+\.tmp")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 
 
@@ -46,6 +44,7 @@ def check_index(config: IndexConfig) -> None:
     if os.path.realpath(config.tars) == os.path.realpath(config.set):
         raise UsageError(f"{config.set}: tars and set are the same folder; give another SET, below it if you like")
     check_writable(config.set, "SET", folder=True)
+    _check_folders(Path(config.set))
 
 
 class HasOut(Protocol):
@@ -79,27 +78,37 @@ def check_exists(path: Path, expected: str) -> None:
 
 
 def _check_free(folder: Path) -> None:
-    """Refuse a folder of other files, unless a set is there, or was begun there; and one whose folders are links."""
-    for name in ("shards", LEDGER_NAME):
-        if (folder / name).is_symlink():
-            raise UsageError(
-                f"{folder / name}: expected a folder, found a link, which leads anywhere in a set from somebody else; "
-                f"to have the shards on another disk, give {os.path.realpath(folder / name)} or a link as SET"
-            )
-    if not folder.is_dir() or (folder / MANIFEST_NAME).exists() or _is_begun(folder / LEDGER_NAME):
+    """Refuse a folder of other files, unless a set is there, or was begun there."""
+    if not folder.is_dir() or (folder / MANIFEST_NAME).exists():
+        return
+    _check_folders(folder)
+    if _is_begun(folder / LEDGER_NAME):
         return
     # A run that was killed in its first moment leaves folders, and nothing in them.
-    empty = {name for name in ("shards", LEDGER_NAME) if not any((folder / name).glob("*"))}
-    visible = {path.name for path in folder.glob("[!.]*")}  # hidden files are in nobody's way, but for the ledger
-    others = sorted((visible | {LEDGER_NAME}) - empty)
+    # Hidden files are in nobody's way, but for the ledger.
+    empty = {name for name in ("shards", LEDGER_NAME) if not any((folder / name).glob("[!.]*"))}
+    others = sorted({LEDGER_NAME, *(path.name for path in folder.glob("[!.]*"))} - empty)
     if others:
         raise UsageError(f"{folder}: expected a new or empty folder for the set, found {others[0]} in it")
 
 
 def _is_begun(ledger: Path) -> bool:
-    """Tell whether this is a ledger: of any version, all of its files are JSON, next to the folder of the spool."""
-    names = [path.name for path in ledger.glob("*")]
-    return bool(names) and all(name == Path(WAITING_NAME).name or _LEDGER_FILE.fullmatch(name) for name in names)
+    """Tell whether this is a ledger: of any version it has files of JSON, or the folder of the spool."""
+    return any(ledger.glob("*.json")) or (ledger / Path(WAITING_NAME).name).is_dir()
+
+
+def _check_folders(folder: Path) -> None:
+    """Refuse a set in which a folder that is written to is a link: in one from somebody else it may lead anywhere.
+
+    Raises:
+        UsageError: One is.
+    """
+    for name in ("shards", LEDGER_NAME):
+        if (folder / name).is_symlink():
+            raise UsageError(
+                f"{folder / name}: expected a folder, found a link; to have a set on another disk, move all of it "
+                f"there and make {folder} the link"
+            )
 
 
 def _check_unpacked(folder: Path) -> None:

@@ -16,6 +16,8 @@ from sharding.archives.archive import open_archive
 from sharding.archives.byte_source import LocalFile
 from sharding.archives.members import reason_to_skip
 from sharding.codecs.image import decode_image
+from sharding.codecs.limits import to_float32
+from sharding.codecs.npy import load_npy
 from sharding.codecs.parts import DEPTH_DECODERS, IMAGE_EXTS, VALID_EXTS, decode_depth, decode_valid
 from sharding.errors import DataError
 from sharding.escaping import shorten
@@ -259,5 +261,7 @@ def _facts(group: _Group, size: tuple[int, int]) -> DepthFacts:
         return DepthFacts()
     depth = decode_depth(parts["depth"].payload, parts["depth"].ext)
     check_shape("image", size, "depth", depth.shape)
+    if parts["depth"].ext.lower() == "npy":
+        to_float32(load_npy(parts["depth"].payload), valid)  # refuses what is lost by it
     valid = valid_pixels(depth, valid)
     return depth_facts(depth, valid, "metric" if valid.any() else "none")

@@ -24,7 +24,7 @@ from typing import Any
 from sharding.errors import DataError, UsageError
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
-from sharding.format.names import LEDGER_NAME
+from sharding.format.names import LEDGER_NAME, WAITING_NAME
 from sharding.format.strict_json import Count, Number, parse, read_json, to_type
 from sharding.limits import MAX_JSON_BYTES, over
 from sharding.making.same_set import differences
@@ -141,14 +141,23 @@ class Ledger:
                 f"{'; '.join(differing.values())}; run it as it was begun to finish it, choose another folder, or "
                 "delete that one"
             )
-        if old is None:
-            self._target.clean(LEDGER_NAME)  # lines without a plan are worthless, and so is a plan without lines
         plan = (json.dumps(terms | {_FILES: sizes(files)}, indent=1, sort_keys=True) + "\n").encode()
         _check_size(plan, f"{self._target.address}/{_PLAN}")
         # The plan comes last: lines and point are only ever written under a plan that holds.
         self._target.begin()
         if old is None:
+            self._forget_lines()
             self._target.write(_PLAN, plan)
+
+    def _forget_lines(self) -> None:
+        """Remove lines, which are worthless without their plan; a plan stays until another takes its place.
+
+        It tells whose the shards are that may be there, if the run is killed in between.
+        """
+        for name in self._target.names(LEDGER_NAME):
+            if name != Path(_PLAN).name:
+                self._target.remove(f"{LEDGER_NAME}/{name}")
+        self._target.clean(WAITING_NAME)
 
     def _is_begun(self) -> bool:
         """Tell whether more than the plan is there, such as a line or a point; earlier versions had other names."""

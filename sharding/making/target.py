@@ -17,12 +17,11 @@ from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
 from sharding.machine.exclusive import exclusive
-from sharding.machine.files import open_atomically, write_atomically
+from sharding.machine.files import PARTIAL, open_atomically, write_atomically
 from sharding.machine.regular import read_regular
 from sharding.progress import say
 from sharding.stores.address import is_remote
 
-_PARTIAL = re.compile(r"\.(.+)\.\d+\.tmp")  # temporary files of `open_atomically`: .NAME.NUMBER.tmp
 _IN_ROOT = re.compile("|".join(map(re.escape, (MANIFEST_NAME, INDEX_NAME, QUARANTINE_NAME))))
 _IN_SHARDS = re.compile(r".+\.tar(\.zst)?")
 _IN_LEDGER = re.compile(r".+\.json")
@@ -173,9 +172,9 @@ class LocalTarget:
             folder = self._folder / name
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
-                partial = _PARTIAL.fullmatch(path.name)
+                partial = PARTIAL.fullmatch(path.name)
                 # Of any process: `alone` is held, so where locks work none of them is still being written.
-                if partial and ours.fullmatch(partial[1]) and path.is_file():
+                if partial and ours.fullmatch(partial["name"]) and path.is_file():
                     path.unlink(missing_ok=True)
 
     def clean(self, folder: str) -> None:

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -60,12 +61,11 @@ def test_exit_status_tells_data_from_usage(argv, status, monkeypatch):
     [
         (
             OSError(28, "No space left on device"),
-            "a file cannot be read or written: No space left on device; make room",
+            "a file: No space left on device; make room, and run it again",
         ),
         (OSError(28, "buf = 0x55", "x/y"), "x/y: No space left on device; make room, and run it again"),
         (OSError(27, "File too large", "x"), "x: File too large; make room, and run it again"),
         (OSError(30, "Read-only file system", "x"), "x: Read-only file system"),
-        (OSError("12 requested and 0 written\nmore"), "a file cannot be read or written: 12 requested and 0 written"),
     ],
 )
 def test_what_the_system_refuses_is_a_line(error, said, monkeypatch, capsys):
@@ -76,6 +76,16 @@ def test_what_the_system_refuses_is_a_line(error, said, monkeypatch, capsys):
     assert program.main("test", "tests", [COMMAND], ["greet", "you", "--often", "1"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"test greet: {said}")
+
+
+@pytest.mark.parametrize("error", [OSError("Caught FileNotFoundError in a worker"), OSError(98, "Address in use")])
+def test_what_is_unexpected_keeps_its_traceback(error, monkeypatch):
+    def fail(self, config):
+        raise error
+
+    monkeypatch.setattr(Command, "run", fail)
+    with pytest.raises(OSError, match=re.escape(str(error))):
+        program.main("test", "tests", [COMMAND], ["greet", "you", "--often", "1"])
 
 
 def test_a_current_folder_that_is_gone_is_a_usage_error(tmp_path):

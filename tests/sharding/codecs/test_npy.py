@@ -126,15 +126,18 @@ def test_what_is_written_is_what_numpy_writes(array):
     assert encode_npy(array) == save(array)
 
 
-@pytest.mark.parametrize("read", [lambda array: decode_npy(save(array)), lambda array: read_depth(stored(array))])
 @pytest.mark.filterwarnings("error")
-def test_a_finite_value_that_float32_cannot_hold_is_refused(read):
+def test_a_finite_value_that_float32_cannot_hold_is_refused_where_a_set_is_made():
     with pytest.raises(DataError, match=r"expected depth that float32 can hold, found 1e\+300 in 24 pixels"):
-        read(np.full((4, 6), 1e300))
-    assert np.isinf(read(np.full((4, 6), np.inf))).all()
-    kept = read(np.full((4, 6), 3e38))
+        read_depth(stored(np.full((4, 6), 1e300)))
+    assert np.isinf(read_depth(stored(np.full((4, 6), np.inf)))).all()
+    kept = read_depth(stored(np.full((4, 6), 3e38)))
     assert (kept.dtype, kept[0, 0]) == (np.float32, np.float32(3e38))
-    assert read(np.arange(24, dtype=np.uint64).reshape(4, 6)).tolist() == np.arange(24.0).reshape(4, 6).tolist()
+
+
+@pytest.mark.filterwarnings("error")
+def test_such_a_value_in_a_set_of_somebody_is_infinite():
+    assert np.isinf(decode_npy(save(np.full((4, 6), 1e300)))).all()
 
 
 def stored(array):

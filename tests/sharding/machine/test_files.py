@@ -94,7 +94,7 @@ def test_where_nothing_can_be_written_is_named(tmp_path, path, folder, problem):
 
 def test_a_temporary_file_is_never_a_link_that_is_there(tmp_path, monkeypatch):
     (tmp_path / "theirs").write_bytes(b"theirs")
-    monkeypatch.setattr("sharding.machine.files.secrets.randbelow", lambda _: 7)
+    monkeypatch.setattr("sharding.machine.files.secrets.token_hex", lambda _: "7")
     for make in (lambda path: path.symlink_to("theirs"), lambda path: path.write_bytes(b"x"), os.mkfifo):
         place = tmp_path / ".metrics.json.7.tmp"
         make(place)

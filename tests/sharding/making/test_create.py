@@ -7,6 +7,8 @@ from sharding.config import ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import DataError, UsageError
 from sharding.making.check import check_shard
 from sharding.making.create import shard_diode, shard_megadepth
+from sharding.making.ledger import Ledger
+from sharding.making.target import LocalTarget
 from sharding.reading.shard_set import ShardSet
 
 
@@ -153,7 +155,18 @@ def test_a_folder_with_files_of_somebody_is_refused_and_left_as_it_is(diode_sour
     assert place.read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("left", [[], ["shards"], ["shards", ".making"], [".making/plan.json"], [".making/waiting"]])
+@pytest.mark.parametrize(
+    "left",
+    [
+        [],
+        ["shards"],
+        ["shards", ".making"],
+        [".making/.plan.json.77.tmp"],
+        [".making/plan.json"],
+        [".making/waiting"],
+        [".making/plan.json", ".making/.nfs01"],
+    ],
+)
 def test_what_a_run_that_was_killed_at_any_moment_leaves_is_no_hindrance(diode_source, tmp_path, left):
     for name in (*left, ".hidden"):
         (tmp_path / "set" / name).mkdir(parents=True)
@@ -165,7 +178,28 @@ def test_a_set_whose_folders_are_links_is_not_written_to(diode_source, tmp_path,
     (tmp_path / "set").mkdir()
     (tmp_path / "else").mkdir()
     (tmp_path / "set" / name).symlink_to("../else")
-    with pytest.raises(
-        UsageError, match=f"set/{name}: expected a folder, found a link, .* give .*/else or a link as S"
-    ):
+    config = ShardDiodeConfig(source=str(diode_source), set=str(tmp_path / "set"), split="train")
+    with pytest.raises(UsageError, match=f"set/{name}: expected a folder, found a link; .* make .*/set the link$"):
+        check_shard(config)
+    (tmp_path / "set/manifest.json").touch()  # nothing is written any more
+    check_shard(config)
+
+
+def test_a_run_that_ends_while_it_begins_again_is_no_hindrance(diode_source, tmp_path, monkeypatch):
+    """Another plan replaces a damaged one, in a folder with a shard and a line of it."""
+    shard = tmp_path / "set/shards/diode-train-000000.tar.zst"
+    (tmp_path / "set/.making").mkdir(parents=True)
+    shard.parent.mkdir()
+    shard.write_bytes(b"of a plan that is damaged")
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    for method in ("write", "remove", "clean"):
+        for name in ("plan.json", "diode-train-000000.json"):
+            (tmp_path / "set/.making" / name).write_bytes(b"{")
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalTarget, method, fail)
+            with pytest.raises(KeyboardInterrupt):
+                Ledger(LocalTarget(tmp_path / "set")).open({"seed": 0})
         check_shard(ShardDiodeConfig(source=str(diode_source), set=str(tmp_path / "set"), split="train"))

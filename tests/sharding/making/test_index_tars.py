@@ -382,10 +382,33 @@ def test_keys_are_as_long_in_one_alphabet_as_in_another(tmp_path):
     assert keys(tmp_path / "set") == ["\u6df1" * 1500 + "/x"]
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_depth_that_float32_cannot_hold_is_refused_unless_it_is_masked(tmp_path, masked):
+    depth = np.full((6, 8), 2.0)
+    depth[0, 0] = 1.7e308
+    parts = [("a.png", png()), ("a.depth.npy", encode_npy(depth))]
+    tar = make_tar(tmp_path / "x.tar", parts + [("a.valid.npy", encode_npy(depth < 9))] * masked)
+    if not masked:
+        with pytest.raises(DataError, match=r"key a: .* float32 can hold, found 1\.7e\+308 in 1 pixels"):
+            index(tar, tmp_path / "set")
+        return
+    index(tar, tmp_path / "set")
+    assert ShardSet(tmp_path / "set")[0].valid.sum() == 47
+
+
 def test_an_empty_file_is_no_tar(tmp_path):
     (tmp_path / "x.tar").touch()
     with pytest.raises(DataError, match=r"x\.tar: expected a tar or a zstd-compressed tar, found an empty file$"):
         index(tmp_path / "x.tar", tmp_path / "set")
+
+
+@pytest.mark.parametrize("name", ["shards", ".making"])
+def test_a_set_whose_folder_of_shards_is_a_link_is_not_made(tmp_path, name):
+    for folder in ("set", "else"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "set" / name).symlink_to("../else")
+    with pytest.raises(UsageError, match=f"set/{name}: expected a folder, found a link; .* make .*/set the link"):
+        check_index(IndexConfig(tars=str(tmp_path), set=str(tmp_path / "set")))
 
 
 def test_a_set_cannot_be_the_folder_of_its_tars(tmp_path):
