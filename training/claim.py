@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sharding.errors import UsageError
@@ -27,6 +27,7 @@ BEFORE_NAME = "config-before.yaml"
 
 # What a run writes before its first epoch ends, or its first checkpoint.
 _STARTED = {CONFIG_NAME, BEFORE_NAME, SETS_NAME, TENSORBOARD_NAME, CHECKPOINTS_NAME, LIGHTLY_NAME, LIGHTLY_CACHE_NAME}
+_WRITTEN = (CHECKPOINTS_NAME, TENSORBOARD_NAME, LIGHTLY_NAME, LIGHTLY_CACHE_NAME)
 _BUSY = "{out}: another process trains this run; wait until it ends, or end it, or give another --out"
 
 
@@ -58,9 +59,9 @@ def check_claim(out: str | Path, resume: bool, *, alone: bool = False) -> None:
     check_writable(out, "--out", folder=True)
     if not folder.is_dir():
         return
-    _check_plain(folder)
     if not alone:
         check_free(folder, _BUSY.format(out=out))
+    _check_folders(folder)
     if resume:
         return
     if has_run(folder):
@@ -71,21 +72,29 @@ def check_claim(out: str | Path, resume: bool, *, alone: bool = False) -> None:
         raise UsageError(f"{out} is not empty: {others[0]} is not of a run; give an empty or a new folder as --out")
 
 
-def _check_plain(folder: Path) -> None:
-    """Check that all below a run folder is files and folders: a run writes there, and a link may lead anywhere.
+def _check_folders(folder: Path) -> None:
+    """Check that no link leads out of the folders that a run writes to: in one from somebody else it leads anywhere.
+
+    Files directly in the run folder are replaced, and with them a link.
 
     Raises:
-        UsageError: Something else is there.
+        UsageError: One does, or something else than a file is there.
     """
+    for top in _WRITTEN:
+        for path in (folder / top, *_below(folder / top)):
+            with suppress(FileNotFoundError):  # it may be a temporary file
+                mode = path.lstat().st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    found = "a link" if stat.S_ISLNK(mode) else "something else"
+                    raise UsageError(
+                        f"{path}: expected a file or a folder, found {found}, and a run writes there; remove it, or "
+                        "put there what it leads to (to have all of a run elsewhere, make --out a link)"
+                    )
+
+
+def _below(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
-        for path in (Path(parent, name) for name in (*folders, *names)):
-            mode = path.lstat().st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                found = "a link" if stat.S_ISLNK(mode) else "something else"
-                raise UsageError(
-                    f"{path}: expected files and folders in a run folder, found {found}, which this run would write "
-                    "to; remove it, or copy what it leads to (to have all of a run elsewhere, make --out a link)"
-                )
+        yield from (Path(parent, name) for name in (*folders, *names))
 
 
 @contextmanager

@@ -37,6 +37,11 @@ def encode_log16(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> bytes:
     return buffer.getvalue()
 
 
+def is_log16(head: bytes) -> bool:
+    """Tell whether a file begins as `encode_log16` writes it, from its first 512 bytes."""
+    return head.startswith(b"\x89PNG\r\n\x1a\n") and b"tEXtnear\0" in head and b"tEXtfar\0" in head
+
+
 def decode_log16(data: bytes) -> NDArray[np.float32]:
     """Decode what `encode_log16` wrote: float32 (H, W), 0 where invalid.
 

@@ -112,10 +112,11 @@ def find_tars(path: Path, target: Path, passed: PassedOver) -> list[Path]:
     if not tars:
         raise DataError("; ".join([f"{path}: expected .tar files, found none", *map(str.strip, passed.lines())]))
     by_name = dict[str, Path]()
-    for tar in tars:
-        if (other := by_name.setdefault(tar.name, tar)) != tar:
+    for tar in sorted(tars, key=Path.is_symlink):  # a link to another of them, in a set that was made here, is left out
+        other = by_name.setdefault(tar.name, tar)
+        if other != tar and not (other.exists() and tar.exists() and other.samefile(tar)):
             raise DataError(f"{path}: two tars have the same file name, {other} and {tar}; a set needs them to differ")
-    return tars
+    return sorted(by_name.values())
 
 
 def _files_below(path: Path, target: Path) -> Iterator[Path]:

@@ -42,7 +42,7 @@ def explain_source(target: SetTarget, pairing: Pairing) -> str:
     found |= {_label(one): one.files[0] for one in pairing.refused}
     for label in sorted(known ^ found.keys()):
         return f"{found[label].partition('/')[2]} is new" if label in found else f"the files of {label} are gone"
-    return "the samples have the same names, and some file another size"
+    return "the samples have the same names, and some file is gone, new or of another size"
 
 
 def _label(refusal: Refusal) -> str:

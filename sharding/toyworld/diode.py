@@ -6,10 +6,11 @@ depth: float32 (H, W, 1), planar z in metres. mask: (H, W), 0 or 1, float32 or f
 where the mask says so, depth is exact.
 """
 
+import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,12 +151,18 @@ def lay_traps(
 
 def _write_view(path: Path, image: NDArray[np.uint8], depth: NDArray[np.float32], mask: NDArray[np.floating]) -> None:
     Image.fromarray(image).save(f"{path}.png")
-    np.save(f"{path}_depth.npy", depth[..., None])  # (H, W, 1)
-    np.save(f"{path}_depth_mask.npy", mask)
+    _save(Path(f"{path}_depth.npy"), depth[..., None])  # (H, W, 1)
+    _save(Path(f"{path}_depth_mask.npy"), mask)
 
 
 def _write_junk(folder: Path, stem: str, shape: tuple[int, int], counts: Counter[str]) -> None:
     """Write what is found beside views and must be left alone: an AppleDouble file, and normals (all invalid)."""
     (folder / f"._{stem}.png").write_bytes(bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(8))
-    np.save(folder / f"{stem}_normal.npy", np.zeros((*shape, 3), np.float32))
+    _save(folder / f"{stem}_normal.npy", np.zeros((*shape, 3), np.float32))
     counts.update(("apple_double", "normals"))
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as `numpy.save` does, which does not tell why it cannot."""
+    np.save(content := io.BytesIO(), array)
+    path.write_bytes(content.getvalue())

@@ -151,14 +151,21 @@ def test_without_locks_a_lease_keeps_other_runs_out_and_that_is_said(tmp_path, m
     assert files(folder) == []
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "lightly/train.log", "metrics.json", "lightly/a/b"])
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "lightly/train.log", "lightly/a/b", "lightly-cache"])
 @pytest.mark.parametrize("resume", [True, False])
-def test_a_run_folder_with_a_link_in_it_is_not_written_to(tmp_path, name, resume):
+def test_a_run_folder_with_a_link_that_would_be_written_through_is_refused(tmp_path, name, resume):
     place = tmp_path / "run" / name
     place.parent.mkdir(parents=True)
     place.symlink_to(tmp_path)
-    with pytest.raises(UsageError, match=rf"run/{name}: expected files and folders in a run folder, found a link, whi"):
+    with pytest.raises(UsageError, match=rf"run/{name}: expected a file or a folder, found a link, and a run"):
         check_claim(tmp_path / "run", resume)
+
+
+def test_other_links_of_a_run_are_in_nobodys_way(tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("notes", "metrics.json"):
+        (tmp_path / "run" / name).symlink_to(tmp_path)
+    check_claim(tmp_path / "run", resume=True)
 
 
 def test_a_run_folder_may_be_a_link_itself(tmp_path):

@@ -282,6 +282,6 @@ def load_or_fit(train: ShardSet, file: Path) -> Baselines:
     fitted = fit_baselines(train)
     try:
         write_atomically(file, (json.dumps(fitted.to_json(), indent=1) + "\n").encode())
-    except OSError as error:  # a read-only run of somebody else
+    except OSError as error:  # they are computed again next time
         say(f"{file}: the baselines cannot be kept: {error.strerror}")
     return fitted

@@ -3,13 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from sharding.codecs.log16 import decode_log16
-from sharding.errors import DataError, UsageError, named_by_user
-from sharding.limits import MAX_MEMBER_BYTES
+from sharding.codecs.log16 import is_log16
+from sharding.errors import UsageError, named_by_user
 from sharding.machine.files import check_writable
-from sharding.machine.regular import read_regular
+from sharding.machine.regular import open_regular
 from sharding.reading.check import check_set
 from sharding.reading.missing import suggest_path
 from training.config import EvaluateConfig, PredictConfig, cache_settings
@@ -80,10 +80,11 @@ def _check_ours(coded: Path, there: Path) -> None:
     Raises:
         UsageError: They are not.
     """
-    try:
-        decode_log16(read_regular(coded, MAX_MEMBER_BYTES))
-    except (OSError, DataError) as error:
+    head = b""
+    with suppress(OSError), open_regular(coded) as file:
+        head = os.read(file, 512)
+    if not is_log16(head):
         raise UsageError(
-            f"{there}: a result would replace it, and it is not of `predict`: expected {coded.name} of it beside it; "
-            "give another folder"
-        ) from error
+            f"{there}: a result would replace it, and nothing tells that `predict` wrote it, as {coded.name} of an "
+            "earlier run would; remove it, or give another folder"
+        )

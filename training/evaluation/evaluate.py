@@ -4,6 +4,7 @@ Anything with a method `predict_depth` can be evaluated: a network or a baseline
 runs in one process; the validation of a run while it trains is in `training.model.depth_unet`.
 """
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -180,6 +181,10 @@ def evaluation_file(run: Path, samples: ShardSet, which: str) -> Path:
     return run / f"evaluation-{samples.manifest.name}{subset}-{which}.json"
 
 
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Why the folder of somebody else's run cannot be written to, which is no failure of `evaluate`."""
+
+
 def run(config: EvaluateConfig) -> Outcome:
     """Evaluate a run's checkpoint on a set, and store the result in the run folder."""
     folder = Path(config.run)
@@ -191,10 +196,11 @@ def run(config: EvaluateConfig) -> Outcome:
     named = load_predictor(file, f"{folder.name}, {config.checkpoint} checkpoint", computing.device)
     evaluation = evaluate_model(named, samples, computing)
     kept = evaluation_file(folder, samples, config.checkpoint)
-    stored = evaluation.save(kept)
+    failure = evaluation.save(kept)
     return Outcome(
-        data=evaluation.summary() | {"file": str(kept) if stored else None},
-        text=format_evaluation(evaluation) + (f"\n\nstored in {kept}" if stored else ""),
+        data=evaluation.summary() | {"file": None if failure else str(kept)},
+        text=format_evaluation(evaluation) + ("" if failure else f"\n\nstored in {kept}"),
+        ok=failure is None or failure.errno in READ_ONLY,
     )
 
 

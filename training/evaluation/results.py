@@ -128,10 +128,11 @@ class Evaluation:
             "scenes": {name: self.scenes(name) for name in PROTOCOLS},
         }
 
-    def save(self, file: Path) -> bool:
-        """Write the summary, the protocols and the per-image rows as JSON, atomically; tell whether it was possible.
+    def save(self, file: Path) -> OSError | None:
+        """Write the summary, the protocols and the per-image rows as JSON, atomically.
 
-        A run folder of somebody else may be read-only, and hours of computing are not lost for that.
+        Returns:
+            Why it is not possible, if it is not: the caller has the result, and hours of computing are not lost.
         """
         rows = {str(name): column.tolist() for name, column in self.table.items()}
         data = {"format": EVALUATION_FORMAT, **self.summary(), "protocols": protocol_definitions(), "rows": rows}
@@ -139,8 +140,8 @@ class Evaluation:
             write_atomically(file, (json.dumps(data, indent=1) + "\n").encode())
         except OSError as error:
             say(f"{file}: the evaluation cannot be kept: {error.strerror}")
-            return False
-        return True
+            return error
+        return None
 
     @classmethod
     def load(cls, file: Path) -> "Evaluation":

@@ -396,6 +396,16 @@ def test_depth_that_float32_cannot_hold_is_refused_unless_it_is_masked(tmp_path,
     assert ShardSet(tmp_path / "set")[0].valid.sum() == 47
 
 
+def test_a_set_below_the_tars_is_in_the_way_of_no_other(tmp_path):
+    (tmp_path / "tars").mkdir()
+    make_tar(tmp_path / "tars/b.tar", [("b.png", png())])
+    for name in ("tars/a-set", "tars/set", "other"):  # the first comes before the tar
+        index(tmp_path / "tars", tmp_path / name)
+        assert keys(tmp_path / name) == ["b"]
+        assert verify(VerifyConfig(set=str(tmp_path / name))).ok
+        assert os.readlink(tmp_path / name / "shards/b.tar").count("set") == 0
+
+
 def test_an_empty_file_is_no_tar(tmp_path):
     (tmp_path / "x.tar").touch()
     with pytest.raises(DataError, match=r"x\.tar: expected a tar or a zstd-compressed tar, found an empty file$"):

@@ -126,7 +126,7 @@ def test_images_of_one_name_are_refused_before_anything_is_done(tmp_path: Path) 
 def test_a_file_of_somebody_is_not_replaced_and_results_of_an_earlier_run_are(tmp_path, ending):
     mine = tmp_path / f"a{ending}"
     mine.write_bytes(b"mine")
-    with pytest.raises(UsageError, match=rf"a{ending}: a result would replace it, and it is not of `predict`"):
+    with pytest.raises(UsageError, match=rf"a{ending}: a result would replace it, and nothing tells that `predict`"):
         check_results(["photos/a.jpg"], str(tmp_path))
     mine.unlink()
     write_prediction(Path("photos/a.jpg"), GREY, np.full(GREY.shape[:2], 2, np.float32), tmp_path)

@@ -148,7 +148,7 @@ def test_what_a_run_folder_cannot_keep_is_measured_all_the_same(make_run, sets, 
         monkeypatch.setattr(f"training.evaluation.{module}.write_atomically", refuse)
     outcome = evaluate(EvaluateConfig(run=str(folder), set=sets[1].url, num_workers=0, accelerator="cpu"))
     assert outcome.data["metrics"]["headline"]["abs_rel"] == pytest.approx(constant_abs_rel(4.0), rel=1e-5)
-    assert (outcome.data["file"], "stored in" in outcome.text) == (None, False)
+    assert (outcome.data["file"], "stored in" in outcome.text, outcome.ok) == (None, False, True)
     fitted = load_or_fit(sets[0], folder / "baselines.json")
     assert fitted.where == sets[0].where
     assert not list(folder.glob("*.json.*")) + list(folder.glob("evaluation*")) + list(folder.glob("baselines*"))
