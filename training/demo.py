@@ -4,7 +4,6 @@ Each stage is a command of its own, shown before it runs. A finished stage is no
 continues at the stage it was in.
 """
 
-import os
 import shlex
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from sharding.cli import Outcome
 from sharding.errors import DataError
 from sharding.format.manifest import MANIFEST_NAME
+from sharding.machine.safe_path import safe_path_in_children
 from sharding.progress import say
 from training.config import DemoConfig
 from training.runfolder import ENCODER_NAME
@@ -146,10 +146,7 @@ def _run_stage(stage: Stage, number: str, begin: float) -> None:
 
 
 def _call(arguments: Sequence[str]) -> None:
-    # This package, wherever it is, and no `training.py` of the current folder.
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    command = [sys.executable, "-m", "training", *arguments]
-    status = subprocess.run(command, env=environment, check=False).returncode
+    with safe_path_in_children():  # no `training.py` of the current folder
+        status = subprocess.run([sys.executable, "-m", "training", *arguments], check=False).returncode
     if status != 0:
         raise DataError(f"`depthstream {shlex.join(arguments)}` ended with status {status}; its message is above")

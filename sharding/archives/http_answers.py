@@ -1,6 +1,7 @@
 """Requests to a web server: how they are sent, what an answer must have, and which failures will not pass."""
 
 import http.client
+import os
 import re
 import socket
 import ssl
@@ -12,6 +13,7 @@ from typing import Any
 from sharding.errors import DataError
 from sharding.escaping import escape, shorten
 from sharding.stores.address import WEB, split_address
+from sharding.stores.credentials import web_proxies
 
 CONNECT_S = 5.0
 """Longest wait until a connection is open."""
@@ -102,7 +104,7 @@ def open_request(request: urllib.request.Request, timeout_s: float) -> http.clie
     """
     opener = urllib.request.OpenerDirector()  # not `build_opener`, which knows file: and ftp: as well
     for handler in (
-        urllib.request.ProxyHandler(_proxies()),
+        urllib.request.ProxyHandler({scheme: proxy.address for scheme, proxy in web_proxies(os.environ).items()}),
         _Http(),
         _Https(),
         _Redirects(),
@@ -118,12 +120,6 @@ def open_request(request: urllib.request.Request, timeout_s: float) -> http.clie
         name = request.full_url.partition("?")[0]
         raise DataError(f"{name}: the server redirects to what is no web address; check the address") from None
     return response
-
-
-def _proxies() -> dict[str, str]:
-    """Return scheme -> proxy as the environment has them; ALL_PROXY, unknown to urllib, for those that are missing."""
-    found = urllib.request.getproxies()
-    return dict.fromkeys(WEB, found["all"]) | found if "all" in found else found
 
 
 def read_extent(name: str, response: http.client.HTTPResponse, offset: int) -> tuple[int, bool]:

@@ -47,7 +47,7 @@ class HttpObject(Blocks):
         self.name, self._login = without_login(url), http_headers(url, os.environ)
         self._url = encode_web(f"{self.name}?{query}" if query else self.name)
         self._proxy = find_proxy(url, os.environ)
-        if "=socks" in self._proxy.lower():
+        if self._proxy and self._proxy.address.lower().startswith("socks"):
             raise UsageError(
                 f"{self._proxy}: archives are read through http:// proxies; download it, and give its path"
             )

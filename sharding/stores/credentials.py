@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass
 
@@ -216,8 +216,28 @@ def http_headers(url: str, environment: Mapping[str, str]) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def find_proxy(url: str, environment: Mapping[str, str]) -> str:
-    """Return the proxy through which requests for an address go, as "HTTPS_PROXY=http://proxy:3128"; "" for none.
+class Proxy(NamedTuple):
+    """A proxy, and the variable that names it; as text, "HTTPS_PROXY=http://proxy:3128" without its login."""
+
+    variable: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.variable}={without_login(self.address)}"
+
+
+def web_proxies(environment: Mapping[str, str]) -> dict[str, Proxy]:
+    """Return scheme -> proxy for `http` and `https`; small letters first, ALL_PROXY where there is none."""
+    found = {}
+    for scheme in WEB:
+        names = (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+        if name := next(filter(environment.get, names), None):
+            found[scheme] = Proxy(name, environment[name])
+    return found
+
+
+def find_proxy(url: str, environment: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy through which requests for an address go.
 
     Raises:
         UsageError: The variable holds no address.
@@ -227,20 +247,19 @@ def find_proxy(url: str, environment: Mapping[str, str]) -> str:
         names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
         server = next(filter(None, map(environment.get, names)), "https://storage")
     if proxy_bypass(urlsplit(server).netloc.rpartition("@")[2]):  # NO_PROXY
-        return ""
-    scheme = urlsplit(server).scheme
-    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
-        if value := environment.get(name):
-            _check_proxy(name, value)
-            return f"{name}={without_login(value)}"
-    return ""
+        return None
+    proxy = web_proxies(environment).get(urlsplit(server).scheme)
+    if proxy is not None:
+        _check_proxy(proxy)
+    return proxy
 
 
-def _check_proxy(name: str, value: str) -> None:
+def _check_proxy(proxy: Proxy) -> None:
+    address = proxy.address if "://" in proxy.address else f"http://{proxy.address}"
     try:
-        split_address(re.sub("^socks[0-9]?[ah]?://", "http://", value) if "://" in value else f"http://{value}")
+        split_address(re.sub("^socks[0-9]?[ah]?://", "http://", address))
     except UsageError:
-        raise UsageError(f"{name}={without_login(value)}: expected http://HOST:PORT, found something else") from None
+        raise UsageError(f"{proxy}: expected http://HOST:PORT, found something else") from None
 
 
 def _check_halves(cloud: _Cloud, environment: Mapping[str, str]) -> None:

@@ -31,7 +31,7 @@ class Ended:
     Attributes:
         status: Exit status; negative: the signal that killed it; None: it was killed after `TIME_S`.
         out, err: What it printed.
-        mib: Most memory that it, or a process that it waited for, had at once.
+        mib: Most memory that it, or a process that it waited for, had at once; at least what this process has.
         seconds: How long it ran.
     """
 
@@ -82,7 +82,7 @@ def _environment(given: Variables) -> dict[str, str]:
 def _watch(folder: Path, work: Callable[[], object], time_s: float) -> Ended:
     """Fork, do the work in the child with its output in files, and wait for it."""
     files = [folder.parent / name for name in ("stdout", "stderr")]
-    begin, ours = time.monotonic(), _resident_mib()
+    begin = time.monotonic()
     child = os.fork()
     if child == 0:
         try:
@@ -92,13 +92,7 @@ def _watch(folder: Path, work: Callable[[], object], time_s: float) -> Ended:
             os._exit(111)
     status, usage = _wait(child, begin + time_s)
     out, err = (path.read_text(errors="replace") for path in files)
-    # The kernel counts what this process had when it forked: after other tests in it, that may be more than the limit.
-    mib = usage.ru_maxrss / 1024
-    return Ended(status, out, err, mib if mib > ours + 64 else 0.0, time.monotonic() - begin)
-
-
-def _resident_mib() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    return Ended(status, out, err, usage.ru_maxrss / 1024, time.monotonic() - begin)
 
 
 def _confine(folder: Path, files: Sequence[Path]) -> None:

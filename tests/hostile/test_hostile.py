@@ -15,8 +15,8 @@ import pytest
 
 from tests.hostile import archives, files, foreign_tars, frames, indexes, manifests, options, runs, wheres
 from tests.hostile.case import Case
-from tests.hostile.confined import PLAIN_MIB, TORCH_MIB, Ended, Variables, find_faults, run_command
-from tests.hostile.imported import Imported
+from tests.hostile.confined import PLAIN_MIB, TORCH_MIB, Ended, Variables, find_faults
+from tests.hostile.launcher import Launcher
 from tests.hostile.worlds import CANARY, World
 
 MODULES = (archives, files, foreign_tars, frames, indexes, manifests, options, wheres)
@@ -34,17 +34,25 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="session")
-def imported() -> Iterator[Imported]:
-    """The process that has torch imported."""
-    process = Imported()
-    yield process
-    process.close()
+def plain() -> Iterator[Launcher]:
+    """What runs commands without torch."""
+    launcher = Launcher("plain")
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(scope="session")
+def imported() -> Iterator[Launcher]:
+    """What runs commands with torch."""
+    launcher = Launcher("torch")
+    yield launcher
+    launcher.close()
 
 
 Run = Callable[[Sequence[str], Path, Variables], Ended]
 
 
-def meet(case: Case, world: World, place: Path, run: Run = run_command) -> None:
+def meet(case: Case, world: World, place: Path, run: Run) -> None:
     """Build an input, run the command on it, and assert what may come of it."""
     folder = place / "a" / "b" / "here"  # deep, so that "../../../x" is in the place as well
     folder.mkdir(parents=True)
@@ -60,7 +68,7 @@ def meet(case: Case, world: World, place: Path, run: Run = run_command) -> None:
         assert case.accepted is not None, f"expected it to be refused: {said}"
         case.accepted(folder, ended.out + ended.err)
     if ended.status == 0 and words[0] == "index":
-        _verify(folder)
+        _verify(folder, run)
     shutil.rmtree(folder, ignore_errors=True)  # some hold hundreds of MB; of what failed they are kept
 
 
@@ -71,9 +79,9 @@ def _outside(place: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in (*folders, *names) if name not in ("stdout", "stderr"))
 
 
-def _verify(folder: Path) -> None:
+def _verify(folder: Path, run: Run) -> None:
     """Verify the set that `index` made of a foreign tar."""
-    ended = run_command(["verify", "made"], folder)
+    ended = run(["verify", "made"], folder, ())
     assert find_faults(ended, PLAIN_MIB) == [], ended.err
     assert ended.status == 0, f"made, but not whole: {ended.err}{ended.out}"
 
@@ -91,17 +99,24 @@ def test_there_are_enough_inputs() -> None:
 
 
 @pytest.mark.parametrize("case", CASES[::EVERY], ids=lambda case: case.name)
-def test_some_hostile_inputs(case: Case, world: World, tmp_path: Path) -> None:
-    meet(case, world, tmp_path)
+def test_some_hostile_inputs(case: Case, world: World, plain: Launcher, tmp_path: Path) -> None:
+    meet(case, world, tmp_path, plain.run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [case for n, case in enumerate(CASES) if n % EVERY], ids=lambda case: case.name)
-def test_hostile_inputs(case: Case, world: World, tmp_path: Path) -> None:
-    meet(case, world, tmp_path)
+def test_hostile_inputs(case: Case, world: World, plain: Launcher, tmp_path: Path) -> None:
+    meet(case, world, tmp_path, plain.run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", runs.CASES, ids=lambda case: case.name)
-def test_hostile_runs(case: Case, world: World, imported: Imported, tmp_path: Path) -> None:
+def test_hostile_runs(case: Case, world: World, imported: Launcher, tmp_path: Path) -> None:
     meet(case, world, tmp_path, imported.run)
+
+
+def test_memory_of_the_tests_is_not_that_of_a_command(plain: Launcher, tmp_path: Path) -> None:
+    filler = bytearray(700 << 20)
+    filler[::4096] = b"x" * len(filler[::4096])
+    assert plain.run(["--version"], tmp_path).mib < 100
+    del filler

@@ -1,3 +1,4 @@
+import email.message
 import socket
 import ssl
 import threading
@@ -155,6 +156,26 @@ def test_a_busy_server_is_one_that_answered_and_a_proxy_without_one_is_not(monke
             return
         with pytest.raises(DataError, match=r"1 attempts failed.*503 .*\(through http_proxy="):
             HttpObject(url, delay_s=0.01)
+
+
+def test_a_status_that_comes_through_a_tunnel_is_of_the_server(monkeypatch):
+    monkeypatch.setattr("sharding.archives.http_object.UNANSWERED_S", 0.0)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    busy, asked = [503, 503], []
+
+    def open_request(request, timeout_s):
+        asked.append(request.full_url)
+        if busy:
+            raise urllib.error.HTTPError(request.full_url, busy.pop(), "Busy", {}, None)
+        return Answer()
+
+    class Answer:
+        status, headers, close = 206, email.message.Message(), lambda self: None
+
+    Answer.headers["Content-Range"] = "bytes 0-9/10"
+    monkeypatch.setattr("sharding.archives.http_object.open_request", open_request)
+    HttpObject("https://archives.invalid/x", delay_s=0.01)
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])

@@ -134,14 +134,15 @@ def test_a_403_of_the_store_is_about_the_credentials(monkeypatch):
 
 
 def test_a_proxy_is_found_as_the_clients_find_it(monkeypatch):
-    assert find_proxy("http://h/x", {}) == ""
-    assert find_proxy("http://h/x", {"HTTP_PROXY": "u:p@proxy:1"}) == "HTTP_PROXY=(hidden)@proxy:1"
-    assert find_proxy("s3://b/x", {"https_proxy": "http://proxy:1"}) == "https_proxy=http://proxy:1"
-    assert find_proxy("s3://b/x", {"https_proxy": "http://proxy:1", "AWS_ENDPOINT_URL": "http://h"}) == ""
+    assert find_proxy("http://h/x", {}) is None
+    assert str(find_proxy("http://h/x", {"HTTP_PROXY": "u:p@proxy:1"})) == "HTTP_PROXY=(hidden)@proxy:1"
+    assert str(find_proxy("s3://b/x", {"https_proxy": "http://proxy:1"})) == "https_proxy=http://proxy:1"
+    assert str(find_proxy("https://h/x", {"ALL_PROXY": "http://a:1", "HTTP_PROXY": "b:1"})) == "ALL_PROXY=http://a:1"
+    assert find_proxy("s3://b/x", {"https_proxy": "http://proxy:1", "AWS_ENDPOINT_URL": "http://h"}) is None
     with pytest.raises(UsageError, match="HTTP_PROXY=::::: expected http://HOST:PORT"):
         find_proxy("http://h/x", {"HTTP_PROXY": "::::"})
     monkeypatch.setenv("no_proxy", "h")
-    assert find_proxy("http://h/x", {"HTTP_PROXY": "http://proxy:1"}) == ""
+    assert find_proxy("http://h/x", {"HTTP_PROXY": "http://proxy:1"}) is None
 
 
 def test_a_compressed_manifest_is_named(monkeypatch):

@@ -1,8 +1,9 @@
-"""A process that has torch imported: it runs each command that it is told in a copy of itself.
+"""A process of its own that runs each command that it is told, in a process that is forked from it.
 
-    python -m tests.hostile.imported
+    python -m tests.hostile.launcher plain|torch
 
-Reads a line of JSON a command, and answers with one. It has a single thread, so that its copies are sound.
+Reads a line of JSON a command, and answers with one. `plain` is small, since the kernel counts what a process had when
+it forked as memory of the command. `torch` has torch imported, and a single thread, so that its copies are sound.
 """
 
 import dataclasses
@@ -12,16 +13,19 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from tests.hostile.confined import Ended, Variables, run_imported
+from tests.hostile.confined import Ended, Variables, run_command, run_imported
 
 ROOT = Path(__file__).parents[2]
+Kind = Literal["plain", "torch"]
 
 
-class Imported:
+class Launcher:
     """The process, started by the first command."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, words: Sequence[str], folder: Path, given: Variables = ()) -> Ended:
@@ -29,8 +33,9 @@ class Imported:
         if self._process is None:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            command = [sys.executable, "-m", "tests.hostile.launcher", self._kind]
             self._process = subprocess.Popen(  # type: ignore[call-overload]
-                [sys.executable, "-m", "tests.hostile.imported"], cwd=ROOT, env=environment, text=True, **pipes
+                command, cwd=ROOT, env=environment, text=True, **pipes
             )
         self._process.stdin.write(json.dumps([list(words), str(folder), list(given)]) + "\n")
         self._process.stdin.flush()
@@ -43,16 +48,19 @@ class Imported:
             self._process.wait(30)
 
 
-def main() -> None:
+def main(kind: Kind) -> None:
     """Answer until the input ends."""
-    import training.finetuning.finetune
-    import training.pretraining.pretrain
-    import training.report.compare  # noqa: F401
+    run = run_command
+    if kind == "torch":
+        import training.finetuning.finetune
+        import training.pretraining.pretrain
+        import training.report.compare  # noqa: F401
 
+        run = run_imported
     for line in sys.stdin:
         words, folder, given = json.loads(line)
-        print(json.dumps(dataclasses.asdict(run_imported(words, Path(folder), given))), flush=True)
+        print(json.dumps(dataclasses.asdict(run(words, Path(folder), given))), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])  # type: ignore[arg-type]
