@@ -34,6 +34,10 @@ class Blocks:
         """Return the bytes of a block that is not cached; called under the lock."""
         raise NotImplementedError
 
+    def has_changed(self) -> bool:
+        """Return False: versions are compared whenever it is requested."""
+        return False
+
     def read_at(self, offset: int, num_bytes: int) -> bytes:
         """Return `num_bytes` bytes from `offset`, fewer only at the end.
 

@@ -23,6 +23,10 @@ class ByteSource(Protocol):
         """Return `num_bytes` bytes from `offset`, fewer only at the end of the object."""
         ...
 
+    def has_changed(self) -> bool:
+        """Tell whether it was written to since it was opened; one that cannot tell compares versions as it reads."""
+        ...
+
     def close(self) -> None:
         """Release everything."""
         ...
@@ -41,7 +45,8 @@ class LocalFile:
             self._file = os.fdopen(open_descriptor(path), "rb", buffering=0)
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             raise DataError(f"{path}: expected a readable archive: {getattr(error, 'strerror', error)}") from error
-        self.size = os.fstat(self._file.fileno()).st_size
+        self._opened = os.fstat(self._file.fileno())
+        self.size = self._opened.st_size
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
         """Return `num_bytes` bytes from `offset`, fewer only at the end of the file."""
@@ -55,6 +60,11 @@ class LocalFile:
         except OSError as error:
             raise DataError(f"{self.name}: expected to read at byte {offset}: {error.strerror}") from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def has_changed(self) -> bool:
+        """Compare size and modification time."""
+        now = os.fstat(self._file.fileno())
+        return (now.st_size, now.st_mtime_ns) != (self._opened.st_size, self._opened.st_mtime_ns)
 
     def close(self) -> None:
         """Close the file."""

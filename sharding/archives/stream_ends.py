@@ -193,5 +193,9 @@ class WatchedSource:
         self._footers.see(offset, data)
         return data
 
+    def has_changed(self) -> bool:
+        """Return what the source says."""
+        return self._source.has_changed()
+
     def close(self) -> None:
         """Do nothing: the source stays open."""

@@ -6,8 +6,9 @@ from typing import Protocol
 
 from sharding.config import IndexConfig, ShardConfig
 from sharding.errors import UsageError
+from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME
-from sharding.format.names import LEDGER_NAME, WAITING_NAME
+from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
 from sharding.machine.files import check_writable
 from sharding.reading.missing import suggest_path
 from sharding.stores.address import is_remote
@@ -89,7 +90,9 @@ def _check_free(folder: Path) -> None:
     empty = {name for name in ("shards", LEDGER_NAME) if not any((folder / name).glob("[!.]*"))}
     others = sorted({LEDGER_NAME, *(path.name for path in folder.glob("[!.]*"))} - empty)
     if others:
-        raise UsageError(f"{folder}: expected a new or empty folder for the set, found {others[0]} in it")
+        lost = others[0] in ("shards", INDEX_NAME, QUARANTINE_NAME)
+        remedy = "; of a set that lost its manifest, or its ledger: delete them, or get a whole copy" if lost else ""
+        raise UsageError(f"{folder}: expected a new or empty folder for the set, found {others[0]} in it{remedy}")
 
 
 def _is_begun(ledger: Path) -> bool:

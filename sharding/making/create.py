@@ -9,7 +9,8 @@ from typing import Any
 
 from sharding.cli import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
-from sharding.errors import UsageError
+from sharding.errors import DataError, UsageError
+from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
 from sharding.machine.signals import hold_signals
@@ -147,9 +148,25 @@ def _make_once(
                 manifest = _existing(target, wanted, explain)
                 made = manifest or make()
                 target.clean(LEDGER_NAME)  # also of a run that was killed after it wrote the manifest
-    if manifest is not None:  # which takes no more than the right to read
-        say(f"{target.address}: is finished and up to date; nothing to do")
-    return manifest or made
+    if manifest is None:
+        return made
+    _check_there(target, manifest)  # it takes no more than the right to read
+    say(f"{target.address}: is finished and up to date; nothing to do")
+    return manifest
+
+
+def _check_there(target: SetTarget, manifest: Manifest) -> None:
+    """Check that all files of a finished set are there; `verify` reads them.
+
+    Raises:
+        DataError: One is not.
+    """
+    there = {*target.names(""), *(f"shards/{name}" for name in target.names("shards"))}
+    if missing := [name for name in (INDEX_NAME, *(shard.name for shard in manifest.shards)) if name not in there]:
+        raise DataError(
+            f"{target.address}: the set was finished, and {missing[0]} is missing: get a whole copy of it, or delete "
+            f"{MANIFEST_NAME} and all other files there, and make it again"
+        )
 
 
 def _existing(target: SetTarget, wanted: Sequence[dict[str, Any]], explain: Callable[[], str]) -> Manifest | None:

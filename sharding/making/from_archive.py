@@ -66,6 +66,12 @@ def build_from_archive(
     ledger.open(plan.terms({"fingerprint": fingerprint.head}))
     digest = publishes_md5(plan.recipe.dataset)
     point, entries = ArchiveBuild(plan, source, fingerprint, ledger, digest, workers).make_shards()
+    if source.has_changed():
+        ledger.forget_lines()  # nothing tells which shards are of the archive before
+        raise DataError(
+            f"{source.name}: the archive was written to while the set was made: no manifest was written; run the same "
+            "command again when the archive is whole"
+        )
     from sharding.making.finish import finish  # imports pandas, which only the end needs
 
     facts = {

@@ -13,7 +13,8 @@ from sharding.machine.processes import count_workers, run_jobs
 from sharding.making.finish import finish
 from sharding.making.ledger import Entry, Ledger
 from sharding.making.plan import FolderPlan
-from sharding.making.shard_job import Made, ShardJob, finished, make_shard
+from sharding.making.shard_job import Made, ShardJob, finished, is_outdated, make_shard
+from sharding.making.source_state import last_modified
 from sharding.making.target import open_target
 from sharding.progress import Meter, say, track
 
@@ -31,7 +32,9 @@ def build_from_folder(plan: FolderPlan, workers: int, allow_bad: int) -> Manifes
     ledger.open(plan.terms(plan.source), plan.files)
     _make_all(plan, jobs, workers, allow_bad)
     # All lines are read from the ledger, so that the set is the same whichever run made a shard.
-    return finish(plan, [_entry(ledger, job) for job in jobs], plan.refused, allow_bad, plan.source)
+    entries = [_entry(ledger, job) for job in jobs]
+    _check_source(plan, jobs, entries, workers)
+    return finish(plan, entries, plan.refused, allow_bad, plan.source)
 
 
 def _make_all(plan: FolderPlan, jobs: Sequence[ShardJob], workers: int, allow_bad: int) -> None:
@@ -84,6 +87,22 @@ def _announce(plan: FolderPlan, kept: dict[str, Made], num_left: int) -> None:
 def _forecast(plan: FolderPlan, meter: Meter, results: Sequence[Made]) -> None:
     read, stored = sum(made.source_bytes for made in results), sum(made.stored_bytes for made in results)
     plan.forecast(meter, "source files", round(meter.bytes_left * stored / max(read, 1)))
+
+
+def _check_source(plan: FolderPlan, jobs: Sequence[ShardJob], entries: Sequence[Entry], workers: int) -> None:
+    """Check that all files are still as they were when they were read.
+
+    Raises:
+        DataError: Some have changed, so that the set would be neither of the source before nor of the one after.
+    """
+    with ThreadPoolExecutor(count_workers(workers, len(jobs) or 1)) as pool:  # for network file systems
+        outdated = [job for job, changed in zip(jobs, pool.map(is_outdated, jobs, entries), strict=True) if changed]
+    if outdated:
+        raise DataError(
+            f"{plan.root}: the source changed while the set was made: {last_modified(plan.root, outdated[0].files)} "
+            f"was modified, or others of {len(outdated)} shards; no manifest was written, the other shards are kept: "
+            "run the same command again when nothing writes to it"
+        )
 
 
 def _entry(ledger: Ledger, job: ShardJob) -> Entry:

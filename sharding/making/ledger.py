@@ -8,7 +8,7 @@ SET/.making/waiting/            of an archive: spool segments of files that wait
 ```
 
 A shard counts as finished if and only if its line is there, the file has the hash recorded in it (in a store: the tag)
-and, from a folder, the files of its refused samples are as they were. A kill in between leaves a shard without a line,
+and, from a folder, its source files are as they were. A kill in between leaves a shard without a line,
 which is made again, or a line ahead of the resume point, whose files are read again but not encoded. The ledger is
 removed after the manifest is written.
 """
@@ -69,6 +69,7 @@ class Entry:
         rows: Its rows of the index.
         refused: Planned samples that are not in it.
         refused_at: Change time of each source file of these, in ns.
+        read: State of the source files of a folder before they were read, see `making.source_state`; "" if not known.
         depth_error: Largest relative depth error in it.
         tag: Tag of the shard in its store; see `SetTarget.tag`.
     """
@@ -79,6 +80,7 @@ class Entry:
     refused_at: dict[str, Number] = field(default_factory=dict)
     depth_error: float = 0.0
     tag: str = ""
+    read: str = ""
 
     @property
     def keys(self) -> set[str]:
@@ -146,10 +148,10 @@ class Ledger:
         # The plan comes last: lines and point are only ever written under a plan that holds.
         self._target.begin()
         if old is None:
-            self._forget_lines()
+            self.forget_lines()
             self._target.write(_PLAN, plan)
 
-    def _forget_lines(self) -> None:
+    def forget_lines(self) -> None:
         """Remove lines, which are worthless without their plan; a plan stays until another takes its place.
 
         It tells whose the shards are that may be there, if the run is killed in between.

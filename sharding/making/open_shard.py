@@ -66,12 +66,13 @@ class OpenShard:
         self._writer.close()
         self._file.settle()
 
-    def entry(self, tag: str, refused_at: dict[str, int] | None = None) -> Entry:
+    def entry(self, tag: str, refused_at: dict[str, int] | None = None, read: str = "") -> Entry:
         """Make its line of the ledger, once it is ended.
 
         Args:
             tag: Its tag in the target; see `SetTarget.tag`.
             refused_at: Change time of each source file of refused samples, in ns.
+            read: State of the source files before they were read.
         """
         file = ShardFile(
             name=f"shards/{self._name}",
@@ -87,6 +88,7 @@ class OpenShard:
             refused_at=refused_at or {},
             depth_error=self._depth_error,
             tag=tag,
+            read=read,
         )
 
 

@@ -5,9 +5,7 @@ One process makes all of a shard, so that the bytes do not depend on the number 
 
 import errno
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sharding.errors import DataError
 from sharding.format.choices import Compression
@@ -16,9 +14,11 @@ from sharding.making.encode import Recipe
 from sharding.making.ledger import Entry, Ledger
 from sharding.making.open_shard import open_shard
 from sharding.making.packing import pack, refuse
+from sharding.making.source_state import changed_at, source_state
 from sharding.making.target import open_target
 from sharding.sources.folder import FolderSource
 from sharding.sources.pairing import Candidate
+from sharding.sources.source import SourceFile
 
 _OF_THE_MACHINE = {
     errno.EMFILE,
@@ -60,6 +60,11 @@ class ShardJob:
         """Source bytes."""
         return sum(candidate.bytes for candidate in self.candidates)
 
+    @property
+    def files(self) -> list[SourceFile]:
+        """Source files."""
+        return [file for candidate in self.candidates for file in candidate.files.values()]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
@@ -78,6 +83,7 @@ def make_shard(job: ShardJob) -> Made:
         OSError: The shard cannot be written.
     """
     source, target, packer = _open_source(job.root), open_target(job.target), Packer(job.compression)
+    read = source_state(job.root, job.files)
     with open_shard(target, job.name, job.compression) as shard:
         for candidate in job.candidates:
             try:
@@ -88,7 +94,7 @@ def make_shard(job: ShardJob) -> Made:
     # Times of refused files let a later run see that one was repaired.
     refused_at = changed_at(job.root, [name for refusal in shard.refused for name in refusal.files])
     # The shard is in its place now. Only then its line: a line always refers to a whole shard.
-    entry = shard.entry(target.tag(f"shards/{job.name}"), refused_at)
+    entry = shard.entry(target.tag(f"shards/{job.name}"), refused_at, read)
     Ledger(target).write(entry)
     return progress(job, entry)
 
@@ -101,28 +107,19 @@ def progress(job: ShardJob, entry: Entry) -> Made:
 def finished(job: ShardJob) -> Made | None:
     """Check whether an earlier run finished the shard; None if it is to be made.
 
-    It is finished if the ledger has its line, the file has the hash in that line, and the files of refused samples have
-    not changed since: one that was repaired must be read again.
+    It is finished if the ledger has its line, the file has the hash in that line, and the source files have not changed
+    since: one of a refused sample that was repaired must be read again, be it that it may only be read now.
     """
     ledger = Ledger(open_target(job.target))
     entry = ledger.read(job.name)
     if entry is None or not ledger.is_whole(entry) or changed_at(job.root, entry.refused_at) != entry.refused_at:
         return None
-    return progress(job, entry)
+    return None if is_outdated(job, entry) else progress(job, entry)
 
 
-def changed_at(root: str, names: Sequence[str] | dict[str, int]) -> dict[str, int]:
-    """Return when each source file, or its permissions, last changed (ctime), in ns; 0 if it is missing."""
-    parent = Path(root).resolve().parent  # names begin with that of the root
-    return {name: _ctime(parent / name) for name in names}
-
-
-def _ctime(path: Path) -> int:
-    try:
-        # Not mtime, which a change of permissions leaves, and a copy may preserve.
-        return path.stat().st_ctime_ns
-    except OSError:
-        return 0
+def is_outdated(job: ShardJob, entry: Entry) -> bool:
+    """Tell whether source files of a finished shard have changed since they were read."""
+    return bool(entry.read) and entry.read != source_state(job.root, job.files)  # earlier versions did not record it
 
 
 def _open_source(root: str) -> FolderSource:

@@ -203,3 +203,11 @@ def test_a_run_that_ends_while_it_begins_again_is_no_hindrance(diode_source, tmp
             with pytest.raises(KeyboardInterrupt):
                 Ledger(LocalTarget(tmp_path / "set")).open({"seed": 0})
         check_shard(ShardDiodeConfig(source=str(diode_source), set=str(tmp_path / "set"), split="train"))
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "shards/diode-train-000001.tar.zst"])
+def test_a_finished_set_that_lost_a_file_is_not_up_to_date(diode_source, tmp_path, name):
+    make(diode_source, tmp_path / "set")
+    (tmp_path / "set" / name).unlink()
+    with pytest.raises(DataError, match=rf"set: the set was finished, and {name} is missing: get a whole copy of it"):
+        make(diode_source, tmp_path / "set")
