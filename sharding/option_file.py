@@ -15,7 +15,7 @@ from sharding.options import Option, suggest
 if TYPE_CHECKING:
     from yaml import Event, MappingNode, Node, ScalarNode
 
-_MAX_BYTES = 2 * 10**5  # of a file of options; a larger file is something else
+_MAX_BYTES = 10**6  # of a file of options; a larger file is something else
 _MAX_DEPTH = 6  # of events: a stream, a document, a mapping, a list, and some for a good message
 _TAG = "tag:yaml.org,2002:"
 _TRUE = ("yes", "true", "on")  # of the booleans of YAML 1.1
@@ -58,14 +58,15 @@ def _compose(path: str) -> "Node | None":
     """
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is six times as fast
     try:
         with Path(path).expanduser().open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise UsageError(f"--config {path}: expected a file of options, found more than {_MAX_BYTES} bytes")
         text = content.decode()
-        _check_flat(path, yaml.parse(text, Loader=yaml.SafeLoader))
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_flat(path, yaml.parse(text, Loader=loader))
+        return yaml.compose(text, Loader=loader)
     except (OSError, RuntimeError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise UsageError(f"--config {path}: expected a readable YAML file: {reason}") from error

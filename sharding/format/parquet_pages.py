@@ -53,7 +53,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         ValueError: The footer is damaged.
     """
     begin = len(data) - TAIL_BYTES - int.from_bytes(data[-TAIL_BYTES:-4], "little")
-    footer = _Reader(data, begin, len(data) - begin).struct(_MAX_LEVELS)
+    footer = _Reader(data, begin, len(data)).struct(_MAX_LEVELS)  # its bytes are limited by whoever reads it
     for group in _list(footer, _ROW_GROUPS):
         for chunk in _list(group, _COLUMNS):
             yield _chunk(chunk.get(_META) if isinstance(chunk, dict) else None, begin)

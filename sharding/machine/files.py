@@ -23,7 +23,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written, or what is there is no file: a device would be gone. It names a file.
     """
-    with naming(path):
+    with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             check_replaceable(path)
@@ -42,7 +42,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Have an OSError of the block name the file that the user knows: the system names a temporary one, or none.
 
     Raises:

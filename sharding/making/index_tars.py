@@ -36,9 +36,11 @@ def run(config: IndexConfig) -> Outcome:
     # Nothing is written before all tars are read. The manifest is the last: without it there is no set.
     index = encode_index(build_index(rows))
     samples = Counter(row.shard for row in rows)
-    shards = tuple(_link(tar, target, name, samples[name]) for tar, name in names.items())
+    shards = tuple(_describe_tar(tar, name, samples[name]) for tar, name in names.items())
     manifest = _describe(target, shards, rows, hashlib.sha256(index).hexdigest())
     encoded = check_readable(manifest, index)
+    for tar, name in names.items():
+        _link(tar, target, name)
     write_atomically(target / INDEX_NAME, index)
     write_atomically(target / MANIFEST_NAME, encoded)
     data = {
@@ -168,7 +170,7 @@ def _check_places(names: dict[Path, str], target: Path) -> None:
             raise UsageError(f"{link}: expected nothing, or a link, where the link to {tar} shall be; give another SET")
 
 
-def _link(tar: Path, target: Path, name: str, samples: int) -> ShardFile:
+def _link(tar: Path, target: Path, name: str) -> None:
     """Put a link to the tar into the set, unless it is there already."""
     folder = target / "shards"
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +179,10 @@ def _link(tar: Path, target: Path, name: str, samples: int) -> ShardFile:
         link.unlink(missing_ok=True)
         # Relative, so that set and tars can be moved together.
         link.symlink_to(os.path.relpath(tar.resolve(), folder.resolve()))
+
+
+def _describe_tar(tar: Path, name: str, samples: int) -> ShardFile:
+    """Read and hash a tar for the manifest."""
     with tar.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return ShardFile(

@@ -101,9 +101,9 @@ def test_a_scalar_is_read_as_the_same_word_on_the_command_line(read, text, value
         (b"out: \xff", "expected a readable YAML file"),
         (b"out: \x00", "expected a readable YAML file"),
         ('out: "a\\0b"', "without control characters"),
-        ("[" * 150_000, "line 1: nested too deeply"),
+        ("[" * 300_000, "line 1: nested too deeply"),
         ("out: [[[[[[x]]]]]]", "line 1: nested too deeply"),
-        ("out: " + "x" * 1_000_001, "expected a file of options, found more than 200000 bytes"),
+        ("out: " + "x" * 1_000_001, "expected a file of options, found more than 1000000 bytes"),
     ],
 )
 def test_what_is_no_option_is_refused_with_file_line_and_name(read, text, said):

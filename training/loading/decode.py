@@ -1,4 +1,6 @@
-"""Decode images for training: JPEG by torchvision's libjpeg-turbo, in half the time of Pillow, to the same pixels.
+"""Decode images for training: JPEG by torchvision's libjpeg-turbo, in half the time of Pillow.
+
+Of a sound file the pixels are the same.
 
 LightlyTrain decodes so too (`lightly_train._data.file_helpers`, 0.18). `sharding.codecs.image` decides alone what is an
 image and what is refused; it also decodes what is no plain JPEG.
