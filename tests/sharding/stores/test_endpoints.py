@@ -187,8 +187,14 @@ ANSWERS = {
         "does not report how large|Content-",
     ),
     "headers": (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 10_000_000 + b"\r\n\r\n", "headers that are too large"),
-    "loop": (b"HTTP/1.1 302 F\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "redirects in a loop"),
-    "file": (b"HTTP/1.1 302 F\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n", "status 302"),
+    "loop": (
+        b"HTTP/1.1 302 F\r\nConnection: close\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
+        "redirects in a loop",
+    ),
+    "file": (
+        b"HTTP/1.1 302 F\r\nConnection: close\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n",
+        "status 302",
+    ),
     "SSH": (b"SSH-2.0-OpenSSH\r\n\r\n", "no valid HTTP: another kind of server"),
 }
 
