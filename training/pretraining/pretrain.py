@@ -44,6 +44,7 @@ from training.pretraining import lightly
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.check import check_pretrain, parse_weights
 from training.pretraining.environment import environment_of_run
+from training.pretraining.strategy import StreamStrategy
 from training.run_files import read_json
 from training.runfolder import (
     CHECKPOINTS_NAME,
@@ -123,7 +124,7 @@ def _pretrain_in(
         accelerator=config.accelerator,
         streaming=streaming,
     )
-    strategy: lightly.StreamStrategy = stream["strategy"]
+    strategy: StreamStrategy = stream["strategy"]
     remedy = f"give a smaller --batch-size than {config.batch_size}, or a smaller --image-size"
     with environment_of_run(folder, placement), StopSignals() as stop, ending_together(placement, strategy, remedy):
         cadence = Cadence.parse(config.checkpoint_every)

@@ -71,9 +71,9 @@ def record_pretrain(out):
     import torch
     import torchvision
 
-    from training.pretraining import lightly
+    from training.pretraining import lightly, strategy
 
-    connect, pretrain = lightly.StreamStrategy.connect, lightly.pretrain
+    connect, pretrain = strategy.StreamStrategy.connect, lightly.pretrain
 
     def connect_recorded(self, model):
         connect(self, model)
@@ -85,7 +85,7 @@ def record_pretrain(out):
         model.layer4.append(nn.Sequential(nn.Dropout(0.2), StochasticDepth(0.1, "row")))
         pretrain(**(arguments | {"model": model}))
 
-    lightly.StreamStrategy.connect, lightly.pretrain = connect_recorded, pretrain_with_dropout
+    strategy.StreamStrategy.connect, lightly.pretrain = connect_recorded, pretrain_with_dropout
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from sharding.errors import UsageError
 from training.launch import group
 from training.launch.devices import Placement
 from training.launch.group import GROUP_TIMEOUT, DepthDDP, SameOnAllRanks, abort_group, end_group, has_group
-from training.pretraining.lightly import StreamDDP
+from training.pretraining.strategy import StreamDDP
 
 
 def told(first):

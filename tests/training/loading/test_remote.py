@@ -24,7 +24,7 @@ from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
 from training.loading.loader import Loading, build_loader, start_method
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.pretraining.lightly import ViewDataset
+from training.pretraining.views import ViewDataset
 from training.profiling.stages import ImageViews
 
 

@@ -15,8 +15,10 @@ from training.loading.dataset import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
 from training.pretraining.augmentations import get_transform_args
-from training.pretraining.lightly import StreamDDP, StreamSingleDevice, ViewDataset, stream_arguments
+from training.pretraining.lightly import stream_arguments
 from training.pretraining.reseed import Reseed
+from training.pretraining.strategy import StreamDDP, StreamSingleDevice
+from training.pretraining.views import ViewDataset
 
 SMALL = {"model": "torchvision/resnet18", "loggers": {"tensorboard": None}, "accelerator": "cpu", "devices": 1}
 
@@ -110,7 +112,7 @@ class Alike(ImageDataset):
 def view_codes(dataset, workers, start_method="fork", batch_size=4):
     """Fingerprints of the views of two epochs, with a fresh pool of workers for each."""
     sampler = TrainSampler(len(dataset), batch_size)
-    preload = ("lightly_train", "training.pretraining.lightly")
+    preload = ("lightly_train", "training.pretraining.strategy")
     loading = Loading(batch_size=batch_size, num_workers=workers, start_method=start_method, preload=preload)
     codes = []
     for epoch in range(2):

@@ -16,7 +16,7 @@ from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig, PretrainConfig
 from training.finetuning import finetune
 from training.loading.dataset import DiodeDepthDataset, ImageDataset
-from training.pretraining import lightly, pretrain
+from training.pretraining import pretrain, strategy
 from training.profiling import monitor
 from training.profiling.monitor import FETCH, RATE_TAG, WAIT_TAG, HostTimeline, ThroughputMonitor, count_samples
 
@@ -360,7 +360,7 @@ def test_fine_tuning_logs_what_a_slow_loader_costs(diode_sets, tmp_path, slow_la
 
 
 def test_pretraining_logs_what_a_slow_loader_costs(megadepth_set, tmp_path, slow_later):
-    slow_later(lightly, ImageDataset)
+    slow_later(strategy, ImageDataset)
     config = PretrainConfig(
         sets=(megadepth_set.url,), out=str(tmp_path / "run"), model="torchvision/resnet18", method="simclr", epochs=1,
         batch_size=8, image_size=32, num_workers=0, accelerator="cpu", devices="1",

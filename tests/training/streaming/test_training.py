@@ -13,7 +13,7 @@ from pytorch_lightning import Callback
 from sharding.errors import UsageError
 from training.config import FinetuneConfig, PretrainConfig
 from training.finetuning import finetune
-from training.pretraining import lightly, pretrain
+from training.pretraining import pretrain, views
 from training.runfolder import load_config
 
 LEAST = {
@@ -149,13 +149,13 @@ def test_weights_need_the_index(diode_sets, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_pretraining_trains_on_streamed_images(diode_sets, megadepth_set, tmp_path, num_workers, capfd, monkeypatch):
-    sets, met, make_views = (diode_sets[0], megadepth_set), Counter(), lightly.ViewDataset._make_views
+    sets, met, make_views = (diode_sets[0], megadepth_set), Counter(), views.ViewDataset._make_views
 
     def make_noted(self, draw):
         met[draw.key] += 1
         return make_views(self, draw)
 
-    monkeypatch.setattr(lightly.ViewDataset, "_make_views", make_noted)
+    monkeypatch.setattr(views.ViewDataset, "_make_views", make_noted)
     count = sum(map(len, sets))
     outcome = pretrain.run(pretrain_options(sets, tmp_path / "run", epochs=2, num_workers=num_workers))
     assert outcome.data["steps"] == 2 * (count // 8)
