@@ -1,0 +1,1 @@
+"""The parts of `bench_pretrain_loader.py`: photographs and sets, the loaders, CPU clocks, figures."""

@@ -1,0 +1,102 @@
+"""The photographs of `bench_pretrain_loader.py`, as loose files in MegaDepth's layout, and the sets made of them."""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from toy_views import add_image_noise, render_view
+
+from sharding.config import ShardMegadepthConfig
+from sharding.errors import UsageError
+from sharding.making.create import shard_megadepth
+from sharding.progress import track
+
+HEIGHT, WIDTH = 1200, 1600
+QUALITY, SUBSAMPLING = 90, "4:2:0"
+LEAST_BYTES, MOST_BYTES = 250_000, 400_000
+RENDERED = 6
+"""Number of views that are rendered; each image is one of these, shifted sideways, with noise of its own."""
+
+NOISE = 2.7
+"""Standard deviation in grey levels that gives a rendered view about the bytes of a photograph."""
+
+_PHOTOGRAPHS = (".jpg", ".jpeg")
+
+
+def write_photos(folder: Path, count: int, photos: str | None) -> int:
+    """Write `count` JPEG files of 1600 x 1200 pixels, q90 4:2:0; return their mean size in bytes.
+
+    Args:
+        folder: Where; the files lie in MegaDepth's layout below it.
+        count: How many.
+        photos: A folder of photographs to cut and scale, repeated as often as needed; None: rendered views.
+
+    Raises:
+        UsageError: There are no photographs, or the files are not of 250 to 400 kB on average.
+    """
+    images = folder / "phoenix" / "S6" / "zl548" / "MegaDepth_v1" / "0000" / "dense0" / "imgs"
+    images.mkdir(parents=True)
+    pictures = _rendered(count) if photos is None else _cut(find_photographs(Path(photos)), count)
+    sizes = []
+    for number, picture in enumerate(track(pictures, total=count, unit="images", label="photographs")):
+        data = encode(picture)
+        (images / f"{number:06d}.jpg").write_bytes(data)
+        sizes.append(len(data))
+    mean = sum(sizes) // len(sizes)
+    if not LEAST_BYTES <= mean <= MOST_BYTES:
+        raise UsageError(
+            f"expected images of {LEAST_BYTES // 1000} to {MOST_BYTES // 1000} kB at q{QUALITY} {SUBSAMPLING}, as "
+            f"photographs of {WIDTH} x {HEIGHT} pixels have; these have {mean / 1000:.0f} kB: give other --photos"
+        )
+    return mean
+
+
+def encode(picture: NDArray[np.uint8]) -> bytes:
+    """Encode uint8 (H, W, 3) RGB as the measured kind of JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY, subsampling=SUBSAMPLING)
+    return buffer.getvalue()
+
+
+def find_photographs(folder: Path) -> list[Path]:
+    """Return the JPEG files below a folder, in order of their paths.
+
+    Raises:
+        UsageError: There are none.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PHOTOGRAPHS)
+    if not found:
+        raise UsageError(f"--photos {folder}: expected .jpg files, found none")
+    return found
+
+
+def make_set(folder: Path, target: Path, max_side: int | None) -> None:
+    """Make a set of the files: of their own bytes, or scaled to `max_side` pixels."""
+    shard_megadepth(
+        ShardMegadepthConfig(source=str(folder), set=str(target), max_side=max_side, shard_size=32_000_000, workers=1)
+    )
+
+
+def _rendered(count: int) -> Iterator[NDArray[np.uint8]]:
+    views = [render_view(number, HEIGHT, WIDTH).image for number in range(min(RENDERED, count))]
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        view = np.roll(views[number % len(views)], int(rng.integers(WIDTH)), axis=1)
+        yield add_image_noise(view, NOISE * rng.standard_normal((HEIGHT, WIDTH, 1), dtype=np.float32))
+
+
+def _cut(photographs: Sequence[Path], count: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield photographs, each cut to 4:3 about its middle, turned to landscape and scaled."""
+    for number in range(count):
+        with Image.open(photographs[number % len(photographs)]) as photograph:
+            picture = photograph.convert("RGB")
+        if picture.height > picture.width:
+            picture = picture.transpose(Image.Transpose.ROTATE_90)
+        width = min(picture.width, picture.height * 4 // 3)
+        height = width * 3 // 4
+        left, top = (picture.width - width) // 2, (picture.height - height) // 2
+        box = (left, top, left + width, top + height)
+        yield np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box))
