@@ -14,7 +14,7 @@ import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from sharding.errors import DataError
 from sharding.format.strict_json import to_type
@@ -117,7 +117,9 @@ class StreamStrategy(AbortsGroup):
             preload=("lightly_train", __name__),
         )
         views = ViewDataset(images, transform, self.randomness)
-        return build_loader(views, sampler, loading, collate_fn=theirs.collate_fn)
+        # Ours makes the same batches as torch's; one that a user gave is kept.
+        collate_fn = None if theirs.collate_fn is default_collate else theirs.collate_fn
+        return build_loader(views, sampler, loading, collate_fn=collate_fn)
 
     def _plan(self, global_batch: int, batch_size: int) -> tuple[Images, TrainSampler]:
         """Return the images, prepared for a loader of such batches, and its sampler."""

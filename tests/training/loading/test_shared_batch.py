@@ -1,6 +1,9 @@
 """Batches that loader workers send in one piece, against torch's own collation."""
 
+import os
 import pickle
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +11,7 @@ from torch.utils.data import Dataset, default_collate
 
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.loading.shared_batch import SharedBatch, collate, open_shared_batch
+from training.loading.shared_batch import Placed, SharedBatch, Slots, collate, open_shared_batch
 
 
 def item(number):
@@ -59,10 +62,126 @@ def test_without_workers_there_is_nothing_to_send():
 
 
 def test_a_shared_batch_is_opened_to_the_same_batch():
-    storage = torch.arange(64, dtype=torch.uint8)
-    batch = SharedBatch(storage, [("a", 0, torch.float32, (2, 3)), ("b", 32, torch.bool, (4,))], {"key": ["x"]})
+    block = torch.arange(192, dtype=torch.uint8).share_memory_()
+    placed = {"a": Placed(0, torch.float32, (2, 3)), "b": [Placed(64, torch.bool, (4,)), 7], "key": ["x"]}
+    batch = SharedBatch(block, placed)
     opened = pickle.loads(pickle.dumps(batch))
     assert type(opened) is dict
-    equal(opened, batch)
-    equal(opened, open_shared_batch(*batch._sent))
-    assert opened["a"].shape == (2, 3)
+    equal({"a": opened["a"], "b": opened["b"][0]}, {"a": batch["a"], "b": batch["b"][0]})
+    assert torch.equal(opened["a"].view(torch.uint8).flatten(), torch.arange(64, 64 + 24, dtype=torch.uint8))
+    assert (opened["b"][1], opened["key"]) == (7, ["x"])
+
+
+class Views(Dataset):
+    """Items as LightlyTrain's: lists of tensors of several sizes, channels last in memory."""
+
+    def __getitems__(self, positions):
+        return [self.item(position) for _, position in positions]
+
+    def item(self, number):
+        draw = torch.Generator().manual_seed(number)
+        views = [torch.rand((size, size + 1, 3), generator=draw).permute(2, 0, 1) for size in (9, 9, 4, 4)]
+        return {"filename": f"key{number}", "views": views, "geometries": [torch.full((8,), float(number))] * 4}
+
+
+def test_views_arrive_as_torch_would_have_made_them():
+    loading = Loading(batch_size=3, num_workers=2, timeout_s=60)
+    for number, batch in enumerate(build_loader(Views(), TrainSampler(24, 3), loading)):
+        expected = default_collate([Views().item(number * 3 + place) for place in range(3)])
+        assert batch.keys() == expected.keys()
+        assert batch["filename"] == expected["filename"]
+        for name in ("views", "geometries"):
+            assert len(batch[name]) == 4
+            assert all(torch.equal(ours, theirs) for ours, theirs in zip(batch[name], expected[name], strict=True))
+            assert all(view.is_contiguous() for view in batch[name])
+
+
+def block_of(batch):
+    """The file of shared memory that a batch lies in."""
+    first = batch["image"].untyped_storage().data_ptr()
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, inode = line.split()[:5]
+        begin, end = (int(word, 16) for word in span.split("-"))
+        if begin <= first < end:
+            return int(inode)
+    raise AssertionError("the batch is in no mapping")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc")
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_worker_fills_a_block_again_when_the_batch_is_gone(method):
+    loading = Loading(batch_size=2, num_workers=1, start_method=method, timeout_s=60)
+    loader = build_loader(Items(), TrainSampler(80, 2), loading)
+    blocks = [block_of(batch) for batch in loader] + [block_of(batch) for batch in loader]
+    assert len(blocks) == 80
+    assert len(set(blocks)) <= 5  # two on their way, one in use, and those that were not yet free
+
+
+class Held:
+    """A tensor that is one of a batch, a part of one, or only shares its memory."""
+
+    whole = staticmethod(lambda batch: batch["depth"])
+    part = staticmethod(lambda batch: batch["depth"][1, 0, 2:])
+    array = staticmethod(lambda batch: batch["depth"].numpy()[0])
+    storage = staticmethod(lambda batch: batch["depth"].untyped_storage())
+
+
+@pytest.mark.parametrize("what", ["whole", "part", "array", "storage"])
+def test_a_block_is_left_alone_while_anything_of_it_is_held(what):
+    hold = getattr(Held, what)
+    loading = Loading(batch_size=2, num_workers=2, timeout_s=60)
+    loader = build_loader(Items(), TrainSampler(80, 2), loading)
+    held, copies = [], []
+    for number, batch in enumerate(loader):
+        if number % 3 == 0:  # more than a worker has blocks
+            held.append(hold(batch))
+            copies.append(pickle.dumps(held[-1].tolist() if what != "storage" else bytes(held[-1].tolist())))
+        del batch
+    assert len(held) == 14
+    for one, copy in zip(held, copies, strict=True):
+        assert pickle.dumps(one.tolist() if what != "storage" else bytes(one.tolist())) == copy
+
+
+class Growing(Dataset):
+    """Items whose size depends on the batch."""
+
+    def __getitems__(self, positions):
+        return [{"values": torch.full((1 + 7 * (position // 2 % 5),), position)} for _, position in positions]
+
+
+def test_batches_of_changing_size_arrive_whole():
+    loading = Loading(batch_size=2, num_workers=2, timeout_s=60)
+    batches = [batch["values"] for batch in build_loader(Growing(), TrainSampler(80, 2), loading)]
+    for number, values in enumerate(batches):
+        size = 1 + 7 * (number % 5)
+        assert torch.equal(values, torch.tensor([[2 * number] * size, [2 * number + 1] * size]))
+
+
+def test_a_forked_process_frees_nothing_of_its_parent():
+    block = torch.zeros(128, dtype=torch.uint8).share_memory_()
+    block[0] = 1
+    batch = open_shared_batch(block, {"a": Placed(0, torch.uint8, (64,))})
+    child = os.fork()
+    if child == 0:
+        batch.clear()
+        os._exit(int(block[0]) - 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert block[0] == 1
+    batch.clear()
+    assert block[0] == 0
+
+
+def test_a_worker_keeps_few_blocks_and_none_that_is_too_small():
+    slots = Slots()
+    taken = [slots.take(100) for _ in range(20)]
+    assert len({block.data_ptr() for block in taken}) == 20  # all in use
+    for block in taken:
+        block[0] = 0
+    again = [slots.take(100) for _ in range(20)]
+    assert len({block.data_ptr() for block in again} & {block.data_ptr() for block in taken}) == 8
+    for block in again:
+        block[0] = 0
+    larger = slots.take(1000)
+    assert len(larger) == 1064
+    larger[0] = 0
+    assert slots.take(10).data_ptr() == larger.data_ptr()
