@@ -19,13 +19,13 @@ _LEAVES = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type
 
 
 class Reseed:
-    """The random generators of a transform; called with a seed, a context in which the transform may be applied.
+    """The random generators of a transform: seeded again for each sample.
 
     All albumentations transforms get one pair of generators to share. (Their own `set_random_seed(seed)` would give
     each a copy of the same stream: a horizontal flip would then always come with a vertical one.) Generators that the
-    transform keeps elsewhere, and the global ones of `random`, `numpy.random` and `torch`, are seeded too; the state of
-    the global ones is restored afterwards. Generators that the transform makes without a seed while it is applied
-    cannot be reached (in LightlyTrain 0.18 only the method dinov31 makes some).
+    transform keeps elsewhere, and the global ones of `random`, `numpy.random` and `torch`, are seeded too. Generators
+    that the transform makes without a seed while it is applied cannot be reached (in LightlyTrain 0.18 only the method
+    dinov31 makes some).
 
     Pickle it together with its transform, in one object: apart, each would get its own copies of the generators.
 
@@ -42,14 +42,21 @@ class Reseed:
 
     @contextmanager
     def __call__(self, seed: Sequence[int]) -> Iterator[None]:
-        """Seed all generators from `seed`, a sequence of non-negative integers, while the context lasts."""
+        """Seed all generators for one application of the transform; the global ones are as before afterwards."""
+        with preserved_globals():
+            self.seed(seed)
+            yield
+
+    def seed(self, seed: Sequence[int]) -> None:
+        """Seed all generators, the global ones too, from `seed`, a sequence of non-negative integers."""
         # A uint64 for the global generators, and one for each of the others, all independent of each other.
         words = np.random.SeedSequence(list(seed)).generate_state(len(self._sources) + 1, np.uint64).tolist()
         self._attach()
         for source, word in zip(self._sources, words[1:], strict=True):
             _seed(source, word)
-        with _seeded_globals(words[0]):
-            yield
+        random.seed(words[0])
+        np.random.seed(words[0] >> 32)
+        torch.default_generator.manual_seed(words[0] >> 1)
 
     def _attach(self) -> None:
         """Give the shared pair to every transform, again if it was given another since."""
@@ -94,12 +101,12 @@ def _seed(source: _Source, word: int) -> None:
 
 
 @contextmanager
-def _seeded_globals(word: int) -> Iterator[None]:
-    """Seed the global generators, and restore their state afterwards."""
+def preserved_globals() -> Iterator[None]:
+    """Restore the state of the global generators of `random`, `numpy.random` and `torch` afterwards.
+
+    It takes longer than to seed them: once a batch, not once a sample.
+    """
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(word)
-    np.random.seed(word >> 32)
-    torch.default_generator.manual_seed(word >> 1)
     try:
         yield
     finally:

@@ -29,7 +29,7 @@ from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
 from training.model.saved import check_shapes
 from training.pretraining.saved_models import with_models, without_modules
-from training.pretraining.views import Images, Randomness, Transform, ViewDataset
+from training.pretraining.views import Images, Seeding, Transform, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
 
@@ -51,14 +51,14 @@ class StreamStrategy(AbortsGroup):
     Attributes:
         images: Images to train on.
         counter: Counts the samples trained on.
-        randomness: See `ViewDataset`.
+        seeding: See `ViewDataset`.
         keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
     """
 
     images: Images
     counter: SampleCounter
-    randomness: Randomness | None = None
+    seeding: Seeding | None = None
     keeper: CheckpointKeeper | None = None
     resume_from: Path | None = None
 
@@ -116,7 +116,7 @@ class StreamStrategy(AbortsGroup):
             timeout_s=theirs.timeout,
             preload=("lightly_train", __name__),
         )
-        views = ViewDataset(images, transform, self.randomness)
+        views = ViewDataset(images, transform, self.seeding)
         # Ours makes the same batches as torch's; one that a user gave is kept.
         collate_fn = None if theirs.collate_fn is default_collate else theirs.collate_fn
         return build_loader(views, sampler, loading, collate_fn=collate_fn)

@@ -1,7 +1,6 @@
 """Views of streamed images, as LightlyTrain's own data set makes them of files."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
@@ -9,13 +8,13 @@ from torch.utils.data import Dataset
 
 from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.read_ahead import ReadAhead
-from training.pretraining.reseed import Reseed
+from training.pretraining.reseed import Reseed, preserved_globals
 
 if TYPE_CHECKING:
     from training.streaming.datasets import StreamedImages
 
 Transform = Callable[[dict[str, Any]], list[dict[str, Tensor]]]
-Randomness = Callable[[Sequence[int]], AbstractContextManager[None]]
+Seeding = Callable[[Sequence[int]], None]
 Images: TypeAlias = "ImageDataset | StreamedImages"
 
 
@@ -27,13 +26,13 @@ class ViewDataset(Dataset[dict[str, Any]]):
     Args:
         images: Gives an `ImageDraw` for each (epoch, position).
         transform: LightlyTrain's, from image uint8 (H, W, 3) to a list of views.
-        randomness: Context in which the transform is applied to a draw, given the draw's seed; None: `Reseed`.
+        seeding: Called with the seed of a draw before the transform is applied to it; None: `Reseed`.
     """
 
-    def __init__(self, images: Images, transform: Transform, randomness: Randomness | None = None) -> None:
+    def __init__(self, images: Images, transform: Transform, seeding: Seeding | None = None) -> None:
         self.images = images
         self.transform = transform
-        self.randomness = randomness or Reseed(transform)
+        self.seeding = seeding or Reseed(transform).seed
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,7 +41,7 @@ class ViewDataset(Dataset[dict[str, Any]]):
         """Return the same views, of images that are read ahead."""
         if not isinstance(self.images, ImageDataset):
             return self  # a stream is read in sequence anyway
-        return ViewDataset(self.images.reading_ahead(read_ahead), self.transform, self.randomness)
+        return ViewDataset(self.images.reading_ahead(read_ahead), self.transform, self.seeding)
 
     @property
     def remote(self) -> bool:
@@ -51,16 +50,23 @@ class ViewDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, position: tuple[int, int]) -> dict[str, Any]:
         """Return `filename`, the key; `views`, float32 (3, h, w) each, normalised; `geometries` if there are any."""
-        return self._make_views(self.images[position])
+        return self._make_views([self.images[position]])[0]
 
     def __getitems__(self, positions: list[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return the items of a batch, read at once."""
-        return [self._make_views(draw) for draw in self.images.__getitems__(positions)]
+        return self._make_views(self.images.__getitems__(positions))
 
-    def _make_views(self, draw: ImageDraw) -> dict[str, Any]:
-        with self.randomness(draw.seed):
-            views = self.transform({"image": draw.image})
-        item: dict[str, Any] = {"filename": draw.key, "views": [view["image"] for view in views]}
-        if all("geometry" in view for view in views):
-            item["geometries"] = [view["geometry"] for view in views]
-        return item
+    def _make_views(self, draws: Sequence[ImageDraw]) -> list[dict[str, Any]]:
+        items = []
+        with preserved_globals():
+            for draw in draws:
+                self.seeding(draw.seed)
+                items.append(_to_item(draw.key, self.transform({"image": draw.image})))
+        return items
+
+
+def _to_item(key: str, views: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
+    item: dict[str, Any] = {"filename": key, "views": [view["image"] for view in views]}
+    if all("geometry" in view for view in views):
+        item["geometries"] = [view["geometry"] for view in views]
+    return item

@@ -1,7 +1,6 @@
 import dataclasses
 import hashlib
 import pickle
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import lightly_train
@@ -139,7 +138,7 @@ def test_workers_of_a_fork_server_change_nothing(megadepth_set, their_loader):
 def test_without_the_repair_workers_and_epochs_repeat_each_other(megadepth_set, their_loader):
     # If this fails, LightlyTrain or albumentations seed their workers now, and `Reseed` is still right but less needed.
     alike = Alike([megadepth_set], seed=7)
-    dataset = ViewDataset(alike, their_loader.dataset.transform, randomness=lambda seed: nullcontext())
+    dataset = ViewDataset(alike, their_loader.dataset.transform, seeding=lambda seed: None)
     codes = view_codes(dataset, 2)
     assert len(codes) == 2 * len(alike) * len(dataset[0, 0]["views"])
     assert codes[: len(codes) // 2] == codes[len(codes) // 2 :]
