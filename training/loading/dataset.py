@@ -222,16 +222,21 @@ class ImageDataset(Dataset[ImageDraw]):
 
     def __getitems__(self, positions: Sequence[Position]) -> list[ImageDraw]:
         """Read the images of a batch together, set by set."""
+        return list(self.iterate(positions))
+
+    def iterate(self, positions: Sequence[Position]) -> Iterator[ImageDraw]:
+        """Read the images of a batch together, and decode each when it is asked for.
+
+        So a worker holds one decoded image, not the 128 of 6 MB that a batch may have.
+        """
         drawn = [self._draw(position) for position in positions]
         located = [self._locate(row) for _, row, _ in drawn]
         if self._read_ahead is None:
             stored = self._read_stored(located)
         else:
             stored = self._read_ahead.take(list(positions), self._cut)
-        return [
-            self._decode(*place, one, seed=(self.seed, epoch, int(self._ids[row]), replica))
-            for place, one, (epoch, row, replica) in zip(located, stored, drawn, strict=True)
-        ]
+        for place, one, (epoch, row, replica) in zip(located, stored, drawn, strict=True):
+            yield self._decode(*place, one, seed=(self.seed, epoch, int(self._ids[row]), replica))
 
     def _read_stored(self, located: Sequence[tuple[int, int]]) -> list[StoredParts]:
         found: dict[int, StoredParts] = {}  # place in the batch -> parts

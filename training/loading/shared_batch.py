@@ -6,9 +6,10 @@ during which the trainer waits (`torch.multiprocessing.reductions`). And the ker
 trainer has dropped all tensors in it, which a byte in the block tells.
 """
 
+import itertools
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,41 +95,70 @@ def _free(memory: NDArray[np.uint8], owner: int) -> None:
 
 
 def _open(payload: Tensor, placed: Mapping[str, Any]) -> dict[str, Any]:
-    opened: dict[str, Any] = _replace(placed, lambda place: _view(payload, place))
+    def view(place: Any) -> Any:
+        if not isinstance(place, Placed):
+            return place
+        # uint8 bytes [start, start + num_bytes) -> dtype -> (B, ...), without a copy.
+        num_bytes = torch.Size(place.shape).numel() * place.dtype.itemsize
+        return payload[place.start : place.start + num_bytes].view(place.dtype).view(place.shape)
+
+    opened: dict[str, Any] = _map(placed, view)
     return opened
 
 
-def _view(payload: Tensor, place: Placed) -> Tensor:
-    # uint8 bytes [start, start + num_bytes) -> dtype -> (B, ...), without a copy.
-    num_bytes = torch.Size(place.shape).numel() * place.dtype.itemsize
-    return payload[place.start : place.start + num_bytes].view(place.dtype).view(place.shape)
-
-
-def _replace(value: Any, view: Callable[[Placed], Tensor]) -> Any:
-    """Return a nested value with each `Placed` in it replaced by its tensor."""
-    if isinstance(value, Placed):
-        return view(value)
+def _map(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a nested value with `change` applied to all that is no dict and no list."""
     if isinstance(value, Mapping):
-        return {name: _replace(one, view) for name, one in value.items()}
-    return [_replace(one, view) for one in value] if isinstance(value, list) else value
+        return {name: _map(one, change) for name, one in value.items()}
+    return [_map(one, change) for one in value] if type(value) is list else change(value)
 
 
-def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+class Unmade(Sized, Iterable[dict[str, Any]]):
+    """The items of a batch, each made when it is asked for: `collate` copies it away before the next is made.
+
+    Args:
+        count: How many there are.
+        items: Makes them; it is consumed once.
+    """
+
+    def __init__(self, count: int, items: Iterator[dict[str, Any]]) -> None:
+        self._count, self._items = count, items
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self._items
+
+
+def collate(items: Sequence[dict[str, Any]] | Unmade) -> dict[str, Any]:
     """Collate as torch's `default_collate` does; in a worker, all tensors of the items go into one `SharedBatch`.
 
     Args:
-        items: The samples of a batch: tensors, other values, and dicts and lists of them. Tensors at the same place
-            have the same shape and dtype.
+        items: The samples of a batch: tensors, other values, and dicts and lists of them.
+
+    Raises:
+        RuntimeError: An item's tensor has another shape or dtype than that of the first item.
     """
     if get_worker_info() is None:
         batch: dict[str, Any] = default_collate(list(items))
         return batch
-    layout = _Layout()
-    placed: dict[str, Any] = layout.place(items)
+    made = iter(items)
+    first = next(made)
+    layout = _Layout(len(items))
+    placed: dict[str, Any] = _map(first, layout.place)
     block = _SLOTS.take(layout.end)
-    for place, tensors in layout.stacks:
-        torch.stack(tensors, out=_view(block[_ALIGNED:], place))  # written into the block directly
-    return SharedBatch(block, placed)
+    shared = SharedBatch(block, placed)
+    for number, item in zip(range(len(items)), itertools.chain([first], made), strict=True):
+        _put(shared, item, number)
+    return SharedBatch(block, _map(placed, _collate_others))
+
+
+@dataclass(frozen=True)
+class _Others:
+    """The values of the items at a place that is no tensor's, as far as they are made."""
+
+    values: list[Any]
 
 
 class _Layout:
@@ -136,23 +166,39 @@ class _Layout:
 
     Attributes:
         end: Bytes of all tensors so far, padded.
-        stacks: For each place the tensors of the items.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         self.end = 0
-        self.stacks: list[tuple[Placed, list[Tensor]]] = []
+        self._count = count
 
-    def place(self, values: Sequence[Any]) -> Any:
-        """Return what `default_collate` would, with a `Placed` for each tensor; `values` are those of the items."""
-        first = values[0]
-        if isinstance(first, Tensor):
-            place = Placed(self.end, first.dtype, (len(values), *first.shape))
-            self.end += -(-len(values) * first.nbytes // _ALIGNED) * _ALIGNED  # rounded up
-            self.stacks.append((place, list(values)))
-            return place
-        if isinstance(first, dict):
-            return {name: self.place([value[name] for value in values]) for name in first}
-        if isinstance(first, list):
-            return [self.place(column) for column in zip(*values, strict=True)]
-        return default_collate(list(values))
+    def place(self, value: Any) -> Any:
+        """Return the place of all the items' tensors like this one, or of their other values."""
+        if not isinstance(value, Tensor):
+            return _Others([])
+        place = Placed(self.end, value.dtype, (self._count, *value.shape))
+        self.end += -(-self._count * value.nbytes // _ALIGNED) * _ALIGNED  # rounded up
+        return place
+
+
+def _put(batch: Any, value: Any, number: int) -> None:
+    """Copy the value of an item to its place in the batch."""
+    if isinstance(batch, Tensor):
+        if (value.dtype, value.shape) != (batch.dtype, batch.shape[1:]):
+            raise RuntimeError(
+                f"the items of a batch differ: expected {batch.dtype} {tuple(batch.shape[1:])}, found {value.dtype} "
+                f"{tuple(value.shape)}"
+            )
+        batch[number].copy_(value)  # written into the block directly
+    elif isinstance(batch, _Others):
+        batch.values.append(value)
+    elif isinstance(batch, dict):
+        for name, one in batch.items():
+            _put(one, value[name], number)
+    else:
+        for one, part in zip(batch, value, strict=True):
+            _put(one, part, number)
+
+
+def _collate_others(place: Any) -> Any:
+    return default_collate(place.values) if isinstance(place, _Others) else place

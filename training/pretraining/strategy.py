@@ -5,7 +5,7 @@ workers) and returns one of streamed images. Holds for LightlyTrain 0.18; the te
 way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ class StreamStrategy(AbortsGroup):
         )
         views = ViewDataset(images, transform, self.seeding)
         # Ours makes the same batches as torch's; one that a user gave is kept.
-        collate_fn = None if theirs.collate_fn is default_collate else theirs.collate_fn
+        collate_fn = None if theirs.collate_fn is default_collate else partial(_collate_list, theirs.collate_fn)
         return build_loader(views, sampler, loading, collate_fn=collate_fn)
 
     def _plan(self, global_batch: int, batch_size: int) -> tuple[Images, TrainSampler]:
@@ -153,6 +153,10 @@ class StreamDDP(StreamStrategy, DDPStrategy):
             find_unused_parameters=True,
         )
         self.images, self.counter = images, SampleCounter(images.seed)
+
+
+def _collate_list(collate_fn: Callable[[list[Any]], Any], items: Iterable[Any]) -> Any:
+    return collate_fn(list(items))
 
 
 def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Transform]:

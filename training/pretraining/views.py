@@ -1,13 +1,14 @@
 """Views of streamed images, as LightlyTrain's own data set makes them of files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.loading.dataset import ImageDataset, ImageDraw
+from training.loading.dataset import ImageDataset
 from training.loading.read_ahead import ReadAhead
+from training.loading.shared_batch import Unmade
 from training.pretraining.reseed import Reseed, preserved_globals
 
 if TYPE_CHECKING:
@@ -50,19 +51,17 @@ class ViewDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, position: tuple[int, int]) -> dict[str, Any]:
         """Return `filename`, the key; `views`, float32 (3, h, w) each, normalised; `geometries` if there are any."""
-        return self._make_views([self.images[position]])[0]
+        return next(self._make_items([position]))
 
-    def __getitems__(self, positions: list[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Return the items of a batch, read at once."""
-        return self._make_views(self.images.__getitems__(positions))
+    def __getitems__(self, positions: list[tuple[int, int]]) -> Unmade:
+        """Return the items of a batch, whose images are read at once; each is made when it is asked for."""
+        return Unmade(len(positions), self._make_items(positions))
 
-    def _make_views(self, draws: Sequence[ImageDraw]) -> list[dict[str, Any]]:
-        items = []
+    def _make_items(self, positions: Sequence[tuple[int, int]]) -> Iterator[dict[str, Any]]:
         with preserved_globals():
-            for draw in draws:
+            for draw in self.images.iterate(positions):
                 self.seeding(draw.seed)
-                items.append(_to_item(draw.key, self.transform({"image": draw.image})))
-        return items
+                yield _to_item(draw.key, self.transform({"image": draw.image}))
 
 
 def _to_item(key: str, views: Sequence[dict[str, Tensor]]) -> dict[str, Any]:

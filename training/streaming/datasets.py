@@ -4,7 +4,7 @@ Positions must be requested in the sampler's order, by the loader that the plan 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,11 +97,12 @@ class StreamedImages(Dataset[ImageDraw]):
 
     def __getitems__(self, positions: Sequence[Position]) -> list[ImageDraw]:
         """Read the next images of this worker's stream."""
-        taken = zip(positions, self._streams.take(positions), strict=True)
-        return [
-            ImageDraw(key=sample.key, image=sample.image, seed=(self.seed, epoch, number, 0))
-            for (epoch, _), (sample, number) in taken
-        ]
+        return list(self.iterate(positions))
+
+    def iterate(self, positions: Sequence[Position]) -> Iterator[ImageDraw]:
+        """Read the next images of this worker's stream, one after the other."""
+        for (epoch, _), (sample, number) in zip(positions, self._streams.take(positions), strict=True):
+            yield ImageDraw(key=sample.key, image=sample.image, seed=(self.seed, epoch, number, 0))
 
 
 def _not_planned() -> Upcoming:

@@ -100,12 +100,10 @@ def test_views_depend_on_seed_epoch_and_sample_alone(images, their_loader):
 class Alike(ImageDataset):
     """The stream with every image replaced by the same one: whatever differs is the randomness of the views."""
 
-    def __getitem__(self, position):
-        return self.__getitems__([position])[0]
-
-    def __getitems__(self, positions):
-        image = super().__getitems__([(0, 0)])[0].image
-        return [dataclasses.replace(draw, image=image) for draw in super().__getitems__(positions)]
+    def iterate(self, positions):
+        image = next(super().iterate([(0, 0)])).image
+        for draw in super().iterate(positions):
+            yield dataclasses.replace(draw, image=image)
 
 
 def view_codes(dataset, workers, start_method="fork", batch_size=4):

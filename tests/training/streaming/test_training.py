@@ -149,13 +149,14 @@ def test_weights_need_the_index(diode_sets, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_pretraining_trains_on_streamed_images(diode_sets, megadepth_set, tmp_path, num_workers, capfd, monkeypatch):
-    sets, met, make_views = (diode_sets[0], megadepth_set), Counter(), views.ViewDataset._make_views
+    sets, met, make_views = (diode_sets[0], megadepth_set), Counter(), views.ViewDataset._make_items
 
-    def make_noted(self, draws):
-        met.update(draw.key for draw in draws)
-        return make_views(self, draws)
+    def make_noted(self, positions):
+        for item in make_views(self, positions):
+            met[item["filename"]] += 1
+            yield item
 
-    monkeypatch.setattr(views.ViewDataset, "_make_views", make_noted)
+    monkeypatch.setattr(views.ViewDataset, "_make_items", make_noted)
     count = sum(map(len, sets))
     outcome = pretrain.run(pretrain_options(sets, tmp_path / "run", epochs=2, num_workers=num_workers))
     assert outcome.data["steps"] == 2 * (count // 8)
