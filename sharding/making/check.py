@@ -54,8 +54,8 @@ def check_jpeg_options(config: ShardMegadepthConfig) -> None:
     given = {"--jpeg-quality": config.jpeg_quality, "--jpeg-subsampling": config.jpeg_subsampling}
     if config.max_side is None and (names := [name for name, value in given.items() if value is not None]):
         raise UsageError(
-            f"{' and '.join(names)}: expected together with --max-side PX, whose smaller images they are for, found no "
-            "--max-side: JPEG files are stored as they are; give it, or leave them out"
+            f"{' and '.join(names)}: expected with --max-side PX, for the images that it shrinks; without it, JPEG "
+            "files keep their bytes: give it as well, or leave this out"
         )
 
 
