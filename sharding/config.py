@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sharding.format.choices import Check, Compression, Preset
+from sharding.format.choices import SHRUNK_QUALITY, SHRUNK_SUBSAMPLING, Check, Compression, Preset, Subsampling
 from sharding.options import argument, option, parse_bytes, required
 
 SMALLEST_PX = 16
@@ -52,6 +52,16 @@ class ShardMegadepthConfig(ShardConfig):
     with_depth: bool = option(False, "take the depth maps as well (pretraining needs the images only)")
     max_side: int | None = option(
         None, "shrink images (and depth) whose longer side exceeds PX", metavar="PX", least=SMALLEST_PX
+    )
+    jpeg_quality: int | None = option(
+        None,
+        f"JPEG quality of images that --max-side shrinks, 1 to 100 (default: {SHRUNK_QUALITY})",
+        metavar="Q",
+        least=1,
+        most=100,
+    )
+    jpeg_subsampling: Subsampling | None = option(
+        None, f"resolution of the colour of images that --max-side shrinks (default: {SHRUNK_SUBSAMPLING})"
     )
 
 

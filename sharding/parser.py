@@ -114,6 +114,9 @@ def _add(parser: "argparse._ActionsContainer", one: Option) -> None:
     action.dest = one.name
     if "path" in one.extra:
         action.complete = _FILES  # type: ignore[attr-defined]  # read by shtab
+    if any(":" in choice for choice in one.choices):  # ends a list in zsh, unless escaped, and a word in bash
+        listed = " ".join(one.choices).replace(":", r"\:")
+        action.complete = {"zsh": f"({listed})"}  # type: ignore[attr-defined]
 
 
 def _usage(one: Option) -> str:

@@ -157,15 +157,11 @@ class _Accounted:
     @staticmethod
     def of(opened: ShardSet) -> "_Accounted":
         manifest, store = opened.manifest, opened.reader.store
+        _made(manifest, "preset")  # a recipe has a default, which is nothing to verify by
         refused = _read_quarantine(store, f"{opened.url}/{QUARANTINE_NAME}")
         return _Accounted(
             opened=opened,
-            recipe=Recipe(
-                dataset=manifest.dataset,
-                preset=_made(manifest, "preset"),
-                check=manifest.made.get("check", "header"),
-                max_side=manifest.made.get("max_side"),
-            ),
+            recipe=Recipe.of(manifest.dataset, manifest.made),
             rows={key: row for row, key in enumerate(opened.index["key"])},
             quarantined=frozenset(one.key for one in refused),
         )

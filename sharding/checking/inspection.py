@@ -54,6 +54,7 @@ def describe_contents(opened: ShardSet) -> dict[str, Any]:
         if len(deep)
         else None,
         "codecs": opened.manifest.codecs,
+        "shrunk": _describe_shrunk(opened.manifest.made),
         "quarantined": opened.manifest.quarantined,
         "published": None if opened.where else compare_with_published(opened),
     }
@@ -75,6 +76,12 @@ def _counts(index: pd.DataFrame, column: str) -> dict[str, int]:
     return {str(value): int(count) for value, count in index[column].value_counts().sort_index().items() if value}
 
 
+def _describe_shrunk(made: dict[str, Any]) -> dict[str, Any] | None:
+    """Return how larger images were shrunk; None if they were not."""
+    names = ("max_side", "jpeg_quality", "jpeg_subsampling")
+    return None if made.get("max_side") is None else {name: made[name] for name in names}
+
+
 def _text(opened: ShardSet, data: dict[str, Any]) -> list[str]:
     subset = f" of {data['of']} (where {data['where']})" if data["where"] else ""
     lines = [
@@ -88,6 +95,11 @@ def _text(opened: ShardSet, data: dict[str, Any]) -> list[str]:
             lines.append(
                 f"  {title.replace('_', ' ')}: " + ", ".join(f"{name} {count}" for name, count in shown[:12]) + more
             )
+    if data["shrunk"]:
+        lines.append(
+            "  images of more than {max_side} px were shrunk to it, as JPEG of quality {jpeg_quality}, "
+            "{jpeg_subsampling}".format(**data["shrunk"])
+        )
     if data["depth"]:
         depth = data["depth"]
         lines.append(

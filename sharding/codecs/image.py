@@ -112,8 +112,13 @@ def _round_levels(levels: NDArray[Any]) -> NDArray[np.uint8]:
     return rounded
 
 
-def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """Encode uint8 (H, W, 3) as JPEG, quality 95, colour at full resolution (4:4:4).
+def encode_jpeg(image: NDArray[np.uint8], quality: int = 95, subsampling: str = "4:4:4") -> bytes:
+    """Encode uint8 (H, W, 3) as baseline JPEG.
+
+    Args:
+        image: RGB.
+        quality: Of the quantisation tables, 1 to 100, as libjpeg counts.
+        subsampling: Resolution of the colour: "4:4:4", "4:2:2" or "4:2:0".
 
     Raises:
         DataError: A side is longer than 65500 pixels, the limit of libjpeg.
@@ -124,5 +129,5 @@ def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
             "(height x width)"
         )
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling=0)
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return buffer.getvalue()

@@ -1,6 +1,7 @@
 """Values that a user chooses from, as options and manifests spell them. Imports nothing heavy."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 Preset = Literal["exact", "compact"]
 """How samples are encoded: bit-exact, or smaller with a measured error."""
@@ -10,3 +11,20 @@ Check = Literal["header", "decode"]
 
 Compression = Literal["zstd", "none"]
 """Compression of a shard: `.tar.zst` with one frame per member, or `.tar`."""
+
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+"""Resolution of the colour of a JPEG: full, half of it across, or half of it across and down."""
+
+SHRUNK_QUALITY = 90
+SHRUNK_SUBSAMPLING: Subsampling = "4:2:0"
+"""How images that `--max-side` shrinks are encoded by default: measured in docs/results/jpeg-quality.md."""
+
+_BEFORE_RECORDED = {"jpeg_quality": 95, "jpeg_subsampling": "4:4:4"}
+
+
+def with_jpeg_options(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a set, with those of JPEG that versions before they existed did not record.
+
+    Shrunk images (`max_side`) had quality 95 and 4:4:4 then. Options of other sets, or that are recorded, stay.
+    """
+    return (_BEFORE_RECORDED if made.get("max_side") is not None else {}) | dict(made)

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from sharding.errors import DataError
 from sharding.escaping import shorten
-from sharding.format.choices import Compression
+from sharding.format.choices import Compression, Subsampling, with_jpeg_options
 from sharding.format.strict_json import Count, Number, Sha256, Text, parse, to_type
 from sharding.limits import MAX_TEXT_CHARS
 
@@ -100,7 +100,7 @@ class Manifest:
 
     @classmethod
     def decode(cls, data: bytes, where: str) -> "Manifest":
-        """Read what `encode` wrote, from anywhere.
+        """Read what `encode` wrote, from anywhere; options that it lacks are as they were when none recorded them.
 
         Raises:
             DataError: It is no manifest, of another format version, or its counts or hashes contradict each other;
@@ -121,7 +121,7 @@ class Manifest:
         _check_same("samples", manifest.samples, counted, where)
         _check_same("bytes", written.bytes, manifest.num_bytes, where)
         _check_same("identity", written.identity, manifest.identity, where)
-        return manifest
+        return dataclasses.replace(manifest, made=with_jpeg_options(manifest.made))
 
 
 _Value = Text | Number | float | bool | None
@@ -157,6 +157,8 @@ class _Made:
     preset: Text = ""
     check: Text = ""
     max_side: Count | None = None
+    jpeg_quality: Annotated[int, Meta(ge=1, le=100)] = 95
+    jpeg_subsampling: Subsampling = "4:4:4"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from sharding.config import IndexConfig, ShardConfig
+from sharding.config import IndexConfig, ShardConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
 from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME
@@ -33,6 +33,30 @@ def check_shard(config: ShardConfig) -> None:
     if folder is not None:
         check_writable(folder, "SET", folder=True)
         _check_free(folder)
+
+
+def check_megadepth(config: ShardMegadepthConfig) -> None:
+    """Check what `check_shard` does, and that options of shrunk images are given for these alone.
+
+    Raises:
+        UsageError: Something is wrong.
+    """
+    check_jpeg_options(config)
+    check_shard(config)
+
+
+def check_jpeg_options(config: ShardMegadepthConfig) -> None:
+    """Check that options of shrunk images are not given where no image is shrunk.
+
+    Raises:
+        UsageError: They are.
+    """
+    given = {"--jpeg-quality": config.jpeg_quality, "--jpeg-subsampling": config.jpeg_subsampling}
+    if config.max_side is None and (names := [name for name, value in given.items() if value is not None]):
+        raise UsageError(
+            f"{' and '.join(names)}: expected with --max-side PX, for the images that it shrinks; without it, JPEG "
+            "files keep their bytes: give it as well, or leave this out"
+        )
 
 
 def check_index(config: IndexConfig) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 from sharding.cli import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import DataError, UsageError
+from sharding.format.choices import SHRUNK_QUALITY, SHRUNK_SUBSAMPLING
 from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
 from sharding.machine.signals import hold_signals
+from sharding.making.check import check_jpeg_options
 from sharding.making.same_set import differences, terms, tool_version
 from sharding.making.source_list import explain_source
 from sharding.making.target import SetTarget, open_target, writing
@@ -28,7 +30,12 @@ from sharding.stores.address import is_remote, shown
 
 def shard_megadepth(config: ShardMegadepthConfig) -> Outcome:
     """Run `depthstream shard megadepth`."""
-    options = {"with_depth": config.with_depth, "max_side": config.max_side}
+    check_jpeg_options(config)
+    options: dict[str, Any] = {"with_depth": config.with_depth, "max_side": config.max_side}
+    if config.max_side is not None:  # the manifests of other sets stay as they were before there was a choice
+        quality, subsampling = config.jpeg_quality, config.jpeg_subsampling
+        options["jpeg_quality"] = SHRUNK_QUALITY if quality is None else quality
+        options["jpeg_subsampling"] = SHRUNK_SUBSAMPLING if subsampling is None else subsampling
     return _create(config, "megadepth", megadepth.layout(config.with_depth), options)
 
 
@@ -123,7 +130,7 @@ def _plan(config: ShardConfig, dataset: str, made: dict[str, Any], target: SetTa
     return {
         "target": target,
         "name": "-".join(filter(None, (dataset, str(made.get("split", ""))))),
-        "recipe": Recipe(dataset=dataset, preset=config.preset, check=config.check, max_side=made.get("max_side")),
+        "recipe": Recipe.of(dataset, made),
         "compression": config.compression,
         "made": made,
         "tool": tool_version(),

@@ -6,7 +6,7 @@ A sample that cannot be used raises a DataError with the reason, and its files g
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from sharding.codecs.planes import encode_planes, round_depth
 from sharding.codecs.ppm import encode_ppm
 from sharding.codecs.strips import strips
 from sharding.errors import DataError
-from sharding.format.choices import Check, Preset
+from sharding.format.choices import SHRUNK_QUALITY, SHRUNK_SUBSAMPLING, Check, Preset, Subsampling
 from sharding.format.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
 from sharding.making.units import as_mask, check_dtype, check_unit
 from sharding.sources.pairing import Candidate
@@ -45,13 +45,23 @@ class Recipe:
         check: How a JPEG file that is stored unchanged is checked: "header" reads its header and finds its end;
             "decode" decodes every pixel as well, and finds what a JPEG decoder reports: it fills data that is missing
             before the end marker with grey. All other files are decoded anyway.
-        max_side: Longest side in pixels that an image may have; None for any.
+        max_side: Longest side in pixels that an image may have; None for any. A larger one becomes a JPEG.
+        jpeg_quality: Of these, 1 to 100.
+        jpeg_subsampling: Resolution of the colour of these.
     """
 
     dataset: str
     preset: Preset = "exact"
     check: Check = "header"
     max_side: int | None = None
+    jpeg_quality: int = SHRUNK_QUALITY
+    jpeg_subsampling: Subsampling = SHRUNK_SUBSAMPLING
+
+    @staticmethod
+    def of(dataset: str, made: Mapping[str, Any]) -> "Recipe":
+        """Take from the options with which a set is or was made those that its samples depend on."""
+        names = ("preset", "check", "max_side", "jpeg_quality", "jpeg_subsampling")
+        return Recipe(dataset=dataset, **{name: made[name] for name in names if name in made})
 
     def is_light(self, roles: Sequence[str]) -> bool:
         """Tell whether files of these roles are mostly stored unchanged, so that encoding takes little time."""
@@ -86,7 +96,7 @@ def encode(source: Readable, candidate: Candidate, recipe: Recipe) -> Encoded:
     ext, payload, image_size = _encode_image(source.read(candidate.files["image"].name), recipe)
     parts = {"image": (ext, payload)}
     facts, error = DepthFacts(), 0.0
-    size = _target_size(image_size, recipe.max_side)
+    size = target_size(image_size, recipe.max_side)
     if "depth" in candidate.files:
         depth, mask = _read_depth(source, candidate, recipe.dataset)
         if depth.shape != image_size:
@@ -104,7 +114,7 @@ def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, i
     """Return extension and payload to store, and the (height, width) of the source image."""
     header = read_header(data)
     size = header.height, header.width
-    target = _target_size(size, recipe.max_side)
+    target = target_size(size, recipe.max_side)
     # A JPEG is stored as it is: decoding and encoding it again would lose quality.
     if header.ext == "jpg" and target == size:
         if recipe.check == "decode":
@@ -112,9 +122,8 @@ def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, i
         return "jpg", data, size
     pixels = decode_image(data)
     if target != size:
-        # Sizes here are (height, width), Pillow takes (width, height).
-        shrunk = Image.fromarray(pixels).resize((target[1], target[0]), Image.Resampling.LANCZOS)
-        return "jpg", encode_jpeg(np.asarray(shrunk)), size
+        shrunk = shrink_image(pixels, target)
+        return "jpg", encode_jpeg(shrunk, recipe.jpeg_quality, recipe.jpeg_subsampling), size
     if recipe.preset == "compact":
         return "jpg", encode_jpeg(pixels), size
     return ("ppm", encode_ppm(pixels), size) if header.plain else ("png", data, size)
@@ -140,12 +149,18 @@ def _read_depth(source: Readable, candidate: Candidate, dataset: str) -> tuple[N
     return depth, mask
 
 
-def _target_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
-    """Return (height, width) after shrinking the longer side to `max_side`."""
+def target_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """Return (height, width) after shrinking the longer side to `max_side`, if it is longer; px."""
     if max_side is None or max(size) <= max_side:
         return size
     factor = max_side / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def shrink_image(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Shrink uint8 (H, W, 3) to (height, width) in px, as images of a set are."""
+    shrunk = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.LANCZOS)  # Pillow: (width, height)
+    return np.asarray(shrunk)
 
 
 def _shrink(array: NDArray[Any] | None, size: tuple[int, int]) -> NDArray[Any]:

@@ -221,6 +221,8 @@ def test_a_shell_takes_the_completion(shell, tmp_path, capsys):
     script = capsys.readouterr().out
     for word in ("finetune", "--encoder-name", "resnet101", "--scene-type"):
         assert word in script
+    if shell == "zsh":
+        assert r":jpeg_subsampling:(4\:4\:4 4\:2\:2 4\:2\:0)" in script  # a bare colon would end the list
     if shell == "bash":
         (tmp_path / "completion").write_text(script)
         ask = (

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from sharding.checking.inspection import run
-from sharding.config import InspectConfig, ShardDiodeConfig
+from sharding.config import InspectConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
-from sharding.making.create import shard_diode
+from sharding.making.create import shard_diode, shard_megadepth
 from sharding.sources.published import Published
 
 
@@ -36,6 +36,17 @@ def test_kinds_of_megadepth_are_counted(megadepth_set):
     data = run(InspectConfig(set=megadepth_set.url)).data
     assert data["by_kind"] == megadepth_set.index["kind"].value_counts().to_dict()
     assert data["published"] is None
+
+
+def test_how_images_were_shrunk_is_shown(megadepth_source, tmp_path):
+    for side, target in [(8, tmp_path / "8"), (None, tmp_path / "whole")]:
+        shard_megadepth(ShardMegadepthConfig(source=str(megadepth_source), set=str(target), max_side=side, workers=1))
+    outcome = run(InspectConfig(set=str(tmp_path / "8")))
+    assert outcome.data["shrunk"] == {"max_side": 8, "jpeg_quality": 90, "jpeg_subsampling": "4:2:0"}
+    assert "images of more than 8 px were shrunk to it, as JPEG of quality 90, 4:2:0" in outcome.text
+    whole = run(InspectConfig(set=str(tmp_path / "whole")))
+    assert whole.data["shrunk"] is None
+    assert "JPEG of quality" not in whole.text
 
 
 def test_a_part_of_the_published_split_says_so(made):

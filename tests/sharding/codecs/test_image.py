@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from sharding.codecs.image import decode_image, encode_jpeg
 from sharding.errors import DataError
@@ -39,6 +39,26 @@ def test_a_truncated_image_is_an_error_and_not_half_grey(monkeypatch):
     data = encode_jpeg(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     with pytest.raises(DataError, match="readable image"):
         decode_image(data[: len(data) // 2])
+
+
+def scaled(table, quality):
+    """A table of quality 50, at another quality: the formula of the Independent JPEG Group."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return [min(max((value * percent + 50) // 100, 1), 255) for value in table]
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("quality", [1, 40, 90, 95, 100])
+def test_a_jpeg_has_the_tables_and_the_sampling_that_are_asked_for(quality, subsampling):
+    middle = Image.open(io.BytesIO(encode_image(Image.fromarray(photo(20, 30, 3)), "JPEG", quality=50)))
+    with Image.open(io.BytesIO(encode_jpeg(photo(20, 30, 3), quality, subsampling))) as image:
+        assert image.quantization == {number: scaled(table, quality) for number, table in middle.quantization.items()}
+        assert JpegImagePlugin.get_sampling(image) == ["4:4:4", "4:2:2", "4:2:0"].index(subsampling)
+        assert "progressive" not in image.info
+
+
+def test_a_jpeg_is_of_quality_95_with_all_its_colour_unless_another_is_asked_for():
+    assert encode_jpeg(photo(20, 30, 3)) == encode_jpeg(photo(20, 30, 3), 95, "4:4:4")
 
 
 def chunk(name, content):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import sharding.making.encode
-from sharding.codecs.image import decode_image
+from sharding.codecs.image import decode_image, encode_jpeg
 from sharding.codecs.npy import encode_npy
 from sharding.codecs.parts import decode_depth, decode_valid
 from sharding.errors import DataError
@@ -255,6 +255,23 @@ def test_max_side_shrinks_image_and_depth_alike_and_takes_nearest_depth(megadept
     depth, _ = depth_of(encoded)
     assert (encoded.height, encoded.width) == depth.shape == decode_image(encoded.parts["image"][1]).shape[:2] == (6, 8)
     assert set(depth.ravel()) <= set(range(192))
+
+
+def test_a_png_that_is_small_enough_is_encoded_by_the_preset_not_as_a_shrunk_image():
+    png = image_bytes(Image.fromarray(PIXELS[..., :3]), "PNG")
+    shrinking = {"dataset": "megadepth", "max_side": 16, "jpeg_quality": 5, "jpeg_subsampling": "4:2:0"}
+    assert encode_alone(png, Recipe(**shrinking)).parts["image"] == encode_alone(png, EXACT).parts["image"]
+    compact = Recipe(preset="compact", **shrinking)
+    assert encode_alone(png, compact).parts["image"] == ("jpg", encode_jpeg(PIXELS[..., :3]))
+
+
+def test_a_recipe_takes_from_the_options_of_a_set_what_its_samples_depend_on():
+    made = {"with_depth": True, "preset": "compact", "max_side": 9, "jpeg_quality": 7, "jpeg_subsampling": "4:2:2"}
+    expected = Recipe(
+        dataset="megadepth", preset="compact", check="header", max_side=9, jpeg_quality=7, jpeg_subsampling="4:2:2"
+    )
+    assert Recipe.of("megadepth", made) == expected
+    assert Recipe.of("megadepth", {}) == EXACT
 
 
 def break_image(path):
