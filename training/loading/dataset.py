@@ -22,7 +22,7 @@ from sharding.reading.reader import StoredParts
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.address import is_remote
 from training.loading.augment import PairedAugment
-from training.loading.decode import decode_rgb
+from training.loading.decode import decode_as_lightly_train, decode_rgb
 from training.loading.read_ahead import Piece, ReadAhead, cut_batch
 from training.loading.shared_columns import share
 from training.loading.shared_order import share_epoch_order, share_weighted_order
@@ -163,12 +163,12 @@ class ImageDraw:
 
     Attributes:
         key: Of the sample.
-        image: uint8 (H, W, 3), RGB.
+        image: uint8 (H, W, 3), RGB; float32 in 0..1 if it was a PNG of 16 bits.
         seed: (seed, epoch, sample id, replica), from which every random number of this draw follows.
     """
 
     key: str
-    image: NDArray[np.uint8]
+    image: NDArray[Any]
     seed: tuple[int, int, int, int]
 
 
@@ -192,7 +192,7 @@ class ImageDataset(Dataset[ImageDraw]):
         if weights is not None and len(weights) != len(sets):
             raise UsageError(f"--weights: expected {len(sets)} numbers, one a set, found {len(weights)}")
         self.seed = seed
-        self._readers = [share(opened.reader.with_image_decoder(decode_rgb)) for opened in sets]
+        self._readers = [share(opened.reader.with_image_decoder(decode_as_lightly_train)) for opened in sets]
         self._sizes = tuple(len(opened) for opened in sets)
         self._order = (
             share_epoch_order(self._sizes, seed)

@@ -16,7 +16,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch.utils.data import DataLoader, default_collate
 
-from sharding.errors import DataError
+from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import to_type
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
@@ -173,4 +173,22 @@ def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Tr
             f"expected {count} names, one a sample of the sets; LightlyTrain has {len(dataset)}: give it `data` as "
             "stream_arguments returns it, and resume a run with the sets it was begun with"
         )
+    _check_channels(dataset)
     return dataloader, transform
+
+
+def _check_channels(dataset: Any) -> None:
+    """Refuse a run whose images would not be RGB: those of sets are decoded so.
+
+    Raises:
+        UsageError: `num_channels` is not 3, or LIGHTLY_TRAIN_IMAGE_MODE is not RGB.
+    """
+    if dataset.num_channels != 3:
+        raise UsageError(
+            f"num_channels is {dataset.num_channels}: images of sets are decoded to 3 channels, RGB; leave it out of "
+            "transform_args"
+        )
+    if dataset.image_mode.value != "RGB":
+        raise UsageError(
+            f"LIGHTLY_TRAIN_IMAGE_MODE={dataset.image_mode.value}: images of sets are decoded as RGB; unset it"
+        )
