@@ -25,7 +25,7 @@ def stream_arguments(
     *,
     where: str | None = None,
     weights: Sequence[float] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     devices: Devices = "auto",
     accelerator: str = "auto",
     streaming: Streaming | None = None,
@@ -38,7 +38,8 @@ def stream_arguments(
         sets: One set or several: folders, URLs, or open sets.
         where: A condition on the index of each set that is given by folder or URL.
         weights: How often each set is drawn from, relative to the others; None: by size.
-        seed: Seed of order and views. (LightlyTrain's own `seed` is that of the initial weights.)
+        seed: Seed of order, views and what the model draws in a step; None: the `seed` that LightlyTrain is given,
+            which is that of the initial weights, too.
         devices: How many, or which, or "auto".
         accelerator: "auto", "gpu" or "cpu".
         streaming: How to stream whole shards by webdataset; None reads by the index. Takes no weights.
@@ -62,7 +63,7 @@ def stream_arguments(
     return {
         # LightlyTrain computes its schedules from the number of names, and takes those with an image's extension.
         "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
-        "strategy": make_strategy(_open_images(opened, weights, seed, streaming), placement),
+        "strategy": make_strategy(_open_images(opened, weights, seed or 0, streaming), placement, seed is None),
     } | placement.trainer_arguments()
 
 

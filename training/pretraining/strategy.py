@@ -5,6 +5,7 @@ workers) and returns one of streamed images. Holds for LightlyTrain 0.18; the te
 way.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -34,12 +35,22 @@ from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
 
 
-def make_strategy(images: Images, placement: Placement) -> "StreamStrategy":
-    """Make the strategy that LightlyTrain would choose for the devices, with a loader of `images`."""
+def make_strategy(images: Images, placement: Placement, follows_seed: bool = False) -> "StreamStrategy":
+    """Make the strategy that LightlyTrain would choose for the devices, with a loader of `images`.
+
+    Args:
+        images: Images to train on.
+        placement: Devices and processes of the run.
+        follows_seed: Whether the run's seed, which LightlyTrain is given, takes the place of that of `images`.
+    """
     environment = placement.make_environment()
+    strategy: StreamStrategy
     if placement.world == 1:
-        return StreamSingleDevice(images, placement.devices[0], environment)
-    return StreamDDP(images, environment)
+        strategy = StreamSingleDevice(images, placement.devices[0], environment)
+    else:
+        strategy = StreamDDP(images, environment)
+    strategy.follows_seed = follows_seed
+    return strategy
 
 
 class StreamStrategy(AbortsGroup):
@@ -51,6 +62,7 @@ class StreamStrategy(AbortsGroup):
     Attributes:
         images: Images to train on.
         counter: Counts the samples trained on.
+        follows_seed: See `make_strategy`.
         seeding: See `ViewDataset`.
         keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
@@ -58,6 +70,7 @@ class StreamStrategy(AbortsGroup):
 
     images: Images
     counter: SampleCounter
+    follows_seed: bool = False
     seeding: Seeding | None = None
     keeper: CheckpointKeeper | None = None
     resume_from: Path | None = None
@@ -106,6 +119,9 @@ class StreamStrategy(AbortsGroup):
         batch_size = int(theirs.batch_size or 1)  # micro-batch of this device
         # Samples of an optimizer step, as `TrainSampler` counts them.
         global_batch = batch_size * self._trainer.world_size * self._trainer.accumulate_grad_batches
+        if self.follows_seed:
+            self.counter.seed = _seed_of_run()
+            self.images = self.images.seeded(self.counter.seed)
         images, sampler = self._plan(global_batch, batch_size)
         self.counter.attach(sampler)
         loading = Loading(
@@ -153,6 +169,20 @@ class StreamDDP(StreamStrategy, DDPStrategy):
             find_unused_parameters=True,
         )
         self.images, self.counter = images, SampleCounter(images.seed)
+
+
+def _seed_of_run() -> int:
+    """Return the seed that LightlyTrain was given, which Lightning's `seed_everything` keeps in the environment.
+
+    Raises:
+        DataError: It is not there.
+    """
+    if (text := os.environ.get("PL_GLOBAL_SEED")) is None:
+        raise DataError(
+            "expected the seed of the run in PL_GLOBAL_SEED, where LightlyTrain 0.18 has it; found none: give "
+            "stream_arguments a seed"
+        )
+    return int(text)
 
 
 def _collate_list(collate_fn: Callable[[list[Any]], Any], items: Iterable[Any]) -> Any:
