@@ -44,6 +44,7 @@ from training.pretraining import lightly
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.check import check_pretrain, parse_weights
 from training.pretraining.environment import environment_of_run
+from training.pretraining.methods import check_images, patch_px, teacher_args
 from training.pretraining.strategy import StreamStrategy
 from training.run_files import read_json
 from training.runfolder import (
@@ -172,6 +173,7 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
         "out": folder / LIGHTLY_NAME,
         "model": config.model,
         "method": config.method,
+        "method_args": teacher_args(config),
         "transform_args": make_transform_args(config),
         "epochs": config.epochs,
         "batch_size": config.batch_size,
@@ -196,10 +198,14 @@ def _announced(checkpoint: Path | None) -> Path | None:
 
 
 def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
-    """Return the augmentation at the image size; DINO's local views keep their share of it (96 of 224 pixels)."""
+    """Return the augmentation at the image size; DINO's local views keep their share of it.
+
+    That is 96 of 224 pixels, in whole patches of the model.
+    """
     args = get_transform_args(config.augmentation) | {"image_size": (config.image_size, config.image_size)}
     if config.method == "dino":
-        local = max(1, round(config.image_size * 96 / 224))
+        patch = patch_px(config.model)
+        local = max(patch, round(config.image_size * 96 / 224 / patch) * patch)
         args["local_view"] = {"view_size": (local, local)}
     return args
 
@@ -208,10 +214,12 @@ def count_steps(config: PretrainConfig, sets: Sequence[ShardSet], world: int) ->
     """Return the steps of an epoch.
 
     Raises:
-        UsageError: The sets hold less than a batch, or the batch is no multiple of the number of processes.
+        UsageError: The sets hold less than a batch, or the batch is no multiple of the number of processes, or leaves
+            a process too few images for the method.
     """
     if config.batch_size % world:
         raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
+    check_images(config.method, config.batch_size // world)
     return TrainSampler(sum(map(len, sets)), config.batch_size).num_steps
 
 
