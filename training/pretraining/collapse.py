@@ -16,36 +16,43 @@ from training.model.finite import FiniteCheck
 
 _ENCODER = "EmbeddingModel"  # name of the class of LightlyTrain's encoders: a method has one, or student and teacher
 _LEAST_SPREAD = 1e-6
+_RESOLUTION = 1e-7  # about that of float32 for features around 1: less is rounding
 _REMEDY = "begin another run with a larger --batch-size, a lower learning rate, or another --method"
 
 
 class _Seen(msgspec.Struct, forbid_unknown_fields=True):
     largest_loss: float | None
+    first_spread: float | None
     spread: float | None
 
 
 class CollapseGuard(Callback):
-    """Ends a run with an error if its loss is not finite, at once; or was always 0, or its features collapsed, at the end.
+    """Ends a run with an error: at once if its loss is not finite, at the end if it was always 0 or features collapsed.
 
-    The loss is summed up on the device, and looked at one step late, so that no step waits for the device. The
-    features are those that the encoder gives for the last batch of an epoch, in evaluation mode, as the exported
+    The loss is summed up on the device, and looked at one step late, so that no step waits for the device.
+
+    The features are those that the encoder gives for the last batch of an epoch, in evaluation mode, as the exported
     encoder will be used. (What passes through it in training does not tell: batch normalisation spreads features again
-    that hardly differ. Methods call different parts of it, too, so that no forward hook sees the same in all of them.)
-    That is a forward pass an epoch, which draws no random number and changes no state.
+    that hardly differ. And methods call different parts of it, so that no forward hook sees the same in all of them.)
+    That is a forward pass an epoch, which draws no random number and changes no state. One more at the beginning tells
+    what the model started with: features of a fresh vision transformer, whose layers are scaled by 1e-5, may differ by
+    less than those of a collapsed one.
 
-    What has been seen is kept in the run's checkpoints: a collapsed run that is resumed after its last step still fails.
+    What was seen is kept in the run's checkpoints: a collapsed run that is resumed after its last step still fails.
     """
 
     def __init__(self) -> None:
         self._finite = FiniteCheck()
         self._step_loss: Tensor | None = None  # sum of the magnitudes in the present step
         self._largest: Tensor | None = None  # largest loss of a step, in magnitude; None before the first
-        self._spread: float | None = None  # of the features at the end of the last epoch
+        self._first_spread: float | None = None  # of the features before the first step
+        self._spread: float | None = None  # of those at the end of the last epoch
         self._view: Tensor | None = None  # of the last batch: (B, 3, H, W)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been seen: `largest_loss` and `spread`, each None if not known yet."""
-        return {"largest_loss": None if self._largest is None else float(self._largest), "spread": self._spread}
+        """Return what has been seen: `largest_loss`, `first_spread` and `spread`, each None if not known yet."""
+        largest = None if self._largest is None else float(self._largest)
+        return {"largest_loss": largest, "first_spread": self._first_spread, "spread": self._spread}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take what `state_dict` returned.
@@ -55,7 +62,7 @@ class CollapseGuard(Callback):
         """
         seen = to_type(state_dict, _Seen, "the checkpoint", f"callbacks/{self.state_key}")
         self._largest = None if seen.largest_loss is None else torch.tensor(seen.largest_loss)
-        self._spread = seen.spread
+        self._first_spread, self._spread = seen.first_spread, seen.spread
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check that the method has encoders to look at.
@@ -68,6 +75,11 @@ class CollapseGuard(Callback):
                 f"expected a method with an {_ENCODER}, found none in {type(pl_module).__name__}: this is not how "
                 "LightlyTrain 0.18 makes its methods; install that release"
             )
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Measure the features before the first step."""
+        if self._first_spread is None:
+            self._first_spread = _measure(trainer, batch["views"][0])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -96,14 +108,10 @@ class CollapseGuard(Callback):
             DataError: The loss of the last step is not finite.
         """
         self._finite.require()
-        if self._view is None:
-            return
-        spreads = [measure_spread(encoder, self._view) for encoder in _encoders(pl_module)]
-        self._view = None
-        least = trainer.strategy.reduce(torch.stack(spreads).min(), reduce_op="max")
-        self._spread = float(least)
-        if self._spread < _LEAST_SPREAD:
-            say(f"pretrain: epoch {trainer.current_epoch + 1}: {self._describe()}")
+        if self._view is not None:
+            self._spread, self._view = _measure(trainer, self._view), None
+            if self._has_collapsed():
+                say(f"pretrain: epoch {trainer.current_epoch + 1}: {self._describe()}")
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Check the last loss, before weights that it has spoiled are written.
@@ -124,14 +132,28 @@ class CollapseGuard(Callback):
                 "the loss was exactly 0 in every step, so nothing was learned: the method found nothing to compare, as "
                 f"with a single image in a batch; {_REMEDY}"
             )
-        if self._spread is not None and self._spread < _LEAST_SPREAD:
+        if self._has_collapsed():
             raise DataError(f"{self._describe()}; {_REMEDY}")
+
+    def _has_collapsed(self) -> bool:
+        return self._spread is not None and not self._spread >= self._least_spread()  # nan, too
+
+    def _least_spread(self) -> float:
+        """Return how much features must differ: less where the model itself began with less."""
+        first = torch.inf if self._first_spread is None else self._first_spread
+        return min(_LEAST_SPREAD, max(first / 10, _RESOLUTION))
 
     def _describe(self) -> str:
         return (
-            f"the encoder has collapsed: expected features that differ from image to image, found a standard deviation "
-            f"of {self._spread:.1e} over the last batch, below {_LEAST_SPREAD:.0e}"
+            "the encoder has collapsed: expected features that differ from image to image, with a standard deviation "
+            f"of at least {self._least_spread():.0e} over the last batch, found {self._spread:.1e}"
         )
+
+
+def _measure(trainer: Trainer, images: Tensor) -> float:
+    """Return the spread of features over a batch: of the encoder with the least, on the rank with the largest."""
+    spreads = [measure_spread(encoder, images) for encoder in _encoders(trainer.lightning_module)]
+    return float(trainer.strategy.reduce(torch.stack(spreads).min(), reduce_op="max"))
 
 
 def measure_spread(encoder: nn.Module, images: Tensor) -> Tensor:

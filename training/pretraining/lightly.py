@@ -89,10 +89,12 @@ def pretrain(**arguments: Any) -> None:
     Pillow's global setting is afterwards as before.
 
     Raises:
-        DataError: The checkpoint to resume from holds another model.
+        DataError: The checkpoint to resume from, or the file of a teacher's weights, holds another model.
     """
     with pillow_unchanged():
         import lightly_train
 
-    with naming_another_model():
+    teacher = (arguments.get("method_args") or {}).get("teacher_weights")
+    resumed = ["the checkpoint"] if arguments.get("resume_interrupted") or teacher is None else []
+    with naming_another_model(" or ".join([*([] if teacher is None else [str(teacher)]), *resumed])):
         lightly_train.pretrain(**arguments)

@@ -125,7 +125,9 @@ def _check_teacher(config: PretrainConfig, needs: Needs) -> None:
     if needs.teacher is None:
         if given := teacher_args(config):
             flag = "--" + next(iter(given)).replace("_", "-")
-            raise UsageError(f"{flag}: --method {config.method} has no teacher; give --method distillation, or leave it")
+            raise UsageError(
+                f"{flag}: --method {config.method} has no teacher; give --method distillation, or leave it"
+            )
         return
     teacher = config.teacher or needs.teacher
     if needs.dino_teacher and not _DINO.fullmatch(teacher):
@@ -138,8 +140,8 @@ def _check_teacher(config: PretrainConfig, needs: Needs) -> None:
             check_saved(Path(config.teacher_weights))
     elif find_pretrained(teacher) is None:
         raise UsageError(
-            f"--teacher {teacher} starts from random weights, which teach nothing: give --teacher-weights FILE, a state "
-            "dict of that model, such as the encoder.pt of another run"
+            f"--teacher {teacher} starts from random weights, which teach nothing: give --teacher-weights FILE, a "
+            "state dict of that model, such as the encoder.pt of another run"
         )
     if config.teacher_weights is None or needs.dino_teacher:
         check_pretrained(

@@ -117,21 +117,22 @@ def _pretrain_in(
     _announce_reading(config, sets, weights, streaming)
     checkpoint = find_newest(folder / CHECKPOINTS_NAME)
     begin = time.monotonic()
-    stream = lightly.stream_arguments(
-        sets,
-        weights=weights,
-        seed=config.seed,
-        devices=config.devices,
-        accelerator=config.accelerator,
-        streaming=streaming,
-    )
-    strategy: StreamStrategy = stream["strategy"]
     remedy = f"give a smaller --batch-size than {config.batch_size}, or a smaller --image-size"
-    with environment_of_run(folder, placement), StopSignals() as stop, ending_together(placement, strategy, remedy):
-        cadence = Cadence.parse(config.checkpoint_every)
-        strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
-        strategy.resume_from = _announced(checkpoint)
-        lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
+    with environment_of_run(folder, placement), StopSignals() as stop:
+        stream = lightly.stream_arguments(
+            sets,
+            weights=weights,
+            seed=config.seed,
+            devices=config.devices,
+            accelerator=config.accelerator,
+            streaming=streaming,
+        )
+        strategy: StreamStrategy = stream["strategy"]
+        with ending_together(placement, strategy, remedy):
+            cadence = Cadence.parse(config.checkpoint_every)
+            strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
+            strategy.resume_from = _announced(checkpoint)
+            lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
     return time.monotonic() - begin
 
 

@@ -33,12 +33,15 @@ def config(**options):
     "model", ["torchvision/resnet50", "dinov3/convnext-tiny-notpretrained", "edgecrafter/ecvitt", "timm/vit_tiny"]
 )
 def test_methods_of_transformers_refuse_other_models_with_the_reason(method, model):
-    with pytest.raises(UsageError, match=f"{method} masks patches and trains LightlyTrain's own vision transf.*{model}"):
+    with pytest.raises(
+        UsageError, match=f"{method} masks patches and trains LightlyTrain's own vision transf.*{model}"
+    ):
         check_method(config(method=method, model=model), 1)
 
 
 @pytest.mark.parametrize(
-    "model", ["dinov2/_vittest14", "dinov2/vits14-notpretrained", "dinov3/vits16-notpretrained", "dinov2_vit/_vittest14"]
+    "model",
+    ["dinov2/_vittest14", "dinov2/vits14-notpretrained", "dinov3/vits16-notpretrained", "dinov2_vit/_vittest14"],
 )
 def test_methods_of_transformers_take_lightlys_own(model):
     check_method(config(method="dinov2", model=model), 1)
@@ -48,7 +51,9 @@ def test_methods_of_transformers_take_lightlys_own(model):
 def test_a_batch_of_one_image_a_device_is_refused_where_images_are_compared(method):
     model = "dinov2/_vittest14" if method.startswith("dinov") else "torchvision/resnet50"
     for batch_size, world in ((1, 1), (4, 4)):
-        with pytest.raises(UsageError, match=f"{method} compares the images of a batch .* at least 2 .*, found 1; give"):
+        with pytest.raises(
+            UsageError, match=f"{method} compares the images of a batch .* at least 2 .*, found 1; give"
+        ):
             check_method(config(method=method, model=model, batch_size=batch_size), world)
     check_method(config(method=method, model=model, batch_size=2), 1)
     check_method(config(method=method, model=model, batch_size=2), None)
@@ -71,7 +76,9 @@ def test_a_batch_of_one_image_is_left_to_methods_that_compare_views():
 )
 def test_distillation_without_a_teacher_says_what_to_fetch_and_where_to_put_it(method, file, tmp_path):
     place = tmp_path / "models" / file
-    with pytest.raises(UsageError, match=f"{method}: .*fetch {file} .*put it at {place}; or .*--teacher NAME --teacher-w"):
+    with pytest.raises(
+        UsageError, match=f"{method}: .*fetch {file} .*put it at {place}; or .*--teacher NAME --teacher-w"
+    ):
         check_method(config(method=method), 1)
     place.parent.mkdir()
     place.touch()
