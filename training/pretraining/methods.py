@@ -9,7 +9,7 @@ from typing import Any
 from sharding.errors import UsageError, named_by_user
 from training.config import PretrainConfig
 from training.pretraining.weights import check_pretrained, find_pretrained
-from training.runfolder import check_saved
+from training.torch_file import check_torch_file
 
 _TRANSFORMERS = re.compile(r"(dinov2|dinov2_vit)/.+|dinov3/_?vit.+")
 _TRANSFORMERS_TEXT = "LightlyTrain's own vision transformers (dinov2/vits14-notpretrained, dinov3/vits16, ...)"
@@ -126,7 +126,7 @@ def _check_teacher(config: PretrainConfig, needs: Needs) -> None:
         if given := teacher_args(config):
             flag = "--" + next(iter(given)).replace("_", "-")
             raise UsageError(
-                f"{flag}: --method {config.method} has no teacher; give --method distillation, or leave it"
+                f"{flag}: --method {config.method} has no teacher; leave it, or give --method distillation"
             )
         return
     teacher = config.teacher or needs.teacher
@@ -135,17 +135,22 @@ def _check_teacher(config: PretrainConfig, needs: Needs) -> None:
             f"--teacher {teacher}: expected a model of dinov2/ or dinov3/ for --method {config.method}; "
             "--method distillation takes any"
         )
-    if config.teacher_weights is not None:
-        with named_by_user():
-            check_saved(Path(config.teacher_weights))
-    elif find_pretrained(teacher) is None:
+    if config.teacher_weights is None:
+        _check_own_weights(config.method, teacher)
+        return
+    with named_by_user():
+        check_torch_file(Path(config.teacher_weights), "a state dict of torch")
+    if needs.dino_teacher:
+        remedy = "give --method distillation, which starts from the file of --teacher-weights alone"
+        check_pretrained(teacher, f"--method {config.method}: the teacher {teacher}", remedy)
+
+
+def _check_own_weights(method: str, teacher: str) -> None:
+    """Check that a teacher has pretrained weights of its own, and that they are here."""
+    if find_pretrained(teacher) is None:
         raise UsageError(
             f"--teacher {teacher} starts from random weights, which teach nothing: give --teacher-weights FILE, a "
             "state dict of that model, such as the encoder.pt of another run"
         )
-    if config.teacher_weights is None or needs.dino_teacher:
-        check_pretrained(
-            teacher,
-            f"--method {config.method}: the teacher {teacher}",
-            "give a teacher of which you have weights, with --teacher NAME --teacher-weights FILE",
-        )
+    remedy = "give a teacher of which you have weights, with --teacher NAME --teacher-weights FILE"
+    check_pretrained(teacher, f"--method {method}: the teacher {teacher}", remedy)

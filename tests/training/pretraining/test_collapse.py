@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
 from math import nan
+from pathlib import Path
 
 import lightly_train
 import pytest
@@ -115,6 +117,30 @@ def test_all_processes_of_a_collapsed_run_end_with_one_error(black_set, tmp_path
     assert ended.returncode == 1, ended.stderr[-2000:]
     assert "the encoder has collapsed" in json.loads(ended.stdout)["error"]
     assert "Traceback" not in ended.stderr
+
+
+TWO = """
+import sys, lightly_train
+from training import stream_arguments
+if __name__ == "__main__":
+    lightly_train.pretrain(
+        **stream_arguments(sys.argv[1], devices=2, accelerator="cpu"), out=sys.argv[2], model="torchvision/resnet18",
+        method="simclr", epochs=4, batch_size=8, num_workers=0, transform_args={"image_size": (32, 32)},
+        optim_args={"lr": 1e30}, loggers={"tensorboard": None},
+    )
+"""
+
+
+@pytest.mark.slow
+def test_all_processes_end_at_the_same_step_when_a_loss_is_not_finite(megadepth_set, tmp_path):
+    (tmp_path / "two.py").write_text(TWO)
+    command = [sys.executable, str(tmp_path / "two.py"), megadepth_set.url, str(tmp_path / "out")]
+    paths = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    ended = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=280)
+    assert ended.returncode == 1, ended.stderr[-2000:]
+    for rank in range(2):
+        assert f"[rank{rank}]: sharding.errors.DataError: the loss is nan at step 1" in ended.stderr
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 @pytest.mark.slow
