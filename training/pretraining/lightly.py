@@ -12,6 +12,7 @@ from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
 from training.launch.devices import Devices, place
 from training.loading.dataset import ImageDataset
+from training.pretraining.environment import pillow_unchanged, switch_reports_off
 from training.pretraining.saved_models import naming_another_model
 from training.pretraining.strategy import make_strategy
 from training.pretraining.views import Images
@@ -33,6 +34,8 @@ def stream_arguments(
     """Return arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
 
     Devices are given here, since the strategy depends on them; `lightly_train.pretrain` takes all other arguments.
+    From this call on, LightlyTrain reports no usage over the network in this process and its children, unless the
+    environment has LIGHTLY_TRAIN_EVENTS_DISABLED=0.
 
     Args:
         sets: One set or several: folders, URLs, or open sets.
@@ -60,6 +63,7 @@ def stream_arguments(
         raise UsageError("where: an open set is a subset already; give it to ShardSet(url, where)")
     opened = [source if isinstance(source, ShardSet) else ShardSet(source, where) for source in listed]
     placement = place(accelerator, devices)
+    switch_reports_off()
     return {
         # LightlyTrain computes its schedules from the number of names, and takes those with an image's extension.
         "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
@@ -82,10 +86,15 @@ def _open_images(
 def pretrain(**arguments: Any) -> None:
     """Call `lightly_train.pretrain`; the import takes ten seconds, so it is deferred until it is needed.
 
-    Raises:
-        DataError: The checkpoint to resume from holds another model.
-    """
-    import lightly_train
+    Pillow's global setting is afterwards as before.
 
-    with naming_another_model():
+    Raises:
+        DataError: The checkpoint to resume from, or the file of a teacher's weights, holds another model.
+    """
+    with pillow_unchanged():
+        import lightly_train
+
+    teacher = (arguments.get("method_args") or {}).get("teacher_weights")
+    resumed = ["the checkpoint"] if arguments.get("resume_interrupted") or teacher is None else []
+    with naming_another_model(" or ".join([*([] if teacher is None else [str(teacher)]), *resumed])):
         lightly_train.pretrain(**arguments)

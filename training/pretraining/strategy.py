@@ -29,6 +29,7 @@ from training.loading.dataset import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
 from training.model.saved import check_shapes
+from training.pretraining.collapse import CollapseGuard
 from training.pretraining.saved_models import with_models, without_modules
 from training.pretraining.views import Images, Seeding, Transform, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
@@ -80,7 +81,7 @@ class StreamStrategy(AbortsGroup):
         super().connect(model)
         trainer: Any = model.trainer
         same = SameOnAllRanks({"--precision": trainer.precision})  # "auto" may differ between nodes
-        trainer.callbacks[:0] = [self.counter, same, ThroughputMonitor()]
+        trainer.callbacks[:0] = [self.counter, same, CollapseGuard(), ThroughputMonitor()]
         if self.keeper is not None:
             replace_bar(trainer)
             trainer.callbacks.append(self.keeper)
