@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from sharding.codecs.image import decode_image, encode_jpeg
+from sharding.codecs.image import decode_image, encode_jpeg, open_image
 from sharding.errors import DataError
 
 
@@ -39,6 +39,11 @@ def test_a_truncated_image_is_an_error_and_not_half_grey(monkeypatch):
     data = encode_jpeg(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     with pytest.raises(DataError, match="readable image"):
         decode_image(data[: len(data) // 2])
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True  # what the process has chosen is its own
+    with open_image(data):
+        decode_image(data)  # as another thread does meanwhile
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
 def scaled(table, quality):
