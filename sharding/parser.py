@@ -125,16 +125,11 @@ def _add(parser: "argparse._ActionsContainer", one: Option) -> None:
 
 def _describe(mappings: Sequence[Option]) -> str:
     """List mappings as argparse lists options."""
-    column = 24
-    lines = (
-        textwrap.fill(
-            str(one.extra["help"]),
-            _COLUMNS - 4,
-            initial_indent=f"{one.name:<{column - 3}} ",
-            subsequent_indent=" " * (column - 2),
-        )
-        for one in mappings
-    )
+    indent = " " * 22  # as argparse has it, within a group
+    lines = []
+    for one in mappings:
+        name = f"{one.name:<21} " if len(one.name) < 21 else f"{one.name}\n{indent}"
+        lines.append(name + textwrap.fill(str(one.extra["help"]), 54).replace("\n", f"\n{indent}"))
     return "\n".join(lines)
 
 

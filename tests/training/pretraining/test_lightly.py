@@ -285,8 +285,8 @@ def test_stream_arguments_name_every_sample_and_choose_the_strategy(megadepth_se
 def test_batches_for_a_gpu_are_page_locked_though_lightly_never_asks_for_it(megadepth_set, device, pinned):
     images = ImageDataset([megadepth_set], seed=0)
     strategy = StreamSingleDevice(images, torch.device(device))
-    strategy._trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
-    theirs = DataLoader(Named(len(images)), batch_size=4)
+    strategy.trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    theirs = DataLoader(Named(len(images)), batch_size=4, shuffle=True, drop_last=True)
     assert not theirs.pin_memory
     assert strategy.process_dataloader(theirs).pin_memory is pinned
 
