@@ -8,7 +8,7 @@ from sharding.errors import UsageError
 from sharding.options import suggest
 from sharding.stores.address import is_remote
 from training.config import PretrainConfig
-from training.pretraining.models import check_model
+from training.pretraining.models import check_model, patch_px
 from training.pretraining.names import (
     ACTIVATION_CHECKPOINT_ARGS,
     CALLBACKS,
@@ -58,6 +58,7 @@ def check_arguments(config: PretrainConfig) -> None:
         _check_allowed(name, getattr(config, name), known)
     _check_packages(config)
     _check_workers(config)
+    _check_views(config)
 
 
 def check_names(option: str, found: Mapping[str, Any] | None, known: Iterable[str], of: str = "") -> None:
@@ -102,6 +103,23 @@ def _check_workers(config: PretrainConfig) -> None:
         raise UsageError(
             "loader_args: multiprocessing_context: a connection to a set behind a URL does not survive a fork; give "
             "forkserver"
+        )
+
+
+def _check_views(config: PretrainConfig) -> None:
+    """Check what else LightlyTrain would refuse, or fail on at the first step."""
+    args = config.transform_args or {}
+    if config.image_size % (patch := patch_px(config.model)):
+        raise UsageError(f"--image-size {config.image_size}: {config.model} takes multiples of its patch, {patch} px")
+    rotated, recorded = args.get("random_rotation", {}) is not None, args.get("record_geometry", True)
+    if config.method == "dinov31" and rotated and recorded:
+        raise UsageError(
+            "--method dinov31 compares places of its views, which must not be rotated: put random_rotation: null into "
+            "the transform_args of --config FILE.yaml"
+        )
+    if config.precision == "bf16-true":
+        raise UsageError(
+            "--precision bf16-true: LightlyTrain 0.18 fails where it plots the first views; give bf16-mixed"
         )
 
 

@@ -66,7 +66,7 @@ def check_split(config: PretrainConfig, world: int) -> None:
     """
     turns = config.gradient_accumulation_steps
     if config.batch_size % (world * turns):
-        micro = f", of {turns} micro-batches each," if turns > 1 else ""
+        micro = f", of {turns} micro-batches each" if turns > 1 else ""
         raise UsageError(
             f"--batch-size {config.batch_size} is that of all {world} processes{micro}: give a multiple of "
             f"{world * turns}"

@@ -54,6 +54,17 @@ OTHER_PACKAGES = {
 """Packages whose own release decides which models there are, and what each is called where packages are installed."""
 
 
+def patch_px(model: str) -> int:
+    """Return the side of the patches that the sides of views must be multiples of, 1 if they may be any.
+
+    LightlyTrain's DINOv2 transformers alone fail on other sides.
+    """
+    package, _, name = model.partition("/")
+    if package != "dinov2":
+        return 1
+    return 16 if name.startswith("vitl16") else 14
+
+
 def check_model(name: str) -> None:
     """Check that there is such a model, as far as the table tells: LightlyTrain knows those of `OTHER_PACKAGES`.
 
@@ -67,8 +78,15 @@ def check_model(name: str) -> None:
                 f"--model {name}: needs {package}, which is not installed: pip install {OTHER_PACKAGES[package]}"
             )
         return
-    known = [f"{key}/{one}" for table in (LISTED, UNLISTED) for key, names in table.items() for one in names]
     if package in LISTED:
-        known = [one for one in known if one.startswith(f"{package}/")]
-    if name not in known:
-        raise UsageError(f"--model: no model named {name!r}{suggest(name, known)}")
+        known = [f"{package}/{one}" for table in (LISTED, UNLISTED) for one in table.get(package, ())]
+        if name not in known:
+            raise UsageError(f"--model: no model named {name!r}{suggest(name, known)}")
+        return
+    of_that_name = [f"{key}/{name}" for key, models in LISTED.items() if name in models]
+    hint = (
+        f"; did you mean {of_that_name[0]}?"
+        if of_that_name
+        else f"; expected PACKAGE/MODEL, with one of {', '.join(sorted({*LISTED, *OTHER_PACKAGES}))}"
+    )
+    raise UsageError(f"--model: no model named {name!r}{hint}")

@@ -59,6 +59,9 @@ TRANSFORM_ARGS: Mapping[str, tuple[str, ...]] = dict.fromkeys(METHOD_ARGS, _VIEW
 }
 """Names in `transform_args`, by method."""
 
+LOCAL_PX: Mapping[str, int] = {"dino": 96, "dinov2": 98, "dinov31": 98}
+"""Side of LightlyTrain's local views in pixels, beside others of 224, by method."""
+
 _ADAM = ("betas", "eps", "lr", "weight_decay")
 _LARS = ("dampening", "eps", "lr", "momentum", "nesterov", "trust_coefficient", "weight_decay")
 OPTIM_ARGS: Mapping[str, tuple[str, ...]] = {

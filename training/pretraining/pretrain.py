@@ -45,6 +45,7 @@ from training.pretraining.environment import environment_of_run
 from training.pretraining.export import read_export
 from training.pretraining.methods import check_images, patch_px, teacher_args
 from training.pretraining.models import TORCHVISION
+from training.pretraining.names import LOCAL_PX
 from training.pretraining.start import start_of_run
 from training.pretraining.strategy import StreamStrategy
 from training.run_files import read_json
@@ -233,9 +234,9 @@ def _announced(checkpoint: Path | None) -> Path | None:
 def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
     """Return the augmentation at the image size, under `transform_args`; local views keep their share of that size."""
     args = get_transform_args(config.augmentation) | {"image_size": (config.image_size, config.image_size)}
-    if config.method == "dino":
+    if (side := LOCAL_PX.get(config.method)) is not None:
         patch = patch_px(config.model)
-        local = max(patch, round(config.image_size * 96 / 224 / patch) * patch)
+        local = patch * max(1, round(config.image_size * side / 224 / patch))
         args["local_view"] = {"view_size": (local, local)}
     return merge(args, config.transform_args)
 
