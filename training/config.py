@@ -148,7 +148,10 @@ class PretrainConfig(LightlyOptions, SubsetOptions, CacheOptions, StreamingOptio
     )
     image_size: int = option(224, "side of the square views in pixels", metavar="PX", least=16)
     precision: PretrainPrecision = option(
-        "auto", "number format of the forward pass; auto: bf16-mixed on a GPU that computes in it, else 32-true"
+        "auto",
+        "number format of the forward pass, such as 32-true, bf16-mixed, 16-mixed, 64-true; auto: bf16-mixed on a GPU "
+        "that computes in it, else 32-true",
+        metavar="FORMAT",
     )
     seed: int = option(0, "seed of order, views and initial weights", least=0, most=MAX_SEED)
 
