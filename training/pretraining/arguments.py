@@ -111,6 +111,8 @@ def _check_views(config: PretrainConfig) -> None:
     args = config.transform_args or {}
     if config.image_size % (patch := patch_px(config.model)):
         raise UsageError(f"--image-size {config.image_size}: {config.model} takes multiples of its patch, {patch} px")
+    if args.get("num_channels", 3) not in (3, "auto"):
+        raise UsageError("transform_args: num_channels: images of sets are decoded to 3 channels, RGB; leave it out")
     rotated, recorded = args.get("random_rotation", {}) is not None, args.get("record_geometry", True)
     if config.method == "dinov31" and rotated and recorded:
         raise UsageError(

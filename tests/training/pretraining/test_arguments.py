@@ -121,6 +121,7 @@ def test_precisions_are_all_that_lightly_train_takes():
         ),
         ({"method": "simclr", "transform_args": {"local_view": None}}, "no name local_view of --method simclr"),
         ({"transform_args": {"image_size": [64, 64]}}, "transform_args: image_size cannot be set: give --image-size"),
+        ({"transform_args": {"num_channels": 4}}, "num_channels: images of sets are decoded to 3 channels, RGB"),
         ({"activation_checkpoint_args": {"enable": True}}, "no name enable; did you mean enabled?"),
         ({"callbacks": {"early_stoping": {}}}, "callbacks: no name early_stoping; did you mean early_stopping?"),
         (

@@ -4,6 +4,7 @@ When another release breaks pretraining, the test that fails here says what chan
 """
 
 import inspect
+import os
 import random
 from importlib.metadata import version
 
@@ -48,6 +49,7 @@ class Probe(SingleDeviceStrategy):
 
     def process_dataloader(self, dataloader):
         self.calls.append("process_dataloader")
+        self.seen["seed"] = os.environ.get("PL_GLOBAL_SEED")
         self.seen["loader"] = dataloader
         return DataLoader(
             Alike(dataloader.dataset.transform), batch_size=BATCH, drop_last=True, collate_fn=dataloader.collate_fn
@@ -92,8 +94,8 @@ def probe(tmp_path_factory):
         patch.setenv("LIGHTLY_TRAIN_TMP_DIR", str(out / "tmp"))
         patch.setenv("LIGHTLY_TRAIN_DATA_CACHE_DIR", str(out / "cache"))
         first, second = Probe(), Probe()
-        pretrain(out, first, epochs=1, num_workers=2)
-        pretrain(out, second, epochs=2, num_workers=0, resume_interrupted=True)
+        pretrain(out, first, epochs=1, num_workers=2, seed=5)
+        pretrain(out, second, epochs=2, num_workers=0, seed=5, resume_interrupted=True)
     return first, second, out
 
 
@@ -115,6 +117,8 @@ def test_the_loader_is_a_dataloader_that_says_how_it_loads(probe):
     file = "pretraining/their_loader.py"
     assert isinstance(loader, DataLoader), because("LightlyTrain's loader is no DataLoader", file)
     assert callable(getattr(loader.dataset, "transform", None)), because("its data set has no `transform`", file)
+    assert loader.dataset.num_channels == 3, because("its data set has no `num_channels`", file)
+    assert loader.dataset.image_mode.value == "RGB", because("its data set has no `image_mode`", file)
     assert len(loader.dataset) == COUNT, because("its data set has another length than `data`", file)
     assert (loader.batch_size, loader.num_workers) == (BATCH, 2), because("batch size or workers are elsewhere", file)
     assert type(loader.sampler) is RandomSampler, because("it is shuffled in another way", file)
@@ -198,6 +202,11 @@ def test_the_export_is_the_state_dict_of_the_model_in_this_file(probe):
     model = probe[1].seen["checkpoint"]["lightly_train"]["models"]["model"].state_dict()
     assert state.keys() == model.keys(), because("what it exports is not the model", "pretraining/export.py")
     assert all(torch.equal(state[name], model[name]) for name in state), because("its weights", "pretraining/export.py")
+
+
+def test_the_seed_of_a_run_is_in_the_environment(probe):
+    what = because("LightlyTrain's seed is not in PL_GLOBAL_SEED", "pretraining/strategy.py")
+    assert probe[0].seen["seed"] == "5", what
 
 
 def test_folders_are_where_the_environment_says(probe):

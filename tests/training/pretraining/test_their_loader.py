@@ -18,6 +18,7 @@ class Named(Dataset):
 
     def __init__(self, count):
         self.count, self.transform = count, lambda item: [item]
+        self.num_channels, self.image_mode = 3, SimpleNamespace(value="RGB")
 
     def __len__(self):
         return self.count
