@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from training.runfolder import load_config
 pytestmark = pytest.mark.slow
 
 FILE = Path(__file__).with_name("all-options.yaml")
+SAME = ("model", "method", "embed_dim", "method_args", "image_size")  # what decides which weights there are
 TINY = {"model": "dinov2/_vittest14", "image_size": 28, "batch_size": 8, "num_workers": 0, "method": "simclr"}
 
 
@@ -46,7 +48,7 @@ def started(megadepth_set, tmp_path_factory):
     """A finished run that another may begin with: the same model and heads."""
     out = tmp_path_factory.mktemp("started") / "run"
     given = yaml.safe_load(FILE.read_text())
-    same = {name: given[name] for name in ("model", "method", "embed_dim", "method_args", "image_size")}
+    same = {name: given[name] for name in SAME}
     run(config(megadepth_set, out, **same))
     return out
 
@@ -62,18 +64,9 @@ def test_every_argument_away_from_its_default_is_in_what_lightly_train_resolves(
     stock = inspect.signature(lightly_train.pretrain).parameters
     assert [name for name in OPTIONS if name != "out" and given[name] == stock[name].default] == []
     (tmp_path / "all.yaml").write_text(FILE.read_text() + f"checkpoint: {started}\n")
-    command = ["pretrain", megadepth_set.url, "--out", "run", "--config", "all.yaml", "--json"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "training", *command],
-        cwd=tmp_path,
-        env={**_environment()},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    outcome = command(tmp_path, megadepth_set.url, "--out", "run", "--config", "all.yaml")
     steps = 2 * (len(megadepth_set) // 8)
-    assert contains(json.loads(ended.stdout), {"epochs": 2, "steps": steps, "precision": "bf16-mixed"})
+    assert contains(outcome, {"epochs": 2, "steps": steps, "precision": "bf16-mixed"})
 
     found = resolved(tmp_path / "run")
     assert Path(found.pop("checkpoint")).name == "last.ckpt"
@@ -88,10 +81,30 @@ def test_every_argument_away_from_its_default_is_in_what_lightly_train_resolves(
     assert load_config(tmp_path / "run")["transform_args"] == given["transform_args"]
 
 
-def _environment():
-    import os
+def command(folder, *words):
+    """What `depthstream pretrain ... --json` prints, run in a folder."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "training", "pretrain", *words, "--json"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return json.loads(ended.stdout)
 
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+
+def test_two_devices_accumulate_and_begin_with_a_checkpoint(megadepth_set, started, tmp_path):
+    options = {
+        name: value for name, value in yaml.safe_load(FILE.read_text()).items() if name in (*SAME, "transform_args")
+    }
+    options |= {"batch_size": 8, "gradient_accumulation_steps": 2, "devices": 2, "accelerator": "cpu", "epochs": 2}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(options | {"checkpoint": str(started), "num_workers": 1}))
+    outcome = command(tmp_path, megadepth_set.url, "--out", "run", "--config", "two.yaml")
+    assert outcome["steps"] == 2 * (len(megadepth_set) // 8)
+    assert resolved(tmp_path / "run")["batch_size"] == 4
+    assert not list((tmp_path / "run").rglob("start-*"))
 
 
 def weights(out):
@@ -104,7 +117,7 @@ def equal(one, other):
 
 def test_a_run_begins_with_the_weights_of_a_checkpoint(megadepth_set, started, tmp_path):
     given = yaml.safe_load(FILE.read_text())
-    same = {name: given[name] for name in ("model", "method", "embed_dim", "method_args", "image_size")}
+    same = {name: given[name] for name in SAME}
     options = config(megadepth_set, tmp_path / "next", **same, epochs=0)
     run(dataclasses.replace(options, checkpoint=str(started)))
     assert equal(weights(tmp_path / "next"), weights(started))
