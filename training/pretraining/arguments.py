@@ -8,7 +8,7 @@ from sharding.errors import UsageError
 from sharding.options import suggest
 from sharding.stores.address import is_remote
 from training.config import PretrainConfig
-from training.pretraining.models import check_model, patch_px
+from training.pretraining.models import check_model
 from training.pretraining.names import (
     ACTIVATION_CHECKPOINT_ARGS,
     CALLBACKS,
@@ -38,6 +38,7 @@ DECIDED = {
 }
 """Arguments that the command decides, and by what."""
 
+_TEACHER = {"teacher": "--teacher", "teacher_weights": "--teacher-weights"}
 START_METHODS = ("fork", "forkserver", "spawn")
 
 
@@ -49,6 +50,8 @@ def check_arguments(config: PretrainConfig) -> None:
     """
     check_model(config.model)
     check_names("method_args", config.method_args, METHOD_ARGS[config.method], f" of --method {config.method}")
+    for name in _TEACHER.keys() & (config.method_args or {}).keys():
+        raise UsageError(f"method_args: {name} cannot be set: give {_TEACHER[name]}")
     check_names("optim_args", config.optim_args, OPTIM_ARGS[config.optim], f" of --optim {config.optim}")
     check_names("transform_args", config.transform_args, TRANSFORM_ARGS[config.method], f" of --method {config.method}")
     if "image_size" in (config.transform_args or {}):
@@ -109,8 +112,6 @@ def _check_workers(config: PretrainConfig) -> None:
 def _check_views(config: PretrainConfig) -> None:
     """Check what else LightlyTrain would refuse, or fail on at the first step."""
     args = config.transform_args or {}
-    if config.image_size % (patch := patch_px(config.model)):
-        raise UsageError(f"--image-size {config.image_size}: {config.model} takes multiples of its patch, {patch} px")
     if args.get("num_channels", 3) not in (3, "auto"):
         raise UsageError("transform_args: num_channels: images of sets are decoded to 3 channels, RGB; leave it out")
     rotated, recorded = args.get("random_rotation", {}) is not None, args.get("record_geometry", True)

@@ -54,17 +54,6 @@ OTHER_PACKAGES = {
 """Packages whose own release decides which models there are, and what each is called where packages are installed."""
 
 
-def patch_px(model: str) -> int:
-    """Return the side of the patches that the sides of views must be multiples of, 1 if they may be any.
-
-    LightlyTrain's DINOv2 transformers alone fail on other sides.
-    """
-    package, _, name = model.partition("/")
-    if package != "dinov2":
-        return 1
-    return 16 if name.startswith("vitl16") else 14
-
-
 def check_model(name: str) -> None:
     """Check that there is such a model, as far as the table tells: LightlyTrain knows those of `OTHER_PACKAGES`.
 

@@ -147,7 +147,10 @@ def test_precisions_are_all_that_lightly_train_takes():
             "trainer_args: strategy cannot be set: give --accelerator and --devices",
         ),
         ({"precision": "bf16-true"}, "--precision bf16-true: LightlyTrain 0.18 fails"),
-        ({"model": "dinov2/vits14", "image_size": 225}, "dinov2/vits14 takes multiples of its patch, 14 px"),
+        (
+            {"method": "distillation", "method_args": {"teacher": "a"}},
+            "method_args: teacher cannot be set: give --teacher",
+        ),
         ({"method": "dinov31"}, "--method dinov31 compares places of its views, which must not be rotated"),
     ],
 )
