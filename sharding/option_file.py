@@ -1,7 +1,10 @@
-"""Options from a YAML file (`--config FILE.yaml`): a mapping of option names to scalars or flat lists.
+"""Options from a YAML file (`--config FILE.yaml`): a mapping of option names to scalars, flat lists, or mappings.
 
 A scalar is read as the same word on the command line would be, so `1e-4` is a number and `2024-01-01` a name. What
 YAML adds is refused where it would surprise: aliases, tags, nested values, a name given twice, quoted booleans.
+In an option that is a mapping, values are nested and have no declared type: what is quoted is text, `true`, `false`,
+`null` and decimal numbers are what they look like, and a word that YAML 1.1 takes for another value (`yes`, `0x10`)
+is refused.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from sharding.errors import UsageError
 from sharding.escaping import shorten
 from sharding.options import Option, suggest
+from sharding.plain import MAX_DEPTH, copy_mapping, read_plain
 
 if TYPE_CHECKING:
     from yaml import Event, MappingNode, Node, ScalarNode
 
 _MAX_BYTES = 10**6  # of a file of options; a larger file is something else
-_MAX_DEPTH = 6  # of events: a stream, a document, a mapping, a list, and some for a good message
+_MAX_DEPTH = MAX_DEPTH + 4  # of events: a stream, a document, a mapping, its values, and one for a good message
 _TAG = "tag:yaml.org,2002:"
 _TRUE = ("yes", "true", "on")  # of the booleans of YAML 1.1
 _KINDS = {"MappingNode": "a mapping", "SequenceNode": "a list"}
@@ -114,6 +118,8 @@ def _value(option: Option, node: "Node") -> Any:
     Raises:
         ValueError: It is no such value.
     """
+    if option.is_mapping and type(node).__name__ == "MappingNode":
+        return copy_mapping(_plain(node))
     if type(node).__name__ == "ScalarNode":
         if node.tag == _TAG + "null" and option.nullable:
             return None
@@ -137,3 +143,35 @@ def _scalar(option: Option, node: "ScalarNode") -> Any:
     if kind == "bool" and node.value.lower() in ("true", "false"):
         raise ValueError(f"expected {option.expected}, found {node.value}" + ("; quote it" * (option.kind is str)))
     return option.read(str(node.value))
+
+
+def _plain(node: Any) -> Any:
+    """Convert a node inside a mapping to a plain value.
+
+    Raises:
+        ValueError: A name is no text or is given twice, or a word is a surprise.
+    """
+    if type(node).__name__ == "SequenceNode":
+        return [_plain(one) for one in node.value]
+    if type(node).__name__ == "ScalarNode":
+        return _plain_scalar(node)
+    found: dict[str, Any] = {}
+    for key, value in node.value:
+        if type(key).__name__ != "ScalarNode" or key.tag != _TAG + "str":
+            raise ValueError(f"line {key.start_mark.line + 1}: expected a name as text; quote it if it looks like more")
+        if key.value in found:
+            raise ValueError(f"line {key.start_mark.line + 1}: {key.value} is given twice")
+        found[key.value] = _plain(value)
+    return found
+
+
+def _plain_scalar(node: "ScalarNode") -> Any:
+    if node.style:  # quoted, or a block of text
+        return node.value
+    value, kind = read_plain(node.value), node.tag.removeprefix(_TAG)
+    if isinstance(value, str) and kind in ("bool", "int", "float", "null", "merge"):
+        line = node.start_mark.line + 1
+        raise ValueError(
+            f"line {line}: {node.value} is read in more than one way: write a plain number, true or false, or quote it"
+        )
+    return value

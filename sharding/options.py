@@ -1,8 +1,9 @@
 """Options of a command from a frozen dataclass, whose fields are the only list of them.
 
 Field `batch_size: int = option(32, "samples of a step", least=1)` becomes `--batch-size 32`; a field made by
-`argument(...)` is positional. `options_of` reads the fields; the command line and a YAML file take text through the
-same `Option`, and a call from Python has its values checked by it, so that all have the same types and bounds.
+`argument(...)` is positional; one of type `dict[str, Any]` is a mapping, which only a file has. `options_of` reads the
+fields; the command line and a YAML file take text through the same `Option`, and a call from Python has its values
+checked by it, so that all have the same types and bounds.
 """
 
 import dataclasses
@@ -20,9 +21,8 @@ from urllib.parse import urlsplit
 from sharding.errors import UsageError
 from sharding.hiding import without_login
 from sharding.limits import MAX_URL_CHARS
+from sharding.plain import FLOAT, INTEGER, copy_mapping
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HALF_URL = re.compile(r"(s3|gs|az|https?|file)(:/(?!/)|//)")  # what pathlib, or a slip, makes of a URL
 
@@ -58,7 +58,8 @@ class Option:
 
     Attributes:
         name: Name of the field.
-        kind: bool, int, float or str.
+        kind: bool, int, float or str; dict for a mapping of names to plain values.
+        words: Text that is a value beside those of `kind`, such as "auto" beside numbers.
         many: Whether the value is a tuple of them, of at least one.
         nullable: Whether None is a value: not given.
         choices: The only values, if there are such.
@@ -68,6 +69,7 @@ class Option:
 
     name: str
     kind: type
+    words: tuple[str, ...]
     many: bool
     nullable: bool
     choices: tuple[str, ...]
@@ -85,10 +87,20 @@ class Option:
         return bool(self.extra.get("positional"))
 
     @property
+    def is_mapping(self) -> bool:
+        """Whether its value is a mapping, which a file has and a command line has not."""
+        return self.kind is dict
+
+    @property
     def flag(self) -> str:
-        """Return its name on the command line, such as `--batch-size`; of a positional one what help shows."""
+        """Return its name on the command line, such as `--batch-size`; of a positional one what help shows.
+
+        That of a mapping is its name in the file.
+        """
         if self.is_positional:
             return str(self.extra.get("metavar", self.name))
+        if self.is_mapping:
+            return self.name
         return "--" + self.name.replace("_", "-")
 
     def read(self, text: str) -> Any:
@@ -97,9 +109,11 @@ class Option:
         Raises:
             ValueError: It is none; the message is "expected ..., found ...".
         """
+        if text in self.words:
+            return text
         if parse := self.extra.get("parse"):
             return self.check_one(parse(text))
-        if self.kind is int and _INTEGER.fullmatch(text):
+        if self.kind is int and INTEGER.fullmatch(text):
             return self.check_one(_to_int(text))
         if self.kind is float:
             return self.check_one(_to_float(text, self.expected))
@@ -125,6 +139,10 @@ class Option:
 
     def check_one(self, value: Any) -> Any:
         """Check one element; see `check`."""
+        if self.is_mapping:
+            return copy_mapping(value)
+        if isinstance(value, str) and value in self.words:
+            return value
         if "path" in self.extra and isinstance(value, os.PathLike):
             value = os.fspath(value)
         takes = (int, float) if self.kind is float else self.kind
@@ -143,9 +161,9 @@ class Option:
             return "one of " + ", ".join(self.choices)
         if "expected" in self.extra:
             return str(self.extra["expected"])
-        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[self.kind]
         bounds = [f"{word} {self.extra[name]}" for name, word in _BOUNDS.items() if name in self.extra]
-        return " ".join([words, *([" and ".join(bounds)] if bounds else [])])
+        kind = " ".join([_KINDS[self.kind], *([" and ".join(bounds)] if bounds else [])])
+        return " or ".join([*self.words, kind])
 
     def _is_within(self, value: float) -> bool:
         least, most = self.extra.get("least", -math.inf), self.extra.get("most", math.inf)
@@ -168,6 +186,13 @@ class Option:
         return _check_path(text, self.extra["path"]) if "path" in self.extra else text
 
 
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    dict: "a mapping of names to values",
+}
 _BOUNDS = {"least": "of at least", "above": "above", "most": "of at most"}
 
 
@@ -213,19 +238,22 @@ def suggest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
 
 
 def _option(field: "dataclasses.Field[Any]", hint: Any) -> Option:
-    nullable = get_origin(hint) in (Union, types.UnionType)
-    if nullable:
-        hint = next(inner for inner in get_args(hint) if inner is not type(None))
+    union = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    nullable = type(None) in union
+    kinds = [one for one in union if one is not type(None)]
+    literals = tuple(word for one in kinds if get_origin(one) is Literal for word in get_args(one))
+    hint = next((one for one in kinds if get_origin(one) is not Literal), str)
     many = get_origin(hint) is tuple
     if many:
         hint = get_args(hint)[0]
-    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    only = len(kinds) == 1  # literals alone are all the values there are
     return Option(
         name=field.name,
-        kind=str if choices else hint,
+        kind=get_origin(hint) or hint,
+        words=() if only else literals,
         many=many,
         nullable=nullable,
-        choices=choices,
+        choices=literals if only else (),
         default=field.default,
         extra=types.MappingProxyType(dict(field.metadata)),
     )
@@ -238,7 +266,7 @@ def _to_int(text: str) -> int:
 
 
 def _to_float(text: str, expected: str) -> float:
-    if not _FLOAT.fullmatch(text):
+    if not FLOAT.fullmatch(text):
         raise ValueError(f"expected {expected}, found {text!r}")
     return float(text)
 

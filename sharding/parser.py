@@ -56,8 +56,10 @@ class CommandParser(argparse.ArgumentParser):
         inherited = {field.name for base in bases for field in dataclasses.fields(base)}
         words = [one for one in options if one.is_positional]  # in order: it is that of the words on the command line
         needed = [one for one in options if one.is_required and not one.is_positional]
+        mappings = [one for one in options if one.is_mapping]
         # A dataclass lists inherited fields first, a reader looks for what is special to the command first.
-        rest = sorted((one for one in options if not one.is_required), key=lambda one: one.name in inherited)
+        rest = [one for one in options if not one.is_required and not one.is_mapping]
+        rest.sort(key=lambda one: one.name in inherited)
         usage = " ".join([self.prog, *map(_usage, [*words, *needed]), "[OPTION ...]"])
         self.usage = textwrap.fill(usage, _COLUMNS - len("usage: "), subsequent_indent="    ").replace("%", "%%")
         first, second = self.add_argument_group("required"), self.add_argument_group("options")
@@ -70,6 +72,8 @@ class CommandParser(argparse.ArgumentParser):
         )
         second.add_argument("--quiet", action="store_true", help="show no progress: errors and the result alone")
         second.add_argument("-h", "--help", action="help", help="show this help message and exit")
+        if mappings:
+            self.add_argument_group("mappings, which FILE.yaml alone can have", _describe(mappings))
 
 
 def build_config(config: type[C], given: argparse.Namespace) -> C:
@@ -117,6 +121,16 @@ def _add(parser: "argparse._ActionsContainer", one: Option) -> None:
     if any(":" in choice for choice in one.choices):  # ends a list in zsh, unless escaped, and a word in bash
         listed = " ".join(one.choices).replace(":", r"\:")
         action.complete = {"zsh": f"({listed})"}  # type: ignore[attr-defined]
+
+
+def _describe(mappings: Sequence[Option]) -> str:
+    """List mappings as argparse lists options."""
+    indent = " " * 22  # as argparse has it, within a group
+    lines = []
+    for one in mappings:
+        name = f"{one.name:<21} " if len(one.name) < 21 else f"{one.name}\n{indent}"
+        lines.append(name + textwrap.fill(str(one.extra["help"]), 54).replace("\n", f"\n{indent}"))
+    return "\n".join(lines)
 
 
 def _usage(one: Option) -> str:
@@ -244,6 +258,10 @@ def explain_unknown(unknown: Sequence[str], config: type) -> str:
     flags = [one.flag for one in named] + ["--no-" + one.flag[2:] for one in named if one.kind is bool]
     flags += ["--config", "--json", "--quiet", "--help"]
     first = unknown[0].partition("=")[0]
+    if first.startswith("--") and (name := first[2:].replace("-", "_")) in {
+        one.name for one in named if one.is_mapping
+    }:
+        return f"{first} is a mapping, which a command line cannot have: write {name} into a file, --config FILE.yaml"
     if first in flags:
         return f"{first} belongs after the name of the command, and before --"
     if first.startswith("--"):

@@ -11,40 +11,10 @@ from typing import Literal
 from sharding.machine.files import check_writable
 from sharding.options import argument, option, parse_bytes, required
 from sharding.stores.node_cache import CacheSettings
+from training.lightly_options import LightlyOptions, Method, PretrainPrecision
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-PretrainPrecision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
-Method = Literal[
-    "densecl",
-    "dino",
-    "dinov2",
-    "dinov31",
-    "distillation",
-    "distillationv1",
-    "distillationv2",
-    "distillationv3",
-    "simclr",
-]
-"""Methods of LightlyTrain 0.18; what each needs is in `training.pretraining.methods`."""
-
-PretrainModel = Literal[
-    "torchvision/convnext_base",
-    "torchvision/convnext_large",
-    "torchvision/convnext_small",
-    "torchvision/convnext_tiny",
-    "torchvision/resnet101",
-    "torchvision/resnet152",
-    "torchvision/resnet18",
-    "torchvision/resnet34",
-    "torchvision/resnet50",
-    "torchvision/shufflenet_v2_x0_5",
-    "torchvision/shufflenet_v2_x1_0",
-    "torchvision/shufflenet_v2_x1_5",
-    "torchvision/shufflenet_v2_x2_0",
-]
-"""Models of torchvision that LightlyTrain 0.18 pretrains. A list here, since to ask it takes ten seconds."""
-
 Reader = Literal["indexed", "webdataset"]
 MIN_SIDE_PX = 33
 """Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
@@ -102,7 +72,6 @@ class TrainingOptions:
     """Options of the commands that train: where the run is computed and saved."""
 
     out: str = required("run folder, on this machine", metavar="RUN", path="local")
-    num_workers: int = option(4, "loader processes of each rank", metavar="N", least=0)
     devices: str = option(
         "auto",
         "number of devices, or their ids with commas",
@@ -143,7 +112,7 @@ class EvaluationOptions(CacheOptions, InferenceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig(SubsetOptions, CacheOptions, StreamingOptions, TrainingOptions):
+class PretrainConfig(LightlyOptions, SubsetOptions, CacheOptions, StreamingOptions, TrainingOptions):
     """Options of `depthstream pretrain`."""
 
     sets: tuple[str, ...] = argument(
@@ -155,8 +124,10 @@ class PretrainConfig(SubsetOptions, CacheOptions, StreamingOptions, TrainingOpti
     augmentation: Literal["conservative", "aggressive"] = option(
         "conservative", "conservative: tilts to 15 degrees, no vertical flip; aggressive: 90 degrees, vertical flips"
     )
-    model: PretrainModel = option(
-        "torchvision/resnet50", "encoder of torchvision, by LightlyTrain's name", metavar="NAME"
+    model: str = option(
+        "torchvision/resnet50",
+        "model by LightlyTrain's name, package/model; `finetune` takes torchvision's ResNets",
+        metavar="NAME",
     )
     method: Method = option("dino", "LightlyTrain method, such as dino, simclr", metavar="NAME")
     teacher: str | None = option(
@@ -166,11 +137,21 @@ class PretrainConfig(SubsetOptions, CacheOptions, StreamingOptions, TrainingOpti
         None, "with --teacher: state dict of that model, such as an encoder.pt", metavar="FILE", path="local"
     )
     views: Literal["cpu"] = option("cpu", "where views are made")
-    epochs: int = option(100, "passes over the sets; 0: random weights", metavar="N", least=0)
-    batch_size: int = option(128, "global batch size, over all devices", metavar="N", least=1)
+    epochs: int | Literal["auto"] = option(
+        100, "passes over the sets; 0: random weights; auto: LightlyTrain's number for the method", metavar="N", least=0
+    )
+    batch_size: int = option(
+        128, "global batch size, over all devices and accumulated micro-batches", metavar="N", least=1
+    )
+    num_workers: int | Literal["auto"] = option(
+        4, "loader processes of each rank; auto: LightlyTrain's number for the CPUs", metavar="N", least=0
+    )
     image_size: int = option(224, "side of the square views in pixels", metavar="PX", least=16)
     precision: PretrainPrecision = option(
-        "auto", "number format of the forward pass; auto: bf16-mixed on a GPU that computes in it, else 32-true"
+        "auto",
+        "number format of the forward pass, such as 32-true, bf16-mixed, 16-mixed, 64-true; auto: bf16-mixed on a GPU "
+        "that computes in it, else 32-true",
+        metavar="FORMAT",
     )
     seed: int = option(0, "seed of order, views and initial weights", least=0, most=MAX_SEED)
 
@@ -203,6 +184,7 @@ class FinetuneConfig(CacheOptions, StreamingOptions, TrainingOptions):
         pattern=r"auto|[1-9][0-9]{0,8}",
         expected="auto or a number of samples",
     )
+    num_workers: int = option(4, "loader processes of each rank", metavar="N", least=0)
     learning_rate: float = option(1e-4, "peak learning rate", metavar="X", above=0)
     precision: Precision = option(
         "32-true",

@@ -15,6 +15,7 @@ from sharding.limits import MAX_ENCODER_BYTES
 from sharding.machine.files import write_atomically
 from sharding.option_file import read_file
 from sharding.options import options_of
+from sharding.plain import read_plain
 from sharding.progress import is_rank_zero
 from sharding.stores.address import shown
 from training.config import FinetuneConfig, PretrainConfig
@@ -40,7 +41,20 @@ def save_config(out: str | Path, config: Any) -> None:
     """Write the resolved options to `OUT/config.yaml` (rank 0 only), without secrets; `--config` reads it."""
     if is_rank_zero():
         fields = without_secrets(dataclasses.asdict(config))
-        write_atomically(Path(out) / CONFIG_NAME, yaml.safe_dump(fields, sort_keys=False).encode())
+        text = yaml.dump(fields, Dumper=_OptionsDumper, sort_keys=False)
+        write_atomically(Path(out) / CONFIG_NAME, text.encode())
+
+
+class _OptionsDumper(yaml.SafeDumper):
+    """Writes text in quotes where `read_file` would read a number, a boolean or null in a mapping."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = read_plain(text) == text
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+
+
+_OptionsDumper.add_representer(str, _represent_text)
 
 
 def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +68,8 @@ def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _written(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_written(name, one) for one in value]
+    if isinstance(value, dict):
+        return {key: _written("", one) for key, one in value.items()}
     if not isinstance(value, str):
         return value
     return without_arguments(value) if name == "pipe" else shown(value)
@@ -104,7 +120,7 @@ def check_same(config: Any, may_change: Collection[str]) -> None:
     for name, value in without_secrets(dataclasses.asdict(config)).items():
         # An option that an older version did not have yet cannot differ.
         if name not in may_change and before.get(name, value) != value:
-            option = "--" + name.replace("_", "-")
+            option = name if isinstance(value, dict) else "--" + name.replace("_", "-")
             raise UsageError(
                 f"--resume: the run was begun with {option} {before[name]}, not {value}; repeat its options, or begin "
                 "another run with another --out"

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from sharding.limits import _factor
 from sharding.options import argument, option, options_of, parse_bytes, required
 from sharding.parser import build_config
 from training.commands import COMMANDS as TRAINING
-from training.config import Method, PretrainModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,16 +251,6 @@ def test_a_ranked_command_is_silent_on_other_ranks(monkeypatch, capsys):
     monkeypatch.setattr(Command, "run", lambda self, config: greet(config))
     program.main("test", "tests", [dataclasses.replace(COMMAND, ranked=True)], ["greet", "you", "--often", "2"])
     assert capsys.readouterr().out == ""
-
-
-def test_methods_and_models_are_those_of_the_installed_lightly_train():
-    pytest.importorskip("lightly_train")
-    import lightly_train
-
-    hidden, transformers = {"densecl"}, {"dinov2", "dinov31"}
-    assert set(get_args(Method)) == ({*lightly_train.list_methods()} | hidden) - transformers
-    models = {name for name in lightly_train.list_models() if name.startswith("torchvision/")}
-    assert set(get_args(PretrainModel)) == models
 
 
 POSITIONAL = {

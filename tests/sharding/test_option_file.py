@@ -102,7 +102,7 @@ def test_a_scalar_is_read_as_the_same_word_on_the_command_line(read, text, value
         (b"out: \x00", "expected a readable YAML file"),
         ('out: "a\\0b"', "without control characters"),
         ("[" * 300_000, "line 1: nested too deeply"),
-        ("out: [[[[[[x]]]]]]", "line 1: nested too deeply"),
+        ("out: [[[[[[[[x]]]]]]]]", "line 1: nested too deeply"),
         ("out: " + "x" * 1_000_001, "expected a file of options, found more than 1000000 bytes"),
     ],
 )

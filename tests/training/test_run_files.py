@@ -121,7 +121,7 @@ def test_values_of_a_run_that_diverged_are_read(tmp_path):
         ("set: &a a\nval: *a\nout: c\n", "line 2: aliases are not read"),
         ("[" * 10**4, "nested too deeply|readable YAML"),
         ("set: null\nval: b\nout: c\n", "line 1: set: expected"),
-        ("sets: [a]\nout: c\nmodel: elephant\n", "line 3: model: expected one of"),
+        ("sets: [a]\nout: c\nmethod: elephant\n", "line 3: method: expected one of"),
         ("sets: a\n", "found none named out"),
         ("x" * 2 * 10**6, "expected a file of options, found more than"),
     ],

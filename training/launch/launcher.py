@@ -123,8 +123,8 @@ def check_precision(precision: str, kind: str) -> None:
     Raises:
         UsageError: It does not.
     """
-    if kind == "cpu" and precision == "16-mixed":
-        raise UsageError("--precision 16-mixed: a CPU computes in 32-true or bf16-mixed; give one of these")
+    if kind == "cpu" and precision in ("16-mixed", "16"):
+        raise UsageError(f"--precision {precision}: a CPU computes in 32-true or bf16-mixed; give one of these")
 
 
 def _count(accelerator: str, devices: str) -> int | None:

@@ -17,7 +17,7 @@ from training.loading.sampler import EvalSampler, TrainSampler
 from training.loading.shared_batch import collate
 from training.loading.worker import start_fork_server, start_worker
 
-StartMethod = Literal["auto", "fork", "forkserver"]
+StartMethod = Literal["auto", "fork", "forkserver", "spawn"]
 
 
 @runtime_checkable
@@ -41,6 +41,8 @@ class Loading:
             process that has opened one, since a network client does not survive a fork.
         timeout_s: Longest wait for a batch, seconds; 0 waits as long as the workers live, whose own waits have limits.
             With a limit above 0, torch notices the death of a fork server's worker only when the limit has passed.
+        prefetch_factor: Batches that a worker makes in advance; None: torch's number, 2.
+        persistent_workers: Whether workers live from epoch to epoch, and keep their open stores.
         ahead_bytes: Bytes that a worker has in flight for the next batches (`training.loading.read_ahead`); 0 for none.
             None: `AHEAD_BYTES` for a remote set, 0 for a local one.
         preload: Modules that the fork server imports once for all workers.
@@ -51,6 +53,8 @@ class Loading:
     pin_memory: bool = False
     start_method: StartMethod = "auto"
     timeout_s: float = 0.0
+    prefetch_factor: int | None = None
+    persistent_workers: bool = True
     ahead_bytes: int | None = None
     preload: tuple[str, ...] = ("training.loading.dataset",)
 
@@ -76,19 +80,21 @@ def build_loader(
 
 
 def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
-    """Collect the DataLoader options that torch accepts only with workers. Workers live from epoch to epoch."""
+    """Collect the DataLoader options that torch accepts only with workers."""
     if loading.num_workers == 0:
         return {}
     method = start_method(dataset, loading)
     shorten_socket_paths()
     context = multiprocessing.get_context(method)
-    if method == "forkserver":
+    if method != "fork":
         check_main_guard()
+    if method == "forkserver":
         context.set_forkserver_preload(list(loading.preload))
         start_fork_server()  # now, because torch would start it without blocking the signals
     return {
         "multiprocessing_context": context,
-        "persistent_workers": True,  # they keep their open stores from epoch to epoch
+        "persistent_workers": loading.persistent_workers,
+        "prefetch_factor": loading.prefetch_factor,
         "timeout": loading.timeout_s,
         "worker_init_fn": start_worker,
     }

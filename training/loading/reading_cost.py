@@ -14,14 +14,18 @@ SAMPLED_ROWS = 1000
 
 
 def announce_reading(
-    samples: ShardSet, parts: Sequence[str], num_workers: int, draws: int | None = None, ahead_bytes: int = AHEAD_BYTES
+    samples: ShardSet,
+    parts: Sequence[str],
+    num_workers: int | None,
+    draws: int | None = None,
+    ahead_bytes: int = AHEAD_BYTES,
 ) -> None:
     """Print on stderr, on rank 0, what an epoch reads of a set, and what that costs if it is behind a URL.
 
     Args:
         samples: The set, or subset.
         parts: Names of the parts that are read of each sample, such as "image".
-        num_workers: Loader processes of a rank.
+        num_workers: Loader processes of a rank; None: some.
         draws: Samples that an epoch draws from the set; None: each once.
         ahead_bytes: Bytes in flight per worker, if the set is behind a URL.
     """
@@ -30,7 +34,11 @@ def announce_reading(
 
 
 def describe_reading(
-    samples: ShardSet, parts: Sequence[str], num_workers: int, draws: int | None = None, ahead_bytes: int = AHEAD_BYTES
+    samples: ShardSet,
+    parts: Sequence[str],
+    num_workers: int | None,
+    draws: int | None = None,
+    ahead_bytes: int = AHEAD_BYTES,
 ) -> list[str]:
     """Return the lines of `announce_reading`: one, and two more for a set behind a URL."""
     count = len(samples) if draws is None else draws
@@ -44,7 +52,7 @@ def describe_reading(
     if not is_remote(samples.url):
         return lines
     requests = len(samples) * _ranges_per_sample(samples, parts)
-    workers = f"each of {num_workers} workers" if num_workers else "this process"
+    workers = describe_workers(num_workers)
     return [
         *lines,
         f"{name}: over the network, about {requests * share:.0f} requests and {format_bytes(size * share)} an epoch"
@@ -71,6 +79,13 @@ def _with_cache(samples: ShardSet, share: float, size: int, requests: float) -> 
         f"; from the second on about {requests * rest:.0f} and {format_bytes(size * rest)}: {samples.cache.folder} "
         f"caches up to {format_bytes(samples.cache.limit_bytes)}"
     )
+
+
+def describe_workers(num_workers: int | None) -> str:
+    """Say which process loads: "each of 4 workers", or "this process" without any; None: "each worker"."""
+    if num_workers is None:
+        return "each worker"
+    return f"each of {num_workers} workers" if num_workers else "this process"
 
 
 def format_bytes(size: float) -> str:

@@ -2,19 +2,29 @@
 
 from pathlib import Path
 
-from sharding.errors import UsageError
+from sharding.errors import DataError, UsageError
 from sharding.reading.check import check_set
 from training.checkpoint.cadence import Cadence
+from training.checkpoint.newest import LAST_NAME
 from training.claim import check_claim, has_run
 from training.config import PretrainConfig, cache_settings, check_cache
 from training.launch.launcher import check_launch, check_precision
 from training.loading.order import check_batch
+from training.pretraining.arguments import check_arguments
 from training.pretraining.methods import check_method
-from training.runfolder import ENCODER_NAME, WHERE_IT_RUNS, check_same
+from training.runfolder import CHECKPOINTS_NAME, ENCODER_NAME, WHERE_IT_RUNS, check_same
 from training.streaming.options import streaming_options
+from training.torch_file import check_torch_file
 
-MAY_CHANGE = (*WHERE_IT_RUNS, "sets")
+MAY_CHANGE = (*WHERE_IT_RUNS, "sets", "loader_args", "loggers")
 """Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity."""
+
+PLAIN = (
+    "a checkpoint of `depthstream pretrain` with plain values alone (earlier versions wrote whole modules, which "
+    "only running code from the file could read: finish such a run with that version, or begin another with another "
+    "--out)"
+)
+"""What a checkpoint should be, for messages."""
 
 
 def check_pretrain(config: PretrainConfig) -> None:
@@ -35,15 +45,51 @@ def check_pretrain(config: PretrainConfig) -> None:
     weights = parse_weights(config.weights, len(config.sets))
     if streaming_options(config) and weights:
         raise UsageError("--weights draws samples by their place in the index, which --reader webdataset does not use")
+    check_arguments(config)
     check_precision(config.precision, config.accelerator)
     check_cache(config)
     world = check_launch(config.accelerator, config.devices)
-    if world and config.batch_size % world:
-        raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
+    check_split(config, world or 1)
     check_method(config, world)
+    if config.checkpoint is not None and not (config.resume and has_run(config.out)):
+        find_start(config.checkpoint)
     check_batch(
         config.batch_size, sum(check_set(address, config.where, cache_settings(config)) for address in config.sets)
     )
+
+
+def check_split(config: PretrainConfig, world: int) -> None:
+    """Check that a global batch can be split over `world` processes and their micro-batches.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    turns = config.gradient_accumulation_steps
+    if config.batch_size % (world * turns):
+        micro = f", of {turns} micro-batches each" if turns > 1 else ""
+        raise UsageError(
+            f"--batch-size {config.batch_size} is that of all {world} processes{micro}: give a multiple of "
+            f"{world * turns}"
+        )
+
+
+def find_start(source: str) -> Path:
+    """Return the checkpoint that `--checkpoint` means, a file or the last one of a run; see `check_torch_file`.
+
+    Raises:
+        UsageError: There is none, or nothing but running code from the file could read it.
+    """
+    file = Path(source) / CHECKPOINTS_NAME / LAST_NAME if Path(source).is_dir() else Path(source)
+    if not file.is_file():
+        raise UsageError(f"--checkpoint {source}: expected a checkpoint at {file}, found none")
+    try:
+        check_torch_file(file, PLAIN)
+    except DataError as error:
+        raise UsageError(
+            f"--checkpoint: {error}; LightlyTrain's own hold whole modules: if you trust such a file, give it to "
+            "lightly_train.pretrain(**stream_arguments(SET), checkpoint=FILE, ...)"
+        ) from error
+    return file
 
 
 def parse_weights(text: str | None, sets: int) -> list[float] | None:

@@ -4,11 +4,15 @@
 that replaces its loader of files (`training.pretraining.strategy`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
 from sharding.errors import UsageError
+from sharding.escaping import escape, shorten
 from sharding.reading.shard_set import ShardSet
 from training.launch.devices import Devices, place
 from training.loading.dataset import ImageDataset
@@ -89,12 +93,41 @@ def pretrain(**arguments: Any) -> None:
     Pillow's global setting is afterwards as before.
 
     Raises:
-        DataError: The checkpoint to resume from, or the file of a teacher's weights, holds another model.
+        UsageError: LightlyTrain refuses the arguments.
+        DataError: The checkpoint to resume from or to begin with, or the file of a teacher's weights, holds another
+            model.
     """
     with pillow_unchanged():
         import lightly_train
 
     teacher = (arguments.get("method_args") or {}).get("teacher_weights")
-    resumed = ["the checkpoint"] if arguments.get("resume_interrupted") or teacher is None else []
-    with naming_another_model(" or ".join([*([] if teacher is None else [str(teacher)]), *resumed])):
+    begun = arguments.get("resume_interrupted") or arguments.get("checkpoint")
+    resumed = ["the checkpoint"] if begun or teacher is None else []
+    files = " or ".join([*([] if teacher is None else [str(teacher)]), *resumed])
+    with naming_another_model(files), _naming_wrong_arguments(arguments.get("strategy")):
         lightly_train.pretrain(**arguments)
+
+
+@contextmanager
+def _naming_wrong_arguments(strategy: Any) -> Iterator[None]:
+    """Turn what LightlyTrain and Lightning raise about arguments into a line.
+
+    They have checked types and values once the loader is made, which `strategy` is told of; a ValueError or TypeError
+    from later on is a fault of something else. They have checked models and packages then, too.
+    """
+    from lightly_train.errors import LightlyTrainError
+
+    try:
+        yield
+    except UsageError:
+        raise
+    except (LightlyTrainError, MisconfigurationException) as error:
+        raise _refused(error) from error
+    except (ValueError, TypeError) as error:
+        if getattr(strategy, "has_loader", True):
+            raise
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> UsageError:
+    return UsageError(f"LightlyTrain refuses the options: {shorten(escape(' '.join(str(error).split())), 1000)}")

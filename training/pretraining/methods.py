@@ -65,7 +65,7 @@ def check_method(config: PretrainConfig, world: int | None) -> None:
             f"--method {config.method} masks patches and trains {_TRANSFORMERS_TEXT} alone, found --model "
             f"{config.model}: give one of those, or another --method such as dino"
         )
-    check_images(config.method, config.batch_size // (world or 1))
+    check_images(config.method, config.batch_size // (world or 1) // config.gradient_accumulation_steps)
     check_pretrained(
         config.model, f"--model {config.model}", "name a model that starts from random weights, such as torchvision's"
     )

@@ -4,22 +4,19 @@ Every rank runs all of this (Lightning starts the command again for each further
 what is done, and functions that write check whether this is rank 0.
 """
 
-import io
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from msgspec import Struct, to_builtins
 
 from sharding.cli import Outcome
-from sharding.errors import DataError, UsageError
+from sharding.errors import UsageError
 from sharding.format.strict_json import Count, Text
-from sharding.limits import MAX_ENCODER_BYTES
 from sharding.machine.files import write_atomically
 from sharding.options import checked
 from sharding.progress import is_rank_zero, say
@@ -31,20 +28,25 @@ from training.checkpoint.newest import find_newest, say_resumed
 from training.checkpoint.saved_run import read_saved_run
 from training.checkpoint.stop import StopSignals
 from training.claim import claimed, has_run
-from training.config import PretrainConfig, PretrainPrecision, cache_settings
+from training.config import PretrainConfig, cache_settings
 from training.launch.devices import Placement, place
 from training.launch.group import joined
 from training.launch.launcher import check_precision
 from training.launch.processes import ending_together
+from training.lightly_options import PretrainPrecision
 from training.loading.dataset import IMAGE_PARTS
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
-from training.model.saved import check_shapes, load_saved
 from training.pretraining import lightly
+from training.pretraining.arguments import merge
 from training.pretraining.augmentations import get_transform_args
-from training.pretraining.check import check_pretrain, parse_weights
+from training.pretraining.check import PLAIN, check_pretrain, check_split, parse_weights
 from training.pretraining.environment import environment_of_run
+from training.pretraining.export import read_export
 from training.pretraining.methods import check_images, patch_px, teacher_args
+from training.pretraining.models import TORCHVISION
+from training.pretraining.names import LOCAL_PX
+from training.pretraining.start import start_of_run
 from training.pretraining.strategy import StreamStrategy
 from training.run_files import read_json
 from training.runfolder import (
@@ -59,12 +61,12 @@ from training.runfolder import (
 from training.streaming.announce import announce_streaming
 from training.streaming.options import Streaming, streaming_options
 
-_LIBRARY = "torchvision/"
-_PLAIN = (
-    "a checkpoint of `depthstream pretrain` with plain values alone (earlier versions wrote whole modules, which "
-    "only running code from the file could read: finish such a run with that version, or begin another with another "
-    "--out)"
+_AS_THEY_ARE = (
+    *("activation_checkpoint_args", "embed_dim", "epochs", "float32_matmul_precision", "gradient_accumulation_steps"),
+    *("loggers", "method", "model", "model_args", "num_workers", "optim", "optim_args", "precision"),
+    "seed",
 )
+"""Options that LightlyTrain gets as they are."""
 
 
 class _SetUsed(Struct):
@@ -76,7 +78,7 @@ class _SetUsed(Struct):
 
 
 def run(config: PretrainConfig) -> Outcome:
-    """Pretrain, and write `RUN/encoder.pt`: a torchvision state dict of the whole model.
+    """Pretrain, and write `RUN/encoder.pt`: the state dict of the whole model, float32, by its package's names.
 
     RUN/checkpoints holds the last two checkpoints. LightlyTrain's own folder is `RUN/lightly` (TensorBoard events,
     `metrics.jsonl`). Its usage reports over the network are off, unless the environment says
@@ -96,24 +98,31 @@ def run(config: PretrainConfig) -> Outcome:
     placement = place(config.accelerator, config.devices)
     check_precision(config.precision, placement.kind)
     config = replace(config, precision=choose_precision(config, placement.devices[0]))
-    steps = count_steps(config, sets, placement.world) * config.epochs
+    steps = count_steps(config, sets, placement.world)
     with joined(placement), claimed(config.out, config.resume) as folder:
         _begin(config, folder, sets)
-        seconds = _pretrain_in(folder, config, sets, placement, steps)
+        trained = _pretrain_in(folder, config, sets, placement, steps)
         if is_rank_zero():
-            export = folder / LIGHTLY_NAME / "exported_models" / "exported_last.pt"
-            write_atomically(encoder, read_export(export, config.model))
-    return _outcome(config, encoder, steps, seconds)
+            write_atomically(encoder, _read_encoder(folder, config))
+    return _outcome(config, encoder, trained)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """What was trained: `epochs` as LightlyTrain resolved them, optimizer `steps`, and the `seconds` it took."""
+
+    epochs: int
+    steps: int
+    seconds: float
 
 
 def _pretrain_in(
     folder: Path, config: PretrainConfig, sets: Sequence[ShardSet], placement: Placement, steps: int
-) -> float:
-    """Train in the run folder; return the seconds it took."""
+) -> _Trained:
+    """Train in the run folder, with as many `steps` an epoch."""
     weights, streaming = parse_weights(config.weights, len(sets)), streaming_options(config)
-    say(
-        f"pretrain: {format_sets(sets, weights)}, {config.epochs} epochs, {config.precision}, {steps} steps -> {folder}"
-    )
+    length = f"{config.epochs} epochs, {config.precision}, {_all_steps(config, steps)}"
+    say(f"pretrain: {format_sets(sets, weights)}, {length} -> {folder}")
     _announce_reading(config, sets, weights, streaming)
     checkpoint = find_newest(folder / CHECKPOINTS_NAME)
     begin = time.monotonic()
@@ -128,12 +137,29 @@ def _pretrain_in(
             streaming=streaming,
         )
         strategy: StreamStrategy = stream["strategy"]
-        with ending_together(placement, strategy, remedy):
+        strategy.loader_args = config.loader_args or {}
+        start = start_of_run(None if checkpoint else config.checkpoint, folder)
+        with ending_together(placement, strategy, remedy), start as begin_with:
             cadence = Cadence.parse(config.checkpoint_every)
             strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
             strategy.resume_from = _announced(checkpoint)
-            lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
-    return time.monotonic() - begin
+            lightly.pretrain(**stream, **make_arguments(config, folder, checkpoint is not None, begin_with))
+    return _Trained(epochs=strategy.epochs, steps=strategy.steps, seconds=time.monotonic() - begin)
+
+
+def _all_steps(config: PretrainConfig, steps: int) -> str:
+    """Say how many steps there will be."""
+    return f"{steps} steps each" if config.epochs == "auto" else f"{steps * config.epochs} steps"
+
+
+def _read_encoder(folder: Path, config: PretrainConfig) -> bytes:
+    """Return the content of `encoder.pt`, from what LightlyTrain has written below the run folder."""
+    theirs = folder / LIGHTLY_NAME
+    saved = None
+    if not config.model.startswith(TORCHVISION):
+        # Without an epoch LightlyTrain alone saves, at the end.
+        saved = find_newest(folder / CHECKPOINTS_NAME) or find_newest(theirs / CHECKPOINTS_NAME)
+    return read_export(theirs / "exported_models" / "exported_last.pt", config.model, config.model_args, saved)
 
 
 def choose_precision(config: PretrainConfig, device: torch.device) -> PretrainPrecision:
@@ -158,34 +184,41 @@ def _computes_bf16(device: torch.device) -> bool:
 def _announce_reading(
     config: PretrainConfig, sets: Sequence[ShardSet], weights: Sequence[float] | None, streaming: Streaming | None
 ) -> None:
+    workers = None if config.num_workers == "auto" else config.num_workers
     if streaming:
-        announce_streaming(sets, IMAGE_PARTS, config.num_workers, streaming)
+        announce_streaming(sets, IMAGE_PARTS, workers, streaming)
         return
     shares = weights or [float(len(one)) for one in sets]
     for one, share in zip(sets, shares, strict=True):
         # An epoch has as many draws as there are samples, whatever the weights.
         draws = round(sum(map(len, sets)) * share / sum(shares))
-        announce_reading(one, IMAGE_PARTS, config.num_workers, draws)
+        announce_reading(one, IMAGE_PARTS, workers, draws)
 
 
-def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> dict[str, Any]:
-    """Return the arguments of `lightly_train.pretrain` other than the stream, for a new or interrupted run."""
-    return {
+def make_arguments(
+    config: PretrainConfig, folder: Path, interrupted: bool, checkpoint: Path | None = None
+) -> dict[str, Any]:
+    """Return the arguments of `lightly_train.pretrain` other than the stream.
+
+    Args:
+        config: Options of the command.
+        folder: The run folder.
+        interrupted: Whether a run is resumed.
+        checkpoint: Weights to begin with.
+    """
+    # This callback adds LightlyTrain's models to every checkpoint and finds them again; `CheckpointKeeper` writes.
+    saving = {"dirpath": str(folder / CHECKPOINTS_NAME), "save_last": False, "save_top_k": 0}
+    return {name: getattr(config, name) for name in _AS_THEY_ARE} | {
         "out": folder / LIGHTLY_NAME,
-        "model": config.model,
-        "method": config.method,
-        "method_args": teacher_args(config),
+        "method_args": merge(config.method_args or {}, teacher_args(config)),
         "transform_args": make_transform_args(config),
-        "epochs": config.epochs,
-        "batch_size": config.batch_size,
-        "num_workers": config.num_workers,
-        "seed": config.seed,
-        "precision": config.precision,
-        # This callback adds LightlyTrain's models to every checkpoint and finds them again; `CheckpointKeeper` writes.
-        "callbacks": {
-            "model_checkpoint": {"dirpath": str(folder / CHECKPOINTS_NAME), "save_last": False, "save_top_k": 0}
-        },
-        "trainer_args": {"deterministic": config.deterministic},
+        # LightlyTrain's batch is that of a micro-batch of all devices.
+        "batch_size": config.batch_size // config.gradient_accumulation_steps,
+        "checkpoint": checkpoint,
+        "callbacks": {**(config.callbacks or {}), "model_checkpoint": saving},
+        # LightlyTrain takes entries out of what it is given.
+        "loader_args": None if config.loader_args is None else dict(config.loader_args),
+        "trainer_args": {**(config.trainer_args or {}), "deterministic": config.deterministic},
         "resume_interrupted": interrupted,
         "overwrite": not interrupted,  # what a start has left that reached no checkpoint
     }
@@ -194,33 +227,29 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
 def _announced(checkpoint: Path | None) -> Path | None:
     """Report the checkpoint that the run resumes from, if there is one; return it."""
     if checkpoint is not None and is_rank_zero():
-        say_resumed(checkpoint, saved_state(read_saved_run(checkpoint, expected=_PLAIN)))
+        say_resumed(checkpoint, saved_state(read_saved_run(checkpoint, expected=PLAIN)))
     return checkpoint
 
 
 def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
-    """Return the augmentation at the image size; DINO's local views keep their share of it.
-
-    That is 96 of 224 pixels, in whole patches of the model.
-    """
+    """Return the augmentation at the image size, under `transform_args`; local views keep their share of that size."""
     args = get_transform_args(config.augmentation) | {"image_size": (config.image_size, config.image_size)}
-    if config.method == "dino":
+    if (side := LOCAL_PX.get(config.method)) is not None:
         patch = patch_px(config.model)
-        local = max(patch, round(config.image_size * 96 / 224 / patch) * patch)
+        local = patch * max(1, round(config.image_size * side / 224 / patch))
         args["local_view"] = {"view_size": (local, local)}
-    return args
+    return merge(args, config.transform_args)
 
 
 def count_steps(config: PretrainConfig, sets: Sequence[ShardSet], world: int) -> int:
     """Return the steps of an epoch.
 
     Raises:
-        UsageError: The sets hold less than a batch, or the batch is no multiple of the number of processes, or leaves
-            a process too few images for the method.
+        UsageError: The sets hold less than a batch, or the batch cannot be split evenly, or leaves a process too few
+            images for the method.
     """
-    if config.batch_size % world:
-        raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
-    check_images(config.method, config.batch_size // world)
+    check_split(config, world)
+    check_images(config.method, config.batch_size // world // config.gradient_accumulation_steps)
     return TrainSampler(sum(map(len, sets)), config.batch_size).num_steps
 
 
@@ -232,25 +261,6 @@ def format_sets(sets: Sequence[ShardSet], weights: Sequence[float] | None) -> st
     # Expected bytes of an epoch: its draws are split among the sets in proportion to the shares.
     size = count * sum(share * mean for share, mean in zip(shares, means, strict=True)) / sum(shares)
     return f"{', '.join(one.manifest.name for one in sets)}: {count} samples, {size / 1e6:.1f} MB of images an epoch"
-
-
-def read_export(path: Path, model: str) -> bytes:
-    """Check that LightlyTrain's export is a finite state dict of `model`; return it as the bytes of such a file.
-
-    Raises:
-        DataError: It is the state dict of another model, or a tensor is not finite.
-    """
-    state: Mapping[str, torch.Tensor] = load_saved(path, f"the state dict of torchvision's {model}", MAX_ENCODER_BYTES)
-    wanted = torchvision.models.get_model(model.removeprefix(_LIBRARY), weights=None)
-    check_shapes(state, wanted.state_dict(), f"{path}, which should be torchvision's {model}")
-    if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
-        raise DataError(
-            f"{path}: {len(bad)} tensors are not finite, the first is {bad[0]}: training diverged; "
-            "give a larger --batch-size or another --seed"
-        )
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    return buffer.getvalue()
 
 
 def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> None:
@@ -266,7 +276,7 @@ def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> No
     save_config(folder, config)
 
 
-def _outcome(config: PretrainConfig, encoder: Path, steps: int, seconds: float) -> Outcome:
+def _outcome(config: PretrainConfig, encoder: Path, trained: _Trained) -> Outcome:
     data = {
         "encoder": str(encoder),
         "trained": True,
@@ -274,8 +284,9 @@ def _outcome(config: PretrainConfig, encoder: Path, steps: int, seconds: float) 
         "method": config.method,
         "augmentation": config.augmentation,
         "precision": config.precision,
-        "epochs": config.epochs,
-        "steps": steps,
-        "seconds": round(seconds, 1),
+        "epochs": trained.epochs,
+        "steps": trained.steps,
+        "seconds": round(trained.seconds, 1),
     }
-    return Outcome(data=data, text=f"{encoder}: {config.model} by {config.method}, {steps} steps, {seconds:.0f} s")
+    text = f"{encoder}: {config.model} by {config.method}, {trained.steps} steps, {trained.seconds:.0f} s"
+    return Outcome(data=data, text=text)

@@ -6,16 +6,17 @@ way.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader
 
 from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import to_type
@@ -26,12 +27,13 @@ from training.checkpoint.writer import AtomicCheckpointIO
 from training.launch.devices import Placement
 from training.launch.group import GROUP_TIMEOUT, AbortsGroup, SameOnAllRanks
 from training.loading.dataset import ImageDataset
-from training.loading.loader import Loading, build_loader
+from training.loading.loader import build_loader
 from training.loading.sampler import TrainSampler
 from training.model.saved import check_shapes
 from training.pretraining.collapse import CollapseGuard
 from training.pretraining.saved_models import with_models, without_modules
-from training.pretraining.views import Images, Seeding, Transform, ViewDataset
+from training.pretraining.their_loader import loading_like, take_transform
+from training.pretraining.views import Images, Seeding, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
 
@@ -67,6 +69,9 @@ class StreamStrategy(AbortsGroup):
         seeding: See `ViewDataset`.
         keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
+        loader_args: Those that the user gave, as far as they are known; see `loading_like`.
+        trainer: Lightning's, once there is one.
+        has_loader: Whether LightlyTrain has made its loader: by then it has taken all its arguments.
     """
 
     images: Images
@@ -75,6 +80,19 @@ class StreamStrategy(AbortsGroup):
     seeding: Seeding | None = None
     keeper: CheckpointKeeper | None = None
     resume_from: Path | None = None
+    loader_args: Mapping[str, Any] = MappingProxyType({})
+    trainer: Trainer | None = None
+    has_loader: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """Return the epochs that LightlyTrain decided on, once it has a trainer."""
+        return 0 if self.trainer is None else int(self.trainer.max_epochs or 0)
+
+    @property
+    def steps(self) -> int:
+        """Return the optimizer steps of the run until now."""
+        return 0 if self.trainer is None else self.trainer.global_step
 
     def connect(self, model: LightningModule) -> None:
         """Add the callbacks: the counter first, so that a callback that saves a step saves it counted."""
@@ -85,7 +103,7 @@ class StreamStrategy(AbortsGroup):
         if self.keeper is not None:
             replace_bar(trainer)
             trainer.callbacks.append(self.keeper)
-        self._trainer = trainer
+        self.trainer = trainer
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
@@ -111,32 +129,40 @@ class StreamStrategy(AbortsGroup):
         super().load_model_state_dict(checkpoint, strict)
 
     def process_dataloader(self, dataloader: object) -> DataLoader[Any]:
-        """Keep transform, batch size, workers, timeout and collation of LightlyTrain's loader; replace the rest.
+        """Replace LightlyTrain's loader by one of streamed images: its transform and collation, loaded as it was set.
 
         Raises:
             DataError: This is not the loader that LightlyTrain 0.18 makes.
+            UsageError: It was made with `loader_args` that cannot be honoured, or the sets have
+                less samples than a step.
         """
-        theirs, transform = _take_transform(dataloader, len(self.images))
-        batch_size = int(theirs.batch_size or 1)  # micro-batch of this device
-        # Samples of an optimizer step, as `TrainSampler` counts them.
-        global_batch = batch_size * self._trainer.world_size * self._trainer.accumulate_grad_batches
+        self.has_loader = True
+        theirs, transform = take_transform(dataloader, len(self.images))
         if self.follows_seed:
             self.counter.seed = _seed_of_run()
             self.images = self.images.seeded(self.counter.seed)
-        images, sampler = self._plan(global_batch, batch_size)
+        page_locked = self.root_device.type == "cuda"  # LightlyTrain never pins: its transfers would block the host
+        loading = loading_like(theirs, self.images, self.loader_args, page_locked=page_locked)
+        images, sampler = self._plan(self._global_batch(loading.batch_size), loading.batch_size)
         self.counter.attach(sampler)
-        loading = Loading(
-            batch_size=batch_size,
-            num_workers=theirs.num_workers,
-            # LightlyTrain never pins: its transfers would block the host.
-            pin_memory=theirs.pin_memory or self.root_device.type == "cuda",
-            timeout_s=theirs.timeout,
-            preload=("lightly_train", __name__),
-        )
-        views = ViewDataset(images, transform, self.seeding)
-        # Ours makes the same batches as torch's; one that a user gave is kept.
-        collate_fn = None if theirs.collate_fn is default_collate else partial(_collate_list, theirs.collate_fn)
-        return build_loader(views, sampler, loading, collate_fn=collate_fn)
+        # Our collation makes the same batches as torch's, which is LightlyTrain's.
+        return build_loader(ViewDataset(images, transform, self.seeding), sampler, loading)
+
+    def _global_batch(self, batch_size: int) -> int:
+        """Return the samples of an optimizer step, as `TrainSampler` counts them, for such micro-batches.
+
+        Raises:
+            UsageError: They are more than the sets have.
+        """
+        trainer: Any = self.trainer
+        count: int = batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        if count > len(self.images):
+            raise UsageError(
+                f"a step of {trainer.accumulate_grad_batches} micro-batches of {batch_size} samples on each of "
+                f"{trainer.world_size} devices has {count} samples, and the sets {len(self.images)}: give a smaller "
+                "batch_size, or fewer gradient_accumulation_steps"
+            )
+        return count
 
     def _plan(self, global_batch: int, batch_size: int) -> tuple[Images, TrainSampler]:
         """Return the images, prepared for a loader of such batches, and its sampler."""
@@ -184,42 +210,3 @@ def _seed_of_run() -> int:
             "stream_arguments a seed"
         )
     return int(text)
-
-
-def _collate_list(collate_fn: Callable[[list[Any]], Any], items: Iterable[Any]) -> Any:
-    return collate_fn(list(items))
-
-
-def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Transform]:
-    """Return LightlyTrain's loader, checked, and the transform of its data set."""
-    dataset: Any = getattr(dataloader, "dataset", None)
-    transform = getattr(dataset, "transform", None)
-    if not isinstance(dataloader, DataLoader) or transform is None:
-        raise DataError(
-            f"expected a DataLoader whose dataset has a transform, found {type(dataloader).__name__} of "
-            f"{type(dataset).__name__}: this is not how LightlyTrain 0.18 makes its loader; install that release"
-        )
-    if len(dataset) != count:
-        raise DataError(
-            f"expected {count} names, one a sample of the sets; LightlyTrain has {len(dataset)}: give it `data` as "
-            "stream_arguments returns it, and resume a run with the sets it was begun with"
-        )
-    _check_channels(dataset)
-    return dataloader, transform
-
-
-def _check_channels(dataset: Any) -> None:
-    """Refuse a run whose images would not be RGB: those of sets are decoded so.
-
-    Raises:
-        UsageError: `num_channels` is not 3, or LIGHTLY_TRAIN_IMAGE_MODE is not RGB.
-    """
-    if dataset.num_channels != 3:
-        raise UsageError(
-            f"num_channels is {dataset.num_channels}: images of sets are decoded to 3 channels, RGB; leave it out of "
-            "transform_args"
-        )
-    if dataset.image_mode.value != "RGB":
-        raise UsageError(
-            f"LIGHTLY_TRAIN_IMAGE_MODE={dataset.image_mode.value}: images of sets are decoded as RGB; unset it"
-        )

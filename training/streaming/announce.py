@@ -4,18 +4,20 @@ from collections.abc import Sequence
 
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
-from training.loading.reading_cost import format_bytes
+from training.loading.reading_cost import describe_workers, format_bytes
 from training.streaming.options import Streaming
 
 
-def announce_streaming(sets: Sequence[ShardSet], parts: Sequence[str], num_workers: int, streaming: Streaming) -> None:
+def announce_streaming(
+    sets: Sequence[ShardSet], parts: Sequence[str], num_workers: int | None, streaming: Streaming
+) -> None:
     """Print on stderr, on rank 0, what an epoch streams, and which guarantees of the indexed reader it lacks."""
     for line in describe_streaming(sets, parts, num_workers, streaming):
         say(line)
 
 
 def describe_streaming(
-    sets: Sequence[ShardSet], parts: Sequence[str], num_workers: int, streaming: Streaming
+    sets: Sequence[ShardSet], parts: Sequence[str], num_workers: int | None, streaming: Streaming
 ) -> list[str]:
     """Return the lines of `announce_streaming`."""
     samples = sum(map(len, sets))
@@ -26,7 +28,7 @@ def describe_streaming(
         if size  # a shard with no sample of the subset is not opened
     ]
     taken = sum(int(one.index[[f"{part}_bytes" for part in parts]].to_numpy().sum()) for one in sets)
-    workers = f"each of {num_workers} workers" if num_workers else "this process"
+    workers = describe_workers(num_workers)
     buffered = format_bytes(min(streaming.shuffle_buffer, samples) * taken / samples)
     return [
         f"--reader webdataset: {samples} samples, {len(used)} whole shards of {format_bytes(sum(used))} an epoch, and "

@@ -198,6 +198,18 @@ def test_each_epoch_is_the_order_of_the_set_whatever_the_workers(images, alone, 
     assert equal(weights, same)
 
 
+def test_micro_batches_are_the_order_of_the_set_cut_into_steps(images, tmp_path):
+    # Batches of 8, two a step: the samples of whole steps of 16, in the same order.
+    recorded, _ = train(images, tmp_path, num_workers=0, gradient_accumulation_steps=2)
+    expected = [
+        [images[epoch, position].key for position in range(first, first + 8)]
+        for epoch in range(2)
+        for first in range(0, len(images) // 16 * 16, 8)
+    ]
+    assert recorded.keys == expected
+    assert recorded.trainer.global_step == 2 * (len(images) // 16)
+
+
 def test_a_run_stopped_in_its_second_epoch_ends_with_the_same_weights(images, alone, tmp_path):
     recorded, weights = alone
     steps = len(images) // 8
@@ -285,8 +297,8 @@ def test_stream_arguments_name_every_sample_and_choose_the_strategy(megadepth_se
 def test_batches_for_a_gpu_are_page_locked_though_lightly_never_asks_for_it(megadepth_set, device, pinned):
     images = ImageDataset([megadepth_set], seed=0)
     strategy = StreamSingleDevice(images, torch.device(device))
-    strategy._trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
-    theirs = DataLoader(Named(len(images)), batch_size=4)
+    strategy.trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    theirs = DataLoader(Named(len(images)), batch_size=4, shuffle=True, drop_last=True)
     assert not theirs.pin_memory
     assert strategy.process_dataloader(theirs).pin_memory is pinned
 
