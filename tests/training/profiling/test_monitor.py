@@ -322,15 +322,15 @@ def slow_later(monkeypatch):
     clock = Ticking()
     monkeypatch.setattr(monitor, "timeline_of", lambda device: HostTimeline(clock))
 
-    def slow(trainer, kind):
-        read = kind.__getitems__
+    def slow(trainer, kind, reads="__getitems__"):
+        read = getattr(kind, reads)
 
         def getitems(self, positions):
             if isinstance(positions[0], tuple) and positions[0][1] >= 2 * 8:
                 clock.now += 3600.0
             return read(self, positions)
 
-        monkeypatch.setattr(kind, "__getitems__", getitems)
+        monkeypatch.setattr(kind, reads, getitems)
         monkeypatch.setattr(trainer, "ThroughputMonitor", partial(ThroughputMonitor, 1))
 
     return slow
@@ -360,7 +360,7 @@ def test_fine_tuning_logs_what_a_slow_loader_costs(diode_sets, tmp_path, slow_la
 
 
 def test_pretraining_logs_what_a_slow_loader_costs(megadepth_set, tmp_path, slow_later):
-    slow_later(strategy, ImageDataset)
+    slow_later(strategy, ImageDataset, "iterate")
     config = PretrainConfig(
         sets=(megadepth_set.url,), out=str(tmp_path / "run"), model="torchvision/resnet18", method="simclr", epochs=1,
         batch_size=8, image_size=32, num_workers=0, accelerator="cpu", devices="1",
