@@ -35,6 +35,7 @@ PretrainModel = Literal[
 ]
 """Models of torchvision that LightlyTrain 0.18 pretrains. A list here, since to ask it takes ten seconds."""
 
+ViewsOn = Literal["cpu", "gpu"]
 Reader = Literal["indexed", "webdataset"]
 MIN_SIDE_PX = 33
 """Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
@@ -149,7 +150,12 @@ class PretrainConfig(SubsetOptions, CacheOptions, StreamingOptions, TrainingOpti
         "torchvision/resnet50", "encoder of torchvision, by LightlyTrain's name", metavar="NAME"
     )
     method: Method = option("dino", "LightlyTrain method, such as dino, simclr", metavar="NAME")
-    views: Literal["cpu"] = option("cpu", "where views are made")
+    views: ViewsOn = option(
+        "cpu",
+        "where views are made: cpu: by the loader processes, with LightlyTrain's own transform; gpu: on the training "
+        "device, from images decoded no larger than the views need, by the same operations and probabilities, with "
+        "draws of its own (without a GPU it works too, but is slower than cpu)",
+    )
     epochs: int = option(100, "passes over the sets; 0: random weights", metavar="N", least=0)
     batch_size: int = option(128, "global batch size, over all devices", metavar="N", least=1)
     image_size: int = option(224, "side of the square views in pixels", metavar="PX", least=16)

@@ -154,6 +154,15 @@ def collate(items: Sequence[dict[str, Any]] | Unmade) -> dict[str, Any]:
     return SharedBatch(block, _map(placed, _collate_others))
 
 
+def make_batch(shapes: Mapping[str, tuple[int, ...]], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a batch to be filled: uint8 tensors of these shapes, in a worker in one `SharedBatch`; and other values."""
+    if get_worker_info() is None:
+        return {name: torch.empty(shape, dtype=torch.uint8) for name, shape in shapes.items()} | dict(others)
+    layout = _Layout(len(shapes))
+    placed = {name: layout.add(torch.uint8, shape) for name, shape in shapes.items()}
+    return SharedBatch(_SLOTS.take(layout.end), placed | dict(others))
+
+
 @dataclass(frozen=True)
 class _Others:
     """The values of the items at a place that is no tensor's, as far as they are made."""
@@ -176,8 +185,13 @@ class _Layout:
         """Return the place of all the items' tensors like this one, or of their other values."""
         if not isinstance(value, Tensor):
             return _Others([])
-        place = Placed(self.end, value.dtype, (self._count, *value.shape))
-        self.end += -(-self._count * value.nbytes // _ALIGNED) * _ALIGNED  # rounded up
+        return self.add(value.dtype, (self._count, *value.shape))
+
+    def add(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Placed:
+        """Return the place of one more tensor."""
+        place = Placed(self.end, dtype, shape)
+        num_bytes = torch.Size(shape).numel() * dtype.itemsize
+        self.end += -(-num_bytes // _ALIGNED) * _ALIGNED  # rounded up
         return place
 
 

@@ -123,6 +123,7 @@ def _pretrain_in(
         devices=config.devices,
         accelerator=config.accelerator,
         streaming=streaming,
+        views=config.views,
     )
     strategy: StreamStrategy = stream["strategy"]
     remedy = f"give a smaller --batch-size than {config.batch_size}, or a smaller --image-size"

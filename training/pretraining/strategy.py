@@ -16,12 +16,13 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch.utils.data import DataLoader, default_collate
 
-from sharding.errors import DataError
+from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import to_type
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.saved_run import SavedRun
 from training.checkpoint.writer import AtomicCheckpointIO
+from training.config import ViewsOn
 from training.launch.devices import Placement
 from training.launch.group import GROUP_TIMEOUT, AbortsGroup, SameOnAllRanks
 from training.loading.dataset import ImageDataset
@@ -32,14 +33,26 @@ from training.pretraining.saved_models import with_models, without_modules
 from training.pretraining.views import Images, Seeding, Transform, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
+from training.views.batch import DrawDataset, as_batch
+from training.views.recipe import read_recipe
+from training.views.render import ViewRenderer
 
 
-def make_strategy(images: Images, placement: Placement) -> "StreamStrategy":
-    """Make the strategy that LightlyTrain would choose for the devices, with a loader of `images`."""
+def make_strategy(images: Images, placement: Placement, views: ViewsOn = "cpu") -> "StreamStrategy":
+    """Make the strategy that LightlyTrain would choose for the devices, with a loader of `images`.
+
+    Args:
+        images: To train on.
+        placement: Devices and processes of the run.
+        views: Where views are made.
+    """
     environment = placement.make_environment()
     if placement.world == 1:
-        return StreamSingleDevice(images, placement.devices[0], environment)
-    return StreamDDP(images, environment)
+        strategy: StreamStrategy = StreamSingleDevice(images, placement.devices[0], environment)
+    else:
+        strategy = StreamDDP(images, environment)
+    strategy.views = views
+    return strategy
 
 
 class StreamStrategy(AbortsGroup):
@@ -52,6 +65,7 @@ class StreamStrategy(AbortsGroup):
         images: Images to train on.
         counter: Counts the samples trained on.
         seeding: See `ViewDataset`.
+        views: Where views are made: "cpu" by the loader's workers, "gpu" on the device of the run, whatever that is.
         keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
     """
@@ -59,8 +73,10 @@ class StreamStrategy(AbortsGroup):
     images: Images
     counter: SampleCounter
     seeding: Seeding | None = None
+    views: ViewsOn = "cpu"
     keeper: CheckpointKeeper | None = None
     resume_from: Path | None = None
+    _renderer: ViewRenderer | None = None
 
     def connect(self, model: LightningModule) -> None:
         """Add the callbacks: the counter first, so that a callback that saves a step saves it counted."""
@@ -101,6 +117,7 @@ class StreamStrategy(AbortsGroup):
 
         Raises:
             DataError: This is not the loader that LightlyTrain 0.18 makes.
+            UsageError: Views are to be made on the device, and its transform is not understood, or has a collate_fn.
         """
         theirs, transform = _take_transform(dataloader, len(self.images))
         batch_size = int(theirs.batch_size or 1)  # micro-batch of this device
@@ -114,19 +131,31 @@ class StreamStrategy(AbortsGroup):
             # LightlyTrain never pins: its transfers would block the host.
             pin_memory=theirs.pin_memory or self.root_device.type == "cuda",
             timeout_s=theirs.timeout,
-            preload=("lightly_train", __name__),
+            preload=("lightly_train", __name__) if self.views == "cpu" else ("training.views.batch",),
         )
-        views = ViewDataset(images, transform, self.seeding)
         # Ours makes the same batches as torch's; one that a user gave is kept.
         collate_fn = None if theirs.collate_fn is default_collate else partial(_collate_list, theirs.collate_fn)
-        return build_loader(views, sampler, loading, collate_fn=collate_fn)
+        if self.views == "cpu":
+            return build_loader(ViewDataset(images, transform, self.seeding), sampler, loading, collate_fn=collate_fn)
+        if collate_fn is not None:
+            raise UsageError("--views gpu takes no collate_fn of your own: its workers make no views; give --views cpu")
+        recipe = read_recipe(transform)
+        self._renderer = ViewRenderer(recipe)
+        return build_loader(DrawDataset(images, recipe), sampler, loading, collate_fn=as_batch)
+
+    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
+        """Move a batch to the device; if views are made there, make them, as LightlyTrain's batch has them."""
+        if self._renderer is not None:
+            made = self._renderer(batch, device or self.root_device)
+            batch = self.precision_plugin.convert_input(made)  # Lightning has called it for what is no view yet
+        return super().batch_to_device(batch, device, dataloader_idx)
 
     def _plan(self, global_batch: int, batch_size: int) -> tuple[Images, TrainSampler]:
         """Return the images, prepared for a loader of such batches, and its sampler."""
         if isinstance(self.images, ImageDataset):
             return self.images, TrainSampler(len(self.images), global_batch, self.images.prepare)
         sampler = TrainSampler(len(self.images), global_batch)
-        return self.images.planned(partial(sampler.upcoming, batch_size)), sampler
+        return self.images.planned(partial(sampler.upcoming, batch_size), encoded=self.views == "gpu"), sampler
 
 
 class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):
