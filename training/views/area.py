@@ -27,7 +27,8 @@ def shrink(windows: Tensor, boxes: Boxes, height: int, width: int) -> Tensor:
     Args:
         windows: uint8 (n, rows, columns, 3), from `boxes.gather`.
         boxes: Their boxes; in neither direction smaller than a view.
-        height, width: Of the views, pixels.
+        height: Of the views, pixels.
+        width: Of the views, pixels.
 
     Returns:
         Levels, float32 (n, 3, height, width), whole numbers of 0 to 255; flipped as the boxes say.
@@ -53,7 +54,8 @@ def enlarge(windows: Tensor, boxes: Boxes, height: int, width: int) -> Tensor:
     Args:
         windows: uint8 (n, rows, columns, 3), from `boxes.gather`.
         boxes: Their boxes, of whole pixels.
-        height, width: Of the views, pixels.
+        height: Of the views, pixels.
+        width: Of the views, pixels.
 
     Returns:
         Levels, as of `shrink`.
