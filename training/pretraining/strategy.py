@@ -33,7 +33,7 @@ from training.pretraining.saved_models import with_models, without_modules
 from training.pretraining.views import Images, Seeding, Transform, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
-from training.views.batch import DrawDataset, as_batch
+from training.views.batch import DrawCollation, EncodedDataset
 from training.views.recipe import read_recipe
 from training.views.render import ViewRenderer
 
@@ -141,7 +141,7 @@ class StreamStrategy(AbortsGroup):
             raise UsageError("--views gpu takes no collate_fn of your own: its workers make no views; give --views cpu")
         recipe = read_recipe(transform)
         self._renderer = ViewRenderer(recipe)
-        return build_loader(DrawDataset(images, recipe), sampler, loading, collate_fn=as_batch)
+        return build_loader(EncodedDataset(images), sampler, loading, collate_fn=DrawCollation(recipe))
 
     def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
         """Move a batch to the device; if views are made there, make them, as LightlyTrain's batch has them."""

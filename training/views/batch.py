@@ -55,16 +55,15 @@ class ReadAheadImages(Protocol):
         ...
 
 
-class DrawDataset(Dataset[dict[str, Any]]):
-    """Batches for `ViewRenderer`, of (epoch, position). Give the loader `as_batch` to collate with: they are whole.
+class EncodedDataset(Dataset[EncodedDraw]):
+    """Encoded images, by (epoch, position).
 
     Args:
-        images: Encoded images.
-        recipe: Of the views.
+        images: Where they are read from.
     """
 
-    def __init__(self, images: EncodedImages, recipe: tuple[ViewRecipe, ...]) -> None:
-        self.images, self.recipe = images, recipe
+    def __init__(self, images: EncodedImages) -> None:
+        self.images = images
 
     def __len__(self) -> int:
         return len(self.images)
@@ -74,34 +73,42 @@ class DrawDataset(Dataset[dict[str, Any]]):
         """Whether images are read over a network."""
         return self.images.remote
 
-    def reading_ahead(self, read_ahead: ReadAhead) -> "DrawDataset":
-        """Return the same batches, of images that are read ahead."""
+    def reading_ahead(self, read_ahead: ReadAhead) -> "EncodedDataset":
+        """Return the same images, read ahead."""
         if not isinstance(self.images, ReadAheadImages):
             return self  # a stream is read in sequence anyway
-        return DrawDataset(self.images.reading_ahead(read_ahead), self.recipe)
+        return EncodedDataset(self.images.reading_ahead(read_ahead))
 
-    def __getitem__(self, position: Position) -> dict[str, Any]:
-        return self.__getitems__([position])
+    def __getitem__(self, position: Position) -> EncodedDraw:
+        return self.images.read_encoded([position])[0]
 
-    def __getitems__(self, positions: Sequence[Position]) -> dict[str, Any]:
-        """Return a whole batch: `filename`, the keys; `pixels`, `images` and `draws`, each uint8.
+    def __getitems__(self, positions: Sequence[Position]) -> list[EncodedDraw]:
+        """Return the images of a batch, read at once."""
+        return self.images.read_encoded(positions)
+
+
+class DrawCollation:
+    """Makes batches for `ViewRenderer` of encoded images (`DataLoader(collate_fn=...)`): draws, decodes and cuts.
+
+    Args:
+        recipe: Of the views.
+    """
+
+    def __init__(self, recipe: tuple[ViewRecipe, ...]) -> None:
+        self.recipe = recipe
+
+    def __call__(self, encoded: Sequence[EncodedDraw]) -> dict[str, Any]:
+        """Return a batch: `filename`, the keys; `pixels`, `images` and `draws`, each uint8.
 
         Raises:
-            DataError: An image is damaged or cannot be read; names shard and key.
+            DataError: An image is damaged; names shard and key.
         """
-        encoded = self.images.read_encoded(positions)
         headers = [_located(one, read_size, one.data) for one in encoded]
         sizes = np.array([(one.height, one.width) for one in headers], np.int64)
         draws = draw_views(self.recipe, [one.seed for one in encoded], sizes)
         reducible = np.array([one.reducible for one in headers])
         divisors = np.where(reducible, choose_divisors(self.recipe, draws), 1)
-        parts = _find_parts(draws, divisors, sizes)
-        return _fill(encoded, headers, parts, draws)
-
-
-def as_batch(batch: Any) -> Any:
-    """Return the batch: `DrawDataset` has collated it."""
-    return batch
+        return _fill(encoded, headers, _find_parts(draws, divisors, sizes), draws)
 
 
 @dataclass(frozen=True, kw_only=True)

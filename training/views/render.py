@@ -20,7 +20,7 @@ from training.views.rotate import rotate
 
 
 class ViewRenderer:
-    """Makes the views of a batch of `DrawDataset`.
+    """Makes the views of a batch of `DrawCollation`.
 
     Args:
         recipe: Of the views.
@@ -37,7 +37,7 @@ class ViewRenderer:
         """Return `filename`, as it is, and `views`: for each view float32 (B, 3, h, w), normalised, on the device.
 
         Args:
-            batch: From `DrawDataset`, in memory of the host.
+            batch: From `DrawCollation`, in memory of the host.
             device: Where to compute.
         """
         images, draws = read_images(batch), read_draws(batch)

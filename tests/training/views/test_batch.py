@@ -2,6 +2,7 @@ import io
 import pickle
 import shutil
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
 from training.streaming.datasets import StreamedImages
 from training.streaming.options import Streaming
-from training.views.batch import DrawDataset, as_batch, read_draws, read_images
+from training.views.batch import DrawCollation, EncodedDataset, read_draws, read_images
 from training.views.recipe import ViewRecipe
 from training.views.reduced import decode_reduced, read_size
 
@@ -24,6 +25,7 @@ RECIPE = (
     ViewRecipe(height=64, width=64, scale=(0.3, 1.0), ratio=(0.75, 4 / 3)),
     ViewRecipe(height=32, width=32, scale=(0.05, 0.3), ratio=(0.75, 4 / 3), horizontal=0.5),
 )
+COLLATE = DrawCollation(RECIPE)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +49,12 @@ def photo_set(photos, encode_image, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(photo_set):
-    return DrawDataset(ImageDataset([photo_set], seed=3), RECIPE)
+    return EncodedDataset(ImageDataset([photo_set], seed=3))
 
 
 def test_a_batch_holds_of_each_image_what_its_views_show(dataset):
-    batch = dataset.__getitems__([(0, position) for position in range(12)])
-    encoded = dataset.images.read_encoded([(0, position) for position in range(12)])
+    encoded = dataset.__getitems__([(0, position) for position in range(12)])
+    batch = COLLATE(encoded)
     images, draws = read_images(batch), read_draws(batch)
     pixels = batch["pixels"].view(-1, 3).numpy()
     assert batch["filename"] == [one.key for one in encoded]
@@ -73,7 +75,7 @@ def test_a_batch_holds_of_each_image_what_its_views_show(dataset):
 
 
 def test_all_tensors_are_bytes_which_no_precision_converts(dataset):
-    batch = dataset[0, 0]
+    batch = COLLATE([dataset[0, 0]])
     assert {name: value.dtype for name, value in batch.items() if isinstance(value, torch.Tensor)} == dict.fromkeys(
         ("pixels", "images", "draws"), torch.uint8
     )
@@ -85,7 +87,7 @@ def epochs(dataset, workers, batch_size=4, start_method="fork"):
     found = {}
     for epoch in range(2):
         sampler.set_epoch(epoch)
-        for batch in build_loader(dataset, sampler, loading, collate_fn=as_batch):
+        for batch in build_loader(dataset, sampler, loading, collate_fn=COLLATE):
             images, draws = read_images(batch), read_draws(batch).pack()
             for number, key in enumerate(batch["filename"]):
                 first, width, *rest = images[number].tolist()
@@ -109,14 +111,14 @@ def test_workers_of_a_fork_server_make_the_same_and_need_no_lightly_train(datase
 
 
 def test_a_worker_sends_one_block_and_batches_that_are_kept_stay_what_they_are(dataset):
-    loader = build_loader(dataset, TrainSampler(12, 2), Loading(batch_size=2, num_workers=1), collate_fn=as_batch)
+    loader = build_loader(dataset, TrainSampler(12, 2), Loading(batch_size=2, num_workers=1), collate_fn=COLLATE)
     kept = list(loader)
     for number, batch in enumerate(kept):
         tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
         begin = min(one.data_ptr() for one in tensors)
         end = max(one.data_ptr() + one.nbytes for one in tensors)
         assert end - begin <= sum(one.nbytes for one in tensors) + 3 * 64  # padded
-        expected = dataset.__getitems__([(0, 2 * number), (0, 2 * number + 1)])
+        expected = COLLATE(dataset.__getitems__([(0, 2 * number), (0, 2 * number + 1)]))
         assert all(torch.equal(batch[name], expected[name]) for name in ("pixels", "images", "draws"))
 
 
@@ -124,7 +126,7 @@ def test_reading_ahead_changes_nothing(dataset):
     ahead = Loading(batch_size=4, num_workers=2, ahead_bytes=50_000)
     plain = Loading(batch_size=4, num_workers=2, ahead_bytes=0)
     both = [
-        [batch["pixels"].numpy().tobytes() for batch in build_loader(dataset, TrainSampler(12, 4), how, as_batch)]
+        [batch["pixels"].numpy().tobytes() for batch in build_loader(dataset, TrainSampler(12, 4), how, COLLATE)]
         for how in (ahead, plain)
     ]
     assert both[0] == both[1]
@@ -133,8 +135,8 @@ def test_reading_ahead_changes_nothing(dataset):
 
 def test_weights_draw_a_sample_twice_with_other_views(photo_set):
     images = ImageDataset([photo_set, photo_set], [30, 1], seed=1)
-    dataset = DrawDataset(images, RECIPE)
-    batch = dataset.__getitems__([(0, position) for position in range(24)])
+    dataset = EncodedDataset(images)
+    batch = COLLATE(dataset.__getitems__([(0, position) for position in range(24)]))
     draws = read_draws(batch).pack()
     assert len(set(batch["filename"])) < 24
     assert len(np.unique(draws.reshape(24, -1), axis=0)) == 24
@@ -144,18 +146,15 @@ def test_streamed_shards_give_the_same_draws_and_pixels(photo_set, dataset):
     images = StreamedImages([photo_set], Streaming(shuffle_buffer=3), seed=3)
     sampler = TrainSampler(12, 4)
     planned = images.planned(lambda: sampler.upcoming(4), encoded=True)
-    assert epochs(DrawDataset(planned, RECIPE), 0) == epochs(dataset, 0)
+    assert epochs(EncodedDataset(planned), 0) == epochs(dataset, 0)
 
 
-def test_a_damaged_image_is_named_with_its_shard(photo_set, dataset, monkeypatch):
-    positions = [(0, position) for position in range(12)]
-    good = dataset.images.read_encoded(positions)
+def test_a_damaged_image_is_named_with_its_shard(dataset):
+    good = dataset.__getitems__([(0, position) for position in range(12)])
     bad = next(number for number, one in enumerate(good) if one.data.startswith(b"\xff\xd8"))
-    one = good[bad]
-    cut = type(one)(key=one.key, data=one.data[: len(one.data) // 2], seed=one.seed, origin=one.origin)
-    monkeypatch.setattr(dataset.images, "read_encoded", lambda _: [*good[:bad], cut, *good[bad + 1 :]])
-    with pytest.raises(DataError, match=f"shard .*tar.*, key {one.key}: expected a readable image"):
-        dataset.__getitems__(positions)
+    cut = replace(good[bad], data=good[bad].data[: len(good[bad].data) // 2])
+    with pytest.raises(DataError, match=f"shard .*tar.*, key {cut.key}: expected a readable image"):
+        COLLATE([*good[:bad], cut, *good[bad + 1 :]])
 
 
 def test_a_damaged_shard_is_noticed(photo_set, tmp_path):
@@ -165,6 +164,6 @@ def test_a_damaged_shard_is_noticed(photo_set, tmp_path):
     content = bytearray(shard.read_bytes())
     content[row["image_offset"] + 600] ^= 255
     shard.write_bytes(content)
-    damaged = DrawDataset(ImageDataset([ShardSet(tmp_path / "set")], seed=3), RECIPE)
+    damaged = EncodedDataset(ImageDataset([ShardSet(tmp_path / "set")], seed=3))
     with pytest.raises(DataError, match=f"key {row['key']}"):
         damaged.__getitems__([(0, position) for position in range(12)])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.loading.dataset import EncodedDraw
-from training.views.batch import DrawDataset, read_draws
+from training.views.batch import DrawCollation, read_draws
 from training.views.recipe import ViewRecipe, read_recipe
 from training.views.render import ViewRenderer
 
@@ -13,28 +13,18 @@ CPU = torch.device("cpu")
 LEVELS = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1) * 255  # of a normalised unit
 
 
-class Files:
-    """Encoded images, sample by sample."""
-
-    remote = False
-
-    def __init__(self, files):
-        self.files = files
-
-    def __len__(self):
-        return len(self.files)
-
-    def read_encoded(self, positions):
-        return [
-            EncodedDraw(key=str(at), data=self.files[at % len(self.files)], seed=(5, epoch, at, 0), origin=f"key {at}")
-            for epoch, at in positions
-        ]
+def make_batch(recipe, files, numbers):
+    """A batch of some of the draws; draw n is of file n, modulo their number."""
+    encoded = [
+        EncodedDraw(key=str(at), data=files[at % len(files)], seed=(5, 0, at, 0), origin=f"key {at}") for at in numbers
+    ]
+    return DrawCollation(recipe)(encoded)
 
 
 def differences(transform, files, decoded, their_view, count):
     """Of each view of `count` draws: the mean difference in levels, and what was drawn."""
     recipe = read_recipe(transform)
-    batch = DrawDataset(Files(files), recipe).__getitems__([(0, at) for at in range(count)])
+    batch = make_batch(recipe, files, range(count))
     made, draws = ViewRenderer(recipe)(batch, CPU), read_draws(batch)
     found = []
     for number, view in enumerate(transform.transforms):
@@ -80,8 +70,8 @@ RECIPE = (
 
 
 def test_the_batch_is_of_lightlytrains_form(photos, encode_image):
-    files = Files([encode_image(photo[: 90 + 10 * at]) for at, photo in enumerate(photos)])
-    made = ViewRenderer(RECIPE)(DrawDataset(files, RECIPE).__getitems__([(0, at) for at in range(3)]), CPU)
+    files = [encode_image(photo[: 90 + 10 * at]) for at, photo in enumerate(photos)]
+    made = ViewRenderer(RECIPE)(make_batch(RECIPE, files, range(3)), CPU)
     assert list(made) == ["filename", "views"]
     assert made["filename"] == ["0", "1", "2"]
     assert [tuple(view.shape) for view in made["views"]] == [(3, 3, 48, 64), (3, 3, 32, 32), (3, 3, 48, 64)]
@@ -90,10 +80,10 @@ def test_the_batch_is_of_lightlytrains_form(photos, encode_image):
 
 def test_a_view_does_not_depend_on_its_batch(transforms, photos, encode_image):
     recipe = read_recipe(transforms["dino", "aggressive"])
-    files = Files([encode_image(photo[: 200 + 50 * at]) for at, photo in enumerate(photos)])
-    dataset, render = DrawDataset(files, recipe), ViewRenderer(recipe)
-    together = render(dataset.__getitems__([(0, at) for at in range(6)]), CPU)["views"]
-    alone = [render(dataset[0, at], CPU)["views"] for at in range(6)]
+    files = [encode_image(photo[: 200 + 50 * at]) for at, photo in enumerate(photos)]
+    render = ViewRenderer(recipe)
+    together = render(make_batch(recipe, files, range(6)), CPU)["views"]
+    alone = [render(make_batch(recipe, files, [at]), CPU)["views"] for at in range(6)]
     for number, views in enumerate(together):
         assert torch.equal(views, torch.cat([one[number] for one in alone]))
 
