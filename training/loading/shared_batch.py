@@ -42,12 +42,15 @@ class Slots:
     def __init__(self) -> None:
         self._blocks: list[Tensor] = []
 
-    def take(self, size: int) -> Tensor:
-        """Return a block for `size` bytes of payload, marked as in use: uint8 (64 + size or more,), shared."""
+    def take(self, size: int, spare: int = 0) -> Tensor:
+        """Return a block for `size` bytes of payload, marked as in use: uint8 (64 + size or more,), shared.
+
+        A new block has `spare` bytes more, for batches whose sizes differ.
+        """
         wanted = _ALIGNED + size
         free = [block for block in self._blocks if block[0] == _FREE]
         fitting = min((block for block in free if len(block) >= wanted), key=len, default=None)
-        block = fitting if fitting is not None else self._add(wanted, free)
+        block = fitting if fitting is not None else self._add(wanted + spare, free)
         block[0] = _IN_USE
         return block
 
@@ -160,7 +163,7 @@ def make_batch(shapes: Mapping[str, tuple[int, ...]], others: Mapping[str, Any])
         return {name: torch.empty(shape, dtype=torch.uint8) for name, shape in shapes.items()} | dict(others)
     layout = _Layout(len(shapes))
     placed = {name: layout.add(torch.uint8, shape) for name, shape in shapes.items()}
-    return SharedBatch(_SLOTS.take(layout.end), placed | dict(others))
+    return SharedBatch(_SLOTS.take(layout.end, spare=layout.end // 4), placed | dict(others))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ from sharding.toyworld.megadepth import photograph, plan_photo
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.strategy import StreamSingleDevice
 
-CHOICES = ("default", "conservative", "aggressive")
-
 
 class Taken(Exception):
     """LightlyTrain's loader has been taken; nothing is to be trained."""
@@ -62,14 +60,23 @@ def take_transform(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., An
     return take
 
 
+class Transforms(dict[tuple[str, str], Any]):
+    """The transforms of (method, choice), made when they are asked for; choice: "default", or an augmentation."""
+
+    def __init__(self, take: Callable[..., Any]) -> None:
+        super().__init__()
+        self._take = take
+
+    def __missing__(self, key: tuple[str, str]) -> Any:
+        method, choice = key
+        self[key] = self._take(method, None if choice == "default" else get_transform_args(choice))
+        return self[key]
+
+
 @pytest.fixture(scope="session")
-def transforms(take_transform: Callable[..., Any]) -> dict[tuple[str, str], Any]:
-    """The transforms of simclr and dino: defaults, and both augmentations."""
-    return {
-        (method, choice): take_transform(method, None if choice == "default" else get_transform_args(choice))
-        for method in ("simclr", "dino")
-        for choice in CHOICES
-    }
+def transforms(take_transform: Callable[..., Any]) -> Transforms:
+    """LightlyTrain's transforms by method and augmentation."""
+    return Transforms(take_transform)
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def draw_boxes(shape, count, most, seed):
     return [(*map(int, place), *map(int, size)) for place, size in zip(places, sizes, strict=True)]
 
 
-@pytest.mark.parametrize(("height", "width"), [(224, 224), (96, 96), (50, 81)])
+@pytest.mark.parametrize(("height", "width"), [pytest.param(224, 224, marks=pytest.mark.slow), (96, 96), (50, 81)])
 def test_boxes_of_all_sizes_are_resized_as_cv2_does(photos, height, width):
     worst, exact = 0.0, 0
     for number, photo in enumerate(photos):
