@@ -13,6 +13,7 @@ from torch import Tensor
 
 from training.model.float32 import full_float32
 from training.views.boxes import Boxes
+from training.views.device import send
 
 _ACROSS = 1 << 16  # weights along a row: 255 * 2**16 < 2**24, which float32 holds
 _DOWN = 1 << 12  # weights along a column, of sums that are rounded to 1/16 of a level: 255 * 16 * 2**12 < 2**24
@@ -105,7 +106,7 @@ def _neighbours(
     share = np.where(first >= last, np.float32(0), share)
     units = np.rint(share * np.float32(1 << _UNIT_BITS)).astype(np.int32)
     found = np.minimum(first, last).astype(np.int64), np.minimum(first + 1, last).astype(np.int64), units
-    left, right, taken = (torch.from_numpy(one).to(device, non_blocking=True)[:, None] for one in found)
+    left, right, taken = (send(one, device)[:, None] for one in found)
     return left, right, taken
 
 
@@ -118,4 +119,4 @@ def _pick(values: Tensor, dim: int, index: Tensor) -> Tensor:
 
 def _column(values: np.ndarray, device: torch.device, dims: int = 4) -> Tensor:
     """Return one number a view, (n, 1, ...), on the device."""
-    return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True).view(-1, *[1] * (dims - 1))
+    return send(values, device).view(-1, *[1] * (dims - 1))

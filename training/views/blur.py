@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from training.views.device import send
 from training.views.draws import Array
 
 
@@ -23,7 +24,7 @@ def blur(levels: Tensor, sigma: Array, side: Array) -> Tensor:
     Returns:
         Levels, of the same shape.
     """
-    weights = torch.from_numpy(make_kernels(sigma, side)).to(levels.device, non_blocking=True)  # (n, radius + 1)
+    weights = send(make_kernels(sigma, side), levels.device)  # (n, radius + 1)
     rows = _convolve(levels, weights, -1)
     return torch.round(_convolve(rows, weights, -2)).clamp(0, 255)
 

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.views.device import send
 from training.views.draws import Array, Draws
 
-_WINDOW_PIXELS = 1 << 24
-"""Pixels of the windows that are rendered together: 0.2 GB in float32, enough work for a GPU."""
+WINDOW_PIXELS = 1 << 25
+"""Pixels of the windows that are rendered together, which bounds the memory: 0.8 GB, with their places."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +84,7 @@ class Boxes:
         down = torch.arange(int(self.rows.max()), device=pixels.device)[:, None]
         across = torch.arange(int(self.columns.max()), device=pixels.device)
         start, stride, rows, columns = (
-            torch.from_numpy(one).to(pixels.device, non_blocking=True)[:, None, None]
-            for one in (starts, self.stride, self.rows, self.columns)
+            send(one, pixels.device)[:, None, None] for one in (starts, self.stride, self.rows, self.columns)
         )
         # (n, rows, columns); a window that is smaller than the largest repeats its last row and column.
         index = start + torch.minimum(down, rows - 1) * stride + torch.minimum(across, columns - 1)
@@ -98,6 +98,6 @@ def chunk(boxes: Boxes) -> Iterator[NDArray[np.int64]]:
     while begin < len(order):
         rows, columns = boxes.rows[order[begin:]], boxes.columns[order[begin:]]
         padded = np.maximum.accumulate(rows) * np.maximum.accumulate(columns) * np.arange(1, len(rows) + 1)
-        count = max(1, int(np.searchsorted(padded, _WINDOW_PIXELS, side="right")))
+        count = max(1, int(np.searchsorted(padded, WINDOW_PIXELS, side="right")))
         yield order[begin : begin + count]
         begin += count

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from training.views.device import send
+
 _LUMA = (9798.0, 19235.0, 3735.0)  # of R, G, B in cv2's grey, of 2**15
 _HSV_BITS = 12
 _DEGREES = 180  # of hue in 8-bit HSV: half of a circle's
@@ -102,7 +104,7 @@ def _to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     rising = value * (1 - saturation * (1 - rest))
     corners = torch.stack([value, low, falling, rising], dim=1)  # (n, 4, h, w)
     # Which of the four R, G and B are in each sixth of the circle.
-    table = torch.tensor(_SECTORS, device=hue.device)
+    table = send(_SECTORS, hue.device)
     index = table[sector.long()].permute(0, 3, 1, 2)  # (n, 3, h, w)
     return (corners.gather(1, index) + _WHOLE).floor()
 

@@ -14,6 +14,7 @@ from training.views.batch import read_draws, read_images
 from training.views.blur import blur
 from training.views.boxes import Boxes, chunk
 from training.views.colour import JITTER, solarize, to_grey
+from training.views.device import send
 from training.views.draws import ORDERS, Draws
 from training.views.recipe import ViewRecipe
 from training.views.rotate import rotate
@@ -53,14 +54,14 @@ def _render(pixels: Tensor, images: NDArray[np.int64], draws: Draws, view: ViewR
     """Render views of one size: float32 (n, 3, h, w) of n draws; in parts, which bounds the memory."""
     device, boxes = pixels.device, Boxes.locate(images, draws)
     made = torch.empty(len(draws.left), 3, view.height, view.width, device=device)
-    mean, factor = (torch.tensor(one, device=device)[:, None, None] for one in (view.mean, view.factor))
+    mean, factor = (send(one, device, np.float32)[:, None, None] for one in (view.mean, view.factor))
     enlarged = boxes.enlarged(view.height, view.width)
     for resize, places in ((shrink, np.flatnonzero(~enlarged)), (enlarge, np.flatnonzero(enlarged))):
         for part in chunk(boxes.take(places)):
             chosen = places[part]
             some = boxes.take(chosen)
             levels = _change(resize(some.gather(pixels), some, view.height, view.width), draws.take(chosen))
-            made.index_copy_(0, torch.from_numpy(chosen).to(device, non_blocking=True), (levels - mean) * factor)
+            made.index_copy_(0, send(chosen, device), (levels - mean) * factor)
     return made
 
 
@@ -73,21 +74,17 @@ def _change(levels: Tensor, draws: Draws) -> Tensor:
         for number, (name, change) in enumerate(JITTER):
             factor = getattr(draws, name)
             chosen = (orders[:, turn] == number) & (factor != (0 if name == "hue" else 1))
-            levels = _where(chosen, levels, change, _on(levels.device, factor[chosen]))
+            levels = _where(chosen, levels, change, send(factor[chosen], levels.device))
     levels = _where(draws.grey > 0, levels, to_grey)
     chosen = draws.side > 1
     levels = _where(chosen, levels, blur, draws.sigma[chosen], draws.side[chosen])
     chosen = np.isfinite(draws.threshold)
-    return _where(chosen, levels, solarize, _on(levels.device, draws.threshold[chosen]))
+    return _where(chosen, levels, solarize, send(draws.threshold[chosen], levels.device))
 
 
 def _where(chosen: NDArray[np.bool_], levels: Tensor, change: Callable[..., Tensor], *arguments: Any) -> Tensor:
     """Change the chosen views, in place."""
     if not chosen.any():
         return levels
-    index = _on(levels.device, np.flatnonzero(chosen))
+    index = send(np.flatnonzero(chosen), levels.device)
     return levels.index_copy_(0, index, change(levels[index], *arguments))
-
-
-def _on(device: torch.device, values: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(values).to(device, non_blocking=True)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from training.views.device import send
 from training.views.draws import Array
 
 
@@ -21,10 +22,7 @@ def rotate(levels: Tensor, degrees: Array) -> Tensor:
     height, width = levels.shape[-2:]
     down, across = (height - 1) / 2, (width - 1) / 2  # centre
     angle = np.deg2rad(degrees % 360)
-    cosine, sine = (
-        torch.from_numpy(one(angle).astype(np.float32)).to(levels.device, non_blocking=True)[:, None, None]
-        for one in (np.cos, np.sin)
-    )
+    cosine, sine = (send(one(angle), levels.device, np.float32)[:, None, None] for one in (np.cos, np.sin))
     y = torch.arange(height, device=levels.device, dtype=torch.float32)[:, None] - down
     x = torch.arange(width, device=levels.device, dtype=torch.float32) - across
     # Where each pixel comes from, relative to the centre, in halves of the distance between the outermost pixels.

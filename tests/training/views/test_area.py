@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.views.area import enlarge, shrink
-from training.views.boxes import Boxes, chunk
+from training.views.boxes import WINDOW_PIXELS, Boxes, chunk
 
 
 def make_boxes(image, boxes, flips=None):
@@ -101,7 +101,7 @@ def test_every_box_is_in_one_part_and_parts_are_bounded():
     assert sorted(np.concatenate(parts)) == list(range(300))
     for part in parts:
         windows = len(part) * boxes.rows[part].max() * boxes.columns[part].max()
-        assert len(part) == 1 or windows <= 1 << 24
+        assert len(part) == 1 or windows <= WINDOW_PIXELS
     padding = sum(len(part) * boxes.rows[part].max() * boxes.columns[part].max() for part in parts)
     assert padding < 2 * (boxes.rows * boxes.columns).sum()
     assert list(chunk(boxes.take(np.array([], np.int64)))) == []

@@ -78,6 +78,15 @@ def test_the_batch_is_of_lightlytrains_form(photos, encode_image):
     assert all(view.dtype == torch.float32 and view.is_contiguous() for view in made["views"])
 
 
+def test_nothing_is_read_back_from_the_device(transforms, photos, encode_image):
+    """The meta device computes shapes alone: whatever waits for a result fails there."""
+    recipe = read_recipe(transforms["dino", "aggressive"])
+    files = [encode_image(photos[0]), encode_image(photos[1][:60, :70])]  # one is enlarged
+    made = ViewRenderer(recipe)(make_batch(recipe, files, range(8)), torch.device("meta"))
+    assert [tuple(view.shape) for view in made["views"]] == 2 * [(8, 3, 224, 224)] + 6 * [(8, 3, 96, 96)]
+    assert all(view.device.type == "meta" for view in made["views"])
+
+
 def test_a_view_does_not_depend_on_its_batch(transforms, photos, encode_image):
     recipe = read_recipe(transforms["dino", "aggressive"])
     files = [encode_image(photo[: 200 + 50 * at]) for at, photo in enumerate(photos)]
