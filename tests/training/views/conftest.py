@@ -1,7 +1,9 @@
 """LightlyTrain's own transforms, got by its public doors, and photographs of the toy world."""
 
+import importlib
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,34 +103,6 @@ def encode_image() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def their_view() -> Callable[..., torch.Tensor]:
     """A function from one of LightlyTrain's views, an image and our draws to the view that albumentations makes."""
-    from albumentations.augmentations.blur.functional import create_gaussian_kernel_1d
-    from albumentations.augmentations.geometric.functional import center, create_affine_transformation_matrix
-
-    from training.views.draws import ORDERS
-
-    def make(view: Any, image: np.ndarray, one: dict[str, float]) -> torch.Tensor:
-        ops = {type(op).__name__.replace("DtypeAware", ""): op for op in view.transform.transforms}
-        left, top, width, height = (int(one[name]) for name in ("left", "top", "width", "height"))
-        found = ops["RandomResizedCrop"].apply(image, crop_coords=(left, top, left + width, top + height))
-        if one["horizontal"]:
-            found = ops["HorizontalFlip"].apply(found)
-        if one["vertical"]:
-            found = ops["VerticalFlip"].apply(found)
-        if one["angle"]:
-            still = {"x": 0, "y": 0}
-            shape = found.shape[:2]
-            matrix = create_affine_transformation_matrix(still, still, {"x": 1, "y": 1}, one["angle"], center(shape))
-            outside = dict.fromkeys(("x_min", "x_max", "y_min", "y_max"), -1)
-            found = ops["Rotate"].apply(found, matrix=matrix, **outside, shape=found.shape)
-        factors = {name: one[name] for name in ("brightness", "contrast", "saturation", "hue")}
-        if tuple(factors.values()) != (1, 1, 1, 0):
-            found = ops["ColorJitter"].apply(found, **factors, order=list(ORDERS[int(one["order"])]))
-        if one["grey"]:
-            found = ops["ToGray"].apply(found)
-        if one["side"] > 1:
-            found = ops["GaussianBlur"].apply(found, kernel=create_gaussian_kernel_1d(one["sigma"], int(one["side"])))
-        if np.isfinite(one["threshold"]):
-            found = ops["Solarize"].apply(found, threshold=one["threshold"])
-        return ops["ToTensorV2"].apply(ops["Normalize"].apply(found))
-
-    return make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[3] / "scripts"))
+        return importlib.import_module("lightly_views").make_view

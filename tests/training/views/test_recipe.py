@@ -32,6 +32,11 @@ def test_each_view_of_dino_has_its_own_recipe(transforms):
     assert all(view.rotation.degrees == (-90.0, 90.0) for view in read_recipe(transforms["dino", "aggressive"]))
 
 
+def test_a_transform_of_a_single_view_such_as_distillations(transforms):
+    kind = type("DistillationV3Transform", (), {"transform": transforms["simclr", "default"].transforms[0]})
+    assert read_recipe(kind()) == read_recipe(transforms["simclr", "default"])[:1]
+
+
 @pytest.mark.slow
 def test_the_other_methods_of_two_views_and_of_vision_transformers(take_transform):
     assert [view.scale for view in read_recipe(take_transform("densecl"))] == 2 * [(0.2, 1.0)]

@@ -46,11 +46,11 @@ def differences(transform, files, decoded, their_view, count):
 def test_views_from_whole_images_are_lightlytrains(transforms, photos, encode_image, their_view, method, choice):
     files = [encode_image(photo, "PNG") for photo in photos]
     found = differences(transforms[method, choice], files, photos, their_view, 9)
-    assert max(difference for difference, _ in found) <= 2 / 1  # levels of 255
+    assert max(difference for difference, _ in found) <= 0.3  # of 255; hue differs by a level here and there
     plain = [d for d, one in found if (one["brightness"], one["hue"]) == (1, 0) and not np.isfinite(one["threshold"])]
     assert plain
-    assert max(plain) <= 0.1  # geometry, grey and blur
-    assert np.mean([difference for difference, _ in found]) <= 0.2
+    assert max(plain) <= 0.05  # geometry, grey and blur
+    assert np.mean([difference for difference, _ in found]) <= 0.05
 
 
 @pytest.mark.slow
