@@ -15,8 +15,18 @@ from sharding.stores.node_cache import CacheSettings
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 PretrainPrecision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
-Method = Literal["densecl", "dino", "distillation", "distillationv1", "distillationv2", "distillationv3", "simclr"]
-"""Methods of LightlyTrain 0.18 that train a torchvision model; it has densecl, too, but does not list it."""
+Method = Literal[
+    "densecl",
+    "dino",
+    "dinov2",
+    "dinov31",
+    "distillation",
+    "distillationv1",
+    "distillationv2",
+    "distillationv3",
+    "simclr",
+]
+"""Methods of LightlyTrain 0.18; what each needs is in `training.pretraining.methods`."""
 
 PretrainModel = Literal[
     "torchvision/convnext_base",
@@ -150,6 +160,12 @@ class PretrainConfig(SubsetOptions, CacheOptions, StreamingOptions, TrainingOpti
         "torchvision/resnet50", "encoder of torchvision, by LightlyTrain's name", metavar="NAME"
     )
     method: Method = option("dino", "LightlyTrain method, such as dino, simclr", metavar="NAME")
+    teacher: str | None = option(
+        None, "with a distillation method: model that teaches, by LightlyTrain's name", metavar="NAME"
+    )
+    teacher_weights: str | None = option(
+        None, "with --teacher: state dict of that model, such as an encoder.pt", metavar="FILE", path="local"
+    )
     views: ViewsOn = option(
         "cpu",
         "where views are made: cpu: by the loader processes, with LightlyTrain's own transform; gpu: on the training "

@@ -1,7 +1,9 @@
 """Image files: opened safely, decoded to RGB pixels, encoded as JPEG."""
 
 import io
+import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,36 @@ _JPEG_MAX_SIDE = 65500
 """Largest height or width in pixels: libjpeg's JPEG_MAX_DIMENSION."""
 
 
+class _Strictly:
+    """A context in which Pillow refuses truncated images, whatever the process has chosen; threads may share it.
+
+    With `LOAD_TRUNCATED_IMAGES`, which lightly_train sets when it is imported, Pillow fills what is missing with grey.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)  # a thread that the child lacks may hold the lock
+
+    def _begin(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._before
+
+
+_STRICT = _Strictly()
+
+
 @contextmanager
 def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Image.Image]:
     """Open an image file for the block, which decodes it; failures in the block become a DataError, too.
@@ -41,11 +73,10 @@ def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Imag
         DataError: It is no image, truncated, larger than `MAX_PIXELS`, or of levels without a known range, or the block
             failed.
     """
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # lightly_train turns it on for the whole process when it is imported
     Image.MAX_IMAGE_PIXELS = None  # `check_pixels` takes its place, and can be raised
     try:
         check_pieces(data)
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with _STRICT, Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             check_pixels(image.size)
             _check_levels(image)
             _check_tiles(image)

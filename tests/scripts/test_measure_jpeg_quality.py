@@ -40,6 +40,7 @@ def test_boxes_lie_in_the_shrunk_image_and_the_original_is_never_enlarged(size):
         assert min(tall, wide) * max(size) / 512 > VIEW - max(size) / 512  # within a pixel of the shrunk image
 
 
+@pytest.mark.slow
 def test_a_poorer_image_is_smaller_and_its_views_are_further_from_the_original(capsys):
     options = "--images 1 --height 300 --width 400 --sides 256 --quality 95 50 --subsampling 4:4:4 4:2:0 --boxes 3"
     assert main([*options.split(), "--repeats", "2", "--json", "--quiet"]) == 0

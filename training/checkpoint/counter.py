@@ -27,12 +27,12 @@ class SampleCounter(Callback):
 
     Also seeds the global generators at each micro-batch, see `training.checkpoint.seeds`.
 
-    Args:
-        seed: Seed of the run.
+    Attributes:
+        seed: Seed of the run; may be set until `attach` is called.
     """
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
+        self.seed = seed
         self._sampler: TrainSampler | None = None
         self._restored: TrainState | None = None
         self._loaded: dict[str, Any] | None = None  # the checkpoint, until it is restored
@@ -62,7 +62,7 @@ class SampleCounter(Callback):
         """Start at the first sample, or at the resume point of the checkpoint, once the sampler is there."""
         if self._sampler is None:
             return
-        fresh = TrainState(seed=self._seed, batch_size=self._sampler.batch_size, num_samples=self._sampler.num_samples)
+        fresh = TrainState(seed=self.seed, batch_size=self._sampler.batch_size, num_samples=self._sampler.num_samples)
         if self._restored is not None:
             self._restored.check_same_run(fresh)
         self._state = self._restored or fresh
@@ -120,7 +120,7 @@ class SampleCounter(Callback):
         share = self.state.batch_size // trainer.world_size
         turn = batch_idx % trainer.accumulate_grad_batches
         offset = trainer.global_rank * share + turn * (share // trainer.accumulate_grad_batches)
-        seed_generators(self._seed, self.state.epoch, self.state.samples_consumed + offset)
+        seed_generators(self.seed, self.state.epoch, self.state.samples_consumed + offset)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

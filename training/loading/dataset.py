@@ -22,10 +22,10 @@ from sharding.reading.reader import StoredParts
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.address import is_remote
 from training.loading.augment import PairedAugment
-from training.loading.decode import decode_rgb
+from training.loading.decode import decode_as_lightly_train, decode_rgb
 from training.loading.read_ahead import Piece, ReadAhead, cut_batch
 from training.loading.shared_columns import share
-from training.loading.shared_order import share_epoch_order, share_weighted_order
+from training.loading.shared_order import SharedOrder, share_epoch_order, share_weighted_order
 from training.loading.upcoming import Batch
 from training.loading.upcoming import Position as Position
 
@@ -163,12 +163,12 @@ class ImageDraw:
 
     Attributes:
         key: Of the sample.
-        image: uint8 (H, W, 3), RGB.
+        image: uint8 (H, W, 3), RGB; float32 in 0..1 if it was a PNG of 16 bits.
         seed: (seed, epoch, sample id, replica), from which every random number of this draw follows.
     """
 
     key: str
-    image: NDArray[np.uint8]
+    image: NDArray[Any]
     seed: tuple[int, int, int, int]
 
 
@@ -209,19 +209,28 @@ class ImageDataset(Dataset[ImageDraw]):
         if weights is not None and len(weights) != len(sets):
             raise UsageError(f"--weights: expected {len(sets)} numbers, one a set, found {len(weights)}")
         self.seed = seed
-        self._readers = [share(opened.reader.with_image_decoder(decode_rgb)) for opened in sets]
+        self._readers = [share(opened.reader.with_image_decoder(decode_as_lightly_train)) for opened in sets]
         self._sizes = tuple(len(opened) for opened in sets)
-        self._order = (
-            share_epoch_order(self._sizes, seed)
-            if weights is None
-            else share_weighted_order(self._sizes, tuple(weights), seed)
-        )
+        self._weights = None if weights is None else tuple(weights)
+        self._order = self._share_order()
         # A sample's id counts through all samples of all sets, also those that --where leaves out.
         offsets = np.cumsum([0] + [opened.manifest.samples for opened in sets])[:-1]
         ids = np.concatenate([opened.ids + offset for opened, offset in zip(sets, offsets, strict=True)])
         self._ids = torch.from_numpy(ids).share_memory_()
         self._ends = np.cumsum(self._sizes)  # (S,) one past each set's last row, counted through all sets
         self._read_ahead: ReadAhead | None = None
+
+    def seeded(self, seed: int) -> "ImageDataset":
+        """Return the same images in the order, and with the draws, of another seed."""
+        changed = copy.copy(self)
+        changed.seed = seed
+        changed._order = changed._share_order()
+        return changed
+
+    def _share_order(self) -> SharedOrder:
+        if self._weights is None:
+            return share_epoch_order(self._sizes, self.seed)
+        return share_weighted_order(self._sizes, self._weights, self.seed)
 
     def reading_ahead(self, read_ahead: ReadAhead) -> "ImageDataset":
         """Return the same dataset for a loader whose batches `read_ahead` predicts."""

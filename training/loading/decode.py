@@ -8,6 +8,7 @@ image and what is refused; it also decodes what is no plain JPEG.
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from sharding.codecs.image import decode_image, open_image
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_BIT_DEPTH = 24  # its offset: signature, length and name of the header, width, height
 _START = b"\xff\xd8\xff"
 _MODES = ("RGB", "L")  # Pillow's names; what others become differs
 
@@ -39,6 +42,28 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
         return decode_image(data)
     decoded: NDArray[np.uint8] = pixels.permute(1, 2, 0).numpy()  # no copy: decoded as (H, W, 3)
     return decoded
+
+
+def decode_as_lightly_train(data: bytes) -> NDArray[Any]:
+    """Decode as `decode_rgb` does, to uint8 (H, W, 3), but PNGs of 16 bits to float32 in 0..1, as LightlyTrain does.
+
+    (It takes 16-bit TIFFs for white, by a conversion that cuts off at 255: here they are rounded to 8 bits.)
+
+    Raises:
+        DataError: It is no image, damaged, or too large.
+    """
+    if not data.startswith(_PNG) or data[_PNG_BIT_DEPTH : _PNG_BIT_DEPTH + 1] != b"\x10":
+        return decode_rgb(data)
+    with open_image(data) as image:  # refuses what is too large
+        image.load()  # and what is damaged, some of which torchvision reads
+    try:
+        levels = _decoder()(torch.frombuffer(bytearray(data), dtype=torch.uint8))  # uint16 (3, H, W)
+    except RuntimeError:
+        return decode_image(data)
+    from torchvision.transforms.v2.functional import to_dtype
+
+    scaled: NDArray[np.float32] = to_dtype(levels, torch.float32, scale=True).permute(1, 2, 0).numpy()
+    return scaled
 
 
 @cache

@@ -19,15 +19,24 @@ AUGMENTATIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def get_transform_args(augmentation: str) -> dict[str, Any]:
+def get_transform_args(
+    augmentation: str, *, vertical_flip: float | None = None, rotation: float | None = None
+) -> dict[str, Any]:
     """Return the tutorial's `transform_args` for `lightly_train.pretrain`, a copy that the caller may change.
 
     Args:
         augmentation: "conservative" (tilts to 15 degrees, no vertical flip) or "aggressive" (to 90, vertical flips).
+        vertical_flip: Probability of a vertical flip, 0..1, in place of the augmentation's.
+        rotation: Largest angle in degrees, to either side, in place of the augmentation's; 0: no rotation.
 
     Raises:
         UsageError: There is no such augmentation.
     """
     if augmentation not in AUGMENTATIONS:
         raise UsageError(f"no augmentation {augmentation!r}; there are {', '.join(AUGMENTATIONS)}")
-    return copy.deepcopy(dict(AUGMENTATIONS[augmentation]))
+    args = copy.deepcopy(dict(AUGMENTATIONS[augmentation]))
+    if vertical_flip is not None:
+        args["random_flip"]["vertical_prob"] = vertical_flip
+    if rotation is not None:
+        args["random_rotation"] = {"prob": 1.0, "degrees": rotation} if rotation else None
+    return args

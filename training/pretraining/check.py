@@ -9,6 +9,7 @@ from training.claim import check_claim, has_run
 from training.config import PretrainConfig, cache_settings, check_cache
 from training.launch.launcher import check_launch, check_precision
 from training.loading.order import check_batch
+from training.pretraining.methods import check_method
 from training.runfolder import ENCODER_NAME, WHERE_IT_RUNS, check_same
 from training.streaming.options import streaming_options
 
@@ -39,6 +40,7 @@ def check_pretrain(config: PretrainConfig) -> None:
     world = check_launch(config.accelerator, config.devices)
     if world and config.batch_size % world:
         raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
+    check_method(config, world)
     check_batch(
         config.batch_size, sum(check_set(address, config.where, cache_settings(config)) for address in config.sets)
     )

@@ -1,4 +1,4 @@
-"""LightlyTrain's environment while it trains: folders, messages and warnings; the one place that sets it."""
+"""LightlyTrain's surroundings while it trains: folders, messages, warnings, reports, and what it does to Pillow."""
 
 import contextlib
 import os
@@ -10,10 +10,14 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import ImageFile
+
 from training.launch.devices import Placement
 from training.runfolder import LIGHTLY_CACHE_NAME
 
-_DEFAULTS = {"LIGHTLY_TRAIN_EVENTS_DISABLED": "1", "LIGHTLY_TRAIN_LOG_LEVEL": "WARNING"}
+_LEVEL = "LIGHTLY_TRAIN_LOG_LEVEL"
+_NO_REPORTS = "LIGHTLY_TRAIN_EVENTS_DISABLED"
+_REPORTS_WANTED = ("0", "false", "no", "off")
 # Set by torchrun or SLURM, and the same in all ranks of a launch.
 _LAUNCH_VARIABLES = (
     *("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
@@ -28,6 +32,19 @@ _NOT_OURS = (
 
 
 @contextlib.contextmanager
+def pillow_unchanged() -> Iterator[None]:
+    """Restore how Pillow takes truncated images after the block, which imports LightlyTrain.
+
+    With `LOAD_TRUNCATED_IMAGES`, which it sets, Pillow fills what is missing with grey and says nothing.
+    """
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+@contextlib.contextmanager
 def environment_of_run(folder: Path, placement: Placement) -> Iterator[None]:
     """Direct LightlyTrain's locks and name lists into the run folder, its progress and warnings to stderr.
 
@@ -39,7 +56,7 @@ def environment_of_run(folder: Path, placement: Placement) -> Iterator[None]:
     """
     cache = _claim_cache(folder / LIGHTLY_CACHE_NAME, placement)
     ours = {"LIGHTLY_TRAIN_TMP_DIR": str(cache), "LIGHTLY_TRAIN_DATA_CACHE_DIR": str(cache)}
-    ours |= {name: os.environ.get(name, default) for name, default in _DEFAULTS.items()}
+    ours |= {_NO_REPORTS: _choose_reports(), _LEVEL: os.environ.get(_LEVEL) or "WARNING"}
     before = {name: os.environ.pop(name, None) for name in ours}
     os.environ.update(ours)
     try:
@@ -56,6 +73,20 @@ def environment_of_run(folder: Path, placement: Placement) -> Iterator[None]:
             shutil.rmtree(cache, ignore_errors=True)
             with contextlib.suppress(OSError):  # not empty: another node may still train
                 cache.parent.rmdir()
+
+
+def switch_reports_off() -> None:
+    """Switch LightlyTrain's usage reports off in this process and its children, unless the environment asks for them.
+
+    LightlyTrain reads the variable when a run starts, and takes nothing but "1" for yes.
+    """
+    os.environ[_NO_REPORTS] = _choose_reports()
+
+
+def _choose_reports() -> str:
+    """Return what the variable must be: what the user has set it to if that asks for reports, else "1"."""
+    wish = os.environ.get(_NO_REPORTS, "")
+    return wish if wish.lower() in _REPORTS_WANTED else "1"
 
 
 def _claim_cache(folder: Path, placement: Placement) -> Path:

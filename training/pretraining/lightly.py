@@ -13,6 +13,7 @@ from sharding.reading.shard_set import ShardSet
 from training.config import ViewsOn
 from training.launch.devices import Devices, place
 from training.loading.dataset import ImageDataset
+from training.pretraining.environment import pillow_unchanged, switch_reports_off
 from training.pretraining.saved_models import naming_another_model
 from training.pretraining.strategy import make_strategy
 from training.pretraining.views import Images
@@ -26,7 +27,7 @@ def stream_arguments(
     *,
     where: str | None = None,
     weights: Sequence[float] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     devices: Devices = "auto",
     accelerator: str = "auto",
     streaming: Streaming | None = None,
@@ -35,12 +36,15 @@ def stream_arguments(
     """Return arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
 
     Devices are given here, since the strategy depends on them; `lightly_train.pretrain` takes all other arguments.
+    From this call on, LightlyTrain reports no usage over the network in this process and its children, unless the
+    environment has LIGHTLY_TRAIN_EVENTS_DISABLED=0.
 
     Args:
         sets: One set or several: folders, URLs, or open sets.
         where: A condition on the index of each set that is given by folder or URL.
         weights: How often each set is drawn from, relative to the others; None: by size.
-        seed: Seed of order and views. (LightlyTrain's own `seed` is that of the initial weights.)
+        seed: Seed of order, views and what the model draws in a step; None: the `seed` that LightlyTrain is given,
+            which is that of the initial weights, too.
         devices: How many, or which, or "auto".
         accelerator: "auto", "gpu" or "cpu".
         streaming: How to stream whole shards by webdataset; None reads by the index. Takes no weights.
@@ -63,10 +67,13 @@ def stream_arguments(
         raise UsageError("where: an open set is a subset already; give it to ShardSet(url, where)")
     opened = [source if isinstance(source, ShardSet) else ShardSet(source, where) for source in listed]
     placement = place(accelerator, devices)
+    switch_reports_off()
     return {
         # LightlyTrain computes its schedules from the number of names, and takes those with an image's extension.
         "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
-        "strategy": make_strategy(_open_images(opened, weights, seed, streaming), placement, views),
+        "strategy": make_strategy(
+            _open_images(opened, weights, seed or 0, streaming), placement, follows_seed=seed is None, views=views
+        ),
     } | placement.trainer_arguments()
 
 
@@ -85,10 +92,15 @@ def _open_images(
 def pretrain(**arguments: Any) -> None:
     """Call `lightly_train.pretrain`; the import takes ten seconds, so it is deferred until it is needed.
 
-    Raises:
-        DataError: The checkpoint to resume from holds another model.
-    """
-    import lightly_train
+    Pillow's global setting is afterwards as before.
 
-    with naming_another_model():
+    Raises:
+        DataError: The checkpoint to resume from, or the file of a teacher's weights, holds another model.
+    """
+    with pillow_unchanged():
+        import lightly_train
+
+    teacher = (arguments.get("method_args") or {}).get("teacher_weights")
+    resumed = ["the checkpoint"] if arguments.get("resume_interrupted") or teacher is None else []
+    with naming_another_model(" or ".join([*([] if teacher is None else [str(teacher)]), *resumed])):
         lightly_train.pretrain(**arguments)

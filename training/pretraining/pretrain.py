@@ -44,6 +44,7 @@ from training.pretraining import lightly
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.check import check_pretrain, parse_weights
 from training.pretraining.environment import environment_of_run
+from training.pretraining.methods import check_images, patch_px, teacher_args
 from training.pretraining.strategy import StreamStrategy
 from training.run_files import read_json
 from training.runfolder import (
@@ -116,22 +117,23 @@ def _pretrain_in(
     _announce_reading(config, sets, weights, streaming)
     checkpoint = find_newest(folder / CHECKPOINTS_NAME)
     begin = time.monotonic()
-    stream = lightly.stream_arguments(
-        sets,
-        weights=weights,
-        seed=config.seed,
-        devices=config.devices,
-        accelerator=config.accelerator,
-        streaming=streaming,
-        views=config.views,
-    )
-    strategy: StreamStrategy = stream["strategy"]
     remedy = f"give a smaller --batch-size than {config.batch_size}, or a smaller --image-size"
-    with environment_of_run(folder, placement), StopSignals() as stop, ending_together(placement, strategy, remedy):
-        cadence = Cadence.parse(config.checkpoint_every)
-        strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
-        strategy.resume_from = _announced(checkpoint)
-        lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
+    with environment_of_run(folder, placement), StopSignals() as stop:
+        stream = lightly.stream_arguments(
+            sets,
+            weights=weights,
+            seed=config.seed,
+            devices=config.devices,
+            accelerator=config.accelerator,
+            streaming=streaming,
+            views=config.views,
+        )
+        strategy: StreamStrategy = stream["strategy"]
+        with ending_together(placement, strategy, remedy):
+            cadence = Cadence.parse(config.checkpoint_every)
+            strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
+            strategy.resume_from = _announced(checkpoint)
+            lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
     return time.monotonic() - begin
 
 
@@ -173,6 +175,7 @@ def make_arguments(config: PretrainConfig, folder: Path, interrupted: bool) -> d
         "out": folder / LIGHTLY_NAME,
         "model": config.model,
         "method": config.method,
+        "method_args": teacher_args(config),
         "transform_args": make_transform_args(config),
         "epochs": config.epochs,
         "batch_size": config.batch_size,
@@ -197,10 +200,14 @@ def _announced(checkpoint: Path | None) -> Path | None:
 
 
 def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
-    """Return the augmentation at the image size; DINO's local views keep their share of it (96 of 224 pixels)."""
+    """Return the augmentation at the image size; DINO's local views keep their share of it.
+
+    That is 96 of 224 pixels, in whole patches of the model.
+    """
     args = get_transform_args(config.augmentation) | {"image_size": (config.image_size, config.image_size)}
     if config.method == "dino":
-        local = max(1, round(config.image_size * 96 / 224))
+        patch = patch_px(config.model)
+        local = max(patch, round(config.image_size * 96 / 224 / patch) * patch)
         args["local_view"] = {"view_size": (local, local)}
     return args
 
@@ -209,10 +216,12 @@ def count_steps(config: PretrainConfig, sets: Sequence[ShardSet], world: int) ->
     """Return the steps of an epoch.
 
     Raises:
-        UsageError: The sets hold less than a batch, or the batch is no multiple of the number of processes.
+        UsageError: The sets hold less than a batch, or the batch is no multiple of the number of processes, or leaves
+            a process too few images for the method.
     """
     if config.batch_size % world:
         raise UsageError(f"--batch-size {config.batch_size} is that of all {world} processes: give a multiple of it")
+    check_images(config.method, config.batch_size // world)
     return TrainSampler(sum(map(len, sets)), config.batch_size).num_steps
 
 

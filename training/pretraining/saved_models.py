@@ -86,11 +86,14 @@ def with_models(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def naming_another_model() -> Iterator[None]:
-    """Turn torch's error about the weights of another model, which LightlyTrain raises when it resumes, into a line.
+def naming_another_model(file: str = "the checkpoint") -> Iterator[None]:
+    """Turn torch's error about the weights of another model, which LightlyTrain raises when it loads some, into a line.
+
+    Args:
+        file: What it loads, for the message.
 
     Raises:
-        DataError: The models of the checkpoint have other weights.
+        DataError: The file has other weights than the model.
     """
     try:
         yield
@@ -98,4 +101,4 @@ def naming_another_model() -> Iterator[None]:
         if not str(error).startswith("Error(s) in loading state_dict"):
             raise
         lines = [line.strip() for line in str(error).splitlines()[:2]]
-        raise DataError(f"the checkpoint holds another model: {shorten(escape(' '.join(lines)))}") from error
+        raise DataError(f"{file} holds another model: {shorten(escape(' '.join(lines)))}") from error

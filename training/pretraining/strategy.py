@@ -5,6 +5,7 @@ workers) and returns one of streamed images. Holds for LightlyTrain 0.18; the te
 way.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from training.loading.dataset import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
 from training.model.saved import check_shapes
+from training.pretraining.collapse import CollapseGuard
 from training.pretraining.saved_models import with_models, without_modules
 from training.pretraining.views import Images, Seeding, Transform, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
@@ -38,20 +40,24 @@ from training.views.recipe import read_recipe
 from training.views.render import ViewRenderer
 
 
-def make_strategy(images: Images, placement: Placement, views: ViewsOn = "cpu") -> "StreamStrategy":
+def make_strategy(
+    images: Images, placement: Placement, *, follows_seed: bool = False, views: ViewsOn = "cpu"
+) -> "StreamStrategy":
     """Make the strategy that LightlyTrain would choose for the devices, with a loader of `images`.
 
     Args:
-        images: To train on.
+        images: Images to train on.
         placement: Devices and processes of the run.
+        follows_seed: Whether the run's seed, which LightlyTrain is given, takes the place of that of `images`.
         views: Where views are made.
     """
     environment = placement.make_environment()
+    strategy: StreamStrategy
     if placement.world == 1:
-        strategy: StreamStrategy = StreamSingleDevice(images, placement.devices[0], environment)
+        strategy = StreamSingleDevice(images, placement.devices[0], environment)
     else:
         strategy = StreamDDP(images, environment)
-    strategy.views = views
+    strategy.follows_seed, strategy.views = follows_seed, views
     return strategy
 
 
@@ -64,6 +70,7 @@ class StreamStrategy(AbortsGroup):
     Attributes:
         images: Images to train on.
         counter: Counts the samples trained on.
+        follows_seed: See `make_strategy`.
         seeding: See `ViewDataset`.
         views: Where views are made: "cpu" by the loader's workers, "gpu" on the device of the run, whatever that is.
         keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
@@ -72,6 +79,7 @@ class StreamStrategy(AbortsGroup):
 
     images: Images
     counter: SampleCounter
+    follows_seed: bool = False
     seeding: Seeding | None = None
     views: ViewsOn = "cpu"
     keeper: CheckpointKeeper | None = None
@@ -83,7 +91,7 @@ class StreamStrategy(AbortsGroup):
         super().connect(model)
         trainer: Any = model.trainer
         same = SameOnAllRanks({"--precision": trainer.precision})  # "auto" may differ between nodes
-        trainer.callbacks[:0] = [self.counter, same, ThroughputMonitor()]
+        trainer.callbacks[:0] = [self.counter, same, CollapseGuard(), ThroughputMonitor()]
         if self.keeper is not None:
             replace_bar(trainer)
             trainer.callbacks.append(self.keeper)
@@ -123,6 +131,9 @@ class StreamStrategy(AbortsGroup):
         batch_size = int(theirs.batch_size or 1)  # micro-batch of this device
         # Samples of an optimizer step, as `TrainSampler` counts them.
         global_batch = batch_size * self._trainer.world_size * self._trainer.accumulate_grad_batches
+        if self.follows_seed:
+            self.counter.seed = _seed_of_run()
+            self.images = self.images.seeded(self.counter.seed)
         images, sampler = self._plan(global_batch, batch_size)
         self.counter.attach(sampler)
         loading = Loading(
@@ -184,6 +195,20 @@ class StreamDDP(StreamStrategy, DDPStrategy):
         self.images, self.counter = images, SampleCounter(images.seed)
 
 
+def _seed_of_run() -> int:
+    """Return the seed that LightlyTrain was given, which Lightning's `seed_everything` keeps in the environment.
+
+    Raises:
+        DataError: It is not there.
+    """
+    if (text := os.environ.get("PL_GLOBAL_SEED")) is None:
+        raise DataError(
+            "expected the seed of the run in PL_GLOBAL_SEED, where LightlyTrain 0.18 has it; found none: give "
+            "stream_arguments a seed"
+        )
+    return int(text)
+
+
 def _collate_list(collate_fn: Callable[[list[Any]], Any], items: Iterable[Any]) -> Any:
     return collate_fn(list(items))
 
@@ -202,4 +227,22 @@ def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Tr
             f"expected {count} names, one a sample of the sets; LightlyTrain has {len(dataset)}: give it `data` as "
             "stream_arguments returns it, and resume a run with the sets it was begun with"
         )
+    _check_channels(dataset)
     return dataloader, transform
+
+
+def _check_channels(dataset: Any) -> None:
+    """Refuse a run whose images would not be RGB: those of sets are decoded so.
+
+    Raises:
+        UsageError: `num_channels` is not 3, or LIGHTLY_TRAIN_IMAGE_MODE is not RGB.
+    """
+    if dataset.num_channels != 3:
+        raise UsageError(
+            f"num_channels is {dataset.num_channels}: images of sets are decoded to 3 channels, RGB; leave it out of "
+            "transform_args"
+        )
+    if dataset.image_mode.value != "RGB":
+        raise UsageError(
+            f"LIGHTLY_TRAIN_IMAGE_MODE={dataset.image_mode.value}: images of sets are decoded as RGB; unset it"
+        )

@@ -78,6 +78,13 @@ class StreamedImages(Dataset[ImageDraw]):
         self.seed = seed
         self._streams = SampleStreams(ShardRing(streamed, streaming.shuffle_buffer, seed), _not_planned)
 
+    def seeded(self, seed: int) -> "StreamedImages":
+        """Return the same images in the order, and with the draws, of another seed; before `planned`."""
+        changed, ring = copy.copy(self), self._streams.ring
+        changed.seed = seed
+        changed._streams = SampleStreams(ring.seeded(seed), _not_planned)
+        return changed
+
     def planned(self, plan: Plan, *, encoded: bool = False) -> "StreamedImages":
         """Return the same images for a loader.
 

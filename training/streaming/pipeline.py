@@ -5,6 +5,7 @@ samples by position, as with the index; but here a position means the next sampl
 turn opens the stream again and skips the samples before it.
 """
 
+import copy
 import functools
 import random
 from collections.abc import Iterator, Sequence
@@ -125,6 +126,12 @@ class ShardRing:
         self.sets, self._buffer, self._seed, self.encoded = tuple(sets), shuffle_buffer, seed, encoded
         self._shards = [(number, shard) for number, one in enumerate(sets) for shard in range(len(one.sizes))]
         self._sizes = [size for one in sets for size in one.sizes]
+
+    def seeded(self, seed: int) -> "ShardRing":
+        """Return the same shards in the order of another seed."""
+        changed = copy.copy(self)
+        changed._seed = seed
+        return changed
 
     def __len__(self) -> int:
         return sum(self._sizes)

@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from sharding.codecs.image import decode_image, open_image
 from sharding.codecs.ppm import encode_ppm
 from sharding.errors import DataError
 from training.loading import decode
-from training.loading.decode import decode_rgb
+from training.loading.decode import decode_as_lightly_train, decode_rgb
 
 
 def pixels(height=61, width=83, seed=0):
@@ -137,3 +138,45 @@ def test_whatever_the_bytes_are_it_is_an_error_or_a_picture_as_large_as_the_head
     except DataError:
         return
     assert (found.dtype, found.shape) == (np.uint8, (*size, 3))
+
+
+def deep_png(channels):
+    """A PNG of 16 bits: grey, RGB or RGBA."""
+    levels = np.random.default_rng(channels).integers(0, 65536, (13, 17, channels)).astype(np.uint16)
+    written, data = cv2.imencode(".png", levels[..., 0] if channels == 1 else levels)
+    assert written
+    return data.tobytes()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_png_of_16_bits_has_the_levels_that_lightly_train_gives(channels, tmp_path):
+    helpers = pytest.importorskip("lightly_train._data.file_helpers")
+    path = tmp_path / "x.png"
+    path.write_bytes(deep_png(channels))
+    expected = helpers.open_image_numpy(path)
+    found = decode_as_lightly_train(path.read_bytes())
+    assert expected.dtype == found.dtype == np.float32
+    assert np.array_equal(found, expected)
+    assert decode_rgb(path.read_bytes()).dtype == np.uint8
+
+
+def png(mode):
+    out = io.BytesIO()
+    Image.fromarray(pixels()).convert(mode).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_other_pngs_have_the_pixels_that_lightly_train_gives(mode, tmp_path):
+    helpers = pytest.importorskip("lightly_train._data.file_helpers")
+    path = tmp_path / "x.png"
+    path.write_bytes(png(mode))
+    found = decode_as_lightly_train(path.read_bytes())
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, helpers.open_image_numpy(path))
+
+
+@pytest.mark.parametrize("data", [deep_png(3)[:200], deep_png(3)[:25], deep_png(1)[:-60]])
+def test_a_damaged_png_of_16_bits_is_refused(data):
+    with pytest.raises(DataError):
+        decode_as_lightly_train(data)

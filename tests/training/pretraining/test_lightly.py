@@ -226,6 +226,45 @@ def test_lightlys_own_step_checkpoints_are_resumed_where_they_stand(images, alon
     assert equal(resumed, weights)
 
 
+def test_the_seed_of_the_run_is_that_of_order_views_and_steps(megadepth_set, tmp_path):
+    keys, weights = [], []
+    for number, given in enumerate([None, 5]):
+        arguments = stream_arguments(megadepth_set, seed=given, devices=1, accelerator="cpu")
+        strategy, keys_of_run = arguments["strategy"], []
+
+        def note(batch, device=None, dataloader_idx=0, keys_of_run=keys_of_run):
+            keys_of_run.append(list(batch["filename"]))
+            return batch
+
+        strategy.batch_to_device = note
+        lightly_train.pretrain(
+            **SMALL | arguments, out=tmp_path / str(number), method="simclr", epochs=1, batch_size=8, seed=5,
+            num_workers=0, transform_args={"image_size": (32, 32)},
+        )  # fmt: skip
+        assert strategy.counter.state.seed == 5
+        keys.append(keys_of_run)
+        weights.append(torch.load(tmp_path / str(number) / "exported_models/exported_last.pt", weights_only=True))
+    images = ImageDataset([megadepth_set], seed=5)
+    expected = [[images[0, position].key for position in range(at, at + 8)] for at in range(0, len(images) - 7, 8)]
+    assert keys == [expected, expected]
+    assert equal(*weights)
+    assert [ImageDataset([megadepth_set], seed=0)[0, position].key for position in range(8)] != expected[0]
+
+
+@pytest.mark.parametrize(
+    ("channels", "mode", "said"),
+    [
+        (4, "RGB", "num_channels is 4: images of sets are decoded to 3"),
+        (3, "UNCHANGED", "IMAGE_MODE=UNCHANGED: images"),
+    ],
+)
+def test_images_that_would_not_be_rgb_are_refused(images, channels, mode, said):
+    named = Named(len(images))
+    named.num_channels, named.image_mode = channels, SimpleNamespace(value=mode)
+    with pytest.raises(UsageError, match=said):
+        StreamSingleDevice(images, torch.device("cpu")).process_dataloader(DataLoader(named))
+
+
 def test_stream_arguments_name_every_sample_and_choose_the_strategy(megadepth_set):
     arguments = stream_arguments(megadepth_set, devices=1, accelerator="cpu")
     assert sorted(arguments) == ["accelerator", "data", "devices", "num_nodes", "strategy"]
@@ -257,6 +296,7 @@ class Named(torch.utils.data.Dataset):
 
     def __init__(self, count):
         self.count, self.transform = count, lambda item: [item]
+        self.num_channels, self.image_mode = 3, SimpleNamespace(value="RGB")
 
     def __len__(self):
         return self.count
