@@ -57,7 +57,7 @@ def make_strategy(
         strategy = StreamSingleDevice(images, placement.devices[0], environment)
     else:
         strategy = StreamDDP(images, environment)
-    strategy.follows_seed, strategy.views = follows_seed, views
+    strategy.follows_seed, strategy.views_on = follows_seed, views
     return strategy
 
 
@@ -72,7 +72,7 @@ class StreamStrategy(AbortsGroup):
         counter: Counts the samples trained on.
         follows_seed: See `make_strategy`.
         seeding: See `ViewDataset`.
-        views: Where views are made: "cpu" by the loader's workers, "gpu" on the device of the run, whatever that is.
+        views_on: Where views are made: "cpu" by the loader's workers, "gpu" on the device of the run, whatever that is.
         keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
     """
@@ -81,7 +81,7 @@ class StreamStrategy(AbortsGroup):
     counter: SampleCounter
     follows_seed: bool = False
     seeding: Seeding | None = None
-    views: ViewsOn = "cpu"
+    views_on: ViewsOn = "cpu"
     keeper: CheckpointKeeper | None = None
     resume_from: Path | None = None
     _renderer: ViewRenderer | None = None
@@ -142,11 +142,11 @@ class StreamStrategy(AbortsGroup):
             # LightlyTrain never pins: its transfers would block the host.
             pin_memory=theirs.pin_memory or self.root_device.type == "cuda",
             timeout_s=theirs.timeout,
-            preload=("lightly_train", __name__) if self.views == "cpu" else ("training.views.batch",),
+            preload=("lightly_train", __name__) if self.views_on == "cpu" else ("training.views.batch",),
         )
         # Ours makes the same batches as torch's; one that a user gave is kept.
         collate_fn = None if theirs.collate_fn is default_collate else partial(_collate_list, theirs.collate_fn)
-        if self.views == "cpu":
+        if self.views_on == "cpu":
             return build_loader(ViewDataset(images, transform, self.seeding), sampler, loading, collate_fn=collate_fn)
         if collate_fn is not None:
             raise UsageError("--views gpu takes no collate_fn of your own: its workers make no views; give --views cpu")
@@ -166,7 +166,7 @@ class StreamStrategy(AbortsGroup):
         if isinstance(self.images, ImageDataset):
             return self.images, TrainSampler(len(self.images), global_batch, self.images.prepare)
         sampler = TrainSampler(len(self.images), global_batch)
-        return self.images.planned(partial(sampler.upcoming, batch_size), encoded=self.views == "gpu"), sampler
+        return self.images.planned(partial(sampler.upcoming, batch_size), encoded=self.views_on == "gpu"), sampler
 
 
 class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):

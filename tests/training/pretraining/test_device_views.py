@@ -37,7 +37,7 @@ class Recorder(StreamSingleDevice):
 
     def __init__(self, images, device, stop_before=None):
         super().__init__(images, device)
-        self.fed, self.forms, self.stop_before, self.views = [], [], stop_before, "gpu"
+        self.fed, self.forms, self.stop_before, self.views_on = [], [], stop_before, "gpu"
 
     def batch_to_device(self, batch, device=None, dataloader_idx=0):
         if len(self.fed) == self.stop_before:
@@ -54,7 +54,7 @@ class Watcher(Recorder):
 
     def __init__(self, images, device):
         super().__init__(images, device)
-        self.views = "cpu"
+        self.views_on = "cpu"
 
 
 def form(view):
@@ -144,7 +144,7 @@ class Seen(Exception):
 class FirstBatch(StreamSingleDevice):
     """Ends a run at its first batch: LightlyTrain's picture of it cannot be drawn from bfloat16."""
 
-    views = "gpu"
+    views_on = "gpu"
 
     def batch_to_device(self, batch, device=None, dataloader_idx=0):
         made = super().batch_to_device(batch, device, dataloader_idx)
@@ -172,8 +172,8 @@ def test_a_run_in_bfloat16_is_given_views_of_it(images, tmp_path):
 
 def test_stream_arguments_choose_where_views_are_made(megadepth_set):
     arguments = {"devices": 1, "accelerator": "cpu"}
-    assert stream_arguments(megadepth_set, **arguments)["strategy"].views == "cpu"
-    assert stream_arguments(megadepth_set, **arguments, views="gpu")["strategy"].views == "gpu"
+    assert stream_arguments(megadepth_set, **arguments)["strategy"].views_on == "cpu"
+    assert stream_arguments(megadepth_set, **arguments, views="gpu")["strategy"].views_on == "gpu"
 
 
 def test_a_transform_that_is_not_understood_is_refused_by_name(images, tmp_path):
