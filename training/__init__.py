@@ -5,6 +5,7 @@
     pretraining   an encoder, by LightlyTrain             finetuning    the depth network
     evaluation    metrics, baselines, prediction          report        compare runs in one page
     profiling     what each stage of loading costs        launch        rank, devices, processes
+    views         LightlyTrain's views, on the device
 
 `commands` and `config` are the command line and its options, `runfolder` the files of a run, `demo` all steps on
 generated data.

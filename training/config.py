@@ -15,6 +15,7 @@ from training.lightly_options import LightlyOptions, Method, PretrainPrecision
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+ViewsOn = Literal["cpu", "gpu"]
 Reader = Literal["indexed", "webdataset"]
 MIN_SIDE_PX = 33
 """Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
@@ -136,7 +137,12 @@ class PretrainConfig(LightlyOptions, SubsetOptions, CacheOptions, StreamingOptio
     teacher_weights: str | None = option(
         None, "with --teacher: state dict of that model, such as an encoder.pt", metavar="FILE", path="local"
     )
-    views: Literal["cpu"] = option("cpu", "where views are made")
+    views: ViewsOn = option(
+        "cpu",
+        "where views are made: cpu: by the loader processes, with LightlyTrain's own transform; gpu: on the training "
+        "device, from images decoded no larger than the views need, by the same operations and probabilities, with "
+        "draws of its own (without a GPU it works too, but is slower than cpu)",
+    )
     epochs: int | Literal["auto"] = option(
         100, "passes over the sets; 0: random weights; auto: LightlyTrain's number for the method", metavar="N", least=0
     )

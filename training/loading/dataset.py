@@ -172,6 +172,23 @@ class ImageDraw:
     seed: tuple[int, int, int, int]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedDraw:
+    """One draw of an image that is not decoded.
+
+    Attributes:
+        key: Of the sample.
+        data: The image file.
+        seed: As of `ImageDraw`.
+        origin: Shard and key, for messages.
+    """
+
+    key: str
+    data: bytes
+    seed: tuple[int, int, int, int]
+    origin: str
+
+
 class ImageDataset(Dataset[ImageDraw]):
     """Images alone, from one or more sets: of a set with depth only the image bytes are read.
 
@@ -238,6 +255,19 @@ class ImageDataset(Dataset[ImageDraw]):
 
         So a worker holds one decoded image, not the 128 of 6 MB that a batch may have.
         """
+        for found in self._read(positions):
+            yield self._decode(*found)
+
+    def read_encoded(self, positions: Sequence[Position]) -> list[EncodedDraw]:
+        """Read a batch as `iterate` does, and leave the images as the files they are.
+
+        Raises:
+            DataError: A sample is damaged or cannot be read; names shard and key.
+        """
+        return [self._unpack(*found) for found in self._read(positions)]
+
+    def _read(self, positions: Sequence[Position]) -> Iterator[tuple[int, int, StoredParts, tuple[int, int, int, int]]]:
+        """Yield the number of the set, the row in it, the stored parts and the seed of each draw."""
         drawn = [self._draw(position) for position in positions]
         located = [self._locate(row) for _, row, _ in drawn]
         if self._read_ahead is None:
@@ -245,7 +275,7 @@ class ImageDataset(Dataset[ImageDraw]):
         else:
             stored = self._read_ahead.take(list(positions), self._cut)
         for place, one, (epoch, row, replica) in zip(located, stored, drawn, strict=True):
-            yield self._decode(*place, one, seed=(self.seed, epoch, int(self._ids[row]), replica))
+            yield *place, one, (self.seed, epoch, int(self._ids[row]), replica)
 
     def _read_stored(self, located: Sequence[tuple[int, int]]) -> list[StoredParts]:
         found: dict[int, StoredParts] = {}  # place in the batch -> parts
@@ -261,6 +291,11 @@ class ImageDataset(Dataset[ImageDraw]):
     def _decode(self, number: int, row: int, stored: StoredParts, seed: tuple[int, int, int, int]) -> ImageDraw:
         sample = self._readers[number].decode(row, stored)
         return ImageDraw(key=sample.key, image=sample.image, seed=seed)
+
+    def _unpack(self, number: int, row: int, stored: StoredParts, seed: tuple[int, int, int, int]) -> EncodedDraw:
+        reader = self._readers[number]
+        data = reader.unpack(row, stored)["image"]
+        return EncodedDraw(key=reader.key(row), data=data, seed=seed, origin=reader.describe(row))
 
     def _draw(self, position: Position) -> tuple[int, int, int]:
         """Look up epoch, row counted through all sets, and replica of a position."""

@@ -42,12 +42,15 @@ class Slots:
     def __init__(self) -> None:
         self._blocks: list[Tensor] = []
 
-    def take(self, size: int) -> Tensor:
-        """Return a block for `size` bytes of payload, marked as in use: uint8 (64 + size or more,), shared."""
+    def take(self, size: int, spare: int = 0) -> Tensor:
+        """Return a block for `size` bytes of payload, marked as in use: uint8 (64 + size or more,), shared.
+
+        A new block has `spare` bytes more, for batches whose sizes differ.
+        """
         wanted = _ALIGNED + size
         free = [block for block in self._blocks if block[0] == _FREE]
         fitting = min((block for block in free if len(block) >= wanted), key=len, default=None)
-        block = fitting if fitting is not None else self._add(wanted, free)
+        block = fitting if fitting is not None else self._add(wanted + spare, free)
         block[0] = _IN_USE
         return block
 
@@ -154,6 +157,15 @@ def collate(items: Sequence[dict[str, Any]] | Unmade) -> dict[str, Any]:
     return SharedBatch(block, _map(placed, _collate_others))
 
 
+def make_batch(shapes: Mapping[str, tuple[int, ...]], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a batch to be filled: uint8 tensors of these shapes, in a worker in one `SharedBatch`; and other values."""
+    if get_worker_info() is None:
+        return {name: torch.empty(shape, dtype=torch.uint8) for name, shape in shapes.items()} | dict(others)
+    layout = _Layout(len(shapes))
+    placed = {name: layout.add(torch.uint8, shape) for name, shape in shapes.items()}
+    return SharedBatch(_SLOTS.take(layout.end, spare=layout.end // 4), placed | dict(others))
+
+
 @dataclass(frozen=True)
 class _Others:
     """The values of the items at a place that is no tensor's, as far as they are made."""
@@ -176,8 +188,13 @@ class _Layout:
         """Return the place of all the items' tensors like this one, or of their other values."""
         if not isinstance(value, Tensor):
             return _Others([])
-        place = Placed(self.end, value.dtype, (self._count, *value.shape))
-        self.end += -(-self._count * value.nbytes // _ALIGNED) * _ALIGNED  # rounded up
+        return self.add(value.dtype, (self._count, *value.shape))
+
+    def add(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Placed:
+        """Return the place of one more tensor."""
+        place = Placed(self.end, dtype, shape)
+        num_bytes = torch.Size(shape).numel() * dtype.itemsize
+        self.end += -(-num_bytes // _ALIGNED) * _ALIGNED  # rounded up
         return place
 
 

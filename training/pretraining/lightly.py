@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from sharding.errors import UsageError
 from sharding.escaping import escape, shorten
 from sharding.reading.shard_set import ShardSet
+from training.config import ViewsOn
 from training.launch.devices import Devices, place
 from training.loading.dataset import ImageDataset
 from training.pretraining.environment import pillow_unchanged, switch_reports_off
@@ -34,6 +35,7 @@ def stream_arguments(
     devices: Devices = "auto",
     accelerator: str = "auto",
     streaming: Streaming | None = None,
+    views: ViewsOn = "cpu",
 ) -> dict[str, Any]:
     """Return arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
 
@@ -50,6 +52,8 @@ def stream_arguments(
         devices: How many, or which, or "auto".
         accelerator: "auto", "gpu" or "cpu".
         streaming: How to stream whole shards by webdataset; None reads by the index. Takes no weights.
+        views: Where views are made: "cpu" by the loader's workers, with LightlyTrain's own transform; "gpu" on the
+            training device, from fewer decoded pixels. Their draws differ, but not the distributions.
 
     Returns:
         `data`, `strategy`, `devices`, `num_nodes` and `accelerator`.
@@ -71,7 +75,9 @@ def stream_arguments(
     return {
         # LightlyTrain computes its schedules from the number of names, and takes those with an image's extension.
         "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
-        "strategy": make_strategy(_open_images(opened, weights, seed or 0, streaming), placement, seed is None),
+        "strategy": make_strategy(
+            _open_images(opened, weights, seed or 0, streaming), placement, follows_seed=seed is None, views=views
+        ),
     } | placement.trainer_arguments()
 
 

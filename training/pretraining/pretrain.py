@@ -135,6 +135,7 @@ def _pretrain_in(
             devices=config.devices,
             accelerator=config.accelerator,
             streaming=streaming,
+            views=config.views,
         )
         strategy: StreamStrategy = stream["strategy"]
         strategy.loader_args = config.loader_args or {}

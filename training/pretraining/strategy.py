@@ -7,6 +7,7 @@ way.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +25,7 @@ from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.saved_run import SavedRun
 from training.checkpoint.writer import AtomicCheckpointIO
+from training.config import ViewsOn
 from training.launch.devices import Placement
 from training.launch.group import GROUP_TIMEOUT, AbortsGroup, SameOnAllRanks
 from training.loading.dataset import ImageDataset
@@ -36,15 +38,21 @@ from training.pretraining.their_loader import loading_like, take_transform
 from training.pretraining.views import Images, Seeding, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
+from training.views.batch import DrawCollation, EncodedDataset
+from training.views.recipe import read_recipe
+from training.views.render import ViewRenderer
 
 
-def make_strategy(images: Images, placement: Placement, follows_seed: bool = False) -> "StreamStrategy":
+def make_strategy(
+    images: Images, placement: Placement, *, follows_seed: bool = False, views: ViewsOn = "cpu"
+) -> "StreamStrategy":
     """Make the strategy that LightlyTrain would choose for the devices, with a loader of `images`.
 
     Args:
         images: Images to train on.
         placement: Devices and processes of the run.
         follows_seed: Whether the run's seed, which LightlyTrain is given, takes the place of that of `images`.
+        views: Where views are made.
     """
     environment = placement.make_environment()
     strategy: StreamStrategy
@@ -52,7 +60,7 @@ def make_strategy(images: Images, placement: Placement, follows_seed: bool = Fal
         strategy = StreamSingleDevice(images, placement.devices[0], environment)
     else:
         strategy = StreamDDP(images, environment)
-    strategy.follows_seed = follows_seed
+    strategy.follows_seed, strategy.views_on = follows_seed, views
     return strategy
 
 
@@ -67,6 +75,7 @@ class StreamStrategy(AbortsGroup):
         counter: Counts the samples trained on.
         follows_seed: See `make_strategy`.
         seeding: See `ViewDataset`.
+        views_on: Where views are made: "cpu" by the loader's workers, "gpu" on the device of the run, whatever that is.
         keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
         loader_args: Those that the user gave, as far as they are known; see `loading_like`.
@@ -78,8 +87,10 @@ class StreamStrategy(AbortsGroup):
     counter: SampleCounter
     follows_seed: bool = False
     seeding: Seeding | None = None
+    views_on: ViewsOn = "cpu"
     keeper: CheckpointKeeper | None = None
     resume_from: Path | None = None
+    _renderer: ViewRenderer | None = None
     loader_args: Mapping[str, Any] = MappingProxyType({})
     trainer: Trainer | None = None
     has_loader: bool = False
@@ -133,8 +144,8 @@ class StreamStrategy(AbortsGroup):
 
         Raises:
             DataError: This is not the loader that LightlyTrain 0.18 makes.
-            UsageError: It was made with `loader_args` that cannot be honoured, or the sets have
-                less samples than a step.
+            UsageError: It was made with `loader_args` that cannot be honoured, the sets have less samples than a step,
+                or views are to be made on the device and its transform is not understood.
         """
         self.has_loader = True
         theirs, transform = take_transform(dataloader, len(self.images))
@@ -145,8 +156,20 @@ class StreamStrategy(AbortsGroup):
         loading = loading_like(theirs, self.images, self.loader_args, page_locked=page_locked)
         images, sampler = self._plan(self._global_batch(loading.batch_size), loading.batch_size)
         self.counter.attach(sampler)
-        # Our collation makes the same batches as torch's, which is LightlyTrain's.
-        return build_loader(ViewDataset(images, transform, self.seeding), sampler, loading)
+        if self.views_on == "cpu":
+            # Our collation makes the same batches as torch's, which is LightlyTrain's.
+            return build_loader(ViewDataset(images, transform, self.seeding), sampler, loading)
+        recipe = read_recipe(transform)
+        self._renderer = ViewRenderer(recipe)
+        loading = replace(loading, preload=("training.views.batch",))  # its workers need no LightlyTrain
+        return build_loader(EncodedDataset(images), sampler, loading, collate_fn=DrawCollation(recipe))
+
+    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
+        """Move a batch to the device; if views are made there, make them, as LightlyTrain's batch has them."""
+        if self._renderer is not None:
+            made = self._renderer(batch, device or self.root_device)
+            batch = self.precision_plugin.convert_input(made)  # Lightning has called it for what is no view yet
+        return super().batch_to_device(batch, device, dataloader_idx)
 
     def _global_batch(self, batch_size: int) -> int:
         """Return the samples of an optimizer step, as `TrainSampler` counts them, for such micro-batches.
@@ -169,7 +192,7 @@ class StreamStrategy(AbortsGroup):
         if isinstance(self.images, ImageDataset):
             return self.images, TrainSampler(len(self.images), global_batch, self.images.prepare)
         sampler = TrainSampler(len(self.images), global_batch)
-        return self.images.planned(partial(sampler.upcoming, batch_size)), sampler
+        return self.images.planned(partial(sampler.upcoming, batch_size), encoded=self.views_on == "gpu"), sampler
 
 
 class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from sharding.format.sample import Sample
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.loading.augment import PairedAugment
-from training.loading.dataset import IMAGE_PARTS, ImageDraw, to_item
+from training.loading.dataset import IMAGE_PARTS, EncodedDraw, ImageDraw, to_item
 from training.loading.upcoming import Plan, Position, Upcoming
 from training.streaming.options import Streaming
 from training.streaming.pipeline import SampleStreams, ShardRing, StreamedSet
@@ -85,10 +85,16 @@ class StreamedImages(Dataset[ImageDraw]):
         changed._streams = SampleStreams(ring.seeded(seed), _not_planned)
         return changed
 
-    def planned(self, plan: Plan) -> "StreamedImages":
-        """Return the same images for a loader; `plan` returns this rank's part of an epoch."""
-        changed = copy.copy(self)
-        changed._streams = SampleStreams(self._streams.ring, plan)
+    def planned(self, plan: Plan, *, encoded: bool = False) -> "StreamedImages":
+        """Return the same images for a loader.
+
+        Args:
+            plan: Returns this rank's part of an epoch.
+            encoded: Whether they are taken by `read_encoded`, and by that alone.
+        """
+        changed, ring = copy.copy(self), copy.copy(self._streams.ring)
+        ring.encoded = encoded
+        changed._streams = SampleStreams(ring, plan)
         return changed
 
     def __len__(self) -> int:
@@ -110,6 +116,18 @@ class StreamedImages(Dataset[ImageDraw]):
         """Read the next images of this worker's stream, one after the other."""
         for (epoch, _), (sample, number) in zip(positions, self._streams.take(positions), strict=True):
             yield ImageDraw(key=sample.key, image=sample.image, seed=(self.seed, epoch, number, 0))
+
+    def read_encoded(self, positions: Sequence[Position]) -> list[EncodedDraw]:
+        """Read the next images of this worker's stream, and leave them as the files they are.
+
+        Raises:
+            DataError: A shard is damaged or cannot be read; names the shard.
+        """
+        taken = zip(positions, self._streams.take_encoded(positions), strict=True)
+        return [
+            EncodedDraw(key=one.key, data=one.image, seed=(self.seed, epoch, number, 0), origin=one.origin)
+            for (epoch, _), (one, number) in taken
+        ]
 
 
 def _not_planned() -> Upcoming:

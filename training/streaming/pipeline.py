@@ -10,6 +10,7 @@ import functools
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
@@ -41,6 +42,15 @@ Grouped = dict[str, Any]
 """A sample in webdataset's form: extension -> payload or decoded value; and names such as `__key__`."""
 
 _ID, _EXTS = "__id__", "__exts__"  # webdataset's decoder leaves names that begin with __ alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """A key, the image file of that sample, and where it is: shard and key, for messages."""
+
+    key: str
+    image: bytes
+    origin: str
 
 
 class StreamedSet:
@@ -109,10 +119,11 @@ class ShardRing:
         sets: An epoch takes all their samples, except the tail.
         shuffle_buffer: Samples among which the next one is drawn.
         seed: Of the order.
+        encoded: Whether images are left as the files they are.
     """
 
-    def __init__(self, sets: Sequence[StreamedSet], shuffle_buffer: int, seed: int) -> None:
-        self.sets, self._buffer, self._seed = tuple(sets), shuffle_buffer, seed
+    def __init__(self, sets: Sequence[StreamedSet], shuffle_buffer: int, seed: int, *, encoded: bool = False) -> None:
+        self.sets, self._buffer, self._seed, self.encoded = tuple(sets), shuffle_buffer, seed, encoded
         self._shards = [(number, shard) for number, one in enumerate(sets) for shard in range(len(one.sizes))]
         self._sizes = [size for one in sets for size in one.sizes]
 
@@ -148,7 +159,7 @@ class ShardRing:
             webdataset.shuffle(self._buffer, initial=-(-self._buffer // 4), rng=draw),
             lambda samples: islice(samples, skip, None),
             # webdataset's own decoders, which unpickle, are left out.
-            webdataset.decode(_decode_part, pre=[], post=[]),
+            webdataset.decode(_decode_all_but_images if self.encoded else _decode_part, pre=[], post=[]),
         )
 
     def _stream(self, stretch: Stretch) -> Iterator[Grouped]:
@@ -180,9 +191,20 @@ class SampleStreams:
         Raises:
             DataError: A shard is damaged or cannot be read; names the shard.
         """
+        return [(_to_sample(found), int(found[_ID])) for found in self._take(positions)]
+
+    def take_encoded(self, positions: Sequence[Position]) -> list[tuple[Encoded, int]]:
+        """Return the image file of the sample at each position, and its id; of a ring whose images are encoded.
+
+        Raises:
+            DataError: A shard is damaged or cannot be read; names the shard.
+        """
+        return [(_to_encoded(found), int(found[_ID])) for found in self._take(positions)]
+
+    def _take(self, positions: Sequence[Position]) -> list[Grouped]:
         return [self._next(epoch, position) for epoch, position in positions]
 
-    def _next(self, epoch: int, position: int) -> tuple[Sample, int]:
+    def _next(self, epoch: int, position: int) -> Grouped:
         worker = get_worker_info()
         plan, lanes = self._plan(), worker.num_workers if worker else 1
         place = find_place(plan, position, lanes)
@@ -194,7 +216,7 @@ class SampleStreams:
         self._open = None  # a stream that failed has ended
         sample = _decoded(stream)
         self._open = (epoch, Place(lane=place.lane, turn=place.turn + 1)), stream
-        return _to_sample(sample), int(sample[_ID])
+        return sample
 
 
 def stream(
@@ -251,6 +273,10 @@ def _decode_part(ext: str, data: bytes) -> Any:
     return decoded
 
 
+def _decode_all_but_images(ext: str, data: bytes) -> Any:
+    return data if ext.lstrip(".") in IMAGE_EXTS else _decode_part(ext, data)
+
+
 def _decoded(stream: Iterator[Grouped]) -> Grouped:
     """Return the next sample of a stream."""
     try:
@@ -261,13 +287,31 @@ def _decoded(stream: Iterator[Grouped]) -> Grouped:
 
 def _to_sample(decoded: Grouped) -> Sample:
     """Convert a sample from webdataset's form to that of the indexed reader."""
-    parts = {part: decoded[ext] for part, ext in decoded[_EXTS].items()}
-    if "image" not in parts:
-        raise DataError(f"shard {decoded['__url__']}, key {decoded['__key__']}: expected an image, found none")
+    parts = _parts_of(decoded)
     depth, valid = parts.get("depth"), parts.get("valid")
     if depth is not None:  # a set indexed from other tars may have no valid part, or one that follows other rules
         valid = valid_pixels(depth, valid)
     return Sample(key=decoded["__key__"], image=parts["image"], depth=depth, valid=valid)
+
+
+def _to_encoded(found: Grouped) -> Encoded:
+    return Encoded(key=found["__key__"], image=_parts_of(found)["image"], origin=_describe(found))
+
+
+def _parts_of(found: Grouped) -> dict[str, Any]:
+    """Return the parts of a sample by their names.
+
+    Raises:
+        DataError: There is no image.
+    """
+    parts = {part: found[ext] for part, ext in found[_EXTS].items()}
+    if "image" not in parts:
+        raise DataError(f"{_describe(found)}: expected an image, found none")
+    return parts
+
+
+def _describe(found: Grouped) -> str:
+    return f"shard {found['__url__']}, key {found['__key__']}"
 
 
 @contextmanager

@@ -297,6 +297,23 @@ def test_a_pretrain_killed_five_times_ends_bit_identical(megadepth_set, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_pretrain_with_views_of_the_device_goes_on_with_other_workers(megadepth_set, tmp_path):
+    """Killed with two workers, in the middle of an epoch and elsewhere; the last part has none."""
+    words = [*pretrain_words(megadepth_set, "simclr", 1, 2), "--views", "gpu"]
+    alone = [*pretrain_words(megadepth_set, "simclr", 1, 0), "--views", "gpu"]
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    finish(alone, reference)
+    for step in (4, 9):
+        kill(words, killed, step)
+    finish(alone, killed, resume=True)
+    assert_same_end(reference, killed)
+    assert (reference / "encoder.pt").read_bytes() == (killed / "encoder.pt").read_bytes()
+    assert history(reference, 1) == history(killed, 1)
+    assert_whole_epochs(history(reference, 1), len(megadepth_set), 10, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_pretrain_that_streams_whole_shards_goes_on_in_the_middle_of_an_epoch(megadepth_set, tmp_path):
     """An epoch has two steps: every other checkpoint is in the middle of one."""
     words = pretrain_words(megadepth_set, "simclr", processes=2, workers=2)

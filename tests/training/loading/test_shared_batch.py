@@ -185,3 +185,12 @@ def test_a_worker_keeps_few_blocks_and_none_that_is_too_small():
     assert len(larger) == 1064
     larger[0] = 0
     assert slots.take(10).data_ptr() == larger.data_ptr()
+
+
+def test_a_block_with_spare_bytes_serves_a_larger_batch():
+    slots = Slots()
+    block = slots.take(1000, spare=250)
+    block[0] = 0
+    assert slots.take(1250).data_ptr() == block.data_ptr()
+    block[0] = 0
+    assert slots.take(1251).data_ptr() != block.data_ptr()
