@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.launch.whereabouts import note
+from training.loading.bad_samples import MARK
 from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.read_ahead import ReadAhead
 from training.pretraining.reseed import Reseed
@@ -50,7 +52,10 @@ class ViewDataset(Dataset[dict[str, Any]]):
         return self.images.remote
 
     def __getitem__(self, position: tuple[int, int]) -> dict[str, Any]:
-        """Return `filename`, the key; `views`, float32 (3, h, w) each, normalised; `geometries` if there are any."""
+        """Return `filename`, the key; `views`, float32 (3, h, w) each, normalised; `geometries` if there are any.
+
+        If another image takes the place of a damaged one, there is a mark, too (`training.loading.bad_samples`).
+        """
         return self._make_views(self.images[position])
 
     def __getitems__(self, positions: list[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -58,9 +63,12 @@ class ViewDataset(Dataset[dict[str, Any]]):
         return [self._make_views(draw) for draw in self.images.__getitems__(positions)]
 
     def _make_views(self, draw: ImageDraw) -> dict[str, Any]:
+        note(f"making views of key {draw.key}")
         with self.randomness(draw.seed):
             views = self.transform({"image": draw.image})
         item: dict[str, Any] = {"filename": draw.key, "views": [view["image"] for view in views]}
         if all("geometry" in view for view in views):
             item["geometries"] = [view["geometry"] for view in views]
+        if draw.bad is not None:
+            item[MARK] = draw.bad
         return item
