@@ -11,7 +11,7 @@ from training.finetuning.batches import split_batch
 from training.launch.launcher import check_launch, check_precision
 from training.loading.order import check_batch
 from training.runfolder import SCRATCH, WHERE_IT_RUNS, check_same, check_saved, find_weights, is_finished
-from training.streaming.options import streaming_options
+from training.streaming.options import check_budget, streaming_options
 
 MAY_CHANGE = (*WHERE_IT_RUNS, "micro_batch", "set", "val")
 """Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity."""
@@ -31,6 +31,7 @@ def check_finetune(config: FinetuneConfig) -> None:
         if is_finished(config.out):
             return  # nothing will be read
     Cadence.parse(config.checkpoint_every)
+    check_budget(config.reader, config.max_bad)
     streaming_options(config)
     world = check_launch(config.accelerator, config.devices)
     split_batch(config.batch_size, world or 1, config.micro_batch, 1)

@@ -55,7 +55,9 @@ def collate_marked(collate_fn: Callable[[list[Any]], Any], items: list[Any]) -> 
     """Collate items without their marks; if there are some, the batch has them as a list."""
     marks = [item.pop(MARK) for item in items if isinstance(item, dict) and MARK in item]
     batch = collate_fn(items)
-    return {**batch, MARK: marks} if marks else batch
+    if marks:
+        batch[MARK] = marks
+    return batch
 
 
 def take_marks(batch: Any) -> list[BadSample]:

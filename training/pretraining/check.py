@@ -10,7 +10,7 @@ from training.config import PretrainConfig, cache_settings, check_cache
 from training.launch.launcher import check_launch, check_precision
 from training.loading.order import check_batch
 from training.runfolder import ENCODER_NAME, WHERE_IT_RUNS, check_same
-from training.streaming.options import streaming_options
+from training.streaming.options import check_budget, streaming_options
 
 MAY_CHANGE = (*WHERE_IT_RUNS, "sets")
 """Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity."""
@@ -31,6 +31,7 @@ def check_pretrain(config: PretrainConfig) -> None:
         # "auto" is what the run has, whatever device it goes on with.
         check_same(config, (*MAY_CHANGE, *(("precision",) if config.precision == "auto" else ())))
     Cadence.parse(config.checkpoint_every)
+    check_budget(config.reader, config.max_bad)
     weights = parse_weights(config.weights, len(config.sets))
     if streaming_options(config) and weights:
         raise UsageError("--weights draws samples by their place in the index, which --reader webdataset does not use")

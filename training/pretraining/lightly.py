@@ -10,12 +10,13 @@ from typing import Any
 
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
+from training.checkpoint.budget import BadSampleBudget
 from training.launch.devices import Devices, place
 from training.loading.dataset import ImageDataset
 from training.pretraining.saved_models import naming_another_model
 from training.pretraining.strategy import make_strategy
 from training.pretraining.views import Images
-from training.streaming.options import Streaming
+from training.streaming.options import Streaming, check_budget
 
 Source = ShardSet | str | Path
 
@@ -29,6 +30,7 @@ def stream_arguments(
     devices: Devices = "auto",
     accelerator: str = "auto",
     streaming: Streaming | None = None,
+    max_bad: int = 0,
 ) -> dict[str, Any]:
     """Return arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
 
@@ -42,6 +44,8 @@ def stream_arguments(
         devices: How many, or which, or "auto".
         accelerator: "auto", "gpu" or "cpu".
         streaming: How to stream whole shards by webdataset; None reads by the index. Takes no weights.
+        max_bad: Damaged samples that the run may meet: another one of the batch takes the place of each. More of them
+            end it. Not with `streaming`.
 
     Returns:
         `data`, `strategy`, `devices`, `num_nodes` and `accelerator`.
@@ -58,19 +62,24 @@ def stream_arguments(
     if where is not None and any(isinstance(source, ShardSet) for source in listed):
         raise UsageError("where: an open set is a subset already; give it to ShardSet(url, where)")
     opened = [source if isinstance(source, ShardSet) else ShardSet(source, where) for source in listed]
-    placement = place(accelerator, devices)
+    check_budget("indexed" if streaming is None else "webdataset", max_bad)
+    placement, budget = place(accelerator, devices), BadSampleBudget(max_bad)
     return {
         # LightlyTrain computes its schedules from the number of names, and takes those with an image's extension.
         "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
-        "strategy": make_strategy(_open_images(opened, weights, seed, streaming), placement),
+        "strategy": make_strategy(_open_images(opened, weights, seed, streaming, budget), placement, budget),
     } | placement.trainer_arguments()
 
 
 def _open_images(
-    opened: Sequence[ShardSet], weights: Sequence[float] | None, seed: int, streaming: Streaming | None
+    opened: Sequence[ShardSet],
+    weights: Sequence[float] | None,
+    seed: int,
+    streaming: Streaming | None,
+    budget: BadSampleBudget,
 ) -> Images:
     if streaming is None:
-        return ImageDataset(opened, weights, seed=seed)
+        return ImageDataset(opened, weights, seed=seed, tolerant=budget.tolerates)
     if weights is not None:
         raise UsageError("weights: streaming takes every sample once; leave them out, or read by the index")
     from training.streaming.datasets import StreamedImages  # needs webdataset

@@ -98,17 +98,17 @@ def run(config: PretrainConfig) -> Outcome:
     steps = count_steps(config, sets, placement.world) * config.epochs
     with joined(placement), claimed(config.out, config.resume) as folder:
         _begin(config, folder, sets)
-        seconds = _pretrain_in(folder, config, sets, placement, steps)
+        seconds, bad_keys = _pretrain_in(folder, config, sets, placement, steps)
         if is_rank_zero():
             export = folder / LIGHTLY_NAME / "exported_models" / "exported_last.pt"
             write_atomically(encoder, read_export(export, config.model))
-    return _outcome(config, encoder, steps, seconds)
+    return _outcome(config, encoder, steps, seconds, bad_keys)
 
 
 def _pretrain_in(
     folder: Path, config: PretrainConfig, sets: Sequence[ShardSet], placement: Placement, steps: int
-) -> float:
-    """Train in the run folder; return the seconds it took."""
+) -> tuple[float, list[str]]:
+    """Train in the run folder; return the seconds it took, and the keys of damaged samples."""
     weights, streaming = parse_weights(config.weights, len(sets)), streaming_options(config)
     say(
         f"pretrain: {format_sets(sets, weights)}, {config.epochs} epochs, {config.precision}, {steps} steps -> {folder}"
@@ -123,6 +123,7 @@ def _pretrain_in(
         devices=config.devices,
         accelerator=config.accelerator,
         streaming=streaming,
+        max_bad=config.max_bad,
     )
     strategy: StreamStrategy = stream["strategy"]
     remedy = f"give a smaller --batch-size than {config.batch_size}, or a smaller --image-size"
@@ -131,7 +132,7 @@ def _pretrain_in(
         strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
         strategy.resume_from = _announced(checkpoint)
         lightly.pretrain(**stream, **make_arguments(config, folder, interrupted=checkpoint is not None))
-    return time.monotonic() - begin
+    return time.monotonic() - begin, strategy.budget.keys
 
 
 def choose_precision(config: PretrainConfig, device: torch.device) -> PretrainPrecision:
@@ -257,7 +258,7 @@ def _begin(config: PretrainConfig, folder: Path, sets: Sequence[ShardSet]) -> No
     save_config(folder, config)
 
 
-def _outcome(config: PretrainConfig, encoder: Path, steps: int, seconds: float) -> Outcome:
+def _outcome(config: PretrainConfig, encoder: Path, steps: int, seconds: float, bad_keys: Sequence[str]) -> Outcome:
     data = {
         "encoder": str(encoder),
         "trained": True,
@@ -268,5 +269,9 @@ def _outcome(config: PretrainConfig, encoder: Path, steps: int, seconds: float) 
         "epochs": config.epochs,
         "steps": steps,
         "seconds": round(seconds, 1),
+        "bad_samples": len(bad_keys),
+        "bad_keys": list(bad_keys),
     }
-    return Outcome(data=data, text=f"{encoder}: {config.model} by {config.method}, {steps} steps, {seconds:.0f} s")
+    without = f", without {len(bad_keys)} damaged samples" if bad_keys else ""
+    text = f"{encoder}: {config.model} by {config.method}, {steps} steps, {seconds:.0f} s{without}"
+    return Outcome(data=data, text=text)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from sharding.errors import DataError
 from sharding.format.strict_json import to_type
+from training.checkpoint.budget import BadSampleBudget
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.saved_run import SavedRun
@@ -34,12 +35,12 @@ from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
 
 
-def make_strategy(images: Images, placement: Placement) -> "StreamStrategy":
+def make_strategy(images: Images, placement: Placement, budget: BadSampleBudget | None = None) -> "StreamStrategy":
     """Make the strategy that LightlyTrain would choose for the devices, with a loader of `images`."""
     environment = placement.make_environment()
     if placement.world == 1:
-        return StreamSingleDevice(images, placement.devices[0], environment)
-    return StreamDDP(images, environment)
+        return StreamSingleDevice(images, placement.devices[0], environment, budget)
+    return StreamDDP(images, environment, budget)
 
 
 class StreamStrategy(AbortsGroup):
@@ -51,6 +52,7 @@ class StreamStrategy(AbortsGroup):
     Attributes:
         images: Images to train on.
         counter: Counts the samples trained on.
+        budget: Counts damaged samples.
         randomness: See `ViewDataset`.
         keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
@@ -58,6 +60,7 @@ class StreamStrategy(AbortsGroup):
 
     images: Images
     counter: SampleCounter
+    budget: BadSampleBudget
     randomness: Randomness | None = None
     keeper: CheckpointKeeper | None = None
     resume_from: Path | None = None
@@ -67,7 +70,7 @@ class StreamStrategy(AbortsGroup):
         super().connect(model)
         trainer: Any = model.trainer
         same = SameOnAllRanks({"--precision": trainer.precision})  # "auto" may differ between nodes
-        trainer.callbacks[:0] = [self.counter, same, ThroughputMonitor()]
+        trainer.callbacks[:0] = [self.counter, self.budget, same, ThroughputMonitor()]
         if self.keeper is not None:
             replace_bar(trainer)
             trainer.callbacks.append(self.keeper)
@@ -97,7 +100,9 @@ class StreamStrategy(AbortsGroup):
         super().load_model_state_dict(checkpoint, strict)
 
     def process_dataloader(self, dataloader: object) -> DataLoader[Any]:
-        """Keep transform, batch size, workers, timeout and collation of LightlyTrain's loader; replace the rest.
+        """Keep transform, batch size, workers and collation of LightlyTrain's loader; replace the rest.
+
+        Its timeout is left out: it would cut off a read that is still retried, and what waits in a worker has limits.
 
         Raises:
             DataError: This is not the loader that LightlyTrain 0.18 makes.
@@ -113,7 +118,6 @@ class StreamStrategy(AbortsGroup):
             num_workers=theirs.num_workers,
             # LightlyTrain never pins: its transfers would block the host.
             pin_memory=theirs.pin_memory or self.root_device.type == "cuda",
-            timeout_s=theirs.timeout,
             preload=("lightly_train", __name__),
         )
         views = ViewDataset(images, transform, self.randomness)
@@ -132,10 +136,16 @@ class StreamStrategy(AbortsGroup):
 class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):
     """A strategy that trains on one device, on streamed images."""
 
-    def __init__(self, images: Images, device: torch.device, environment: ClusterEnvironment | None = None) -> None:
+    def __init__(
+        self,
+        images: Images,
+        device: torch.device,
+        environment: ClusterEnvironment | None = None,
+        budget: BadSampleBudget | None = None,
+    ) -> None:
         super().__init__(device=device, checkpoint_io=AtomicCheckpointIO())
         self.cluster_environment = environment  # where the trainer looks for it, before it chooses its own
-        self.images, self.counter = images, SampleCounter(images.seed)
+        self.images, self.counter, self.budget = images, SampleCounter(images.seed), budget or BadSampleBudget(0)
 
 
 class StreamDDP(StreamStrategy, DDPStrategy):
@@ -145,14 +155,19 @@ class StreamDDP(StreamStrategy, DDPStrategy):
     queue of its own there, and a checkpoint has rank 0's alone: ranks with other queues would not resume alike.
     """
 
-    def __init__(self, images: Images, environment: ClusterEnvironment | None = None) -> None:
+    def __init__(
+        self,
+        images: Images,
+        environment: ClusterEnvironment | None = None,
+        budget: BadSampleBudget | None = None,
+    ) -> None:
         super().__init__(
             cluster_environment=environment,
             checkpoint_io=AtomicCheckpointIO(),
             timeout=GROUP_TIMEOUT,
             find_unused_parameters=True,
         )
-        self.images, self.counter = images, SampleCounter(images.seed)
+        self.images, self.counter, self.budget = images, SampleCounter(images.seed), budget or BadSampleBudget(0)
 
 
 def _take_transform(dataloader: object, count: int) -> tuple[DataLoader[Any], Transform]:
