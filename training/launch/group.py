@@ -27,8 +27,8 @@ _STARTED: list[Store] = []  # the store of the group that `start_group` started,
 _MEETINGS = count()  # of the ranks that a launcher started, in this process
 
 GROUP_TIMEOUT = timedelta(minutes=20)
-"""Longest wait in a collective: meanwhile rank 0 writes a checkpoint of some GB, perhaps to a slow file system; or a rank
-waits for a sample, which its worker gives up after `training.loading.read_ahead.WAIT_S`, 15 minutes."""
+"""Longest wait in a collective: meanwhile rank 0 writes a checkpoint of some GB, perhaps to a slow file system; or a
+rank waits for a sample, which its worker gives up after `training.loading.read_ahead.WAIT_S`, 15 minutes."""
 
 
 class AbortsGroup(Strategy):

@@ -106,7 +106,9 @@ def epoch(dataset, prepare, workers, method):
     return list(build_loader(dataset, TrainSampler(40, 4, prepare), loading))
 
 
-@pytest.mark.parametrize(("workers", "method"), [(0, "auto"), (2, "fork"), (2, "forkserver")])
+@pytest.mark.parametrize(
+    ("workers", "method"), [(0, "auto"), (2, "fork"), pytest.param(2, "forkserver", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("kind", ["images", "depth"])
 def test_batches_and_their_marks_are_the_same_for_any_workers(damaged, order, kind, workers, method):
     images = ImageDataset([damaged], tolerant=True)

@@ -5,8 +5,6 @@ import re
 import signal
 import time
 from datetime import timedelta
-from functools import partial
-from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -54,7 +52,8 @@ def message_of(loader):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
+# torch looks every five seconds whether a fork server's worker lives.
+@pytest.mark.parametrize("method", ["fork", pytest.param("forkserver", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["images", "depth"])
 def test_the_sample_at_which_a_worker_dies_is_named(diode_sets, kind, method, number):
     opened = diode_sets[0]
