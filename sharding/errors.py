@@ -8,6 +8,10 @@ class DataError(Exception):
     """Wrong, damaged or missing data: the text names what was expected, what was found, where, and what to do."""
 
 
+class DamagedSample(DataError):
+    """A sample whose bytes are there and wrong: reading them again gives no others. All other samples can be read."""
+
+
 class UsageError(ValueError):
     """A request that cannot be fulfilled: the text names what can be requested instead."""
 

@@ -87,6 +87,12 @@ class TrainingOptions:
     deterministic: bool = option(
         False, "only algorithms that give the same bits again; slower, and some GPUs lack some"
     )
+    max_bad: int = option(
+        0,
+        "damaged samples that the run may leave out of training, each named once; more of them stop it",
+        metavar="N",
+        least=0,
+    )
     resume: bool = option(False, "continue the run in --out; an empty folder starts one, a finished run is left alone")
 
 

@@ -99,9 +99,9 @@ def load_config(run: str | Path) -> dict[str, Any]:
 
 WHERE_IT_RUNS = (
     *("out", "num_workers", "cache", "cache_size", "pipe"),
-    *("devices", "accelerator", "checkpoint_every", "resume"),
+    *("devices", "accelerator", "checkpoint_every", "max_bad", "resume"),
 )
-"""Options that may differ when a run is resumed: where it is computed, not what it learns."""
+"""Options that may differ when a run is resumed: where it is computed and when it ends early, not what it learns."""
 
 
 def check_same(config: Any, may_change: Collection[str]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sharding.codecs.image import decode_image
 from sharding.codecs.parts import decode_depth, decode_valid
-from sharding.errors import DataError
+from sharding.errors import DamagedSample, DataError
 from sharding.format.choices import Compression
 from sharding.format.names import member_name
 from sharding.format.sample import PARTS, Sample, check_shape, valid_pixels
@@ -27,6 +27,9 @@ from sharding.stores.store import Range, Store
 
 StoredParts = dict[str, memoryview]
 """Part -> its bytes as stored in the shard, before `unpack`."""
+
+Found = StoredParts | DamagedSample
+"""What was read of a row: its parts, with correct checksums, or why there are none."""
 
 MERGE_GAP_BYTES = 2 * BLOCK
 """Parts that are no further apart are read as one range: in a `.tar`, padding and header of the next member."""
@@ -114,13 +117,14 @@ class SampleReader:
         stored = self.read_stored_checked(rows, parts)
         return [self.decode(row, found) for row, found in zip(rows, stored, strict=True)]
 
-    def decode(self, row: int, stored: StoredParts) -> Sample:
+    def decode(self, row: int, found: Found) -> Sample:
         """Decode the checked parts of a row.
 
         Raises:
-            DataError: A part is not the one that the index names, or fails to decode; names shard and key.
+            DamagedSample: A part is damaged, is not the one that the index names, or fails to decode; names shard and
+                key.
         """
-        return self._decode(row, self.unpack(row, stored))
+        return self._decode(row, self.unpack(row, found))
 
     def read_encoded(self, rows: Sequence[int], parts: Sequence[str]) -> list[dict[str, bytes]]:
         """Read the payloads of `parts` of each row, checked, not decoded. A part a sample lacks is left out."""
@@ -131,17 +135,31 @@ class SampleReader:
         """Read as `read_stored` does and compare checksums; damaged rows are read again if that may give other bytes.
 
         Raises:
-            DataError: A part is damaged or cannot be read; names shard and key.
+            DataError: A part cannot be read; names shard and key. `DamagedSample`: it is damaged.
+        """
+        return [_require(found) for found in self.read_each(rows, parts)]
+
+    def read_each(self, rows: Sequence[int], parts: Sequence[str]) -> list[Found]:
+        """Read as `read_stored_checked` does; the error of a damaged row takes its place.
+
+        Raises:
+            DataError: A part cannot be read; names shard and key.
         """
         stored = self.read_stored(rows, parts)
-        return [self._check_or_reread(row, parts, found) for row, found in zip(rows, stored, strict=True)]
+        return [self._try_to_check(row, parts, found) for row, found in zip(rows, stored, strict=True)]
+
+    def _try_to_check(self, row: int, parts: Sequence[str], stored: StoredParts) -> Found:
+        try:
+            return self._check_or_reread(row, parts, stored)
+        except DamagedSample as error:
+            return error
 
     def _check_or_reread(self, row: int, parts: Sequence[str], stored: StoredParts) -> StoredParts:
         """Return the parts of a row with correct checksums: those given, or those of another read."""
         for _ in range(REREADS):
             try:
                 return self.check(row, stored)
-            except DataError:
+            except DamagedSample:
                 name = self._shards[int(self.columns["shard"][row])]
                 # False: another read would give the same bytes.
                 if not self.store.invalidate(name, self.ranges(row, parts)):
@@ -175,21 +193,22 @@ class SampleReader:
         """Compare the stored parts of a row with the checksums of the index, and return them.
 
         Raises:
-            DataError: A part is damaged; names shard, key and part.
+            DamagedSample: A part is damaged; names shard, key and part.
         """
-        with self._located(row, f"; run `depthstream verify {self.url}`"):
+        with self._damaged(row, f"; run `depthstream verify {self.url}`"):
             for part, data in stored.items():
                 check_member(data, self._member(row, part), int(self.columns[f"{part}_crc32c"][row]))
         return stored
 
-    def unpack(self, row: int, stored: StoredParts) -> dict[str, bytes]:
+    def unpack(self, row: int, found: Found) -> dict[str, bytes]:
         """Decompress the checked parts of a row to their payloads.
 
         Raises:
-            DataError: A part is not the one that the index names; names shard, key and part.
+            DamagedSample: A part is damaged, or is not the one that the index names; names shard, key and part.
         """
+        stored = _require(found)
         compression = self._compression[int(self.columns["shard"][row])]
-        with self._located(row, f"; run `depthstream verify {self.url}`"):
+        with self._damaged(row, f"; run `depthstream verify {self.url}`"):
             return {part: unpack_member(data, self._member(row, part), compression) for part, data in stored.items()}
 
     def ranges(self, row: int, parts: Sequence[str]) -> list[Range]:
@@ -245,19 +264,27 @@ class SampleReader:
         return f"shard {shard}, key {self.key(row)}" + (f" and {more} more" if more else "")
 
     @contextmanager
-    def _located(self, row: int, advice: str = "", more: int = 0) -> Iterator[None]:
-        """Put shard and key of a row (and how many more) before the message of a DataError, and `advice` after it."""
+    def _located(self, row: int, more: int = 0) -> Iterator[None]:
+        """Put shard and key of a row (and how many more) before the message of a DataError."""
         try:
             yield
         except DataError as error:
-            raise DataError(f"{self.describe(row, more)}: {error}{advice}") from error
+            raise DataError(f"{self.describe(row, more)}: {error}") from error
+
+    @contextmanager
+    def _damaged(self, row: int, advice: str = "") -> Iterator[None]:
+        """Turn a DataError about the bytes of a row into a DamagedSample with its shard and key, and `advice`."""
+        try:
+            yield
+        except DataError as error:
+            raise DamagedSample(f"{self.describe(row)}: {error}{advice}") from error
 
     def ext(self, row: int, part: str) -> str:
         """Return the extension of a part of a row, "" if the sample lacks the part."""
         return self._exts[int(self.columns[f"{part}_ext"][row])]
 
     def _decode(self, row: int, members: dict[str, bytes]) -> Sample:
-        with self._located(row):
+        with self._damaged(row):
             image = self._decode_image(members["image"]) if "image" in members else np.empty((0, 0, 3), np.uint8)
             depth = decode_depth(members["depth"], self.ext(row, "depth")) if "depth" in members else None
             valid = decode_valid(members["valid"]) if "valid" in members else None
@@ -266,3 +293,9 @@ class SampleReader:
                 if "image" in members:
                     check_shape("image", image.shape[:2], "depth", depth.shape)
             return Sample(key=self.key(row), image=image, depth=depth, valid=valid)
+
+
+def _require(found: Found) -> StoredParts:
+    if isinstance(found, DamagedSample):
+        raise found
+    return found

@@ -22,7 +22,7 @@ from training.runfolder import (
     is_finished,
     load_config,
 )
-from training.streaming.options import streaming_options
+from training.streaming.options import check_budget, streaming_options
 
 MAY_CHANGE = (*WHERE_IT_RUNS, "micro_batch", "set", "val")
 """Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity."""
@@ -42,6 +42,7 @@ def check_finetune(config: FinetuneConfig) -> None:
         if is_finished(config.out):
             return  # nothing will be read
     Cadence.parse(config.checkpoint_every)
+    check_budget(config.reader, config.max_bad)
     streaming_options(config)
     world = check_launch(config.accelerator, config.devices)
     split_batch(config.batch_size, world or 1, config.micro_batch, 1)

@@ -67,7 +67,8 @@ def _make_crops(config: FinetuneConfig, train: ShardSet, micro_batch: int) -> tu
     """Build the augmented training set, read by index or streamed as the options tell, and its sampler."""
     augment, streaming = PairedAugment(height=config.height, width=config.width), streaming_options(config)
     if streaming is None:
-        crops = DiodeDepthDataset(train, augment=augment, seed=config.seed, shuffle=True)
+        tolerant = config.max_bad > 0
+        crops = DiodeDepthDataset(train, augment=augment, seed=config.seed, shuffle=True, tolerant=tolerant)
         return crops, TrainSampler(len(train), config.batch_size, crops.prepare)
     from training.streaming.datasets import StreamedDepth  # imports webdataset, which reading by index does not need
 

@@ -21,6 +21,7 @@ from sharding.format.strict_json import to_type
 from sharding.options import checked
 from sharding.progress import is_rank_zero, say
 from sharding.reading.shard_set import DEPTH_PARTS
+from training.checkpoint.budget import BadSampleBudget
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
@@ -171,11 +172,13 @@ def make_callbacks(config: FinetuneConfig, data: DepthData, split: BatchSplit, s
     out, counter = Path(config.out), SampleCounter(config.seed)
     counter.attach(data.sampler)
     about = describe_run(config, data, split)
-    record = RunRecord(out, config.batch_size, about)
+    budget = BadSampleBudget(config.max_bad)
+    record = RunRecord(out, config.batch_size, about, budget)
     # The counter first, so that every other callback sees the state after the step. The record before the
     # checkpoint, so that a checkpoint never has more rows than the files. best.ckpt last, from the weights just saved.
     return [
         counter,
+        budget,
         SameOnAllRanks(about),
         ThroughputMonitor(),
         TrainProgress(),

@@ -19,6 +19,7 @@ from sharding.format.strict_json import Count, Text
 from sharding.limits import MAX_TEXT_CHARS
 from sharding.machine.files import write_atomically
 from sharding.progress import say
+from training.checkpoint.budget import BadSampleBudget
 from training.run_files import read_text
 from training.runfolder import CURVES_NAME, METRICS_NAME
 
@@ -96,11 +97,12 @@ class RunRecord(Checkpoint):
         out: Run folder.
         batch_size: Samples of the global batch.
         about: Entries of `metrics.json` that identify the run.
+        budget: Counts damaged samples, an earlier callback of the same trainer.
     """
 
-    def __init__(self, out: Path, batch_size: int, about: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, batch_size: int, about: Mapping[str, Any], budget: BadSampleBudget) -> None:
         self.rows: list[EpochRow] = []
-        self._out, self._batch_size, self._about = out, batch_size, dict(about)
+        self._out, self._batch_size, self._about, self._budget = out, batch_size, dict(about), budget
         self._begin = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -137,7 +139,8 @@ class RunRecord(Checkpoint):
     def _write(self, trainer: Trainer, finished: bool = False) -> None:
         if trainer.is_global_zero and self.rows:
             write_atomically(self._out / CURVES_NAME, to_csv(self.rows))
-            content = self._about | summarize(self.rows) | {"finished": finished}
+            bad = {"bad_samples": len(self._budget.keys), "bad_keys": self._budget.keys}
+            content = self._about | summarize(self.rows) | bad | {"finished": finished}
             write_atomically(self._out / METRICS_NAME, to_json(content))
 
     def _collect(self, trainer: Trainer) -> EpochRow:

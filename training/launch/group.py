@@ -26,8 +26,9 @@ from training.launch.rendezvous import RollCall
 _STARTED: list[Store] = []  # the store of the group that `start_group` started, while the group lives
 _MEETINGS = count()  # of the ranks that a launcher started, in this process
 
-GROUP_TIMEOUT = timedelta(minutes=10)
-"""Longest wait in a collective: rank 0 writes a checkpoint meanwhile, of some GB, perhaps to a slow file system."""
+GROUP_TIMEOUT = timedelta(minutes=20)
+"""Longest wait in a collective: meanwhile rank 0 writes a checkpoint of some GB, perhaps to a slow file system; or a
+rank waits for a sample, which its worker gives up after `training.loading.read_ahead.WAIT_S`, 15 minutes."""
 
 
 class AbortsGroup(Strategy):

@@ -8,7 +8,8 @@ import re
 import traceback
 from collections.abc import Iterator
 
-from sharding.errors import DataError, UsageError
+from sharding.errors import DamagedSample, DataError, UsageError
+from training.launch.whereabouts import last_notes
 
 # Formats of torch 2: `ExceptionWrapper.reraise` in torch/_utils.py for what a worker raised; the signal handler (C++)
 # and `_try_get_data` in torch/utils/data/dataloader.py for a worker that died.
@@ -28,7 +29,8 @@ def plain_message(error: BaseException) -> str:
         sharding.errors.DataError: shard ...                becomes       loader worker 0: shard ...
 
     The type stays in front of the text unless it is `DataError` or `UsageError`. A worker that died becomes a sentence
-    with its process id and the signal, if they are known, and what to try. Any other error is its own text.
+    with its process id and the signal, if they are known, the sample it was at, and what to try. Any other error is its
+    own text.
     """
     text = _text(error)
     if caught := _CAUGHT.match(text):
@@ -63,7 +65,8 @@ def _last_error(text: str, kind: str) -> str:
     """Return the text below the last traceback; earlier ones are of the errors that led to it."""
     *_, last = re.finditer(rf"^(?:[\w.]+\.)?{kind}(?:: |$)", text, re.MULTILINE)
     own = text[last.end() :].strip()
-    return own if kind in (DataError.__name__, UsageError.__name__) else f"{kind}: {own}".removesuffix(": ")
+    plain = {one.__name__ for one in (DamagedSample, DataError, UsageError)}
+    return own if kind in plain else f"{kind}: {own}".removesuffix(": ")
 
 
 def _broke_off(error: BaseException) -> bool:
@@ -87,8 +90,10 @@ def _death(error: BaseException) -> str | None:
     deaths = [found for one in causes(error) if (found := _DIED.search(str(one)))]
     process = f" (pid {deaths[0][1]})" if deaths else ""
     known = [found[3] or found[2] for found in deaths if found[3] or found[2]]
+    notes = last_notes([int(pid) for found in deaths for pid in found[1].split(",")])
+    doing = f" while {' and '.join(notes)}" if notes else ""
     return (
-        f"a loader worker{process} was killed ({known[0] if known else 'signal not known'}); the usual "
+        f"a loader worker{process} was killed ({known[0] if known else 'signal not known'}){doing}; the usual "
         "cause is that memory ran out: run again with fewer --num-workers, or with more memory or /dev/shm; if the "
         "worker has written an error above, that is the cause"
     )

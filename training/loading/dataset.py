@@ -13,16 +13,17 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from sharding.errors import DataError, UsageError
-from sharding.format.sample import Sample
-from sharding.reading.reader import StoredParts
+from sharding.reading.reader import Found, SampleReader
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.address import is_remote
+from training.launch.whereabouts import note
 from training.loading.augment import PairedAugment
+from training.loading.bad_samples import MARK, BadSample, Seed, fill_places
 from training.loading.decode import decode_as_lightly_train, decode_rgb
+from training.loading.item import blank_item, to_item
 from training.loading.read_ahead import Piece, ReadAhead, cut_batch
 from training.loading.shared_columns import share
 from training.loading.shared_order import SharedOrder, share_epoch_order, share_weighted_order
@@ -54,10 +55,12 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         augment: Applied to each sample with its own generator; None for the unchanged sample.
         seed: Of order and augmentation.
         shuffle: Whether a position counts through the epoch's order or through the rows.
+        tolerant: Whether a damaged sample becomes an item of zeros with weight 0 and a mark
+            (`training.loading.bad_samples`), instead of an error; needs `augment`, which gives it its size.
 
     Raises:
         DataError: The set has no depth.
-        UsageError: `where` is given with an open set, or selects nothing.
+        UsageError: `where` is given with an open set, or selects nothing; or `tolerant` without `augment`.
     """
 
     def __init__(
@@ -68,7 +71,10 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         augment: PairedAugment | None = None,
         seed: int = 0,
         shuffle: bool = False,
+        tolerant: bool = False,
     ) -> None:
+        if tolerant and augment is None:
+            raise UsageError("tolerant: expected an augmentation, which gives items their size, found None")
         opened = _open(set, where)
         if (lacking := int((opened.index["depth_ext"] == "").sum())) > 0:
             raise DataError(
@@ -76,6 +82,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
                 "or select with --where \"kind == 'metric'\""
             )
         self.augment, self.seed, self.shuffle = augment, seed, shuffle
+        self._blank_size = (augment.height, augment.width) if augment and tolerant else None
         self._reader = share(opened.reader.with_image_decoder(decode_rgb))
         sizes = tuple(int(size) for size in opened.shard_sizes)
         self._order = share_epoch_order(sizes, seed) if shuffle else None
@@ -105,14 +112,13 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
             self._row(index) if isinstance(index, tuple) else position
             for index, (_, position) in zip(indices, positions, strict=True)
         ]
+        if rows:
+            note(f"reading {self._reader.describe(rows[0], more=len(rows) - 1)}")
         if self._read_ahead is None or positions != list(indices):  # rows are not part of a loader's batch
-            stored = self._reader.read_stored_checked(rows, DEPTH_PARTS)
+            found = self._reader.read_each(rows, DEPTH_PARTS)
         else:
-            stored = self._read_ahead.take(positions, self._cut)
-        return [
-            self._item(self._reader.decode(row, one), row, *position)
-            for one, row, position in zip(stored, rows, positions, strict=True)
-        ]
+            found = self._read_ahead.take(positions, self._cut)
+        return [self._item_or_blank(*one) for one in zip(found, rows, positions, strict=True)]
 
     def _cut(self, batch: Batch) -> Iterator[Piece]:
         return cut_batch([self._reader], [(0, self._row(position)) for position in batch], DEPTH_PARTS)
@@ -131,30 +137,21 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         epoch, place = position
         return place % len(self) if self._order is None else self._order.at(epoch, place)[0]
 
-    def _item(self, sample: Sample, row: int, epoch: int, place: int) -> dict[str, Any]:
+    def _item_or_blank(self, found: Found, row: int, position: Position) -> dict[str, Any]:
+        try:
+            return self._item(found, row, *position)
+        except DataError as error:  # of this sample: its bytes are here
+            if self._blank_size is None:
+                raise
+            key = self._reader.key(row)
+            return blank_item(key, *self._blank_size) | {MARK: BadSample(int(self._ids[row]), key, str(error))}
+
+    def _item(self, found: Found, row: int, epoch: int, place: int) -> dict[str, Any]:
+        note(f"decoding {self._reader.describe(row)}")
+        sample = self._reader.decode(row, found)
         if self.augment is not None:
             sample = self.augment(sample, np.random.default_rng((self.seed, epoch, int(self._ids[row]), 0)))
         return to_item(sample, weight=float(self.shuffle or place < len(self)))
-
-
-def to_item(sample: Sample, weight: float) -> dict[str, Any]:
-    """Convert a decoded sample with depth to the tensors of an item (shapes: `DiodeDepthDataset`).
-
-    Raises:
-        DataError: The sample has no depth or no valid mask.
-    """
-    if sample.depth is None or sample.valid is None:
-        raise DataError(f"key {sample.key}: expected depth and valid, found none")
-    depth = np.where(sample.valid, sample.depth, np.float32(0))
-    # (H, W, 3) -> (3, H, W). All arrays are copied: decoded ones may be read-only, which torch does not support.
-    image: Tensor = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
-    return {
-        "image": image,
-        "depth": torch.from_numpy(depth)[None],
-        "valid": torch.from_numpy(sample.valid.copy())[None],
-        "weight": torch.tensor(weight),
-        "key": sample.key,
-    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,11 +162,13 @@ class ImageDraw:
         key: Of the sample.
         image: uint8 (H, W, 3), RGB; float32 in 0..1 if it was a PNG of 16 bits.
         seed: (seed, epoch, sample id, replica), from which every random number of this draw follows.
+        bad: The damaged sample that was drawn, if this is the image of another one in its place, with its seed.
     """
 
     key: str
     image: NDArray[Any]
-    seed: tuple[int, int, int, int]
+    seed: Seed
+    bad: BadSample | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,12 +180,14 @@ class EncodedDraw:
         data: The image file.
         seed: As of `ImageDraw`.
         origin: Shard and key, for messages.
+        bad: As of `ImageDraw`.
     """
 
     key: str
     data: bytes
-    seed: tuple[int, int, int, int]
+    seed: Seed
     origin: str
+    bad: BadSample | None = None
 
 
 class ImageDataset(Dataset[ImageDraw]):
@@ -200,15 +201,24 @@ class ImageDataset(Dataset[ImageDraw]):
         sets: Open sets.
         weights: How often each set is drawn from, relative to the others; None: each sample exactly once.
         seed: Of the order and of the draws' random numbers.
+        tolerant: Whether another image of the same batch takes the place of a damaged one, instead of an error; its
+            draw tells so.
 
     Raises:
         UsageError: Weights and sets differ in number.
     """
 
-    def __init__(self, sets: Sequence[ShardSet], weights: Sequence[float] | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        sets: Sequence[ShardSet],
+        weights: Sequence[float] | None = None,
+        *,
+        seed: int = 0,
+        tolerant: bool = False,
+    ) -> None:
         if weights is not None and len(weights) != len(sets):
             raise UsageError(f"--weights: expected {len(sets)} numbers, one a set, found {len(weights)}")
-        self.seed = seed
+        self.seed, self._tolerant = seed, tolerant
         self._readers = [share(opened.reader.with_image_decoder(decode_as_lightly_train)) for opened in sets]
         self._sizes = tuple(len(opened) for opened in sets)
         self._weights = None if weights is None else tuple(weights)
@@ -255,8 +265,8 @@ class ImageDataset(Dataset[ImageDraw]):
 
         So a worker holds one decoded image, not the 128 of 6 MB that a batch may have.
         """
-        for found in self._read(positions):
-            yield self._decode(*found)
+        found = self._find(positions)
+        return fill_places((self._decode(*one) for one in found), [seed for *_, seed in found])
 
     def read_encoded(self, positions: Sequence[Position]) -> list[EncodedDraw]:
         """Read a batch as `iterate` does, and leave the images as the files they are.
@@ -264,38 +274,53 @@ class ImageDataset(Dataset[ImageDraw]):
         Raises:
             DataError: A sample is damaged or cannot be read; names shard and key.
         """
-        return [self._unpack(*found) for found in self._read(positions)]
+        found = self._find(positions)
+        return list(fill_places((self._unpack(*one) for one in found), [seed for *_, seed in found]))
 
-    def _read(self, positions: Sequence[Position]) -> Iterator[tuple[int, int, StoredParts, tuple[int, int, int, int]]]:
-        """Yield the number of the set, the row in it, the stored parts and the seed of each draw."""
+    def _find(self, positions: Sequence[Position]) -> list[tuple[tuple[int, int], Found, Seed]]:
+        """Return for each draw its set and row, what was read of it, and its seed."""
         drawn = [self._draw(position) for position in positions]
         located = [self._locate(row) for _, row, _ in drawn]
-        if self._read_ahead is None:
-            stored = self._read_stored(located)
-        else:
-            stored = self._read_ahead.take(list(positions), self._cut)
-        for place, one, (epoch, row, replica) in zip(located, stored, drawn, strict=True):
-            yield *place, one, (self.seed, epoch, int(self._ids[row]), replica)
+        found = self._read(located) if self._read_ahead is None else self._read_ahead.take(list(positions), self._cut)
+        seeds = [(self.seed, epoch, int(self._ids[row]), replica) for epoch, row, replica in drawn]
+        return list(zip(located, found, seeds, strict=True))
 
-    def _read_stored(self, located: Sequence[tuple[int, int]]) -> list[StoredParts]:
-        found: dict[int, StoredParts] = {}  # place in the batch -> parts
+    def _read(self, located: Sequence[tuple[int, int]]) -> list[Found]:
+        found: dict[int, Found] = {}  # by place in the batch
         for number, reader in enumerate(self._readers):
             places = [place for place, (wanted, _) in enumerate(located) if wanted == number]
-            stored = reader.read_stored_checked([located[place][1] for place in places], IMAGE_PARTS)
-            found |= dict(zip(places, stored, strict=True))
+            if rows := [located[place][1] for place in places]:
+                note(f"reading {reader.describe(rows[0], more=len(rows) - 1)}")
+                found |= dict(zip(places, reader.read_each(rows, IMAGE_PARTS), strict=True))
         return [found[place] for place in range(len(located))]
 
     def _cut(self, batch: Batch) -> Iterator[Piece]:
         return cut_batch(self._readers, [self._locate(self._draw(position)[1]) for position in batch], IMAGE_PARTS)
 
-    def _decode(self, number: int, row: int, stored: StoredParts, seed: tuple[int, int, int, int]) -> ImageDraw:
-        sample = self._readers[number].decode(row, stored)
+    def _decode(self, located: tuple[int, int], found: Found, seed: Seed) -> ImageDraw | BadSample:
+        number, row = located
+        reader = self._readers[number]
+        note(f"decoding {reader.describe(row)}")
+        try:
+            sample = reader.decode(row, found)
+        except DataError as error:
+            return self._bad(reader, row, seed, error)
         return ImageDraw(key=sample.key, image=sample.image, seed=seed)
 
-    def _unpack(self, number: int, row: int, stored: StoredParts, seed: tuple[int, int, int, int]) -> EncodedDraw:
+    def _unpack(self, located: tuple[int, int], found: Found, seed: Seed) -> EncodedDraw | BadSample:
+        number, row = located
         reader = self._readers[number]
-        data = reader.unpack(row, stored)["image"]
+        try:
+            data = reader.unpack(row, found)["image"]
+        except DataError as error:
+            return self._bad(reader, row, seed, error)
         return EncodedDraw(key=reader.key(row), data=data, seed=seed, origin=reader.describe(row))
+
+    def _bad(self, reader: SampleReader, row: int, seed: Seed, error: DataError) -> BadSample:
+        """Return the damaged sample, whose bytes are here, if the run goes on without it."""
+        if not self._tolerant:
+            raise error
+        return BadSample(seed[2], reader.key(row), str(error))
 
     def _draw(self, position: Position) -> tuple[int, int, int]:
         """Look up epoch, row counted through all sets, and replica of a position."""

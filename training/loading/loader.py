@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sharding.machine.main_guard import check_main_guard
 from sharding.machine.sockets import shorten_socket_paths
 from sharding.stores.opening import has_remote_client
+from training.launch.whereabouts import Whereabouts, note
+from training.loading.bad_samples import collate_marked
 from training.loading.read_ahead import AHEAD_BYTES, ReadAhead
 from training.loading.sampler import EvalSampler, TrainSampler
 from training.loading.shared_batch import collate
@@ -39,8 +41,9 @@ class Loading:
         pin_memory: Whether batches are copied to page-locked memory, for faster transfer to a GPU.
         start_method: How workers start. "auto" forks for local sets, and uses a fork server for remote ones and in a
             process that has opened one, since a network client does not survive a fork.
-        timeout_s: Longest wait for a batch, seconds; 0 waits as long as the workers live, whose own waits have limits.
-            With a limit above 0, torch notices the death of a fork server's worker only when the limit has passed.
+        timeout_s: Longest wait for a batch, seconds; 0 waits as long as the workers live, whose own waits have limits
+            (`training.loading.read_ahead.WAIT_S`). With a limit above 0, torch notices the death of a fork server's
+            worker only when the limit has passed, and the error names no sample.
         prefetch_factor: Batches that a worker makes in advance; None: torch's number, 2.
         persistent_workers: Whether workers live from epoch to epoch, and keep their open stores.
         ahead_bytes: Bytes that a worker has in flight for the next batches (`training.loading.read_ahead`); 0 for none.
@@ -65,6 +68,7 @@ def build_loader(
     """Make the loader.
 
     Without `collate_fn` tensors are stacked and keys become a list: `{"image": (B, 3, H, W), ..., "key": [B strings]}`.
+    If a dataset marks damaged samples, a batch has their marks too, see `training.loading.bad_samples`.
     The loader has its own random generator: iterating would otherwise draw from torch's global one.
     """
     return DataLoader(
@@ -73,7 +77,7 @@ def build_loader(
         sampler=sampler,
         num_workers=loading.num_workers,
         pin_memory=loading.pin_memory,
-        collate_fn=collate_fn or collate,
+        collate_fn=partial(_finish, collate_fn or collate),
         generator=torch.Generator().manual_seed(0),
         **_worker_options(dataset, loading),
     )
@@ -96,8 +100,15 @@ def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
         "persistent_workers": loading.persistent_workers,
         "prefetch_factor": loading.prefetch_factor,
         "timeout": loading.timeout_s,
-        "worker_init_fn": start_worker,
+        "worker_init_fn": partial(start_worker, whereabouts=Whereabouts(loading.num_workers)),
     }
+
+
+def _finish(collate_fn: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    """Collate the items of a batch, the last thing that is done with its samples."""
+    batch = collate_marked(collate_fn, items)
+    note("")
+    return batch
 
 
 def _read_ahead(dataset: Dataset[Any], sampler: Sampler[Any], loading: Loading) -> Dataset[Any]:

@@ -17,7 +17,8 @@ from torch.utils.data import get_worker_info
 
 from sharding.errors import DataError
 from sharding.machine.threads import Fetchers
-from sharding.reading.reader import SampleReader, StoredParts
+from sharding.reading.reader import Found, SampleReader
+from training.launch.whereabouts import note
 from training.loading.upcoming import Batch, Plan, freeze_plan
 
 AHEAD_BYTES = 64_000_000
@@ -60,9 +61,9 @@ class Piece:
         """Whether all samples are in a cache on this machine."""
         return all(self.reader.is_cached(row, self.parts) for row in self.rows)
 
-    def fetch(self) -> list[StoredParts]:
+    def fetch(self) -> list[Found]:
         """Read the samples and compare them with their checksums."""
-        return self.reader.read_stored_checked(self.rows, self.parts)
+        return self.reader.read_each(self.rows, self.parts)
 
     def describe(self) -> str:
         """Name shard and key, for messages."""
@@ -110,7 +111,7 @@ class _Request:
     batch: Batch
     piece: Piece
     bytes: int
-    answer: "Future[list[StoredParts]] | None"
+    answer: "Future[list[Found]] | None"
 
     def drop(self) -> bool:
         """Cancel the request; report whether nothing of it is running or done."""
@@ -152,16 +153,15 @@ class ReadAhead:
         """Bytes that this process has requested and not taken."""
         return self._window[1].bytes_in_flight if self._window else 0
 
-    def take(self, batch: Batch, cut: Cut) -> list[StoredParts]:
-        """Return the stored parts of each sample of a batch, checked; the next batches are requested meanwhile.
+    def take(self, batch: Batch, cut: Cut) -> list[Found]:
+        """Return what was read of each sample of a batch; the next batches are requested meanwhile.
 
         Args:
             batch: (epoch, position) of each sample, all of one epoch.
             cut: Cuts a batch into the pieces in which it is read.
 
         Raises:
-            DataError: A sample of this batch is damaged or cannot be read, or did not arrive within `wait_s`; names
-                shard and key.
+            DataError: A sample of this batch cannot be read, or did not arrive within `wait_s`; names shard and key.
         """
         if not batch:
             return []
@@ -189,7 +189,7 @@ class _Window:
 
     def __init__(self, settings: ReadAhead) -> None:
         self._limit_bytes, self._wait_s = settings.limit_bytes, settings.wait_s
-        self._fetchers: Fetchers[list[StoredParts]] = Fetchers(settings.threads)
+        self._fetchers: Fetchers[list[Found]] = Fetchers(settings.threads)
         self._requests: deque[_Request] = deque()
         self._unwanted: list[_Request] = []
         self._planned: Iterator[tuple[Batch, Piece]] = iter(())
@@ -202,11 +202,11 @@ class _Window:
         # Cached pieces count too, so that the limit also bounds how far ahead the index is looked up.
         return sum(request.bytes for request in (*self._requests, *self._unwanted))
 
-    def take(self, batch: Batch, cut: Cut, following: Iterator[Batch]) -> list[StoredParts]:
+    def take(self, batch: Batch, cut: Cut, following: Iterator[Batch]) -> list[Found]:
         """See `ReadAhead.take`; `following` is used only if `batch` was not predicted."""
         if self._head() != batch:
             self._restart(batch, cut, following)
-        found: dict[int, StoredParts] = {}  # place in the batch -> parts
+        found: dict[int, Found] = {}  # place in the batch -> parts
         while self._head() == batch:
             self._request_more()  # before the wait, so that the threads stay busy during it
             request = self._requests.popleft()
@@ -242,7 +242,8 @@ class _Window:
             self._requests.append(_Request(batch=batch, piece=piece, bytes=piece.bytes, answer=answer))
             self._next = next(self._planned, None)
 
-    def _await(self, request: _Request) -> list[StoredParts]:
+    def _await(self, request: _Request) -> list[Found]:
+        note(f"reading {request.piece.describe()}")
         if request.answer is None:  # cached when it was requested; fetched now if it was removed since
             return request.piece.fetch()
         try:

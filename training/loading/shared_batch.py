@@ -78,6 +78,11 @@ class SharedBatch(dict[str, Any]):
         super().__init__(_open(block[_ALIGNED:], placed))
         self._sent = block, dict(placed)
 
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Add an entry that is no tensor; it is sent, too."""
+        super().__setitem__(name, value)
+        self._sent[1][name] = value
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a call of `open_shared_batch`: one tensor, the block, instead of the views into it."""
         return open_shared_batch, self._sent

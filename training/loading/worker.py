@@ -14,6 +14,7 @@ from multiprocessing.queues import Queue
 
 from sharding.machine.heap import keep_freed_memory, one_heap_in_children
 from sharding.machine.safe_path import forget_safe_path, safe_path_in_children
+from training.launch.whereabouts import Whereabouts, note
 from training.loading.augment import one_thread_per_worker
 
 _JOB_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
@@ -21,7 +22,7 @@ _STDERR = 2
 _LOOK_EVERY_S = 1.0  # how often a worker checks that its trainer still runs
 
 
-def start_worker(worker_id: int) -> None:
+def start_worker(worker_id: int, whereabouts: Whereabouts | None = None) -> None:
     """Set up a worker (`DataLoader(worker_init_fn=...)`): freed memory is reused, cv2 has one thread, signals ignored.
 
     SIGINT and SIGUSR1 do nothing, SIGTERM nothing unless the trainer sends it. The worker ends when the trainer tells
@@ -29,7 +30,10 @@ def start_worker(worker_id: int) -> None:
 
     Args:
         worker_id: The DataLoader passes it; passed on to `one_thread_per_worker`.
+        whereabouts: Where the trainer finds what this worker is doing, should it be killed.
     """
+    if whereabouts is not None:
+        whereabouts.enter(worker_id)
     one_thread_per_worker(worker_id)
     keep_freed_memory()
     forget_safe_path()
@@ -67,6 +71,7 @@ def _watch(trainer: BaseProcess, parent: int) -> None:
         taken = signal.sigtimedwait({signal.SIGTERM}, _LOOK_EVERY_S)
         if taken is not None and taken.si_pid == trainer.pid:
             break
+    note("")  # it is no sample's fault
     os._exit(0)  # from a thread, sys.exit would end the thread alone
 
 

@@ -13,7 +13,7 @@ from training.loading.order import check_batch
 from training.pretraining.arguments import check_arguments
 from training.pretraining.methods import check_method
 from training.runfolder import CHECKPOINTS_NAME, ENCODER_NAME, WHERE_IT_RUNS, check_same
-from training.streaming.options import streaming_options
+from training.streaming.options import check_budget, streaming_options
 from training.torch_file import check_torch_file
 
 MAY_CHANGE = (*WHERE_IT_RUNS, "sets", "loader_args", "loggers")
@@ -42,6 +42,7 @@ def check_pretrain(config: PretrainConfig) -> None:
         # "auto" is what the run has, whatever device it goes on with.
         check_same(config, (*MAY_CHANGE, *(("precision",) if config.precision == "auto" else ())))
     Cadence.parse(config.checkpoint_every)
+    check_budget(config.reader, config.max_bad)
     weights = parse_weights(config.weights, len(config.sets))
     if streaming_options(config) and weights:
         raise UsageError("--weights draws samples by their place in the index, which --reader webdataset does not use")

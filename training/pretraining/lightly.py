@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from sharding.errors import UsageError
 from sharding.escaping import escape, shorten
 from sharding.reading.shard_set import ShardSet
+from training.checkpoint.budget import BadSampleBudget
 from training.config import ViewsOn
 from training.launch.devices import Devices, place
 from training.loading.dataset import ImageDataset
@@ -21,7 +22,7 @@ from training.pretraining.environment import pillow_unchanged, switch_reports_of
 from training.pretraining.saved_models import naming_another_model
 from training.pretraining.strategy import make_strategy
 from training.pretraining.views import Images
-from training.streaming.options import Streaming
+from training.streaming.options import Streaming, check_budget
 
 Source = ShardSet | str | Path
 
@@ -36,6 +37,7 @@ def stream_arguments(
     accelerator: str = "auto",
     streaming: Streaming | None = None,
     views: ViewsOn = "cpu",
+    max_bad: int = 0,
 ) -> dict[str, Any]:
     """Return arguments that make `lightly_train.pretrain` read shard sets; only their image bytes are fetched.
 
@@ -54,6 +56,8 @@ def stream_arguments(
         streaming: How to stream whole shards by webdataset; None reads by the index. Takes no weights.
         views: Where views are made: "cpu" by the loader's workers, with LightlyTrain's own transform; "gpu" on the
             training device, from fewer decoded pixels. Their draws differ, but not the distributions.
+        max_bad: Damaged samples that the run may meet: another one of the batch takes the place of each. More of them
+            end it. Not with `streaming`.
 
     Returns:
         `data`, `strategy`, `devices`, `num_nodes` and `accelerator`.
@@ -70,22 +74,26 @@ def stream_arguments(
     if where is not None and any(isinstance(source, ShardSet) for source in listed):
         raise UsageError("where: an open set is a subset already; give it to ShardSet(url, where)")
     opened = [source if isinstance(source, ShardSet) else ShardSet(source, where) for source in listed]
-    placement = place(accelerator, devices)
+    check_budget("indexed" if streaming is None else "webdataset", max_bad)
+    placement, budget = place(accelerator, devices), BadSampleBudget(max_bad)
+    images = _open_images(opened, weights, seed or 0, streaming, budget)
     switch_reports_off()
     return {
         # LightlyTrain computes its schedules from the number of names, and takes those with an image's extension.
         "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
-        "strategy": make_strategy(
-            _open_images(opened, weights, seed or 0, streaming), placement, follows_seed=seed is None, views=views
-        ),
+        "strategy": make_strategy(images, placement, budget, follows_seed=seed is None, views=views),
     } | placement.trainer_arguments()
 
 
 def _open_images(
-    opened: Sequence[ShardSet], weights: Sequence[float] | None, seed: int, streaming: Streaming | None
+    opened: Sequence[ShardSet],
+    weights: Sequence[float] | None,
+    seed: int,
+    streaming: Streaming | None,
+    budget: BadSampleBudget,
 ) -> Images:
     if streaming is None:
-        return ImageDataset(opened, weights, seed=seed)
+        return ImageDataset(opened, weights, seed=seed, tolerant=budget.tolerates)
     if weights is not None:
         raise UsageError("weights: streaming takes every sample once; leave them out, or read by the index")
     from training.streaming.datasets import StreamedImages  # needs webdataset

@@ -109,11 +109,19 @@ def run(config: PretrainConfig) -> Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class _Trained:
-    """What was trained: `epochs` as LightlyTrain resolved them, optimizer `steps`, and the `seconds` it took."""
+    """What was trained.
+
+    Attributes:
+        epochs: As LightlyTrain resolved them.
+        steps: Optimizer steps.
+        seconds: What it took.
+        bad_keys: Keys of damaged samples that were left out.
+    """
 
     epochs: int
     steps: int
     seconds: float
+    bad_keys: Sequence[str]
 
 
 def _pretrain_in(
@@ -136,6 +144,7 @@ def _pretrain_in(
             accelerator=config.accelerator,
             streaming=streaming,
             views=config.views,
+            max_bad=config.max_bad,
         )
         strategy: StreamStrategy = stream["strategy"]
         strategy.loader_args = config.loader_args or {}
@@ -145,7 +154,8 @@ def _pretrain_in(
             strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)
             strategy.resume_from = _announced(checkpoint)
             lightly.pretrain(**stream, **make_arguments(config, folder, checkpoint is not None, begin_with))
-    return _Trained(epochs=strategy.epochs, steps=strategy.steps, seconds=time.monotonic() - begin)
+    seconds, keys = time.monotonic() - begin, strategy.budget.keys
+    return _Trained(epochs=strategy.epochs, steps=strategy.steps, seconds=seconds, bad_keys=keys)
 
 
 def _all_steps(config: PretrainConfig, steps: int) -> str:
@@ -288,6 +298,9 @@ def _outcome(config: PretrainConfig, encoder: Path, trained: _Trained) -> Outcom
         "epochs": trained.epochs,
         "steps": trained.steps,
         "seconds": round(trained.seconds, 1),
+        "bad_samples": len(trained.bad_keys),
+        "bad_keys": list(trained.bad_keys),
     }
-    text = f"{encoder}: {config.model} by {config.method}, {trained.steps} steps, {trained.seconds:.0f} s"
+    without = f", without {len(trained.bad_keys)} damaged samples" if trained.bad_keys else ""
+    text = f"{encoder}: {config.model} by {config.method}, {trained.steps} steps, {trained.seconds:.0f} s{without}"
     return Outcome(data=data, text=text)

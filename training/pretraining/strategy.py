@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import to_type
+from training.checkpoint.budget import BadSampleBudget
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.keeper import CheckpointKeeper
 from training.checkpoint.saved_run import SavedRun
@@ -44,22 +45,28 @@ from training.views.render import ViewRenderer
 
 
 def make_strategy(
-    images: Images, placement: Placement, *, follows_seed: bool = False, views: ViewsOn = "cpu"
+    images: Images,
+    placement: Placement,
+    budget: BadSampleBudget | None = None,
+    *,
+    follows_seed: bool = False,
+    views: ViewsOn = "cpu",
 ) -> "StreamStrategy":
     """Make the strategy that LightlyTrain would choose for the devices, with a loader of `images`.
 
     Args:
         images: Images to train on.
         placement: Devices and processes of the run.
+        budget: Counts damaged samples; None: there may be none.
         follows_seed: Whether the run's seed, which LightlyTrain is given, takes the place of that of `images`.
         views: Where views are made.
     """
     environment = placement.make_environment()
     strategy: StreamStrategy
     if placement.world == 1:
-        strategy = StreamSingleDevice(images, placement.devices[0], environment)
+        strategy = StreamSingleDevice(images, placement.devices[0], environment, budget)
     else:
-        strategy = StreamDDP(images, environment)
+        strategy = StreamDDP(images, environment, budget)
     strategy.follows_seed, strategy.views_on = follows_seed, views
     return strategy
 
@@ -73,6 +80,7 @@ class StreamStrategy(AbortsGroup):
     Attributes:
         images: Images to train on.
         counter: Counts the samples trained on.
+        budget: Counts damaged samples.
         follows_seed: See `make_strategy`.
         seeding: See `ViewDataset`.
         views_on: Where views are made: "cpu" by the loader's workers, "gpu" on the device of the run, whatever that is.
@@ -85,6 +93,7 @@ class StreamStrategy(AbortsGroup):
 
     images: Images
     counter: SampleCounter
+    budget: BadSampleBudget
     follows_seed: bool = False
     seeding: Seeding | None = None
     views_on: ViewsOn = "cpu"
@@ -110,7 +119,7 @@ class StreamStrategy(AbortsGroup):
         super().connect(model)
         trainer: Any = model.trainer
         same = SameOnAllRanks({"--precision": trainer.precision})  # "auto" may differ between nodes
-        trainer.callbacks[:0] = [self.counter, same, CollapseGuard(), ThroughputMonitor()]
+        trainer.callbacks[:0] = [self.counter, self.budget, same, CollapseGuard(), ThroughputMonitor()]
         if self.keeper is not None:
             replace_bar(trainer)
             trainer.callbacks.append(self.keeper)
@@ -141,6 +150,8 @@ class StreamStrategy(AbortsGroup):
 
     def process_dataloader(self, dataloader: object) -> DataLoader[Any]:
         """Replace LightlyTrain's loader by one of streamed images: its transform and collation, loaded as it was set.
+
+        Its timeout is left out: it would cut off a read that is still retried, and what waits in a worker has limits.
 
         Raises:
             DataError: This is not the loader that LightlyTrain 0.18 makes.
@@ -198,10 +209,16 @@ class StreamStrategy(AbortsGroup):
 class StreamSingleDevice(StreamStrategy, SingleDeviceStrategy):
     """A strategy that trains on one device, on streamed images."""
 
-    def __init__(self, images: Images, device: torch.device, environment: ClusterEnvironment | None = None) -> None:
+    def __init__(
+        self,
+        images: Images,
+        device: torch.device,
+        environment: ClusterEnvironment | None = None,
+        budget: BadSampleBudget | None = None,
+    ) -> None:
         super().__init__(device=device, checkpoint_io=AtomicCheckpointIO())
         self.cluster_environment = environment  # where the trainer looks for it, before it chooses its own
-        self.images, self.counter = images, SampleCounter(images.seed)
+        self.images, self.counter, self.budget = images, SampleCounter(images.seed), budget or BadSampleBudget(0)
 
 
 class StreamDDP(StreamStrategy, DDPStrategy):
@@ -211,14 +228,19 @@ class StreamDDP(StreamStrategy, DDPStrategy):
     queue of its own there, and a checkpoint has rank 0's alone: ranks with other queues would not resume alike.
     """
 
-    def __init__(self, images: Images, environment: ClusterEnvironment | None = None) -> None:
+    def __init__(
+        self,
+        images: Images,
+        environment: ClusterEnvironment | None = None,
+        budget: BadSampleBudget | None = None,
+    ) -> None:
         super().__init__(
             cluster_environment=environment,
             checkpoint_io=AtomicCheckpointIO(),
             timeout=GROUP_TIMEOUT,
             find_unused_parameters=True,
         )
-        self.images, self.counter = images, SampleCounter(images.seed)
+        self.images, self.counter, self.budget = images, SampleCounter(images.seed), budget or BadSampleBudget(0)
 
 
 def _seed_of_run() -> int:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.loading.dataset import ImageDataset
+from training.launch.whereabouts import note
+from training.loading.bad_samples import MARK
+from training.loading.dataset import ImageDataset, ImageDraw
 from training.loading.read_ahead import ReadAhead
 from training.loading.shared_batch import Unmade
 from training.pretraining.reseed import Reseed, preserved_globals
@@ -50,7 +52,10 @@ class ViewDataset(Dataset[dict[str, Any]]):
         return self.images.remote
 
     def __getitem__(self, position: tuple[int, int]) -> dict[str, Any]:
-        """Return `filename`, the key; `views`, float32 (3, h, w) each, normalised; `geometries` if there are any."""
+        """Return `filename`, the key; `views`, float32 (3, h, w) each, normalised; `geometries` if there are any.
+
+        If another image takes the place of a damaged one, there is a mark, too (`training.loading.bad_samples`).
+        """
         return next(self._make_items([position]))
 
     def __getitems__(self, positions: list[tuple[int, int]]) -> Unmade:
@@ -60,12 +65,15 @@ class ViewDataset(Dataset[dict[str, Any]]):
     def _make_items(self, positions: Sequence[tuple[int, int]]) -> Iterator[dict[str, Any]]:
         with preserved_globals():
             for draw in self.images.iterate(positions):
+                note(f"making views of key {draw.key}")
                 self.seeding(draw.seed)
-                yield _to_item(draw.key, self.transform({"image": draw.image}))
+                yield _to_item(draw, self.transform({"image": draw.image}))
 
 
-def _to_item(key: str, views: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
-    item: dict[str, Any] = {"filename": key, "views": [view["image"] for view in views]}
+def _to_item(draw: ImageDraw, views: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
+    item: dict[str, Any] = {"filename": draw.key, "views": [view["image"] for view in views]}
     if all("geometry" in view for view in views):
         item["geometries"] = [view["geometry"] for view in views]
+    if draw.bad is not None:
+        item[MARK] = draw.bad
     return item

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sharding.errors import UsageError
 from sharding.hiding import COMMAND_NOTE
-from training.config import StreamingOptions
+from training.config import Reader, StreamingOptions
 from training.streaming.pipe_command import to_script
 
 
@@ -45,3 +45,16 @@ def streaming_options(config: StreamingOptions) -> Streaming | None:
     if config.pipe is not None:
         raise UsageError("--pipe writes whole shards, which only --reader webdataset reads; give that too")
     return None
+
+
+def check_budget(reader: Reader, max_bad: int) -> None:
+    """Check that damaged samples are tolerated only where the samples behind them can be read.
+
+    Raises:
+        UsageError: They are streamed.
+    """
+    if max_bad and reader == "webdataset":
+        raise UsageError(
+            f"--max-bad {max_bad}: a stream ends at the first damaged sample; read by the index (--reader indexed), or "
+            "leave out --max-bad"
+        )

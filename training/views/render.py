@@ -19,6 +19,9 @@ from training.views.draws import ORDERS, Draws
 from training.views.recipe import ViewRecipe
 from training.views.rotate import rotate
 
+_RENDERED = ("pixels", "images", "draws")
+"""Entries of a batch that become its views."""
+
 
 class ViewRenderer:
     """Makes the views of a batch of `DrawCollation`.
@@ -35,7 +38,7 @@ class ViewRenderer:
         self._groups = list(groups.values())
 
     def __call__(self, batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-        """Return `filename`, as it is, and `views`: for each view float32 (B, 3, h, w), normalised, on the device.
+        """Return `views`, for each view float32 (B, 3, h, w), normalised, on the device, and other entries as they are.
 
         Args:
             batch: From `DrawCollation`, in memory of the host.
@@ -47,7 +50,8 @@ class ViewRenderer:
         for numbers in self._groups:
             made = _render(pixels, images, draws.select(numbers), self.recipe[numbers[0]])  # (V * B, 3, h, w)
             views |= dict(zip(numbers, made.view(len(numbers), -1, *made.shape[1:]), strict=True))
-        return {"filename": batch["filename"], "views": [views[number] for number in range(len(self.recipe))]}
+        rest = {name: value for name, value in batch.items() if name not in _RENDERED}
+        return rest | {"views": [views[number] for number in range(len(self.recipe))]}
 
 
 def _render(pixels: Tensor, images: NDArray[np.int64], draws: Draws, view: ViewRecipe) -> Tensor:

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.ranges import MAX_MERGED_BYTES
-from tests.servers import Link, link, localbucket, nanio, s3_variables
+from tests.servers import Link, answer, answer_range, link, localbucket, nanio, s3_variables, web_server
 from training.profiling.monitor import RATE_TAG, WAIT_TAG
 
 FAULTS = ("--latency-ms", "30", "--faults", "500,reset,truncate,corrupt", "--only", "/shards/", "--fault-rate")
@@ -102,3 +103,31 @@ def test_two_ranks_fine_tune_from_streams_of_whole_shards(job, finetune, tmp_pat
     assert job.text().count("--reader webdataset: 40 samples") == 1
     assert len(logged(tmp_path / "run", RATE_TAG)) > 0
     assert all(0 < share < 1 for share in logged(tmp_path / "run", WAIT_TAG))
+
+
+def test_an_outage_beyond_the_loaders_timeout_is_waited_for(job, megadepth_set, tmp_path):
+    """LightlyTrain's is 180 s; here it is one second, and the server fails for four."""
+    asked = []
+
+    def respond(handler):
+        data = Path(megadepth_set.url, handler.path.lstrip("/"))
+        if handler.path.endswith(".tar.zst"):
+            asked.append(time.monotonic())
+            if asked[-1] < asked[0] + 4:
+                return answer(handler, 503)
+        if not data.is_file():
+            return answer(handler, 404)
+        return (
+            answer_range(handler, data.read_bytes())
+            if handler.headers["range"]
+            else answer(handler, 200, data.read_bytes())
+        )
+
+    program = str(Path(sys.executable).with_name("depthstream"))
+    least = "--method simclr --model torchvision/resnet18 --epochs 1 --batch-size 8 --image-size 32 --num-workers 1"
+    with web_server(respond) as server:
+        words = [program, "pretrain", server.url, "--out", str(tmp_path / "run"), *least.split(), "--accelerator=cpu"]
+        job.start(*words, LIGHTLY_TRAIN_DATALOADER_TIMEOUT_SEC="1")
+        assert job.wait() == [0], job.text()
+    assert asked[-1] - asked[0] >= 4
+    assert (tmp_path / "run" / "encoder.pt").is_file()

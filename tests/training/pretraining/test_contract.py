@@ -167,7 +167,20 @@ def test_the_hooks_have_these_parameters(kind):
     }
     found = {name: list(inspect.signature(getattr(kind, name)).parameters)[1:] for name in wanted}
     assert found == wanted, because("a hook of Lightning's strategies has other parameters", "pretraining/strategy.py")
-    taken = {"trainer", "epochs", "steps", "images", "counter", "keeper", "randomness", "has_loader", "loader_args"}
+    taken = {
+        "trainer",
+        "epochs",
+        "steps",
+        "images",
+        "counter",
+        "keeper",
+        "seeding",
+        "budget",
+        "follows_seed",
+        "views_on",
+        "has_loader",
+        "loader_args",
+    }
     assert taken.isdisjoint(dir(kind)), because(
         "an attribute of ours has become one of Lightning's", "pretraining/strategy.py"
     )

@@ -10,8 +10,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from sharding.errors import DataError, UsageError
+from tests.damage import damaged_copy
+from training.loading.bad_samples import MARK
 from training.loading.dataset import ImageDataset
 from training.loading.loader import Loading, build_loader
+from training.loading.order import epoch_order
 from training.loading.sampler import TrainSampler
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.lightly import stream_arguments
@@ -301,6 +304,29 @@ def test_batches_for_a_gpu_are_page_locked_though_lightly_never_asks_for_it(mega
     theirs = DataLoader(Named(len(images)), batch_size=4, shuffle=True, drop_last=True)
     assert not theirs.pin_memory
     assert strategy.process_dataloader(theirs).pin_memory is pinned
+
+
+def test_the_timeout_of_lightlys_loader_does_not_end_a_read_that_is_retried(images):
+    strategy = StreamSingleDevice(images, torch.device("cpu"))
+    strategy._trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    theirs = DataLoader(Named(len(images)), batch_size=4, num_workers=1, timeout=180)
+    ours = strategy.process_dataloader(theirs)
+    assert (ours.num_workers, ours.timeout) == (1, 0)
+
+
+def test_a_damaged_image_gets_views_of_another_one_by_its_own_seed(megadepth_set, their_loader, tmp_path):
+    order = epoch_order(megadepth_set.shard_sizes, seed=7, epoch=0)
+    damaged = damaged_copy(tmp_path / "set", megadepth_set, [order[1]])
+    transform, whole = their_loader.dataset.transform, ImageDataset([megadepth_set], seed=7)
+    items = ViewDataset(ImageDataset([damaged], seed=7, tolerant=True), transform).__getitems__([(0, 1), (0, 2)])
+    with Reseed(transform)(whole[0, 1].seed):
+        expected = transform({"image": whole[0, 2].image})
+    own = ViewDataset(whole, transform)[0, 2]
+    assert fingerprint(items[0]["views"]) == fingerprint(view["image"] for view in expected)
+    assert fingerprint(items[1]["views"]) == fingerprint(own["views"])
+    assert not set(fingerprint(items[0]["views"])) & set(fingerprint(items[1]["views"]))
+    assert items[0].pop(MARK).key == whole[0, 1].key
+    assert items[0].keys() == items[1].keys() == own.keys()
 
 
 class Named(torch.utils.data.Dataset):
