@@ -5,11 +5,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightly_train
 import pytest
 import torch
 import torchvision
+from torch.utils.data import DataLoader
 
 from sharding.errors import UsageError
 from training.config import PretrainConfig
@@ -256,3 +258,23 @@ def test_two_processes_make_the_views_of_one(megadepth_set, tmp_path):
     one, two = (views_of(script, megadepth_set, tmp_path / f"run{count}", count) for count in (1, 2))
     assert len(one) == 2 * (len(megadepth_set) // 8) * 8
     assert one == two
+
+
+class Named(torch.utils.data.Dataset):
+    """Like LightlyTrain's data set: as many names, a transform, and the images that it would read."""
+
+    transform, num_channels, image_mode = staticmethod(lambda item: [item]), 3, SimpleNamespace(value="RGB")
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, number):
+        raise AssertionError("never read")
+
+
+def test_a_collate_fn_of_the_users_is_refused(images):
+    strategy = make_strategy(images, place("cpu", 1), views="gpu")
+    strategy._trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    assert len(images) == 24
+    with pytest.raises(UsageError, match="--views gpu takes no collate_fn of your own"):
+        strategy.process_dataloader(DataLoader(Named(), batch_size=4, collate_fn=list))
