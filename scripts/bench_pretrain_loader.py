@@ -24,8 +24,8 @@ from sharding.cli import Command, Outcome
 from sharding.cli import main as run_program
 
 BOUNDS = {
-    "simclr": dict(zip(RATIOS, (1.0, 0.9, 1.5, 2.7, 9.0), strict=False)),
-    "dino": dict(zip(RATIOS, (1.05, 0.9, 1.5, 4.2, 12.0), strict=False)),
+    "simclr": dict(zip(RATIOS, (1.0, 0.9, 1.5, 2.7, 9.0), strict=True)),
+    "dino": dict(zip(RATIOS, (1.05, 0.9, 1.5, 4.2, 12.0), strict=True)),
 }
 """The least that each figure should be."""
 

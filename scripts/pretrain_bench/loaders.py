@@ -9,6 +9,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.utils.data import DataLoader
 
 from pretrain_bench.clocks import Stamped
+from training.config import ViewsOn
 from training.launch.devices import place
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.environment import environment_of_run
@@ -58,11 +59,10 @@ def folder_loader(folder: Path, out: Path, method: str, batch_size: int, workers
     return loader
 
 
-def set_loader(target: Path, views: str, out: Path, method: str, batch_size: int, workers: int) -> DataLoader[Any]:
+def set_loader(target: Path, views: ViewsOn, out: Path, method: str, batch_size: int, workers: int) -> DataLoader[Any]:
     """Return the loader that LightlyTrain trains with from a set, stamped; `out` is a new folder."""
     out.mkdir()
-    chosen: dict[str, Any] = {"views": views} if views != "cpu" else {}
-    arguments = stream_arguments(str(target), **chosen, devices="1", accelerator="cpu")
+    arguments = stream_arguments(str(target), views=views, devices="1", accelerator="cpu")
     strategy = arguments["strategy"]
     make = strategy.process_dataloader
 

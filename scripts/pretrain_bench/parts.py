@@ -20,8 +20,8 @@ RATIOS = {
     "same_bytes_over_folder": ("same_bytes", "folder"),
     "same_bytes_over_limit": ("same_bytes", "limit"),
     "max_side_1024_over_folder": ("max_side_1024", "folder"),
-    # "gpu_views_over_folder": ("gpu_views", "folder"),
-    # "gpu_views_max_side_512_over_folder": ("gpu_views_max_side_512", "folder"),
+    "gpu_views_over_folder": ("gpu_views", "folder"),
+    "gpu_views_max_side_512_over_folder": ("gpu_views_max_side_512", "folder"),
 }
 """Each figure: images per CPU-second of the workers of the first loader, over those of the second."""
 
@@ -87,7 +87,7 @@ def _make_ways(config: BenchPretrainConfig, root: Path, method: str) -> "dict[st
 
     common: dict[str, Any] = {"method": method, "batch_size": config.batch_size, "workers": config.num_workers}
 
-    def of_set(target: str, views: str) -> Any:
+    def of_set(target: str, views: Literal["cpu", "gpu"]) -> Any:
         return set_loader(root / target, views, root / f"{method}-{target}-{views}", **common)
 
     of_folder = folder_loader(root / "photos", root / f"{method}-folder", **common)
@@ -97,8 +97,8 @@ def _make_ways(config: BenchPretrainConfig, root: Path, method: str) -> "dict[st
         "folder": of_folder,
         "same_bytes": of_set("same_bytes", "cpu"),
         "max_side_1024": of_set("max_side_1024", "cpu"),
-        # "gpu_views": of_set("same_bytes", "gpu"),
-        # "gpu_views_max_side_512": of_set("max_side_512", "gpu"),
+        "gpu_views": of_set("same_bytes", "gpu"),
+        "gpu_views_max_side_512": of_set("max_side_512", "gpu"),
     }
     ways: dict[str, Callable[[], Epoch]] = {name: partial(run_epoch, loader) for name, loader in loaders.items()}
     return ways | {
