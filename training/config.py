@@ -131,6 +131,22 @@ class PretrainConfig(LightlyOptions, SubsetOptions, CacheOptions, StreamingOptio
     augmentation: Literal["conservative", "aggressive"] = option(
         "conservative", "conservative: tilts to 15 degrees, no vertical flip; aggressive: 90 degrees, vertical flips"
     )
+    vertical_flip: float | None = option(
+        None, "probability of a vertical flip, in place of the augmentation's", metavar="P", least=0, most=1
+    )
+    rotation: float | None = option(
+        None,
+        "largest rotation in degrees, to either side, in place of the augmentation's; 0: none",
+        metavar="DEG",
+        least=0,
+        most=180,
+    )
+    preview: str | None = option(
+        None,
+        "write a picture when training starts: the views of the first images, as the network gets them",
+        metavar="FILE.png",
+        path="local",
+    )
     model: str = option(
         "torchvision/resnet50",
         "model by LightlyTrain's name, package/model; `finetune` takes torchvision's ResNets",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sharding.errors import DataError, UsageError
+from sharding.machine.files import check_kind, check_writable
 from sharding.reading.check import check_set
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.newest import LAST_NAME
@@ -16,7 +17,7 @@ from training.runfolder import CHECKPOINTS_NAME, ENCODER_NAME, WHERE_IT_RUNS, ch
 from training.streaming.options import check_budget, streaming_options
 from training.torch_file import check_torch_file
 
-MAY_CHANGE = (*WHERE_IT_RUNS, "sets", "loader_args", "loggers")
+MAY_CHANGE = (*WHERE_IT_RUNS, "sets", "loader_args", "loggers", "preview")
 """Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity."""
 
 PLAIN = (
@@ -43,6 +44,9 @@ def check_pretrain(config: PretrainConfig) -> None:
         check_same(config, (*MAY_CHANGE, *(("precision",) if config.precision == "auto" else ())))
     Cadence.parse(config.checkpoint_every)
     check_budget(config.reader, config.max_bad)
+    if config.preview is not None:
+        check_writable(config.preview, "--preview", folder=False)
+        check_kind(config.preview, "--preview", "a picture", b"\x89png")
     weights = parse_weights(config.weights, len(config.sets))
     if streaming_options(config) and weights:
         raise UsageError("--weights draws samples by their place in the index, which --reader webdataset does not use")

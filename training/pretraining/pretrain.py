@@ -148,6 +148,7 @@ def _pretrain_in(
         )
         strategy: StreamStrategy = stream["strategy"]
         strategy.loader_args = config.loader_args or {}
+        strategy.preview = None if config.preview is None else Path(config.preview)
         start = start_of_run(None if checkpoint else config.checkpoint, folder)
         with ending_together(placement, strategy, remedy), start as begin_with:
             cadence = Cadence.parse(config.checkpoint_every)
@@ -244,7 +245,8 @@ def _announced(checkpoint: Path | None) -> Path | None:
 
 def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
     """Return the augmentation at the image size, under `transform_args`; local views keep their share of that size."""
-    args = get_transform_args(config.augmentation) | {"image_size": (config.image_size, config.image_size)}
+    args = get_transform_args(config.augmentation, vertical_flip=config.vertical_flip, rotation=config.rotation)
+    args["image_size"] = (config.image_size, config.image_size)
     if (side := LOCAL_PX.get(config.method)) is not None:
         patch = patch_px(config.model)
         local = patch * max(1, round(config.image_size * side / 224 / patch))

@@ -34,6 +34,7 @@ from training.loading.loader import build_loader
 from training.loading.sampler import TrainSampler
 from training.model.saved import check_shapes
 from training.pretraining.collapse import CollapseGuard
+from training.pretraining.preview import ViewPreview
 from training.pretraining.saved_models import with_models, without_modules
 from training.pretraining.their_loader import loading_like, take_transform
 from training.pretraining.views import Images, Seeding, ViewDataset
@@ -86,6 +87,7 @@ class StreamStrategy(AbortsGroup):
         views_on: Where views are made: "cpu" by the loader's workers, "gpu" on the device of the run, whatever that is.
         keeper: Saves the run in place of LightlyTrain's own callback; None leaves it to that.
         resume_from: Checkpoint to load in place of the one that LightlyTrain finds.
+        preview: Picture of the first views to write; None for none.
         loader_args: Those that the user gave, as far as they are known; see `loading_like`.
         trainer: Lightning's, once there is one.
         has_loader: Whether LightlyTrain has made its loader: by then it has taken all its arguments.
@@ -99,6 +101,7 @@ class StreamStrategy(AbortsGroup):
     views_on: ViewsOn = "cpu"
     keeper: CheckpointKeeper | None = None
     resume_from: Path | None = None
+    preview: Path | None = None
     _renderer: ViewRenderer | None = None
     loader_args: Mapping[str, Any] = MappingProxyType({})
     trainer: Trainer | None = None
@@ -167,6 +170,8 @@ class StreamStrategy(AbortsGroup):
         loading = loading_like(theirs, self.images, self.loader_args, page_locked=page_locked)
         images, sampler = self._plan(self._global_batch(loading.batch_size), loading.batch_size)
         self.counter.attach(sampler)
+        if self.preview is not None:
+            self._add_preview(self.preview, transform)
         if self.views_on == "cpu":
             # Our collation makes the same batches as torch's, which is LightlyTrain's.
             return build_loader(ViewDataset(images, transform, self.seeding), sampler, loading)
@@ -181,6 +186,11 @@ class StreamStrategy(AbortsGroup):
             made = self._renderer(batch, device or self.root_device)
             batch = self.precision_plugin.convert_input(made)  # Lightning has called it for what is no view yet
         return super().batch_to_device(batch, device, dataloader_idx)
+
+    def _add_preview(self, path: Path, transform: Any) -> None:
+        trainer: Any = self.trainer
+        scale = transform.transform_args.normalize
+        trainer.callbacks.append(ViewPreview(path, scale.mean, scale.std))
 
     def _global_batch(self, batch_size: int) -> int:
         """Return the samples of an optimizer step, as `TrainSampler` counts them, for such micro-batches.
