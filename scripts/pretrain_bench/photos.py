@@ -37,8 +37,7 @@ def write_photos(folder: Path, count: int, photos: str | None) -> int:
     Raises:
         UsageError: There are no photographs, or the files are not of 250 to 400 kB on average.
     """
-    images = folder / "phoenix" / "S6" / "zl548" / "MegaDepth_v1" / "0000" / "dense0" / "imgs"
-    images.mkdir(parents=True)
+    images = _make_folder(folder)
     pictures = _rendered(count) if photos is None else _cut(find_photographs(Path(photos)), count)
     sizes = []
     for number, picture in enumerate(track(pictures, total=count, unit="images", label="photographs")):
@@ -52,6 +51,20 @@ def write_photos(folder: Path, count: int, photos: str | None) -> int:
             f"photographs of {WIDTH} x {HEIGHT} pixels have; these have {mean / 1000:.0f} kB: give other --photos"
         )
     return mean
+
+
+def write_copies(folder: Path, count: int) -> None:
+    """Write `count` copies of one rendered JPEG of 128 x 96 pixels, in MegaDepth's layout."""
+    data = encode(render_view(0, 96, 128).image)
+    images = _make_folder(folder)
+    for number in range(count):
+        (images / f"{number:06d}.jpg").write_bytes(data)
+
+
+def _make_folder(folder: Path) -> Path:
+    images = folder / "phoenix" / "S6" / "zl548" / "MegaDepth_v1" / "0000" / "dense0" / "imgs"
+    images.mkdir(parents=True)
+    return images
 
 
 def encode(picture: NDArray[np.uint8]) -> bytes:
