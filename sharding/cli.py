@@ -185,6 +185,8 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
         status, text = EXIT_DATA, _explain(error)
     except MemoryError:
         status, text = EXIT_DATA, "out of memory; give less to do at once: fewer --workers, smaller batches"
+    finally:
+        be_quiet(False)  # a caller in this process was not asked
     if status:
         return _fail(f"{program} {command.name}", text, status, given.json)
     if is_rank_zero():  # a launcher runs the command once per rank

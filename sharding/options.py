@@ -241,11 +241,10 @@ def _option(field: "dataclasses.Field[Any]", hint: Any) -> Option:
     union = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     nullable = type(None) in union
     kinds = [one for one in union if one is not type(None)]
+    many = any(get_origin(one) is tuple for one in kinds)
+    kinds = [get_args(one)[0] if get_origin(one) is tuple else one for one in kinds]
     literals = tuple(word for one in kinds if get_origin(one) is Literal for word in get_args(one))
     hint = next((one for one in kinds if get_origin(one) is not Literal), str)
-    many = get_origin(hint) is tuple
-    if many:
-        hint = get_args(hint)[0]
     only = len(kinds) == 1  # literals alone are all the values there are
     return Option(
         name=field.name,

@@ -5,6 +5,7 @@ are False cannot be told from no wish at all, unless `given` has them; and with 
 replaced a sampler that was not to shuffle by one that does, as it would for a folder of files.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,6 +85,12 @@ def _refuse_changes(theirs: "DataLoader[Any]") -> None:
             raise UsageError(f"loader_args: {name} cannot be set: {LOADER_ARGS[name.split()[-1]]}")
 
 
+def _default_timeout_s() -> float:
+    """Return the timeout that LightlyTrain sets on its own: it would cut off a read that is still retried."""
+    text = os.environ.get("LIGHTLY_TRAIN_DATALOADER_TIMEOUT_SEC", "180")
+    return float(text) if text.isdigit() else 0.0
+
+
 def loading_like(theirs: "DataLoader[Any]", images: Images, given: Mapping[str, Any], *, page_locked: bool) -> Loading:
     """Return how ours loads: as LightlyTrain's loader does, with what suits the sets where nothing was set.
 
@@ -108,7 +115,7 @@ def loading_like(theirs: "DataLoader[Any]", images: Images, given: Mapping[str, 
         num_workers=theirs.num_workers,
         pin_memory=theirs.pin_memory or given.get("pin_memory", page_locked),
         start_method=method,
-        timeout_s=theirs.timeout,
+        timeout_s=theirs.timeout if "timeout" in given or theirs.timeout != _default_timeout_s() else 0,
         prefetch_factor=theirs.prefetch_factor,
         persistent_workers=theirs.persistent_workers or given.get("persistent_workers", True),
         preload=_PRELOAD,

@@ -274,7 +274,7 @@ class Named(torch.utils.data.Dataset):
 
 def test_a_collate_fn_of_the_users_is_refused(images):
     strategy = make_strategy(images, place("cpu", 1), views="gpu")
-    strategy._trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    strategy.trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
     assert len(images) == 24
-    with pytest.raises(UsageError, match="--views gpu takes no collate_fn of your own"):
-        strategy.process_dataloader(DataLoader(Named(), batch_size=4, collate_fn=list))
+    with pytest.raises(UsageError, match="collate_fn"):
+        strategy.process_dataloader(DataLoader(Named(), batch_size=4, shuffle=True, drop_last=True, collate_fn=list))

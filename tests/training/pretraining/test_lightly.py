@@ -308,8 +308,8 @@ def test_batches_for_a_gpu_are_page_locked_though_lightly_never_asks_for_it(mega
 
 def test_the_timeout_of_lightlys_loader_does_not_end_a_read_that_is_retried(images):
     strategy = StreamSingleDevice(images, torch.device("cpu"))
-    strategy._trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
-    theirs = DataLoader(Named(len(images)), batch_size=4, num_workers=1, timeout=180)
+    strategy.trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    theirs = DataLoader(Named(len(images)), batch_size=4, num_workers=1, timeout=180, shuffle=True, drop_last=True)
     ours = strategy.process_dataloader(theirs)
     assert (ours.num_workers, ours.timeout) == (1, 0)
 
@@ -318,7 +318,7 @@ def test_a_damaged_image_gets_views_of_another_one_by_its_own_seed(megadepth_set
     order = epoch_order(megadepth_set.shard_sizes, seed=7, epoch=0)
     damaged = damaged_copy(tmp_path / "set", megadepth_set, [order[1]])
     transform, whole = their_loader.dataset.transform, ImageDataset([megadepth_set], seed=7)
-    items = ViewDataset(ImageDataset([damaged], seed=7, tolerant=True), transform).__getitems__([(0, 1), (0, 2)])
+    items = list(ViewDataset(ImageDataset([damaged], seed=7, tolerant=True), transform).__getitems__([(0, 1), (0, 2)]))
     with Reseed(transform)(whole[0, 1].seed):
         expected = transform({"image": whole[0, 2].image})
     own = ViewDataset(whole, transform)[0, 2]

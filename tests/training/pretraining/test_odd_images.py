@@ -76,10 +76,13 @@ def test_each_becomes_an_item_of_fine_tuning(opened):
         assert torch.isfinite(item["depth"]).all()
 
 
-def test_levels_of_16_bits_are_rounded(tmp_path):
+def test_levels_of_16_bits_are_those_of_the_file_and_rounded_for_fine_tuning(tmp_path):
     data, levels = sixteen_bits(np.random.default_rng(1))
     (tmp_path / "tars").mkdir()
     write_tar(tmp_path / "tars" / "a.tar", {"deep.png": data})
     index_tars.run(IndexConfig(tars=str(tmp_path / "tars"), set=str(tmp_path / "set")))
-    image = ImageDataset([ShardSet(tmp_path / "set")])[0, 0].image
-    assert np.abs(image.astype(float) - levels[..., None] / 257).max() <= 0.5
+    opened = ShardSet(tmp_path / "set")
+    image = ImageDataset([opened])[0, 0].image
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(np.rint(image * 65535.0), np.broadcast_to(levels[..., None], image.shape))
+    assert np.abs(opened[0].image.astype(float) - levels[..., None] / 257).max() <= 0.5

@@ -38,7 +38,7 @@ def images(megadepth_set):
 
 def test_what_nobody_set_is_what_suits_the_sets(images):
     loading = loading_like(theirs(), images, {}, page_locked=True)
-    assert (loading.batch_size, loading.num_workers, loading.timeout_s) == (4, 2, 180)
+    assert (loading.batch_size, loading.num_workers, loading.timeout_s) == (4, 2, 0)
     assert (loading.start_method, loading.persistent_workers, loading.pin_memory) == ("auto", True, True)
     assert loading.prefetch_factor == 2  # torch's
 
