@@ -7,6 +7,7 @@
     memory         peak bytes against what --micro-batch auto expects
     step           time of a U-Net step, from float32 as the tutorial runs it to what is fastest
     feed           training from a set against tensors that are on the device already; stalls; transfer; workers
+    views          pretraining from a set with views made by workers and on the device, and what those cost the device
     cards          what needs two cards or more
 
 `check` is one result, `bench` the device, the sizes and the data, `runs` starts training in this process and in others

@@ -20,7 +20,7 @@ from sharding.errors import UsageError
 from sharding.machine.files import write_atomically
 from sharding.progress import say
 
-PARTS = ("precision", "stopping", "ranks", "pretraining", "memory", "step", "feed", "cards")
+PARTS = ("precision", "stopping", "ranks", "pretraining", "memory", "step", "feed", "views", "cards")
 """In this order; each is a module with `STAGES` and `LIMIT_S`, the seconds it may take; the limits of those that one
 card can do add up to less than 8 minutes. `lacks(bench)`, if there is one, tells why it cannot be done here."""
 
