@@ -90,6 +90,7 @@ def test_a_folder_holds_what_the_archive_holds(scans, tmp_path):
         assert (tmp_path / "diode" / entry.name).read_bytes() == scans.bodies[entry.body]
 
 
+@pytest.mark.slow
 def test_what_a_view_takes_in_an_archive_is_known_beforehand(tmp_path):
     pictures = make_photos(1, 240, 320), make_scans(1, 192, 256)  # larger than the 32 KB that gzip looks back
     for contents, entries in zip(pictures, (list_photos(pictures[0], 60), list_scans(pictures[1], 60)), strict=True):

@@ -30,6 +30,7 @@ def ends(tmp_path, monkeypatch):
     return ends
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_run_is_counted_and_said(ends, monkeypatch):
     kind = Kind(end=do_nothing, statuses=(3,))
     assert ends.choose("exit 3").of_kind("fine", kind) == {"ended": 2, "complete": 0} | NO_FAULT

@@ -77,6 +77,7 @@ def test_a_shard_replaced_by_one_of_its_size_is_an_error_with_shard_and_key(serv
             opened.read([0])
 
 
+@pytest.mark.slow
 def test_a_set_made_anew_at_its_address_is_never_served_from_the_cache(served, diode_sets, tmp_path):
     cache = CacheSettings(folder=str(tmp_path / "cache"), limit_bytes=10**9)
     for of_set in diode_sets:

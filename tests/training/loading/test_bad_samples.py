@@ -142,6 +142,7 @@ def test_a_batch_without_a_whole_image_is_an_error(damaged, diode_sets, order):
         ImageDataset([damaged], tolerant=True).__getitems__([(0, 2), (0, 3)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["depth", "valid"])
 def test_damaged_depth_is_damage_and_no_concern_of_pretraining(diode_sets, part, tmp_path):
     opened = damaged_copy(tmp_path / "set", diode_sets[0], [5], part)

@@ -138,6 +138,7 @@ def wait_for_note(loader, text):
     raise AssertionError(f"no worker noted {text!r}: {whereabouts.read()}")
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_it_waits_for_a_sample_names_it(held):
     """Its process is the fork server's child, whose death nobody tells the trainer of."""
     _, opened, row = held

@@ -325,6 +325,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "said"), [(None, ["None", "1"]), ("5", ["5", "5"])])
 def test_workers_share_one_arena_unless_told_otherwise(given, said, tmp_path):
     (tmp_path / "tell.py").write_text(ARENAS_OF_A_WORKER)

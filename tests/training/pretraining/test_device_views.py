@@ -201,6 +201,7 @@ def config(sets, out, **options):
     return PretrainConfig(sets=sets, out=str(out), **small | machine | options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

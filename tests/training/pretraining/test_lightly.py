@@ -224,6 +224,7 @@ def test_a_run_stopped_in_its_second_epoch_ends_with_the_same_weights(images, al
     assert equal(resumed, weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_lightlys_own_step_checkpoints_are_resumed_where_they_stand(images, alone, tmp_path, workers):
     # Without the count in them, LightlyTrain would train on the first samples of the epoch again, never on the last.

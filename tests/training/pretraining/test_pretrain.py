@@ -79,6 +79,7 @@ def test_the_encoder_is_a_trained_torchvision_state_dict(images_alone, finished,
     assert torch.equal(encoder["fc.weight"], untrained["fc.weight"])  # same start: only the features are trained
 
 
+@pytest.mark.slow
 def test_dino_trains_on_weighted_sets_with_aggressive_views(megadepth_set, images_alone, tmp_path):
     options = config(
         [megadepth_set.url, images_alone],
