@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -211,7 +212,7 @@ def _put(batch: Any, value: Any, number: int) -> None:
                 f"the items of a batch differ: expected {batch.dtype} {tuple(batch.shape[1:])}, found {value.dtype} "
                 f"{tuple(value.shape)}"
             )
-        batch[number].copy_(value)  # written into the block directly
+        _copy(value, batch[number])  # written into the block directly
     elif isinstance(batch, _Others):
         batch.values.append(value)
     elif isinstance(batch, dict):
@@ -220,6 +221,14 @@ def _put(batch: Any, value: Any, number: int) -> None:
     else:
         for one, part in zip(batch, value, strict=True):
             _put(one, part, number)
+
+
+def _copy(value: Tensor, to: Tensor) -> None:
+    """Copy a tensor to a contiguous one; views that are channels last in memory in half of torch's time."""
+    if value.dtype == torch.float32 and value.ndim == 3 and len(value) == 3 and value.permute(1, 2, 0).is_contiguous():
+        cv2.split(value.permute(1, 2, 0).numpy(), list(to.numpy()))  # (h, w, 3) -> 3 planes (h, w), in place
+    else:
+        to.copy_(value)
 
 
 def _collate_others(place: Any) -> Any:
