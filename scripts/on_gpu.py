@@ -36,7 +36,7 @@ class OnGpuConfig:
         (), "parts to run; PART.CHECK ends a part with that check", metavar="PART", shown="all"
     )
     out: str = option("on-gpu", "folder for results.json and logs.txt", metavar="DIR")
-    minutes: float = option(8.0, "time for all parts; what does not fit is left out", metavar="N")
+    minutes: float = option(9.0, "time for all parts; what does not fit is left out", metavar="N")
     device: Literal["cuda", "cpu"] = option("cuda", "what to check")
     tiny: bool = option(False, "small networks and images, to try the program itself")
 

@@ -73,8 +73,12 @@ class DisturbedRun:
 
     def clear(self) -> None:
         """Kill what is left of it."""
-        for pid in self._alive():
-            _send(os.kill, pid, signal.SIGKILL)
+        listings = 0  # in a row that found none: a process shows no environment while it executes another program
+        while listings < 3:
+            for pid in (found := self._alive()):
+                _send(os.kill, pid, signal.SIGKILL)
+            listings = 0 if found else listings + 1
+            time.sleep(0.02)
         self._process.wait()
 
 

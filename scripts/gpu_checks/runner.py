@@ -22,7 +22,7 @@ from sharding.progress import say
 
 PARTS = ("precision", "stopping", "ranks", "pretraining", "memory", "step", "feed", "views", "cards")
 """In this order; each is a module with `STAGES` and `LIMIT_S`, the seconds it may take; the limits of those that one
-card can do add up to less than 8 minutes. `lacks(bench)`, if there is one, tells why it cannot be done here."""
+card can do add up to less than 9 minutes. `lacks(bench)`, if there is one, tells why it cannot be done here."""
 
 CPU_FACTOR = 5
 """What the limits are multiplied by on a CPU, which other programs may keep busy."""

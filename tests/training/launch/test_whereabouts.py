@@ -5,10 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+from weakref import WeakSet
 
 import pytest
 
 from training.launch.whereabouts import Whereabouts, last_notes, note
+
+
+@pytest.fixture(autouse=True)
+def no_loader_of_another_test(monkeypatch):
+    """Loaders that other tests in this process have left behind say nothing here."""
+    monkeypatch.setattr("training.launch.whereabouts._loaders", WeakSet())
 
 
 @pytest.fixture(params=["fork", pytest.param("forkserver", marks=pytest.mark.slow)])  # which imports torch for each

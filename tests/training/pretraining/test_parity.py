@@ -10,7 +10,7 @@ import hashlib
 import lightly_train
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from training.loading.dataset import ImageDataset
 from training.loading.sampler import TrainSampler
@@ -140,3 +140,12 @@ def test_a_run_from_a_set_is_lightly_trains_own_from_the_files(
     assert len(weights) > 40
     assert weights.keys() == theirs.keys()
     assert [name for name, value in weights.items() if not torch.equal(value, theirs[name])] == []
+
+
+def test_the_tail_of_an_epoch_waits_where_stock_ddp_repeats_samples():
+    shares = [list(DistributedSampler(range(13), num_replicas=2, rank=rank, shuffle=False)) for rank in (0, 1)]
+    assert [len(share) for share in shares] == [7, 7]
+    assert len({*shares[0], *shares[1]}) == 13  # one of the 14 is there twice
+    sampler = TrainSampler(13, 4)
+    assert sampler.num_steps == 3
+    assert len(list(sampler)) == 12
