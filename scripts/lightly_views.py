@@ -8,48 +8,22 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.strategies import SingleDeviceStrategy
+from pretrain_bench.loaders import CapturingStrategy, capture
 
-from training.launch.devices import place
 from training.pretraining.augmentations import get_transform_args
-from training.pretraining.environment import environment_of_run
-from training.pretraining.lightly import pretrain
 from training.views.draws import ORDERS
-
-
-class _Captured(Exception):
-    """Ends LightlyTrain's run before it trains."""
-
-    def __init__(self, loader: Any) -> None:
-        super().__init__()
-        self.transform = loader.dataset.transform
-
-
-class _CapturingStrategy(SingleDeviceStrategy):
-    def process_dataloader(self, dataloader: object) -> object:
-        raise _Captured(dataloader)
 
 
 def take_transform(method: str, augmentation: str | None) -> Any:
     """Return the transform that LightlyTrain makes for a method; augmentation None: its defaults."""
-    with tempfile.TemporaryDirectory() as out, environment_of_run(Path(out), place("cpu", "1")):
-        try:
-            pretrain(
-                out=str(Path(out) / "run"),
-                data=["0.jpg", "1.jpg"],  # never read
-                strategy=_CapturingStrategy(device=torch.device("cpu")),
-                model="torchvision/resnet18",
-                method=method,
-                transform_args=get_transform_args(augmentation) if augmentation else None,
-                epochs=1,
-                batch_size=2,
-                num_workers=0,
-                devices=1,
-                accelerator="cpu",
-            )
-        except _Captured as captured:
-            return captured.transform
-    raise AssertionError("LightlyTrain has made no loader")
+    with tempfile.TemporaryDirectory() as out:
+        arguments = {
+            "data": ["0.jpg", "1.jpg"],  # never read
+            "strategy": CapturingStrategy(Path(out)),
+            "transform_args": get_transform_args(augmentation) if augmentation else None,
+        }
+        dataset: Any = capture(arguments, Path(out), method, batch_size=2, workers=0).dataset
+        return dataset.transform
 
 
 def make_view(view: Any, image: NDArray[np.uint8], drawn: dict[str, float]) -> torch.Tensor:

@@ -24,7 +24,7 @@ from sharding.cli import main as run_program
 from sharding.codecs.image import decode_image
 from sharding.options import option
 from sharding.progress import track
-from training.loading.dataset import EncodedDraw
+from training.loading.images import EncodedDraw
 from training.views.batch import DrawCollation, read_draws, read_images
 from training.views.draws import Draws
 from training.views.recipe import read_recipe

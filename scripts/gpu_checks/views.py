@@ -19,7 +19,7 @@ from gpu_checks.runs import read_series
 from gpu_checks.stepping import synchronize, time_ms
 from sharding.reading.shard_set import ShardSet
 from training.config import ViewsOn
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.pretraining import pretrain
 from training.profiling.monitor import RATE_TAG, WAIT_TAG
 from training.views.batch import DrawCollation

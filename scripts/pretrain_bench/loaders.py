@@ -24,7 +24,7 @@ class _Captured(Exception):
         self.loader = loader
 
 
-class _CapturingStrategy(SingleDeviceStrategy):
+class CapturingStrategy(SingleDeviceStrategy):
     """Ends the run as soon as it has LightlyTrain's loader, and keeps its list of file names, which goes with the run.
 
     Args:
@@ -37,6 +37,7 @@ class _CapturingStrategy(SingleDeviceStrategy):
         self._lists: list[Path] = []
 
     def process_dataloader(self, dataloader: object) -> object:
+        """End the run with this loader."""
         assert isinstance(dataloader, DataLoader)
         self._lists = list(Path(os.environ["LIGHTLY_TRAIN_DATA_CACHE_DIR"]).glob("*.mmap"))
         for names in self._lists:
@@ -53,8 +54,8 @@ class _CapturingStrategy(SingleDeviceStrategy):
 def folder_loader(folder: Path, out: Path, method: str, batch_size: int, workers: int) -> DataLoader[Any]:
     """Return the loader that LightlyTrain trains with from a folder of files, stamped; it needs `out`, a new folder."""
     out.mkdir()
-    strategy = _CapturingStrategy(out)
-    loader = _capture({"data": str(folder), "strategy": strategy}, out, method, batch_size, workers)
+    strategy = CapturingStrategy(out)
+    loader = capture({"data": str(folder), "strategy": strategy}, out, method, batch_size, workers)
     strategy.put_back()
     return loader
 
@@ -70,10 +71,19 @@ def set_loader(target: Path, views: ViewsOn, out: Path, method: str, batch_size:
         raise _Captured(make(dataloader))
 
     strategy.process_dataloader = capture
-    return _capture(arguments, out, method, batch_size, workers)
+    return capture(arguments, out, method, batch_size, workers)
 
 
-def _capture(arguments: dict[str, Any], out: Path, method: str, batch_size: int, workers: int) -> DataLoader[Any]:
+def capture(arguments: dict[str, Any], out: Path, method: str, batch_size: int, workers: int) -> DataLoader[Any]:
+    """Begin a run of LightlyTrain in the folder `out`, and return the loader that a strategy of ours captures, stamped.
+
+    Args:
+        arguments: For `lightly_train.pretrain`; they win over those for a small run.
+        out: The folder.
+        method: Of LightlyTrain.
+        batch_size: Images of a batch.
+        workers: Loader workers.
+    """
     options = {
         "out": str(out / "run"),
         "model": "torchvision/resnet18",

@@ -239,7 +239,7 @@ def cpu_ms(epochs: "Sequence[EpochFigures]") -> float:
 
 def read_images(samples: "ShardSet") -> None:
     """Read the images as pretraining does, each sample once, in this process."""
-    from training.loading.dataset import ImageDataset
+    from training.loading.images import ImageDataset
     from training.loading.loader import Loading, build_loader
     from training.loading.sampler import EvalSampler
 

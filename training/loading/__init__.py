@@ -7,7 +7,8 @@ In the training process:
 
 In a loader worker, for each batch of positions:
 
-    dataset         position -> row (shared_order, shared_columns) -> stored bytes (read_ahead) -> sample
+    dataset         position -> row (shared_order, shared_columns) -> stored bytes (read_ahead) -> sample with depth
+    images          the same for images alone: decoded one by one, or left as the files they are
     augment         sample -> warp (one geometry for image, depth and valid) -> colour; `dataset` makes tensors of it
     shared_batch    items -> one block of shared memory -> training process
 

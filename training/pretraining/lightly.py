@@ -17,7 +17,7 @@ from sharding.reading.shard_set import ShardSet
 from training.checkpoint.budget import BadSampleBudget
 from training.config import ViewsOn
 from training.launch.devices import Devices, place
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.pretraining.environment import pillow_unchanged, switch_reports_off
 from training.pretraining.saved_models import naming_another_model
 from training.pretraining.strategy import make_strategy

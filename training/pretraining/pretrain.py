@@ -34,7 +34,7 @@ from training.launch.group import joined
 from training.launch.launcher import check_precision
 from training.launch.processes import ending_together
 from training.lightly_options import PretrainPrecision
-from training.loading.dataset import IMAGE_PARTS
+from training.loading.images import IMAGE_PARTS
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly

@@ -29,7 +29,7 @@ from training.checkpoint.writer import AtomicCheckpointIO
 from training.config import ViewsOn
 from training.launch.devices import Placement
 from training.launch.group import GROUP_TIMEOUT, AbortsGroup, SameOnAllRanks
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.loading.loader import build_loader
 from training.loading.sampler import TrainSampler
 from training.model.saved import check_shapes

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from training.launch.whereabouts import note
 from training.loading.bad_samples import MARK
-from training.loading.dataset import ImageDataset, ImageDraw
+from training.loading.images import ImageDataset, ImageDraw
 from training.loading.read_ahead import ReadAhead
 from training.loading.shared_batch import Unmade
 from training.pretraining.reseed import Reseed, preserved_globals

@@ -23,7 +23,8 @@ from sharding.progress import track
 from sharding.reading.reader import SampleReader
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.loading.augment import PairedAugment
-from training.loading.dataset import DiodeDepthDataset, ImageDataset, ImageDraw, Position
+from training.loading.dataset import DiodeDepthDataset, Position
+from training.loading.images import ImageDataset, ImageDraw
 from training.loading.item import to_item
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order, weighted_order

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from sharding.format.sample import Sample
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.loading.augment import PairedAugment
-from training.loading.dataset import IMAGE_PARTS, EncodedDraw, ImageDraw
+from training.loading.images import IMAGE_PARTS, EncodedDraw, ImageDraw
 from training.loading.item import to_item
 from training.loading.upcoming import Plan, Position, Upcoming
 from training.streaming.options import Streaming

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sharding.errors import DataError
-from training.loading.dataset import EncodedDraw
+from training.loading.images import EncodedDraw
 from training.loading.read_ahead import ReadAhead
 from training.loading.shared_batch import make_batch
 from training.loading.upcoming import Position

@@ -15,7 +15,8 @@ from tests.damage import damaged_copy
 from training.launch.worker_errors import plain_message
 from training.loading.augment import PairedAugment
 from training.loading.bad_samples import MARK, BadSample, fill_places, take_marks
-from training.loading.dataset import DiodeDepthDataset, EncodedDraw, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import EncodedDraw, ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order
 from training.loading.sampler import TrainSampler

@@ -8,7 +8,8 @@ from sharding.errors import UsageError
 from sharding.format.sample import Sample
 from sharding.reading.shard_set import ShardSet
 from training.loading.augment import PairedAugment
-from training.loading.dataset import DiodeDepthDataset, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order
 from training.loading.sampler import EvalSampler, TrainSampler

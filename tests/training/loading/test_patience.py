@@ -16,7 +16,8 @@ from tests.servers import answer, answer_range, web_server
 from training.launch.group import GROUP_TIMEOUT
 from training.launch.worker_errors import plain_message
 from training.loading.augment import PairedAugment
-from training.loading.dataset import DiodeDepthDataset, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order
 from training.loading.read_ahead import WAIT_S

@@ -11,7 +11,8 @@ from sharding.errors import DamagedSample, DataError
 from sharding.reading.reader import REREADS
 from sharding.reading.shard_set import ShardSet
 from training.loading.augment import PairedAugment
-from training.loading.dataset import DiodeDepthDataset, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import ImageDataset
 from training.loading.loader import Loading, ahead_bytes, build_loader
 from training.loading.read_ahead import AHEAD_BYTES, ReadAhead
 from training.loading.sampler import EvalSampler, TrainSampler

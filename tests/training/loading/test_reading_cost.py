@@ -7,7 +7,7 @@ from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, PretrainConfig, cache_settings
 from training.finetuning.batches import BatchSplit
 from training.finetuning.depth_data import make_data, open_metric
-from training.loading.dataset import IMAGE_PARTS
+from training.loading.images import IMAGE_PARTS
 from training.loading.read_ahead import THREADS
 from training.loading.reading_cost import announce_reading, describe_reading, format_bytes
 

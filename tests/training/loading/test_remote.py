@@ -21,7 +21,8 @@ from sharding.stores.retry import RetryingStore, RetryPolicy
 from tests.servers import link, localbucket, s3_variables
 from training.launch.worker_errors import plain_message
 from training.loading.augment import PairedAugment
-from training.loading.dataset import DiodeDepthDataset, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader, start_method
 from training.loading.sampler import EvalSampler, TrainSampler
 from training.pretraining.views import ViewDataset

@@ -1,7 +1,8 @@
 import numpy as np
 import torch.multiprocessing as multiprocessing
 
-from training.loading.dataset import DiodeDepthDataset, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import ImageDataset
 from training.loading.shared_columns import SharedColumn, share
 
 MARK = 77

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from torch.utils.data import Dataset, get_worker_info
 
-from training.loading.dataset import DiodeDepthDataset, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order, weighted_order
 from training.loading.sampler import TrainSampler

@@ -19,7 +19,7 @@ from sharding.making.create import shard_megadepth
 from sharding.reading.shard_set import ShardSet
 from sharding.toyworld import make_megadepth
 from training.config import PretrainConfig
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.pretraining.collapse import CollapseGuard, measure_spread
 from training.pretraining.pretrain import run
 from training.pretraining.strategy import StreamSingleDevice

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from sharding.errors import UsageError
 from training.config import PretrainConfig
 from training.launch.devices import place
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.lightly import stream_arguments
 from training.pretraining.pretrain import run

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from sharding.errors import DataError, UsageError
 from tests.damage import damaged_copy
 from training.loading.bad_samples import MARK
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order
 from training.loading.sampler import TrainSampler

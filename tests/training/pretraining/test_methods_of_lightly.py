@@ -10,7 +10,7 @@ import torch
 
 from sharding.errors import UsageError
 from training.config import PretrainConfig
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.pretraining.methods import METHODS, check_method
 from training.pretraining.strategy import StreamSingleDevice
 

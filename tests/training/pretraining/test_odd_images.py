@@ -10,7 +10,8 @@ from sharding.making import index_tars
 from sharding.reading.shard_set import ShardSet
 from tests.odd_images import odd_images, sixteen_bits, write_tar
 from training.loading.augment import PairedAugment
-from training.loading.dataset import DiodeDepthDataset, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import ImageDataset
 from training.pretraining.strategy import StreamSingleDevice
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.loading.sampler import TrainSampler
 from training.pretraining.augmentations import get_transform_args
 from training.pretraining.reseed import Reseed

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from sharding.errors import UsageError
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.pretraining.lightly import stream_arguments
 from training.pretraining.strategy import StreamSingleDevice
 from training.pretraining.their_loader import loading_like, take_transform

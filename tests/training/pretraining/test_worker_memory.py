@@ -11,7 +11,7 @@ from sharding.config import ShardMegadepthConfig
 from sharding.making.create import shard_megadepth
 from sharding.reading.shard_set import ShardSet
 from sharding.toyworld import make_megadepth
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.pretraining.strategy import StreamSingleDevice
 
 WARM_UP, EPOCHS = 2, 5  # epochs of four batches a worker: the first fill caches and the heap

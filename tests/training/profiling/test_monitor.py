@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig, PretrainConfig
 from training.finetuning import finetune
-from training.loading.dataset import DiodeDepthDataset, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import ImageDataset
 from training.pretraining import pretrain, strategy
 from training.profiling import monitor
 from training.profiling.monitor import FETCH, RATE_TAG, WAIT_TAG, HostTimeline, ThroughputMonitor, count_samples

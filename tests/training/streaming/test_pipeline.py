@@ -23,7 +23,8 @@ from sharding.making.index_tars import run as index_tars
 from sharding.reading.shard_set import ShardSet
 from training.launch.world import World
 from training.loading.augment import PairedAugment
-from training.loading.dataset import DiodeDepthDataset, ImageDataset
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
 from training.streaming.announce import describe_streaming

@@ -12,7 +12,7 @@ from sharding.config import IndexConfig
 from sharding.errors import DataError
 from sharding.making.index_tars import run as index_tars
 from sharding.reading.shard_set import ShardSet
-from training.loading.dataset import ImageDataset
+from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
 from training.streaming.datasets import StreamedImages

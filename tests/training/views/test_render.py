@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.loading.dataset import EncodedDraw
+from training.loading.images import EncodedDraw
 from training.views.batch import DrawCollation, read_draws
 from training.views.recipe import ViewRecipe, read_recipe
 from training.views.render import ViewRenderer
