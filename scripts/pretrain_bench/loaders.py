@@ -67,10 +67,10 @@ def set_loader(target: Path, views: ViewsOn, out: Path, method: str, batch_size:
     strategy = arguments["strategy"]
     make = strategy.process_dataloader
 
-    def capture(dataloader: object) -> None:
+    def end_with(dataloader: object) -> None:
         raise _Captured(make(dataloader))
 
-    strategy.process_dataloader = capture
+    strategy.process_dataloader = end_with
     return capture(arguments, out, method, batch_size, workers)
 
 
