@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from msgspec import Struct, to_builtins
@@ -38,14 +37,12 @@ from training.loading.images import IMAGE_PARTS
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
 from training.pretraining import lightly
-from training.pretraining.arguments import merge
-from training.pretraining.augmentations import get_transform_args
+from training.pretraining.call import make_arguments
 from training.pretraining.check import PLAIN, check_pretrain, check_split, parse_weights
 from training.pretraining.environment import environment_of_run
 from training.pretraining.export import read_export
-from training.pretraining.methods import check_images, patch_px, teacher_args
+from training.pretraining.methods import check_images
 from training.pretraining.models import TORCHVISION
-from training.pretraining.names import LOCAL_PX
 from training.pretraining.start import start_of_run
 from training.pretraining.strategy import StreamStrategy
 from training.run_files import read_json
@@ -60,13 +57,6 @@ from training.runfolder import (
 )
 from training.streaming.announce import announce_streaming
 from training.streaming.options import Streaming, streaming_options
-
-_AS_THEY_ARE = (
-    *("activation_checkpoint_args", "embed_dim", "epochs", "float32_matmul_precision", "gradient_accumulation_steps"),
-    *("loggers", "method", "model", "model_args", "num_workers", "optim", "optim_args", "precision"),
-    "seed",
-)
-"""Options that LightlyTrain gets as they are."""
 
 
 class _SetUsed(Struct):
@@ -207,51 +197,11 @@ def _announce_reading(
         announce_reading(one, IMAGE_PARTS, workers, draws)
 
 
-def make_arguments(
-    config: PretrainConfig, folder: Path, interrupted: bool, checkpoint: Path | None = None
-) -> dict[str, Any]:
-    """Return the arguments of `lightly_train.pretrain` other than the stream.
-
-    Args:
-        config: Options of the command.
-        folder: The run folder.
-        interrupted: Whether a run is resumed.
-        checkpoint: Weights to begin with.
-    """
-    # This callback adds LightlyTrain's models to every checkpoint and finds them again; `CheckpointKeeper` writes.
-    saving = {"dirpath": str(folder / CHECKPOINTS_NAME), "save_last": False, "save_top_k": 0}
-    return {name: getattr(config, name) for name in _AS_THEY_ARE} | {
-        "out": folder / LIGHTLY_NAME,
-        "method_args": merge(config.method_args or {}, teacher_args(config)),
-        "transform_args": make_transform_args(config),
-        # LightlyTrain's batch is that of a micro-batch of all devices.
-        "batch_size": config.batch_size // config.gradient_accumulation_steps,
-        "checkpoint": checkpoint,
-        "callbacks": {**(config.callbacks or {}), "model_checkpoint": saving},
-        # LightlyTrain takes entries out of what it is given.
-        "loader_args": None if config.loader_args is None else dict(config.loader_args),
-        "trainer_args": {**(config.trainer_args or {}), "deterministic": config.deterministic},
-        "resume_interrupted": interrupted,
-        "overwrite": not interrupted,  # what a start has left that reached no checkpoint
-    }
-
-
 def _announced(checkpoint: Path | None) -> Path | None:
     """Report the checkpoint that the run resumes from, if there is one; return it."""
     if checkpoint is not None and is_rank_zero():
         say_resumed(checkpoint, saved_state(read_saved_run(checkpoint, expected=PLAIN)))
     return checkpoint
-
-
-def make_transform_args(config: PretrainConfig) -> dict[str, Any]:
-    """Return the augmentation at the image size, under `transform_args`; local views keep their share of that size."""
-    args = get_transform_args(config.augmentation, vertical_flip=config.vertical_flip, rotation=config.rotation)
-    args["image_size"] = (config.image_size, config.image_size)
-    if (side := LOCAL_PX.get(config.method)) is not None:
-        patch = patch_px(config.model)
-        local = patch * max(1, round(config.image_size * side / 224 / patch))
-        args["local_view"] = {"view_size": (local, local)}
-    return merge(args, config.transform_args)
 
 
 def count_steps(config: PretrainConfig, sets: Sequence[ShardSet], world: int) -> int:

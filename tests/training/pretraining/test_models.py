@@ -7,9 +7,10 @@ import torch
 from sharding.errors import UsageError
 from training.config import PretrainConfig
 from training.finetuning.check import check_finetune
+from training.pretraining.call import make_transform_args
 from training.pretraining.methods import patch_px
 from training.pretraining.models import LISTED, OTHER_PACKAGES, UNLISTED, check_model
-from training.pretraining.pretrain import make_transform_args, run
+from training.pretraining.pretrain import run
 from training.runfolder import save_config
 
 

@@ -18,8 +18,9 @@ from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
 from training.config import PretrainConfig
 from training.pretraining import lightly
+from training.pretraining.call import make_transform_args
 from training.pretraining.export import read_export
-from training.pretraining.pretrain import choose_precision, make_transform_args, parse_weights, run
+from training.pretraining.pretrain import choose_precision, parse_weights, run
 from training.runfolder import save_config
 
 WEIGHTS = ("conv1.weight", "layer4.1.conv2.weight")
