@@ -6,6 +6,5 @@
 
 `augmentations` are the tutorial's two choices of transform arguments. `reseed` makes the views a function of seed,
 epoch and sample, whatever draws them. `environment` directs LightlyTrain's files and messages while it trains.
-`methods` and `weights` know what a method needs and a model starts from, for `check`; `collapse` ends a run that learns
-nothing.
+`collapse` ends a run that learns nothing. What LightlyTrain takes is in `training.lightlytrain`.
 """

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from training.config import PretrainConfig
-from training.pretraining.arguments import merge
+from training.lightlytrain.arguments import merge
+from training.lightlytrain.methods import patch_px, teacher_args
+from training.lightlytrain.names import LOCAL_PX
 from training.pretraining.augmentations import get_transform_args
-from training.pretraining.methods import patch_px, teacher_args
-from training.pretraining.names import LOCAL_PX
 from training.runfolder import CHECKPOINTS_NAME, LIGHTLY_NAME
 
 _AS_THEY_ARE = (

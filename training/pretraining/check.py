@@ -10,9 +10,9 @@ from training.checkpoint.newest import LAST_NAME
 from training.claim import check_claim, has_run
 from training.config import PretrainConfig, cache_settings, check_cache
 from training.launch.launcher import check_launch, check_precision
+from training.lightlytrain.arguments import check_arguments
+from training.lightlytrain.methods import check_method
 from training.loading.order import check_batch
-from training.pretraining.arguments import check_arguments
-from training.pretraining.methods import check_method
 from training.runfolder import CHECKPOINTS_NAME, ENCODER_NAME, WHERE_IT_RUNS, check_same
 from training.streaming.options import check_budget, streaming_options
 from training.torch_file import check_torch_file

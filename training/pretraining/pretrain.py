@@ -33,6 +33,8 @@ from training.launch.group import joined
 from training.launch.launcher import check_precision
 from training.launch.processes import ending_together
 from training.lightly_options import PretrainPrecision
+from training.lightlytrain.methods import check_images
+from training.lightlytrain.models import TORCHVISION
 from training.loading.images import IMAGE_PARTS
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import TrainSampler
@@ -41,8 +43,6 @@ from training.pretraining.call import make_arguments
 from training.pretraining.check import PLAIN, check_pretrain, check_split, parse_weights
 from training.pretraining.environment import environment_of_run
 from training.pretraining.export import read_export
-from training.pretraining.methods import check_images
-from training.pretraining.models import TORCHVISION
 from training.pretraining.start import start_of_run
 from training.pretraining.strategy import StreamStrategy
 from training.run_files import read_json

@@ -34,13 +34,13 @@ from training.loading.loader import build_loader
 from training.loading.sampler import TrainSampler
 from training.model.saved import check_shapes
 from training.pretraining.collapse import CollapseGuard
-from training.pretraining.preview import ViewPreview
 from training.pretraining.saved_models import with_models, without_modules
 from training.pretraining.their_loader import loading_like, take_transform
 from training.pretraining.views import Images, Seeding, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import replace_bar
 from training.views.batch import DrawCollation, EncodedDataset
+from training.views.preview import ViewPreview
 from training.views.recipe import read_recipe
 from training.views.render import ViewRenderer
 

@@ -12,8 +12,8 @@ from typing import Any
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, default_collate
 
 from sharding.errors import DataError, UsageError
+from training.lightlytrain.names import LOADER_ARGS
 from training.loading.loader import Loading, StartMethod
-from training.pretraining.names import LOADER_ARGS
 from training.pretraining.views import Images, Transform
 
 _PRELOAD = ("lightly_train", "training.pretraining.strategy")

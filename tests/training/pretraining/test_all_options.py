@@ -13,7 +13,7 @@ import yaml
 from sharding.errors import DataError, UsageError
 from sharding.options import options_of
 from training.config import PretrainConfig
-from training.pretraining.arguments import OPTIONS
+from training.lightlytrain.arguments import OPTIONS
 from training.pretraining.pretrain import run
 from training.runfolder import load_config
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sharding.errors import UsageError
-from training.pretraining.weights import check_pretrained, find_pretrained, place_of
+from training.lightlytrain.weights import check_pretrained, find_pretrained, place_of
 
 RANKS = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID", "LOCAL_RANK", "SLURM_LOCALID", "JSM_NAMESPACE_LOCAL_RANK")
 

@@ -10,8 +10,8 @@ import torch
 
 from sharding.errors import UsageError
 from training.config import PretrainConfig
+from training.lightlytrain.methods import METHODS, check_method
 from training.loading.images import ImageDataset
-from training.pretraining.methods import METHODS, check_method
 from training.pretraining.strategy import StreamSingleDevice
 
 MODELS = (

@@ -5,7 +5,7 @@ import torch
 
 from sharding.errors import UsageError
 from training.config import PretrainConfig
-from training.pretraining.methods import check_images, check_method, patch_px, teacher_args
+from training.lightlytrain.methods import check_images, check_method, patch_px, teacher_args
 
 DISTILLATIONS = ("distillation", "distillationv1", "distillationv2", "distillationv3")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sharding.errors import UsageError, named_by_user
 from training.config import PretrainConfig
-from training.pretraining.weights import check_pretrained, find_pretrained
+from training.lightlytrain.weights import check_pretrained, find_pretrained
 from training.torch_file import check_torch_file
 
 _TRANSFORMERS = re.compile(r"(dinov2|dinov2_vit)/.+|dinov3/_?vit.+")

@@ -8,8 +8,8 @@ from sharding.errors import UsageError
 from sharding.options import suggest
 from sharding.stores.address import is_remote
 from training.config import PretrainConfig
-from training.pretraining.models import check_model
-from training.pretraining.names import (
+from training.lightlytrain.models import check_model
+from training.lightlytrain.names import (
     ACTIVATION_CHECKPOINT_ARGS,
     CALLBACKS,
     LOADER_ARGS,

@@ -7,9 +7,9 @@ import torch
 from sharding.errors import UsageError
 from training.config import PretrainConfig
 from training.finetuning.check import check_finetune
+from training.lightlytrain.methods import patch_px
+from training.lightlytrain.models import LISTED, OTHER_PACKAGES, UNLISTED, check_model
 from training.pretraining.call import make_transform_args
-from training.pretraining.methods import patch_px
-from training.pretraining.models import LISTED, OTHER_PACKAGES, UNLISTED, check_model
 from training.pretraining.pretrain import run
 from training.runfolder import save_config
 

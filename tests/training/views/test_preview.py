@@ -8,7 +8,7 @@ from PIL import Image
 from sharding.errors import UsageError
 from training.config import PretrainConfig
 from training.pretraining import pretrain
-from training.pretraining.preview import lay_out, to_pixels
+from training.views.preview import lay_out, to_pixels
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -13,8 +13,8 @@ from sharding.errors import UsageError
 from sharding.options import options_of
 from training.config import PretrainConfig
 from training.lightly_options import MatmulPrecision, Method, Optimizer, PretrainPrecision
-from training.pretraining import names
-from training.pretraining.arguments import DECIDED, OPTIONS, check_arguments, merge
+from training.lightlytrain import names
+from training.lightlytrain.arguments import DECIDED, OPTIONS, check_arguments, merge
 from training.pretraining.call import make_arguments, make_transform_args
 from training.pretraining.check import check_split, find_start
 
