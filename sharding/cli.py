@@ -167,7 +167,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     spin_briefly()
     if not command.ranked:
         forget_ranks()
-    be_quiet(given.quiet)
+    was_quiet = be_quiet(given.quiet)
     status, text = 0, ""
     try:
         check_factor()
@@ -186,7 +186,7 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
     except MemoryError:
         status, text = EXIT_DATA, "out of memory; give less to do at once: fewer --workers, smaller batches"
     finally:
-        be_quiet(False)  # a caller in this process was not asked
+        be_quiet(was_quiet)
     if status:
         return _fail(f"{program} {command.name}", text, status, given.json)
     if is_rank_zero():  # a launcher runs the command once per rank

@@ -41,9 +41,15 @@ def forget_ranks() -> None:
         os.environ.pop(name, None)
 
 
-def be_quiet(quiet: bool) -> None:
-    """Show no progress and say nothing from now on, or do again: errors and results are printed by others."""
+def be_quiet(quiet: bool) -> bool:
+    """Show no progress and say nothing from now on, or do again: errors and results are printed by others.
+
+    Returns:
+        Whether it was quiet before.
+    """
+    before = bool(_SILENCED)
     _SILENCED[:] = [True] * quiet
+    return before
 
 
 def is_quiet() -> bool:

@@ -114,12 +114,9 @@ def _check_views(config: PretrainConfig) -> None:
     args = config.transform_args or {}
     if args.get("num_channels", 3) not in (3, "auto"):
         raise UsageError("transform_args: num_channels: images of sets are decoded to 3 channels, RGB; leave it out")
-    rotated, recorded = args.get("random_rotation", {}) is not None, args.get("record_geometry", True)
-    if config.method == "dinov31" and rotated and recorded:
-        raise UsageError(
-            "--method dinov31 compares places of its views, which must not be rotated: put random_rotation: null into "
-            "the transform_args of --config FILE.yaml"
-        )
+    rotated = args["random_rotation"] is not None if "random_rotation" in args else config.rotation != 0
+    if config.method == "dinov31" and rotated and args.get("record_geometry", True):
+        raise UsageError("--method dinov31 compares places of its views, which must not be rotated: give --rotation 0")
     if config.precision == "bf16-true":
         raise UsageError(
             "--precision bf16-true: LightlyTrain 0.18 fails where it plots the first views; give bf16-mixed"

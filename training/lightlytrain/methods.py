@@ -8,13 +8,14 @@ from typing import Any
 
 from sharding.errors import UsageError, named_by_user
 from training.config import PretrainConfig
+from training.lightlytrain.models import canonical
 from training.lightlytrain.weights import check_pretrained, find_pretrained
 from training.torch_file import check_torch_file
 
-_TRANSFORMERS = re.compile(r"(dinov2|dinov2_vit)/.+|dinov3/_?vit.+")
+_TRANSFORMERS = re.compile(r"dinov2/.+|dinov3/_?vit.+")
 _TRANSFORMERS_TEXT = "LightlyTrain's own vision transformers (dinov2/vits14-notpretrained, dinov3/vits16, ...)"
-_DINO = re.compile(r"(dinov2|dinov2_vit|dinov3)/.+")
-_PATCHES = re.compile(r"(?:dinov2|dinov2_vit)/_?vit[a-z0-9]*?(?P<side>1[46])(?![0-9]).*")
+_DINO = re.compile(r"(dinov2|dinov3)/.+")
+_PATCHES = re.compile(r"dinov2/_?vit[a-z0-9]*?(?P<side>1[46])(?![0-9]).*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def check_method(config: PretrainConfig, world: int | None) -> None:
         UsageError: They do not, or a file is missing.
     """
     needs = METHODS[config.method]
-    if needs.transformer and not _TRANSFORMERS.fullmatch(config.model):
+    if needs.transformer and not _TRANSFORMERS.fullmatch(canonical(config.model)):
         raise UsageError(
             f"--method {config.method} masks patches and trains {_TRANSFORMERS_TEXT} alone, found --model "
             f"{config.model}: give one of those, or another --method such as dino"
@@ -105,7 +106,7 @@ def teacher_args(config: PretrainConfig) -> dict[str, Any]:
 
 def patch_px(model: str) -> int:
     """Return the number of pixels of which the sides of images must be a multiple: those of a patch, or 1."""
-    found = _PATCHES.fullmatch(model)
+    found = _PATCHES.fullmatch(canonical(model))
     return int(found["side"]) if found else 1
 
 
@@ -117,6 +118,18 @@ def _check_sides(config: PretrainConfig) -> None:
             raise UsageError(
                 f"--image-size {config.image_size}: {option} {model} cuts images into patches of {patch} pixels; give "
                 f"a multiple of that, such as {-(-config.image_size // patch) * patch}"
+            )
+        _check_local_views(config, option, patch)
+
+
+def _check_local_views(config: PretrainConfig, option: str, patch: int) -> None:
+    local = (config.transform_args or {}).get("local_view")
+    sides = local.get("view_size") if isinstance(local, Mapping) else None
+    for side in sides if isinstance(sides, list) else [sides]:
+        if isinstance(side, int) and side % patch:
+            raise UsageError(
+                f"transform_args: local_view: view_size {sides}: the model of {option} cuts images into patches of "
+                f"{patch} pixels; give multiples of that"
             )
 
 
@@ -130,7 +143,7 @@ def _check_teacher(config: PretrainConfig, needs: Needs) -> None:
             )
         return
     teacher = config.teacher or needs.teacher
-    if needs.dino_teacher and not _DINO.fullmatch(teacher):
+    if needs.dino_teacher and not _DINO.fullmatch(canonical(teacher)):
         raise UsageError(
             f"--teacher {teacher}: expected a model of dinov2/ or dinov3/ for --method {config.method}; "
             "--method distillation takes any"

@@ -54,13 +54,27 @@ OTHER_PACKAGES = {
 """Packages whose own release decides which models there are, and what each is called where packages are installed."""
 
 
+def canonical(name: str) -> str:
+    """Return a model's name as LightlyTrain reads it: it takes names of its earlier releases, too.
+
+    Args:
+        name: PACKAGE/MODEL.
+    """
+    package, _, model = name.partition("/")
+    package = "dinov2" if package == "dinov2_vit" else package
+    if package not in ("dinov2", "dinov3"):
+        return name
+    model = model[:1] + model[1:].replace("_", "-")  # a leading one marks models for tests
+    return f"{package}/{model.removesuffix('-pretrain')}"
+
+
 def check_model(name: str) -> None:
     """Check that there is such a model, as far as the table tells: LightlyTrain knows those of `OTHER_PACKAGES`.
 
     Raises:
         UsageError: There is none, or its package is not installed.
     """
-    package, _, model = name.partition("/")
+    package, _, model = canonical(name).partition("/")
     if package in OTHER_PACKAGES and model:
         if importlib.util.find_spec(package) is None:
             raise UsageError(
@@ -69,7 +83,7 @@ def check_model(name: str) -> None:
         return
     if package in LISTED:
         known = [f"{package}/{one}" for table in (LISTED, UNLISTED) for one in table.get(package, ())]
-        if name not in known:
+        if canonical(name) not in known:
             raise UsageError(f"--model: no model named {name!r}{suggest(name, known)}")
         return
     of_that_name = [f"{key}/{name}" for key, models in LISTED.items() if name in models]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharding.errors import UsageError
+from training.lightlytrain.models import canonical
 
 _DINOV3 = re.compile(r"(?P<stem>vit(?:7b|[tsblh])|convnext-[a-z]+)(?P<patch>[0-9]*)(?P<plus>plus)?(?:-(?P<kind>.+))?")
 _DINOV2 = re.compile(r"(?P<size>vit(?:[sblg]|so400m)14)(?:-(?P<kind>noreg|tipsv2))?")
@@ -48,9 +49,9 @@ def find_pretrained(model: str) -> Weights | None:
     Args:
         model: Its name, such as "dinov3/vits16".
     """
-    package, _, name = model.partition("/")
-    if package in ("dinov2", "dinov2_vit"):
-        return _find_dinov2(name[:1] + name[1:].replace("_", "-"))
+    package, _, name = canonical(model).partition("/")
+    if package == "dinov2":
+        return _find_dinov2(name)
     if package == "dinov3":
         return _find_dinov3(name)
     if package == "edgecrafter" and re.fullmatch(r"ecvit[ts](plus)?", name):
@@ -59,7 +60,7 @@ def find_pretrained(model: str) -> Weights | None:
 
 
 def _find_dinov2(name: str) -> Weights | None:
-    parts = _DINOV2.fullmatch(re.sub(r"-pretrain(ed)?$", "", name))
+    parts = _DINOV2.fullmatch(name.removesuffix("-pretrained"))
     if parts is None:
         return None
     if parts["kind"] == "tipsv2":
@@ -118,4 +119,5 @@ def check_pretrained(model: str, why: str, remedy: str) -> None:
 
 
 def _first_of(names: tuple[str, ...]) -> str | None:
-    return next((os.environ[name] for name in names if name in os.environ), None)
+    """Return the first rank that is set; an empty one, or what is no number, counts as none."""
+    return next((rank for name in names if (rank := os.environ.get(name, "")).isdigit()), None)

@@ -103,7 +103,7 @@ def collate_marked(collate_fn: Callable[[Any], Any], items: Sequence[Any] | Unma
     made = Unmade(len(items), without_marks()) if isinstance(items, Unmade) else list(without_marks())
     batch = collate_fn(made)
     if marks:
-        batch[MARK] = marks
+        batch[MARK] = [*batch.get(MARK, []), *marks]  # it may have found others itself
     return batch
 
 

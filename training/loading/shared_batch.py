@@ -10,6 +10,7 @@ import itertools
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,10 @@ class SharedBatch(dict[str, Any]):
         """Add an entry that is no tensor; it is sent, too."""
         super().__setitem__(name, value)
         self._sent[1][name] = value
+
+    def free(self) -> None:
+        """Mark the block as free; the batch is not to be used after that."""
+        self._sent[0][0] = _FREE
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a call of `open_shared_batch`: one tensor, the block, instead of the views into it."""
@@ -158,9 +163,21 @@ def collate(items: Sequence[dict[str, Any]] | Unmade) -> dict[str, Any]:
     placed: dict[str, Any] = _map(first, layout.place)
     block = _SLOTS.take(layout.end)
     shared = SharedBatch(block, placed)
-    for number, item in zip(range(len(items)), itertools.chain([first], made), strict=True):
-        _put(shared, item, number)
+    with freed_on_error(shared):
+        for number, item in zip(range(len(items)), itertools.chain([first], made), strict=True):
+            _put(shared, item, number)
     return SharedBatch(block, _map(placed, _collate_others))
+
+
+@contextmanager
+def freed_on_error(batch: dict[str, Any]) -> Iterator[None]:
+    """Free the block of a batch that fails to be filled: no trainer will."""
+    try:
+        yield
+    except BaseException:
+        if isinstance(batch, SharedBatch):
+            batch.free()
+        raise
 
 
 def make_batch(shapes: Mapping[str, tuple[int, ...]], others: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import msgspec
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, distributed, nn
+from torch.func import functional_call
 
 from sharding.errors import DataError
 from sharding.format.strict_json import to_type
@@ -166,14 +167,22 @@ def measure_spread(encoder: nn.Module, images: Tensor) -> Tensor:
     if len(images) < 2:
         return torch.full((), torch.inf, device=images.device)
     modes = [(module, module.training) for module in encoder.modules()]
-    weights = next(encoder.parameters())
     try:
         with torch.no_grad():
-            features: Tensor = encoder.eval()(images.to(weights.dtype)).float().flatten(1)  # (B, D)
+            # In float32 whatever the weights are in: 16 bits overflow, or make alike what differs little.
+            state = {
+                name: _to_float32(value) for name, value in (*encoder.named_parameters(), *encoder.named_buffers())
+            }
+            like = state[next(encoder.named_parameters())[0]]
+            features: Tensor = functional_call(encoder.eval(), state, (images.to(like.dtype),)).flatten(1)  # (B, D)
     finally:
         for module, mode in modes:
             module.training = mode
     return features.std(dim=0).max()
+
+
+def _to_float32(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() and value.itemsize < 4 else value
 
 
 def _encoders(method: nn.Module) -> Iterator[nn.Module]:

@@ -45,7 +45,7 @@ def pillow_unchanged() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def environment_of_run(folder: Path, placement: Placement) -> Iterator[None]:
+def environment_of_run(folder: Path, placement: Placement) -> Iterator[Path]:
     """Direct LightlyTrain's locks and name lists into the run folder, its progress and warnings to stderr.
 
     Its cache of model weights stays where the user has it; its full log is `RUN/lightly/train.log`.
@@ -53,6 +53,9 @@ def environment_of_run(folder: Path, placement: Placement) -> Iterator[None]:
     Args:
         folder: Folder of the run.
         placement: Devices and processes of the run.
+
+    Yields:
+        A folder for files of this launch alone; what a killed launch has left in its own is cleared by the next.
     """
     cache = _claim_cache(folder / LIGHTLY_CACHE_NAME, placement)
     ours = {"LIGHTLY_TRAIN_TMP_DIR": str(cache), "LIGHTLY_TRAIN_DATA_CACHE_DIR": str(cache)}
@@ -64,7 +67,7 @@ def environment_of_run(folder: Path, placement: Placement) -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             for message in _NOT_OURS:
                 warnings.filterwarnings("ignore", message=message)
-            yield
+            yield cache
     finally:
         for name in ours:
             del os.environ[name]

@@ -125,7 +125,7 @@ def _pretrain_in(
     checkpoint = find_newest(folder / CHECKPOINTS_NAME)
     begin = time.monotonic()
     remedy = f"give a smaller --batch-size than {config.batch_size}, or a smaller --image-size"
-    with environment_of_run(folder, placement), StopSignals() as stop:
+    with environment_of_run(folder, placement) as cache, StopSignals() as stop:
         stream = lightly.stream_arguments(
             sets,
             weights=weights,
@@ -139,7 +139,7 @@ def _pretrain_in(
         strategy: StreamStrategy = stream["strategy"]
         strategy.loader_args = config.loader_args or {}
         strategy.preview = None if config.preview is None else Path(config.preview)
-        start = start_of_run(None if checkpoint else config.checkpoint, folder)
+        start = start_of_run(None if checkpoint else config.checkpoint, cache)
         with ending_together(placement, strategy, remedy), start as begin_with:
             cadence = Cadence.parse(config.checkpoint_every)
             strategy.keeper = CheckpointKeeper(folder / CHECKPOINTS_NAME, cadence, strategy.counter, stop)

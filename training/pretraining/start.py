@@ -11,19 +11,18 @@ from sharding.errors import DataError
 from training.model.saved import load_saved
 from training.pretraining.check import PLAIN, find_start
 from training.pretraining.saved_models import with_models
-from training.runfolder import LIGHTLY_CACHE_NAME
 
 
 @contextlib.contextmanager
-def start_of_run(source: str | None, folder: Path) -> Iterator[Path | None]:
+def start_of_run(source: str | None, cache: Path) -> Iterator[Path | None]:
     """Give the file to begin with while the context lasts, None for no `source`.
 
     LightlyTrain asks whole modules for their state dicts, where ours are state dicts: see `saved_models`. What it gets
-    is a copy with such objects, a file of each rank in the run folder.
+    is a copy with such objects, a file of each rank.
 
     Args:
         source: Run folder or checkpoint of `pretrain`; nothing in it is run.
-        folder: Folder of the run that begins.
+        cache: Folder for the copies, which the next launch clears if this one is killed.
 
     Raises:
         DataError: It is no such checkpoint.
@@ -36,7 +35,6 @@ def start_of_run(source: str | None, folder: Path) -> Iterator[Path | None]:
     if not isinstance(content, dict) or "state_dict" not in content:
         raise DataError(f"{file}: expected {PLAIN}")
     kept = {name: with_models(content, file)[name] for name in ("state_dict", "lightly_train")}
-    cache = folder / LIGHTLY_CACHE_NAME
     cache.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="start-", dir=cache, ignore_cleanup_errors=True) as made:
         torch.save(kept, Path(made) / file.name)

@@ -177,8 +177,9 @@ class StreamStrategy(AbortsGroup):
             return build_loader(ViewDataset(images, transform, self.seeding), sampler, loading)
         recipe = read_recipe(transform)
         self._renderer = ViewRenderer(recipe)
+        collation = DrawCollation(recipe, tolerant=self.budget.tolerates)
         loading = replace(loading, preload=("training.views.batch",))  # its workers need no LightlyTrain
-        return build_loader(EncodedDataset(images), sampler, loading, collate_fn=DrawCollation(recipe))
+        return build_loader(EncodedDataset(images), sampler, loading, collate_fn=collation)
 
     def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
         """Move a batch to the device; if views are made there, make them, as LightlyTrain's batch has them."""

@@ -12,10 +12,12 @@ from typing import Any
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, default_collate
 
 from sharding.errors import DataError, UsageError
+from sharding.progress import say
 from training.lightlytrain.names import LOADER_ARGS
 from training.loading.loader import Loading, StartMethod
 from training.pretraining.views import Images, Transform
 
+_TIMEOUT = "LIGHTLY_TRAIN_DATALOADER_TIMEOUT_SEC"
 _PRELOAD = ("lightly_train", "training.pretraining.strategy")
 
 
@@ -87,7 +89,7 @@ def _refuse_changes(theirs: "DataLoader[Any]") -> None:
 
 def _default_timeout_s() -> float:
     """Return the timeout that LightlyTrain sets on its own: it would cut off a read that is still retried."""
-    text = os.environ.get("LIGHTLY_TRAIN_DATALOADER_TIMEOUT_SEC", "180")
+    text = os.environ.get(_TIMEOUT, "180")
     return float(text) if text.isdigit() else 0.0
 
 
@@ -103,6 +105,10 @@ def loading_like(theirs: "DataLoader[Any]", images: Images, given: Mapping[str, 
     Raises:
         UsageError: Workers would be forked after a connection was opened.
     """
+    if _TIMEOUT in os.environ and theirs.num_workers:
+        say(
+            f"{_TIMEOUT} is not used, since a read is retried for longer: give a timeout in loader_args if you want one"
+        )
     context: Any = theirs.multiprocessing_context
     method: StartMethod = "auto" if context is None or theirs.num_workers == 0 else context.get_start_method()
     if method == "fork" and images.remote:

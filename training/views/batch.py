@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sharding.errors import DataError
+from sharding.errors import DamagedSample, DataError
+from training.launch.whereabouts import note
+from training.loading.bad_samples import MARK, BadSample, fill_places
 from training.loading.images import EncodedDraw
 from training.loading.read_ahead import ReadAhead
-from training.loading.shared_batch import make_batch
+from training.loading.shared_batch import freed_on_error, make_batch
 from training.loading.upcoming import Position
 from training.views.draws import Draws, draw_views
 from training.views.recipe import ViewRecipe
@@ -92,10 +94,12 @@ class DrawCollation:
 
     Args:
         recipe: Of the views.
+        tolerant: Whether another image of the batch takes the place of one that does not decode
+            (`training.loading.bad_samples`).
     """
 
-    def __init__(self, recipe: tuple[ViewRecipe, ...]) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: tuple[ViewRecipe, ...], *, tolerant: bool = False) -> None:
+        self.recipe, self.tolerant = recipe, tolerant
 
     def __call__(self, encoded: Sequence[EncodedDraw]) -> dict[str, Any]:
         """Return a batch: `filename`, the keys; `pixels`, `images` and `draws`, each uint8.
@@ -103,12 +107,27 @@ class DrawCollation:
         Raises:
             DataError: An image is damaged; names shard and key.
         """
-        headers = [_located(one, read_size, one.data) for one in encoded]
+        found: list[BadSample] = []
+        while True:
+            try:
+                batch = self._make(encoded)
+                break
+            except _Undecodable as failure:
+                if not self.tolerant:
+                    raise failure.error from failure
+                encoded, more = _replace(encoded, failure)  # and all over again: it is rare
+                found += more
+        if found:
+            batch[MARK] = found
+        return batch
+
+    def _make(self, encoded: Sequence[EncodedDraw]) -> dict[str, Any]:
+        headers = [_located(place, one, read_size, one.data) for place, one in enumerate(encoded)]
         sizes = np.array([(one.height, one.width) for one in headers], np.int64)
         draws = draw_views(self.recipe, [one.seed for one in encoded], sizes)
         reducible = np.array([one.reducible for one in headers])
         divisors = np.where(reducible, choose_divisors(self.recipe, draws), 1)
-        return _fill(encoded, headers, _find_parts(draws, divisors, sizes), draws)
+        return _fill(encoded, headers, _find_parts(draws, divisors), draws)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +151,7 @@ class _Parts:
         return pixels[top : top + self.height[number], left : left + self.width[number]]
 
 
-def _find_parts(draws: Draws, divisor: NDArray[np.int64], sizes: NDArray[np.int64]) -> _Parts:
+def _find_parts(draws: Draws, divisor: NDArray[np.int64]) -> _Parts:
     """Find the smallest box around the views of each image."""
     left, top = draws.left.min(axis=1) // divisor, draws.top.min(axis=1) // divisor
     right = -(-(draws.left + draws.width).max(axis=1) // divisor)
@@ -156,19 +175,45 @@ def _fill(encoded: Sequence[EncodedDraw], headers: Sequence[Header], parts: _Par
     batch["images"].view(torch.int64).copy_(torch.from_numpy(table))
     batch["draws"].view(torch.float64).copy_(torch.from_numpy(packed))
     pixels = batch["pixels"].view(-1, _CHANNELS).numpy()
-    for number, (one, header, first, end) in enumerate(zip(encoded, headers, firsts, parts.ends, strict=True)):
-        decoded = _located(one, decode_reduced, one.data, int(parts.divisor[number]), header)
-        part = parts.cut(number, decoded)
-        pixels[first:end].reshape(part.shape)[:] = part
+    with freed_on_error(batch):
+        for number, (one, header, first, end) in enumerate(zip(encoded, headers, firsts, parts.ends, strict=True)):
+            decoded = _located(number, one, decode_reduced, one.data, int(parts.divisor[number]), header)
+            part = parts.cut(number, decoded)
+            pixels[first:end].reshape(part.shape)[:] = part
     return batch
 
 
-def _located(draw: EncodedDraw, decode: Any, *arguments: Any) -> Any:
-    """Call a decoder; its errors name where the image is."""
+class _Undecodable(Exception):
+    """An image of a batch fails to decode."""
+
+    def __init__(self, place: int, error: DamagedSample) -> None:
+        super().__init__(place, error)
+        self.place, self.error = place, error
+
+
+def _replace(encoded: Sequence[EncodedDraw], failure: _Undecodable) -> tuple[list[EncodedDraw], list[BadSample]]:
+    """Put other images in the places of one that does not decode, its own and those where it stood in for another.
+
+    Returns:
+        The batch, and the damaged samples that were not known before.
+    """
+    lost = encoded[failure.place].data
+    found = [
+        BadSample(draw.seed[2], draw.key, str(failure.error))
+        for draw in encoded
+        if draw.data is lost and draw.bad is None
+    ]
+    left = [(draw.bad or found[0]) if draw.data is lost else draw for draw in encoded]
+    return list(fill_places(left, [draw.seed for draw in encoded])), found
+
+
+def _located(place: int, draw: EncodedDraw, decode: Any, *arguments: Any) -> Any:
+    """Call a decoder for an image of the batch; its errors name where the image is."""
+    note(f"decoding {draw.origin}")
     try:
         return decode(*arguments)
     except DataError as error:
-        raise DataError(f"{draw.origin}: {error}") from error
+        raise _Undecodable(place, DamagedSample(f"{draw.origin}: {error}")) from error
 
 
 def read_images(batch: dict[str, Any]) -> NDArray[np.int64]:

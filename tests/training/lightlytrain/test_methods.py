@@ -144,3 +144,18 @@ def test_images_must_be_of_whole_patches(teacher_file):
 )
 def test_the_patch_is_in_the_name(model, patch):
     assert patch_px(model) == patch
+
+
+def test_local_views_must_be_of_whole_patches_too():
+    model = {"method": "dinov2", "model": "dinov2/vits14-notpretrained", "image_size": 224}
+    check_method(config(transform_args={"local_view": {"view_size": [98, 98]}}, **model), 1)
+    with pytest.raises(UsageError, match=r"local_view: view_size \[96, 96\]: .* patches of 14 pixels"):
+        check_method(config(transform_args={"local_view": {"view_size": [96, 96]}}, **model), 1)
+
+
+@pytest.mark.parametrize("rank", ["", "none"])
+def test_a_rank_that_is_no_number_counts_as_none(monkeypatch, rank):
+    for name in ("NODE_RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, rank)
+    with pytest.raises(UsageError, match=r"fetch dinov2_vits14_reg4_pretrain.pth .* put it at .*/dinov2_vits14_reg4"):
+        check_method(config(model="dinov2/vits14"), 1)

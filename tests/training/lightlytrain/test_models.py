@@ -8,7 +8,8 @@ from sharding.errors import UsageError
 from training.config import PretrainConfig
 from training.finetuning.check import check_finetune
 from training.lightlytrain.methods import patch_px
-from training.lightlytrain.models import LISTED, OTHER_PACKAGES, UNLISTED, check_model
+from training.lightlytrain.models import LISTED, OTHER_PACKAGES, UNLISTED, canonical, check_model
+from training.lightlytrain.weights import find_pretrained
 from training.pretraining.call import make_transform_args
 from training.pretraining.pretrain import run
 from training.runfolder import save_config
@@ -133,3 +134,21 @@ def test_an_encoder_of_another_package_is_refused_for_fine_tuning(diode_sets, tm
     )
     with pytest.raises(UsageError, match=r"expected a ResNet of torchvision.*found a run that pretrained dinov2/_vit"):
         check_finetune(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("dinov2_vit/vits14", "dinov2/vits14"),
+        ("dinov2/vits14_notpretrained", "dinov2/vits14-notpretrained"),
+        ("dinov2/vits14-pretrain", "dinov2/vits14"),
+        ("dinov3/vits16_notpretrained", "dinov3/vits16-notpretrained"),
+        ("dinov2/_vittest14", "dinov2/_vittest14"),
+        ("torchvision/shufflenet_v2_x0_5", "torchvision/shufflenet_v2_x0_5"),
+    ],
+)
+def test_names_of_earlier_releases_are_read_as_lightly_does(name, read):
+    assert canonical(name) == read
+    check_model(name)
+    assert patch_px(name) == patch_px(read)
+    assert find_pretrained(name) == find_pretrained(read)

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, default_collate
 
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.loading.shared_batch import Placed, SharedBatch, Slots, collate, open_shared_batch
+from training.loading.shared_batch import Placed, SharedBatch, Slots, collate, freed_on_error, open_shared_batch
 
 
 def item(number):
@@ -168,6 +168,18 @@ def test_a_forked_process_frees_nothing_of_its_parent():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert block[0] == 1
     batch.clear()
+    assert block[0] == 0
+
+
+def test_a_block_of_a_batch_that_fails_is_free_again():
+    block = torch.zeros(128, dtype=torch.uint8).share_memory_()
+    block[0] = 1
+    batch = SharedBatch(block, {"a": Placed(0, torch.uint8, (64,))})
+    with freed_on_error(batch):
+        pass
+    assert block[0] == 1
+    with pytest.raises(KeyError), freed_on_error(batch):
+        raise KeyError
     assert block[0] == 0
 
 

@@ -1,6 +1,7 @@
 import io
 import pickle
 import shutil
+import sys
 import tarfile
 from dataclasses import replace
 
@@ -9,14 +10,16 @@ import pytest
 import torch
 
 from sharding.config import IndexConfig
-from sharding.errors import DataError
+from sharding.errors import DamagedSample, DataError
 from sharding.making.index_tars import run as index_tars
 from sharding.reading.shard_set import ShardSet
+from training.loading.bad_samples import MARK, BadSample
 from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
 from training.streaming.datasets import StreamedImages
 from training.streaming.options import Streaming
+from training.views import batch as batch_module
 from training.views.batch import DrawCollation, EncodedDataset, read_draws, read_images
 from training.views.recipe import ViewRecipe
 from training.views.reduced import decode_reduced, read_size
@@ -105,9 +108,60 @@ def test_draws_and_pixels_follow_from_seed_epoch_and_sample_alone(dataset):
     assert len({draws for _, _, draws, _ in alone.values()}) == 24
 
 
+class Naming(DrawCollation):
+    """Names beside each batch what its worker has imported of LightlyTrain."""
+
+    def __call__(self, encoded):
+        batch = super().__call__(encoded)
+        batch["imported"] = [name for name in sys.modules if name.partition(".")[0] in ("lightly_train", "lightning")]
+        return batch
+
+
 @pytest.mark.slow
 def test_workers_of_a_fork_server_make_the_same_and_need_no_lightly_train(dataset):
     assert epochs(dataset, 2, start_method="forkserver") == epochs(dataset, 0)
+    loading = Loading(batch_size=4, num_workers=1, start_method="forkserver", preload=("training.views.batch",))
+    batches = list(build_loader(dataset, TrainSampler(12, 4), loading, collate_fn=Naming(RECIPE)))
+    assert [batch["imported"] for batch in batches] == [[], [], []]
+
+
+def damage(draw):
+    """The draw with half of its file, which its header survives."""
+    return replace(draw, data=draw.data[: len(draw.data) // 2])
+
+
+@pytest.mark.parametrize("lost", [{0}, {3}, {0, 1}, {2, 3}, {1, 3}, {0, 2, 3}])
+def test_another_image_takes_the_place_of_one_that_does_not_decode(dataset, lost):
+    whole = [one for one in dataset.__getitems__([(0, place) for place in range(12)]) if one.key != "11"][:4]
+    given = [damage(one) if place in lost else one for place, one in enumerate(whole)]
+    with pytest.raises(DamagedSample, match=rf"key {whole[min(lost)].key}: "):
+        COLLATE(given)
+    batch = DrawCollation(RECIPE, tolerant=True)(given)
+    donors = [next(at % 4 for at in range(place, place + 4) if at % 4 not in lost) for place in range(4)]
+    expected = COLLATE([replace(whole[donor], seed=one.seed) for donor, one in zip(donors, whole, strict=True)])
+    assert batch["filename"] == expected["filename"] == [whole[donor].key for donor in donors]
+    assert all(torch.equal(batch[name], expected[name]) for name in ("pixels", "images", "draws"))
+    assert {(one.number, one.key) for one in batch[MARK]} == {(whole[at].seed[2], whole[at].key) for at in lost}
+    assert len(batch[MARK]) == len(lost)
+
+
+def test_a_donor_that_does_not_decode_is_replaced_wherever_it_stands_in(dataset):
+    whole = [one for one in dataset.__getitems__([(0, place) for place in range(12)]) if one.key != "11"][:3]
+    known, broken = BadSample(77, "known", "damaged"), damage(whole[1])
+    given = [replace(broken, seed=whole[0].seed, bad=known), broken, whole[2]]
+    batch = DrawCollation(RECIPE, tolerant=True)(given)
+    assert batch["filename"] == [whole[2].key] * 3
+    assert [one.key for one in batch[MARK]] == [whole[1].key]  # the other one is marked by what read it
+    with pytest.raises(DataError, match="all 2 samples of a batch are damaged"):
+        DrawCollation(RECIPE, tolerant=True)(given[:2])
+
+
+def test_a_worker_that_dies_while_it_decodes_has_noted_the_image(dataset, monkeypatch):
+    noted = []
+    monkeypatch.setattr(batch_module, "note", noted.append)
+    encoded = dataset.__getitems__([(0, 0), (0, 1)])
+    COLLATE(encoded)
+    assert noted[-2:] == [f"decoding {one.origin}" for one in encoded]
 
 
 def test_a_worker_sends_one_block_and_batches_that_are_kept_stay_what_they_are(dataset):
