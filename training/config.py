@@ -23,6 +23,9 @@ MIN_SIDE_PX = 33
 MAX_SEED = 2**32 - 1
 """Largest seed that numpy's and Lightning's generators both take."""
 
+MAX_WORKERS = 1000
+"""Most loader processes of a rank: more than any machine has cores, less than what fills its memory at once."""
+
 WHERE = "a condition on columns of the index, such as \"scene_type == 'outdoor'\""
 
 
@@ -115,7 +118,7 @@ class InferenceOptions:
 class EvaluationOptions(CacheOptions, InferenceOptions):
     """Options of the commands that evaluate on whole sets."""
 
-    num_workers: int = option(2, "loader processes", metavar="N", least=0)
+    num_workers: int = option(2, "loader processes", metavar="N", least=0, most=MAX_WORKERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +175,11 @@ class PretrainConfig(LightlyOptions, SubsetOptions, CacheOptions, StreamingOptio
         128, "global batch size, over all devices and accumulated micro-batches", metavar="N", least=1
     )
     num_workers: int | Literal["auto"] = option(
-        4, "loader processes of each rank; auto: LightlyTrain's number for the CPUs", metavar="N", least=0
+        4,
+        "loader processes of each rank; auto: LightlyTrain's number for the CPUs",
+        metavar="N",
+        least=0,
+        most=MAX_WORKERS,
     )
     image_size: int = option(224, "side of the square views in pixels", metavar="PX", least=16)
     precision: PretrainPrecision = option(
@@ -212,7 +219,7 @@ class FinetuneConfig(CacheOptions, StreamingOptions, TrainingOptions):
         pattern=r"auto|[1-9][0-9]{0,8}",
         expected="auto or a number of samples",
     )
-    num_workers: int = option(4, "loader processes of each rank", metavar="N", least=0)
+    num_workers: int = option(4, "loader processes of each rank", metavar="N", least=0, most=MAX_WORKERS)
     learning_rate: float = option(1e-4, "peak learning rate", metavar="X", above=0)
     precision: Precision = option(
         "32-true",
@@ -254,7 +261,7 @@ class ProfileConfig(CacheOptions, SubsetOptions):
     set: str = argument("folder or URL of a shard set", metavar="SET", path="any")
     samples: int = option(64, "samples a stage is measured on", metavar="N", least=1)
     repeats: int = option(5, "times each stage is measured", metavar="N", least=1)
-    num_workers: int = option(2, "loader processes of the whole chain", metavar="N", least=0)
+    num_workers: int = option(2, "loader processes of the whole chain", metavar="N", least=0, most=MAX_WORKERS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Arguments of `lightly_train.pretrain`: where each comes from, and what is wrong with them, without importing it."""
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sharding.errors import UsageError
@@ -95,7 +95,13 @@ def _check_packages(config: PretrainConfig) -> None:
 
 
 def _check_workers(config: PretrainConfig) -> None:
-    method = (config.loader_args or {}).get("multiprocessing_context")
+    given = config.loader_args or {}
+    for name, (allowed, expected) in _LOADER_VALUES.items():
+        if name in given and not allowed(given[name]):
+            raise UsageError(f"loader_args: {name}: expected {expected}, found {given[name]!r}")
+    if "prefetch_factor" in given and config.num_workers == 0:
+        raise UsageError("loader_args: prefetch_factor: --num-workers 0 has no workers that make batches in advance")
+    method = given.get("multiprocessing_context")
     if method is None:
         return
     if method not in START_METHODS:
@@ -107,6 +113,18 @@ def _check_workers(config: PretrainConfig) -> None:
             "loader_args: multiprocessing_context: a connection to a set behind a URL does not survive a fork; give "
             "forkserver"
         )
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_LOADER_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "pin_memory": (_is_switch, "true or false"),
+    "persistent_workers": (_is_switch, "true or false"),
+    "prefetch_factor": (lambda value: type(value) is int and value > 0, "a number of batches, 1 or more"),
+    "timeout": (lambda value: type(value) in (int, float) and value >= 0, "seconds, 0 or more"),
+}
 
 
 def _check_views(config: PretrainConfig) -> None:

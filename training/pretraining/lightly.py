@@ -17,6 +17,7 @@ from sharding.reading.shard_set import ShardSet
 from training.checkpoint.budget import BadSampleBudget
 from training.config import ViewsOn
 from training.launch.devices import Devices, place
+from training.launch.out_of_memory import describe_lack
 from training.loading.images import ImageDataset
 from training.pretraining.environment import pillow_unchanged, switch_reports_off
 from training.pretraining.saved_models import naming_another_model
@@ -118,16 +119,19 @@ def pretrain(**arguments: Any) -> None:
     begun = arguments.get("resume_interrupted") or arguments.get("checkpoint")
     resumed = ["the checkpoint"] if begun or teacher is None else []
     files = " or ".join([*([] if teacher is None else [str(teacher)]), *resumed])
-    with naming_another_model(files), _naming_wrong_arguments(arguments.get("strategy")):
+    with _naming_wrong_arguments(arguments.get("strategy")), naming_another_model(files):
         lightly_train.pretrain(**arguments)
+
+
+_NOT_WATCHED = "Early stopping conditioned on metric"  # Lightning tells at the first epoch's end
 
 
 @contextmanager
 def _naming_wrong_arguments(strategy: Any) -> Iterator[None]:
     """Turn what LightlyTrain and Lightning raise about arguments into a line.
 
-    They have checked types and values once the loader is made, which `strategy` is told of; a ValueError or TypeError
-    from later on is a fault of something else. They have checked models and packages then, too.
+    They have checked types and values once the loader is made, which `strategy` is told of; an error from later on is a
+    fault of something else, but for what early stopping is to watch. They have checked models and packages then, too.
     """
     from lightly_train.errors import LightlyTrainError
 
@@ -137,10 +141,11 @@ def _naming_wrong_arguments(strategy: Any) -> Iterator[None]:
         raise
     except (LightlyTrainError, MisconfigurationException) as error:
         raise _refused(error) from error
-    except (ValueError, TypeError) as error:
-        if getattr(strategy, "has_loader", True):
-            raise
-        raise _refused(error) from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        began = getattr(strategy, "has_loader", True)
+        if str(error).startswith(_NOT_WATCHED) or not (began or describe_lack(error)):
+            raise _refused(error) from error
+        raise
 
 
 def _refused(error: Exception) -> UsageError:

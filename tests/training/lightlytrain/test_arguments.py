@@ -139,6 +139,10 @@ def test_precisions_are_all_that_lightly_train_takes():
             {"loader_args": {"multiprocessing_context": "thread"}},
             "expected one of fork, forkserver, spawn, found 'thread'",
         ),
+        ({"loader_args": {"pin_memory": "maybe"}}, "loader_args: pin_memory: expected true or false, found 'maybe'"),
+        ({"loader_args": {"prefetch_factor": 0}}, "prefetch_factor: expected a number of batches, 1 or more, found 0"),
+        ({"loader_args": {"timeout": -1}}, "loader_args: timeout: expected seconds, 0 or more, found -1"),
+        ({"loader_args": {"prefetch_factor": 2}, "num_workers": 0}, "--num-workers 0 has no workers that make batches"),
         ({"trainer_args": {"max_step": 3}}, "trainer_args: no name max_step; did you mean max_steps?"),
         ({"trainer_args": {"max_steps": 3}}, "trainer_args: max_steps cannot be set: give --epochs"),
         ({"trainer_args": {"callbacks": []}}, "trainer_args: callbacks cannot be set: give callbacks"),
@@ -246,3 +250,12 @@ def test_a_checkpoint_to_begin_with_is_looked_at_without_running_it(tmp_path):
         find_start(str(tmp_path))
     torch.save({"state_dict": {}}, file)
     assert find_start(str(tmp_path)) == find_start(str(file)) == file
+
+
+def test_dinov31_takes_views_that_are_not_rotated():
+    with pytest.raises(UsageError, match="give --rotation 0"):
+        check_arguments(config(method="dinov31"))
+    check_arguments(config(method="dinov31", rotation=0.0))
+    check_arguments(config(method="dinov31", transform_args={"random_rotation": None}))
+    with pytest.raises(UsageError, match="give --rotation 0"):
+        check_arguments(config(method="dinov31", rotation=0.0, transform_args={"random_rotation": {"degrees": 5}}))

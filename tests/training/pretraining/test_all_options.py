@@ -184,7 +184,8 @@ def test_an_encoder_is_float32_whatever_it_was_trained_in(megadepth_set, tmp_pat
         ({"transform_args": {"color_jitter": {"probe": 1}}}, "Unknown key: 'color_jitter.probe'"),
         ({"model_args": {"drop_pathrate": 1}}, "unexpected keyword argument 'drop_pathrate'"),
         ({"optim": "sgd", "optim_args": {"lr": -1.0}}, "Invalid learning rate"),
-        ({"loader_args": {"prefetch_factor": 2}}, "prefetch_factor option could only be specified in multiprocessing"),
+        ({"model": "torchvision/resnet18", "model_args": {"num_classes": -1}}, "negative dimension -1"),
+        ({"callbacks": {"early_stopping": {"monitor": "nope"}}}, "conditioned on metric `nope`"),
         ({"loggers": {"jsonl": None, "tensorboard": None}}, "Cannot use `LearningRateMonitor` callback"),
         (
             {"model": "torchvision/resnet18", "activation_checkpoint_args": {"enabled": True}},
