@@ -61,8 +61,22 @@ def write_copies(folder: Path, count: int) -> None:
         (images / f"{number:06d}.jpg").write_bytes(data)
 
 
-def _make_folder(folder: Path) -> Path:
-    images = folder / "phoenix" / "S6" / "zl548" / "MegaDepth_v1" / "0000" / "dense0" / "imgs"
+def link_copies(folder: Path, count: int, scenes: int) -> None:
+    """Make `count` links to one rendered JPEG of 32 x 24 pixels, in as many scenes of MegaDepth's layout."""
+    data = encode(render_view(0, 24, 32).image)
+    for scene in range(scenes):
+        images = _make_folder(folder, scene)
+        numbers = range(scene, count, scenes)
+        for number in numbers:
+            target = images / f"{number:06d}.jpg"
+            if number == scene:
+                target.write_bytes(data)  # a file of each scene's own: a file has at most 65,000 links
+            else:
+                target.hardlink_to(images / f"{scene:06d}.jpg")
+
+
+def _make_folder(folder: Path, scene: int = 0) -> Path:
+    images = folder / "phoenix" / "S6" / "zl548" / "MegaDepth_v1" / f"{scene:04d}" / "dense0" / "imgs"
     images.mkdir(parents=True)
     return images
 
