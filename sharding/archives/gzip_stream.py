@@ -82,8 +82,12 @@ class GzipStream:
         self._view = ByteView(WatchedSource(self._source, self._footers, self._size))
         if point is not None:
             self._enter(point)
-        self._file = self._open()
-        self._skip_prefix(point)
+        try:
+            self._open()
+            self._skip_prefix(point)
+        except BaseException:
+            self.close()
+            raise
 
     def _enter(self, point: SeekPoint) -> None:
         first = self._source.read_at(point.bit // 8, 1)
@@ -100,27 +104,23 @@ class GzipStream:
         self._plain_shift = point.offset - start.plain_bytes
         self._bit_shift = 8 * (start.start - len(start.prefix))
 
-    def _open(self) -> Any:
+    def _open(self) -> None:
         from rapidgzip import RapidgzipFile
 
         try:
-            with hold_signals_within(_CALLED_BACK):
-                return RapidgzipFile(self._view, self._threads, chunk_size=CHUNK_BYTES)
+            with hold_signals():  # until it is an attribute: a reader that nobody closes calls the view as it is freed
+                self._file: Any = RapidgzipFile(self._view, self._threads, chunk_size=CHUNK_BYTES)
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
 
     def _skip_prefix(self, point: SeekPoint | None) -> None:
         """Read and discard the plain bytes that `enter_gzip` put before the point."""
         left = point.offset - self._plain_shift if point else 0  # `GzipEntry.plain_bytes`
-        try:
-            while left:
-                data = self._read(left)  # not `_advance`: position, checksum and window are the point's already
-                if not data:
-                    raise self._failure(EOFError("ends before the seek point"))
-                left -= len(data)
-        except BaseException:
-            self.close()
-            raise
+        while left:
+            data = self._read(left)  # not `_advance`: position, checksum and window are the point's already
+            if not data:
+                raise self._failure(EOFError("ends before the seek point"))
+            left -= len(data)
 
     @property
     def position(self) -> int:
@@ -259,6 +259,10 @@ class GzipStream:
         if hasattr(self, "_file"):
             with hold_signals():  # its destructor calls the view: what a handler raises there aborts the process
                 self._file.close()
+
+    def __del__(self) -> None:
+        """Close what an interrupt left open."""
+        self.close()
 
 
 def _sizes_without_zeros(source: ByteSource) -> list[int]:

@@ -59,3 +59,47 @@ def test_interrupts_at_any_moment_are_interrupts(tmp_path, seconds):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 3
+
+
+TWICE = """
+import signal, sys, threading
+from sharding.archives import gzip_stream
+from sharding.archives.byte_source import ByteView, LocalFile
+from sharding.machine.signals import raising_signals
+
+calls, moments = 0, [int(moment) for moment in sys.argv[2:]]
+
+def counted(method):
+    def call(*args):
+        global calls
+        calls += 1
+        if calls in moments:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return method(*args)
+    gzip_stream._CALLED_BACK.add(call.__code__)
+    return call
+
+for name in ("tell", "seekable", "seek", "read", "readinto"):
+    setattr(ByteView, name, counted(getattr(ByteView, name)))
+
+with raising_signals(terminate=True):
+    try:
+        stream = gzip_stream.GzipStream(LocalFile(sys.argv[1]))
+        try:
+            stream.read(100)
+        finally:
+            stream.close()
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("moments", [(1, 6), (2, 6), (5, 6), (6, 9), (20, 30)], ids=str)
+def test_a_second_interrupt_while_the_reader_is_freed_is_one(tmp_path, moments):
+    (tmp_path / "data.gz").write_bytes(gzip.compress(os.urandom(1 << 20) * 6, 1))
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE, str(tmp_path / "data.gz"), *map(str, moments)],
+        env=environment(), capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
