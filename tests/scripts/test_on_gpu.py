@@ -19,7 +19,7 @@ NEEDS_GPU = {
     *("ranks.nccl_one_process", "ranks.synchronised_batchnorm", "ranks.validation", "ranks.nccl_stopped"),
     *("memory.small", "memory.large", "memory.small_bf16", "memory.large_bf16"),
     *("step.tf32", "step.bf16", "step.channels_last", "step.fused_adamw"),
-    "feed.transfer",
+    *("feed.transfer", "views.decode_jpeg"),
     *("cards.nccl_two_processes", "cards.failing_rank", "cards.unequal_memory"),
 }
 """What a CPU cannot do: exactly this is null."""
