@@ -42,8 +42,8 @@ class Computation:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         if isinstance(network, DepthNetwork):
             network.recompute = self.recompute
-        # The function, not the module: a compiled module would enter the state dict as _orig_mod.
-        return torch.compile(network.forward, fullgraph=True, dynamic=False) if self.compiled else network
+        # Functions, not modules: a compiled module would enter the state dict as _orig_mod.
+        return torch.compile(network.forward, fullgraph=True, dynamic=False) if self.compiled else network.__call__
 
     def arrange(self, image: Tensor) -> Tensor:
         """Return a batch (B, 3, H, W) in the layout of the weights."""

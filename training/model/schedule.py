@@ -35,12 +35,12 @@ def make_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_step
     if total_steps < 1:
         raise UsageError("--schedule one-cycle: the number of steps must be known")
     # OneCycleLR divides by the length of each phase, less a step: neither may be of one step alone.
-    warmup = min(warmup_steps, total_steps - 1) if warmup_steps > 1 else 0
+    warmup = min(warmup_steps, total_steps - 1)
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=total_steps,
-        pct_start=warmup / total_steps,
+        pct_start=warmup / total_steps if warmup > 1 else 0.0,
         base_momentum=_BETA1[0],
         max_momentum=_BETA1[1],
         div_factor=_FROM,
