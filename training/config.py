@@ -12,9 +12,9 @@ from sharding.machine.files import check_writable
 from sharding.options import argument, option, parse_bytes, required
 from sharding.stores.node_cache import CacheSettings
 from training.lightly_options import LightlyOptions, Method, PretrainPrecision
+from training.step_options import ComputationOptions, OptimizerOptions
 
 Accelerator = Literal["auto", "cpu", "gpu"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 ViewsOn = Literal["cpu", "gpu"]
 Reader = Literal["indexed", "webdataset"]
 MIN_SIDE_PX = 33
@@ -192,7 +192,7 @@ class PretrainConfig(LightlyOptions, SubsetOptions, CacheOptions, StreamingOptio
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(CacheOptions, StreamingOptions, TrainingOptions):
+class FinetuneConfig(ComputationOptions, OptimizerOptions, CacheOptions, StreamingOptions, TrainingOptions):
     """Options of `depthstream finetune`."""
 
     set: str = argument("folder or URL of the training set, with depth", metavar="SET", path="any")
@@ -220,12 +220,6 @@ class FinetuneConfig(CacheOptions, StreamingOptions, TrainingOptions):
         expected="auto or a number of samples",
     )
     num_workers: int = option(4, "loader processes of each rank", metavar="N", least=0, most=MAX_WORKERS)
-    learning_rate: float = option(1e-4, "peak learning rate", metavar="X", above=0)
-    precision: Precision = option(
-        "32-true",
-        "number format of the forward pass; losses are always float32. 32-true: convolutions in TF32 on GPUs that have "
-        "it; 16-mixed: a step whose gradients overflow changes nothing, but is counted",
-    )
     seed: int = option(0, "seed of order, augmentation and the decoder's initial weights", least=0, most=MAX_SEED)
 
 

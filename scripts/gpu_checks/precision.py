@@ -21,6 +21,7 @@ from training.evaluation import evaluate, predict
 from training.finetuning import finetune
 from training.finetuning.batches import split_batch
 from training.finetuning.depth_data import make_data
+from training.finetuning.step import make_hyperparameters
 from training.model.depth_unet import DepthUnet
 from training.model.float32 import full_float32
 from training.runfolder import CHECKPOINTS_NAME
@@ -46,7 +47,7 @@ def _first_loss(config: FinetuneConfig) -> float:
     """Compute the loss of the first step on the CPU."""
     data = make_data(config, split_batch(config.batch_size, 1, config.micro_batch, 0), pin_memory=False)
     unet = finetune.init_model(config.encoder, config.encoder_name, config.seed)
-    model = DepthUnet(unet, finetune.make_hyperparameters(config, data))
+    model = DepthUnet(unet, make_hyperparameters(config, data))
     batch = next(iter(data.train_loader))
     with torch.no_grad():
         return float(model.loss_sum(model(batch["image"]), batch).mean())

@@ -24,7 +24,10 @@ from training.runfolder import (
 )
 from training.streaming.options import check_budget, streaming_options
 
-MAY_CHANGE = (*WHERE_IT_RUNS, "micro_batch", "set", "val")
+MAY_CHANGE = (
+    *(*WHERE_IT_RUNS, "micro_batch", "set", "val"),
+    *("channels_last", "compile", "checkpoint_activations", "fused"),
+)
 """Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity."""
 
 
@@ -47,6 +50,7 @@ def check_finetune(config: FinetuneConfig) -> None:
     world = check_launch(config.accelerator, config.devices)
     split_batch(config.batch_size, world or 1, config.micro_batch, 1)
     check_precision(config.precision, config.accelerator)
+    _check_step(config)
     check_cache(config)
     if config.encoder != SCRATCH:
         with named_by_user():
@@ -54,6 +58,29 @@ def check_finetune(config: FinetuneConfig) -> None:
             _check_model(config.encoder)
     samples, _ = (_check_depth(address, config) for address in (config.set, config.val))
     check_batch(config.batch_size, samples)
+
+
+def is_clipped_scaled(config: FinetuneConfig) -> bool:
+    """Tell whether gradients must be unscaled before they are clipped, which a fused optimizer does too late."""
+    return config.precision == "16-mixed" and config.clip > 0
+
+
+def _check_step(config: FinetuneConfig) -> None:
+    """Check that the options of a step go together.
+
+    Raises:
+        UsageError: They do not.
+    """
+    if config.fused and is_clipped_scaled(config):
+        raise UsageError(
+            "--fused: with --precision 16-mixed gradients are clipped before the fused optimizer unscales them; give "
+            "--no-fused, --clip 0 or --precision bf16-mixed"
+        )
+    if config.freeze_epochs >= config.epochs:
+        raise UsageError(
+            f"--freeze-epochs {config.freeze_epochs}: expected fewer than the {config.epochs} epochs of the run, in "
+            "the rest of which the encoder is trained"
+        )
 
 
 def _check_model(encoder: str) -> None:

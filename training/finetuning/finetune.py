@@ -32,10 +32,11 @@ from training.config import FinetuneConfig
 from training.finetuning.batches import AUTO, BatchSplit, StepMemory, split_batch
 from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
-from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
+from training.finetuning.depth_data import DepthData, describe_set, make_data
 from training.finetuning.panels import DepthPanels
 from training.finetuning.record import RunRecord, Summary
-from training.finetuning.resume import find_resume
+from training.finetuning.resume import Resume, find_resume
+from training.finetuning.step import make_computation, make_hyperparameters, shares_statistics
 from training.launch.devices import Placement, place
 from training.launch.group import DepthDDP, SameOnAllRanks, joined
 from training.launch.launcher import check_precision
@@ -44,7 +45,6 @@ from training.launch.processes import ending_together
 from training.loading.reading_cost import announce_reading
 from training.model.depth_unet import DepthUnet
 from training.model.encoder import load_encoder
-from training.model.hyperparameters import Hyperparameters
 from training.model.unet import build_unet, count_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import TrainProgress
@@ -52,9 +52,6 @@ from training.run_files import read_json
 from training.runfolder import METRICS_NAME, SCRATCH, checkpoint_path, is_finished, save_config
 from training.streaming.announce import announce_streaming
 from training.streaming.options import streaming_options
-
-WARMUP_SHARE, MAX_WARMUP_STEPS = 0.05, 1000  # warm-up: this share of all steps, at most this many
-GRADIENT_CLIP = 1.0  # largest norm of all gradients together
 
 # Warnings of Lightning that do not apply here, as regular expressions.
 _NOT_OURS = (
@@ -141,30 +138,15 @@ def _train_in(
         announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
     for samples in (data.val,) if streaming else (data.train, data.val):
         announce_reading(samples, DEPTH_PARTS, config.num_workers)
-    checkpoint, steps = find_resume(folder, data) if config.resume else (None, 0)
+    resume = find_resume(folder, data) if config.resume else Resume()
     # After resume's checks, so that a refused command leaves the run folder's config as it was.
     save_config(folder, config)
     seed_everything(config.seed, workers=False, verbose=False)
-    model = DepthUnet(unet, make_hyperparameters(config, data))
+    model = DepthUnet(unet, make_hyperparameters(config, data, resume.decay), make_computation(config, placement.kind))
     with _quiet(), StopSignals() as stop:
-        trainer = make_trainer(config, data, split, placement, make_callbacks(config, data, split, stop), steps)
+        trainer = make_trainer(config, data, split, placement, make_callbacks(config, data, split, stop), resume.steps)
         with ending_together(placement, trainer.strategy, _lesser(split)):
-            trainer.fit(model, data.train_loader, data.val_loader, ckpt_path=checkpoint, weights_only=True)
-
-
-def make_hyperparameters(config: FinetuneConfig, data: DepthData) -> Hyperparameters:
-    """Derive the model's hyper-parameters from the options and the training set."""
-    steps = data.sampler.num_steps * config.epochs
-    return Hyperparameters(
-        encoder_name=config.encoder_name,
-        height=config.height,
-        width=config.width,
-        loss=config.loss,
-        learning_rate=config.learning_rate,
-        warmup_steps=min(MAX_WARMUP_STEPS, round(WARMUP_SHARE * steps)),
-        total_steps=steps,
-        log_depth_mean=mean_log_depth(data.train),
-    )
+            trainer.fit(model, data.train_loader, data.val_loader, ckpt_path=resume.checkpoint, weights_only=True)
 
 
 def make_callbacks(config: FinetuneConfig, data: DepthData, split: BatchSplit, stop: StopSignals) -> list[Callback]:
@@ -204,14 +186,13 @@ def make_trainer(
         plugins=[placement.make_environment(), AtomicCheckpointIO()],
         # DDP gives all ranks the BatchNorm statistics of rank 0 before each batch, validation's too; with synchronised
         # BatchNorm they are the same anyway.
-        strategy=DepthDDP(broadcast_buffers=placement.kind != "cuda") if several else "auto",
-        # BatchNorm statistics of a few samples are noisy: share them over the GPUs. torch cannot do so on CPUs.
-        sync_batchnorm=several and placement.kind == "cuda",
+        strategy=DepthDDP(broadcast_buffers=not shares_statistics(config, placement.kind)) if several else "auto",
+        sync_batchnorm=several and shares_statistics(config, placement.kind),
         precision=config.precision,
         deterministic=config.deterministic,
         max_epochs=config.epochs,
         accumulate_grad_batches=split.accumulation,
-        gradient_clip_val=GRADIENT_CLIP,
+        gradient_clip_val=config.clip or None,
         use_distributed_sampler=False,  # the project's samplers split the samples over the ranks
         num_sanity_val_steps=1,
         log_every_n_steps=max(1, min(50, data.sampler.num_steps // 10)),

@@ -1,7 +1,10 @@
 """Resume a fine-tuning run: check that it is the same run, and find the checkpoint to continue from."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import to_type
@@ -14,11 +17,27 @@ from training.model.depth_unet import CHECKPOINT
 from training.runfolder import checkpoint_path
 
 
-def find_resume(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
-    """Find the newest undamaged checkpoint of a run, check that it used the same sets, and report its position.
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Where a run goes on.
 
-    Returns:
-        The checkpoint to resume from, and its optimizer steps; None and 0 if the run has no checkpoint yet.
+    Attributes:
+        checkpoint: What to load; None for a run that has none yet.
+        steps: Optimizer steps that are done.
+        decay: What weight decay is for, as `Hyperparameters` has it.
+    """
+
+    checkpoint: Path | None = None
+    steps: int = 0
+    decay: str = "weights"
+
+
+class _Saved(msgspec.Struct):
+    decay: Literal["weights", "all"] = "all"
+
+
+def find_resume(out: str | Path, data: DepthData) -> Resume:
+    """Find the newest undamaged checkpoint of a run, check that it used the same sets, and report its position.
 
     Raises:
         DataError: All checkpoints are damaged, or the newest is not that of a fine-tuning run.
@@ -26,7 +45,7 @@ def find_resume(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
     """
     checkpoint = find_newest(checkpoint_path(out, "last").parent)
     if checkpoint is None:
-        return None, 0
+        return Resume()
     content = read_checkpoint(checkpoint)
     about = content["callbacks"][RunRecord.__qualname__]["about"]
     for name, samples in (("train", data.train), ("val", data.val)):
@@ -34,7 +53,9 @@ def find_resume(out: str | Path, data: DepthData) -> tuple[Path | None, int]:
             raise UsageError(f"--resume: the {name} set of {out} was {before}, found {found}; give that one")
     state = saved_state(content)
     say_resumed(checkpoint, state)
-    return checkpoint, state.steps
+    # A run that was begun before weight decay spared biases and BatchNorm goes on as it was.
+    saved = to_type(content.get("hyper_parameters", {}), _Saved, str(checkpoint), "hyper_parameters")
+    return Resume(checkpoint=checkpoint, steps=state.steps, decay=saved.decay)
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:

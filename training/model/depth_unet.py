@@ -5,7 +5,7 @@ depth is always positive, equal relative errors weigh the same near and far, and
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,20 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import Count, to_type
 from training.launch.world import World
+from training.model.computation import Computation, align_state
 from training.model.encoder import load_encoder
-from training.model.finite import FiniteCheck, require_finite_weights
+from training.model.finite import FiniteCheck, is_logged, require_finite_weights
 from training.model.global_loss import GlobalLoss
 from training.model.hyperparameters import Hyperparameters, as_hyperparameters
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
 from training.model.saved import check_shapes, load_saved
-from training.model.schedule import rate_factor
-from training.model.unet import build_unet, split_parameters
+from training.model.schedule import make_schedule
+from training.model.unet import DepthNetwork, build_unet, split_parameters
 from training.runfolder import SCRATCH, find_checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -56,6 +56,9 @@ class _LossSums(msgspec.Struct):
     count: Count
 
 
+_PLAIN = Computation()
+
+
 class DepthUnet(LightningModule):
     """A network that turns images into metric depth, with its training and validation.
 
@@ -63,6 +66,7 @@ class DepthUnet(LightningModule):
         unet: Network from float32 (B, 3, H, W) to (B, 1, H, W), such as `init_model` returns. None builds an untrained
             one from the hyper-parameters; `load` then fills in the weights of a checkpoint.
         hyperparameters: A `Hyperparameters`, or the dictionary of one; None for the defaults.
+        computation: How training steps are computed.
 
     Example:
         >>> model = DepthUnet.load("runs/conservative")              # doctest: +SKIP
@@ -76,6 +80,7 @@ class DepthUnet(LightningModule):
         self,
         unet: nn.Module | None = None,
         hyperparameters: Hyperparameters | Mapping[str, Any] | None = None,
+        computation: Computation = _PLAIN,
     ) -> None:
         super().__init__()
         options = as_hyperparameters(hyperparameters)
@@ -87,6 +92,8 @@ class DepthUnet(LightningModule):
         # Scaled to uint8 RGB and kept out of the state dict, as they are constants.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1) * 255, persistent=False)
+        self._computation = computation
+        self._compute_step: Callable[[Tensor], Tensor] | None = None
         self._train_loss, self._finite = GlobalLoss(), FiniteCheck()
         self._start_sums()
 
@@ -125,7 +132,9 @@ class DepthUnet(LightningModule):
         """
         if image.dtype != torch.uint8 or image.ndim != 4 or image.shape[1] != 3:
             raise TypeError(f"expected an image uint8 (B, 3, H, W), found {image.dtype} {tuple(image.shape)}")
-        z: Tensor = self.unet((image - self.mean) / self.deviation)  # uint8 - float32 is float32
+        pixels = self._computation.arrange((image - self.mean) / self.deviation)  # uint8 - float32 is float32
+        compute = self._compute_step if self.training and self._compute_step is not None else self.unet
+        z: Tensor = compute(pixels)
         return z.float() + self.options.log_depth_mean  # float32 under mixed precision, too
 
     @torch.no_grad()
@@ -159,13 +168,18 @@ class DepthUnet(LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Scale the gradients to those of the mean over the valid pixels of the global batch, and log that mean."""
         loss, factor = self._train_loss.finish_step()
-        self._finite.finish_step(loss)
+        logged = is_logged(self.trainer, self.global_step + 1)
+        self._finite.finish_step(loss, look=logged)
         # Lightning has divided the gradients by the number of micro-batches, DDP by the number of ranks: undo both.
         # Lightning clips after this hook, so its threshold applies to the scaled gradients.
         factor = factor * (self.trainer.accumulate_grad_batches * World.current().size)
+        if self._is_frozen():
+            for parameter in split_parameters(self.unet)[0]:
+                parameter.grad = None  # the optimizer passes over it, weight decay included
         if gradients := [parameter.grad for parameter in self.parameters() if parameter.grad is not None]:
             torch._foreach_mul_(gradients, factor)  # one kernel for many tensors
-        self.log_dict({"train_loss": loss, "lr": optimizer.param_groups[-1]["lr"]})  # lr: of the decoder
+        if logged:  # a number that is given to `log` is copied to the device, which waits for it
+            self.log_dict({"train_loss": loss, "lr": optimizer.param_groups[-1]["lr"]})  # lr: of the decoder
 
     def require_finite(self) -> None:
         """Check that the weights are worth saving.
@@ -181,12 +195,25 @@ class DepthUnet(LightningModule):
         self._finite.start()
 
     def on_train_start(self) -> None:
-        """Discard the step that an earlier `fit` may have left unfinished."""
+        """Prepare the network; discard the step that an earlier `fit` may have left unfinished."""
         self._train_loss.start_step()
+        self._compute_step = self._computation.prepare(self.unet)
+        for optimizer in self.trainer.optimizers:
+            align_state(optimizer)
+        self._freeze()
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's sums; Lightning does not call this when a run resumes in the middle of an epoch."""
         self._train_loss.start_epoch()
+        self._freeze()
+
+    def _is_frozen(self) -> bool:
+        return self.current_epoch < self.options.freeze_epochs
+
+    def _freeze(self) -> None:
+        """Let the encoder's BatchNorm keep its statistics in the first epochs; `on_before_optimizer_step` the rest."""
+        if self.options.freeze_epochs and isinstance(self.unet, DepthNetwork):
+            self.unet.layers[0].train(not self._is_frozen())
 
     def on_train_epoch_end(self) -> None:
         """Log `train_loss_epoch`, per valid pixel of the whole epoch, the same on all ranks."""
@@ -257,16 +284,25 @@ class DepthUnet(LightningModule):
         self.log_dict({f"{prefix}_{name}": value for name, value in self.validation_means().items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW and its schedule: a linear warm-up and a half cosine, counted in optimizer steps."""
+        """Return AdamW and its schedule, counted in optimizer steps."""
         options = self.options
         encoder, rest = split_parameters(self.unet)
         groups = [
-            {"params": encoder, "lr": options.learning_rate * options.encoder_lr_factor},
-            {"params": rest, "lr": options.learning_rate},
+            *_groups(encoder, options.learning_rate * options.encoder_lr_factor, options),
+            *_groups(rest, options.learning_rate, options),
         ]
-        optimizer = AdamW(groups, weight_decay=options.weight_decay)
-        schedule = LambdaLR(optimizer, lambda step: rate_factor(step, options.warmup_steps, options.total_steps))
+        optimizer = AdamW(groups, fused=self._computation.fused or None)
+        schedule = make_schedule(optimizer, options.schedule, options.warmup_steps, options.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _groups(parameters: list[nn.Parameter], rate: float, options: Hyperparameters) -> list[dict[str, Any]]:
+    """Make the optimizer's groups of some parameters: those with weight decay, and biases and BatchNorm without."""
+    decayed = [parameter for parameter in parameters if options.decay == "all" or parameter.ndim > 1]
+    known = {id(parameter) for parameter in decayed}
+    rest = [parameter for parameter in parameters if id(parameter) not in known]
+    groups = [{"params": decayed, "lr": rate, "weight_decay": options.weight_decay}]
+    return groups if options.decay == "all" else [*groups, {"params": rest, "lr": rate, "weight_decay": 0.0}]
 
 
 def depth_from_log(z: Tensor) -> Tensor:

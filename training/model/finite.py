@@ -1,13 +1,13 @@
-"""Finds a loss that is not finite, without a wait for the device in every micro-batch."""
+"""Finds a loss that is not finite, without a wait for the device in a step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from sharding.errors import DataError
-from training.launch.late_value import LateValue
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,11 @@ class _Part:
 
 
 class FiniteCheck:
-    """The losses of the present optimizer step and of the one before, whose check may still be on its way.
+    """The losses of the steps since the last look at them.
 
-    A bad loss is found one step late, by all ranks at the same step, since it is the loss of the whole step that is
-    checked. The weights are spoiled by then: `require` must be called before they are saved or validated.
+    A bad loss is found when the step's values are logged, by all ranks at the same step, since it is the loss of the
+    whole step that is looked at. The weights are spoiled by then: `require` must be called before they are saved or
+    validated.
     """
 
     def __init__(self) -> None:
@@ -32,23 +33,26 @@ class FiniteCheck:
     def start(self) -> None:
         """Forget all steps."""
         self._parts: list[_Part] = []
-        self._before: tuple[list[_Part], LateValue] | None = None
+        self._steps: list[tuple[list[_Part], Tensor]] = []
 
     def add(self, step: int, keys: Sequence[str], total: Tensor) -> None:
         """Add the loss of a micro-batch of this rank."""
         self._parts.append(_Part(step, keys, total.detach()))
 
-    def finish_step(self, loss: Tensor) -> None:
-        """Queue the check of the present step, and look at the result of the one before.
+    def finish_step(self, loss: Tensor, *, look: bool) -> None:
+        """End a step.
 
         Args:
             loss: Of the whole step, over all micro-batches and ranks: a scalar on the device.
+            look: Whether to wait for the device, and look at all steps so far.
 
         Raises:
-            DataError: The loss of the step before is not finite; the message names the samples of this rank's part.
+            DataError: The loss of a step is not finite; the message names the samples of this rank's part.
         """
-        before, self._before, self._parts = self._before, (self._parts, LateValue(loss.isfinite())), []
-        _require(before)
+        self._steps.append((self._parts, loss.detach()))
+        self._parts = []
+        if look:
+            self.require()
 
     def require(self) -> None:
         """Look at all steps so far; the unfinished one as far as this rank has computed it.
@@ -56,24 +60,29 @@ class FiniteCheck:
         Raises:
             DataError: A loss is not finite; the message names the samples of this rank's part.
         """
-        _require(self._before)
-        if self._parts:
-            totals = torch.stack([part.total for part in self._parts])
-            _require((self._parts, LateValue(totals.isfinite().all())))
+        losses = [loss for _, loss in self._steps] + [part.total for part in self._parts]
+        if losses and not bool(torch.stack([loss.float() for loss in losses]).isfinite().all()):
+            parts = next((parts for parts, loss in self._steps if not torch.isfinite(loss)), self._parts)
+            raise DataError(_explain(parts))
+        self._steps = []
 
 
-def _require(checked: tuple[list[_Part], LateValue] | None) -> None:
-    if checked is None or checked[1].read():
-        return
-    bad = [part for part in checked[0] if not torch.isfinite(part.total)]
+def _explain(parts: Sequence[_Part]) -> str:
+    """Name the first micro-batch of a step whose loss is not finite."""
+    bad = [part for part in parts if not torch.isfinite(part.total)]
     if not bad:
-        step = f" at step {checked[0][0].step}" if checked[0] else ""
-        raise DataError(f"the loss is not finite{step}, in a batch of another rank, which names its samples")
-    part = bad[0]
-    raise DataError(
-        f"the loss is {part.total.item()} at step {part.step}, in the batch of {', '.join(part.keys)}: look at these "
-        "samples with `depthstream inspect`; if they are valid, lower the learning rate"
+        step = f" at step {parts[0].step}" if parts else ""
+        return f"the loss is not finite{step}, in a batch of another rank, which names its samples"
+    return (
+        f"the loss is {bad[0].total.item()} at step {bad[0].step}, in the batch of {', '.join(bad[0].keys)}: look at "
+        "these samples with `depthstream inspect`; if they are valid, lower the learning rate"
     )
+
+
+def is_logged(trainer: Trainer, steps: int) -> bool:
+    """Tell whether Lightning logs the step with which `steps` optimizer steps are done, and waits for the device."""
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set where a Trainer's loggers are
+    return steps % every == 0
 
 
 def require_finite_weights(network: nn.Module) -> None:

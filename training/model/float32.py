@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 
 @contextlib.contextmanager
@@ -24,3 +25,9 @@ def tf32(allowed: bool) -> Iterator[None]:
 def full_float32() -> contextlib.AbstractContextManager[None]:
     """Turn TF32 off."""
     return tf32(False)
+
+
+def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Turn mixed precision off, for operations on the device of `tensor`."""
+    kind = tensor.device.type
+    return contextlib.nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)

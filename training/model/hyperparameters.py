@@ -8,6 +8,10 @@ from typing import Any
 from sharding.errors import UsageError
 from training.model.encoder import ENCODERS
 from training.model.losses import LOSSES
+from training.model.schedule import SCHEDULES
+
+DECAYS = ("weights", "all")
+"""What weight decay is for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +26,15 @@ class Hyperparameters:
         learning_rate: Peak learning rate.
         encoder_lr_factor: Multiple of the learning rate that the encoder is trained with.
         weight_decay: Decoupled weight decay of AdamW.
-        warmup_steps: Optimizer steps of linear warm-up.
-        total_steps: Optimizer steps until the rate has fallen to 0 by a half cosine; 0 keeps it at its peak.
+        decay: What weight decay is for: "weights" of convolutions, or "all" parameters, as before version 0.2.
+        freeze_epochs: Epochs at the start in which the encoder, BatchNorm statistics included, stays as it is.
+        schedule: Name in `SCHEDULES`.
+        warmup_steps: Optimizer steps until the rate is at its peak.
+        total_steps: Optimizer steps until the rate has fallen to 0; 0 keeps it at its peak (cosine alone).
         log_depth_mean: Natural log of metres; added to the output of the network.
 
     Raises:
-        UsageError: The encoder or the loss is unknown, or the learning rate is not positive.
+        UsageError: The encoder, the loss or the schedule is unknown, or the learning rate is not positive.
     """
 
     encoder_name: str = "resnet50"
@@ -37,6 +44,9 @@ class Hyperparameters:
     learning_rate: float = 1e-4
     encoder_lr_factor: float = 1.0
     weight_decay: float = 1e-2
+    decay: str = "weights"
+    freeze_epochs: int = 0
+    schedule: str = "cosine"
     warmup_steps: int = 0
     total_steps: int = 0
     log_depth_mean: float = math.log(8.0)
@@ -46,6 +56,10 @@ class Hyperparameters:
             raise UsageError(f"no encoder {self.encoder_name!r}; there are {', '.join(ENCODERS)}")
         if self.loss not in LOSSES:
             raise UsageError(f"no loss {self.loss!r}; there are {', '.join(LOSSES)}")
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
+        if self.decay not in DECAYS:
+            raise UsageError(f"no decay of {self.decay!r}; there are {', '.join(DECAYS)}")
         if not self.learning_rate > 0:
             raise UsageError(f"the learning rate must be above 0, was {self.learning_rate}")
         numbers = {name: value for name, value in asdict(self).items() if isinstance(value, float)}

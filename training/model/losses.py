@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from training.launch.world import World
+from training.model.float32 import without_autocast
 
 EPS = 1e-6
 """Added under silog's square root, whose gradient at 0 is infinite (so a perfect prediction costs 0.001, not 0)."""
@@ -97,10 +98,6 @@ def log_error(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
     return error.flatten(1)
 
 
-def _float32(tensor: Tensor) -> torch.autocast:
-    return torch.autocast(device_type=tensor.device.type, enabled=False)
-
-
 def _image_sum(value: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, value, 0.0).sum(1)  # (B,)
 
@@ -124,7 +121,7 @@ def silog(log_prediction: Tensor, depth: Tensor, valid: Tensor, variance_focus: 
     Returns:
         The sum, and the number of valid pixels.
     """
-    with _float32(log_prediction):
+    with without_autocast(log_prediction):
         error, valid = log_error(log_prediction, depth, valid), valid.flatten(1)  # (B, P)
         count = valid.sum(1)  # (B,)
         mean = _image_sum(error, valid) / count.clamp(min=1)
@@ -136,7 +133,7 @@ def silog(log_prediction: Tensor, depth: Tensor, valid: Tensor, variance_focus: 
 
 def l1_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
     """Sum the absolute log error |e| over valid pixels; arguments as in `Loss`."""
-    with _float32(log_prediction):
+    with without_autocast(log_prediction):
         return LossSum(log_error(log_prediction, depth, valid).abs().sum(), valid.sum())
 
 
@@ -145,7 +142,7 @@ def mse_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
 
     The tutorial's mean squared error, on log depth and without invalid pixels (sky).
     """
-    with _float32(log_prediction):
+    with without_autocast(log_prediction):
         return LossSum(log_error(log_prediction, depth, valid).square().sum(), valid.sum())
 
 
@@ -157,7 +154,7 @@ def berhu_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
     Source: Laina et al. 2016, who take the maximum over the batch; here it is that of each image, so that the loss
     does not depend on how a batch is split into micro-batches.
     """
-    with _float32(log_prediction):
+    with without_autocast(log_prediction):
         size = log_error(log_prediction, depth, valid).abs()  # (B, P)
         threshold = (0.2 * size.detach().amax(1, keepdim=True)).clamp(min=EPS)  # (B, 1), divisor below
         far = (size.square() + threshold.square()) / (2 * threshold)

@@ -2,6 +2,51 @@
 
 import math
 
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from sharding.errors import UsageError
+
+SCHEDULES = ("cosine", "one-cycle")
+"""By name; cosine is the default."""
+
+_FROM, _TO = 25.0, 1e5
+"""One cycle begins at the peak divided by the first, and ends at that divided by the second, as fastai's does."""
+
+_BETA1 = (0.85, 0.95)
+"""AdamW's first beta falls to the lower one at the peak of one cycle."""
+
+
+def make_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_steps: int) -> LRScheduler:
+    """Make the schedule of an optimizer, counted in optimizer steps; the rates of its groups are their peaks.
+
+    Args:
+        optimizer: An AdamW.
+        name: One of `SCHEDULES`. cosine: see `rate_factor`. one-cycle: the rate rises to its peak by a half cosine in
+            `warmup_steps`, and falls by another to almost 0, while AdamW's first beta does the opposite (Smith 2018).
+        warmup_steps: Steps before the peak.
+        total_steps: Steps of the run; one-cycle needs them.
+
+    Raises:
+        UsageError: One cycle has no steps.
+    """
+    if name == "cosine":
+        return LambdaLR(optimizer, lambda step: rate_factor(step, warmup_steps, total_steps))
+    if total_steps < 1:
+        raise UsageError("--schedule one-cycle: the number of steps must be known")
+    # OneCycleLR divides by the length of each phase, less a step: neither may be of one step alone.
+    warmup = min(warmup_steps, total_steps - 1)
+    return OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        total_steps=total_steps,
+        pct_start=warmup / total_steps if warmup > 1 else 0.0,
+        base_momentum=_BETA1[0],
+        max_momentum=_BETA1[1],
+        div_factor=_FROM,
+        final_div_factor=_TO,
+    )
+
 
 def rate_factor(step: int, warmup_steps: int, total_steps: int) -> float:
     """Return the fraction of the peak learning rate at an optimizer step: a linear warm-up, then a half cosine to 0.

@@ -1,18 +1,27 @@
-"""The depth network: fastai's DynamicUnet on a ResNet body. The only module that imports fastai.
+"""The depth network: the layers of fastai's DynamicUnet on a ResNet body, with a forward pass of their own.
 
-DynamicUnet adds a decoder to any body, with a skip connection wherever the body halves the resolution. Three of its
-traps are handled here:
+fastai builds the network, so its layers, their names and their initial weights are DynamicUnet's. Its forward pass is
+not used, though the numbers are the same, bit for bit:
 
-- It runs the body in eval mode to measure its feature sizes, and leaves it in that mode.
-- Its skip connections are forward hooks that keep the last activations in memory.
-- Its layout, and the number of random values it draws, depend on the image size that it is built for.
+- its skip connections are forward hooks, which keep the last activations in memory and break graphs of `torch.compile`;
+- its output is a tensor subclass, which makes every later operation slower and cannot be compiled.
+
+Two more of its traps are handled here: it runs the body in eval mode to measure its feature sizes, and leaves it in
+that mode; and its layout, and the number of random values it draws, depend on the image size that it is built for.
+
+The only module that imports fastai.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
-from fastai.vision.models.unet import DynamicUnet
+from fastai.vision.models.unet import DynamicUnet, UnetBlock
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.model.float32 import without_autocast
+from training.model.recompute import Norm, recomputed
 
 CANVAS_PX = (64, 64)
 """Image size that every network is built on, whatever it is trained with.
@@ -22,8 +31,91 @@ larger size. One size for all, so that a seed means the same decoder at every tr
 take the time and memory of a large image.
 """
 
+_SKIPS = (2, 4, 5, 6)
+"""Children of the body before each halving: stem (stride 2), layer1 (4), layer2 (8), layer3 (16)."""
 
-def build_unet(body: nn.Sequential, seed: int = 0) -> nn.Module:
+_SEGMENTS = ((0, 3), (3, 5), (5, 6), (6, 7), (7, 8))
+"""Children of the body that are computed again together, if activations are: no skip lies within one."""
+
+
+class DepthNetwork(nn.Module):
+    """DynamicUnet with an explicit forward pass; its state dict has DynamicUnet's names.
+
+    Args:
+        unet: A DynamicUnet on a ResNet body, as `build_unet` makes it; its layers are taken over.
+
+    Attributes:
+        layers: DynamicUnet's: body, BatchNorm, ReLU, middle, four decoder blocks, the last upsampling, two without
+            weights (resize, append the image), the last block, and the 1 x 1 convolution that gives z.
+        recompute: Whether the backward pass computes activations again instead of keeping all, to the same numbers.
+    """
+
+    def __init__(self, unet: DynamicUnet) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(list(unet.layers)[:-1])  # the last one makes the output a tensor subclass
+        self.recompute = False
+        for block in self.layers[4:8]:
+            block.hook = None  # type: ignore[assignment]  # it kept the activations of its skip connection
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Compute z, to which `DepthUnet` adds the mean log depth.
+
+        Args:
+            image: float32 (B, 3, H, W), normalised.
+
+        Returns:
+            float32 (B, 1, H, W), under mixed precision too.
+        """
+        body, norm, relu, middle, *blocks, upsample, _, _, last, head = self.layers
+        layers = list(body.children())
+        features, skips = image, []
+        for begin, end in _SEGMENTS:
+            features = self._run(partial(_chain, layers[begin:end]), features)
+            if end - 1 in _SKIPS:
+                skips.append(features)
+        features = self._run(partial(_chain, [norm, relu, middle]), features)
+        for block in blocks:
+            features = self._run(partial(_merge, block), features, skips.pop())
+        features = self._run(partial(_append, upsample, last), features, image)
+        with without_autocast(features):  # bfloat16 would round z, the log of depth: by 0.8 % of depth at worst
+            z: Tensor = head(features.float())
+        return z
+
+    def _run(self, segment: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        if not (self.recompute and torch.is_grad_enabled()):
+            return segment(*inputs)
+        return recomputed([module for module in self.modules() if isinstance(module, Norm)], segment, *inputs)
+
+
+def _chain(layers: Sequence[nn.Module], features: Tensor) -> Tensor:
+    for layer in layers:
+        features = layer(features)
+    return features
+
+
+def _merge(block: UnetBlock, features: Tensor, skip: Tensor) -> Tensor:
+    """Compute what a `UnetBlock` computes of its input and its skip connection."""
+    features = _resize(block.shuf(features), skip)
+    merged = block.relu(torch.cat([features, block.bn(skip)], dim=1))
+    features = block.conv2(block.conv1(merged))
+    return features
+
+
+def _append(upsample: nn.Module, last: nn.Module, features: Tensor, image: Tensor) -> Tensor:
+    """Enlarge to the size of the image, append the image, and compute the last block."""
+    features = _resize(upsample(features), image)
+    features = last(torch.cat([features, image], dim=1))
+    return features
+
+
+def _resize(features: Tensor, like: Tensor) -> Tensor:
+    """Enlarge or shrink by one row or column, where a halving was rounded."""
+    if features.shape[-2:] == like.shape[-2:]:
+        return features
+    return F.interpolate(features, like.shape[-2:], mode="nearest")
+
+
+def build_unet(body: nn.Sequential, seed: int = 0) -> DepthNetwork:
     """Add a randomly initialised decoder to a body.
 
     The decoder depends on `seed` and on the body's shape, never on its weights: runs that differ in their encoder start
@@ -39,22 +131,13 @@ def build_unet(body: nn.Sequential, seed: int = 0) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet: nn.Module = DynamicUnet(body, n_out=1, img_size=CANVAS_PX)
-    unet.register_forward_hook(_release_skips)
-    return unet.train()
-
-
-def _release_skips(unet: nn.Module, inputs: Any, output: Tensor) -> None:
-    """Release the skip activations after a forward pass: autograd keeps those it needs, validation needs none."""
-    for hook in unet.sfs:  # type: ignore[union-attr]  # fastai's Hooks
-        hook.stored = None
+        network = DepthNetwork(DynamicUnet(body, n_out=1, img_size=CANVAS_PX))
+    return network.train()
 
 
 def split_parameters(unet: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return the parameters of the encoder, and all others; a network not made by `build_unet` has no encoder."""
-    layers = getattr(unet, "layers", None)
-    # layers[0] is the body that DynamicUnet was built on.
-    encoder = list(layers[0].parameters()) if isinstance(unet, DynamicUnet) and layers is not None else []
+    encoder = list(unet.layers[0].parameters()) if isinstance(unet, DepthNetwork) else []
     known = {id(parameter) for parameter in encoder}
     return encoder, [parameter for parameter in unet.parameters() if id(parameter) not in known]
 

@@ -162,10 +162,32 @@ def test_encoder_and_decoder_learn_at_their_rates():
     options = Hyperparameters(encoder_name="resnet18", learning_rate=1e-3, encoder_lr_factor=0.1, warmup_steps=1)
     configured = DepthUnet(init_model("none", "resnet18"), options).configure_optimizers()
     groups = configured["optimizer"].param_groups
-    assert [group["initial_lr"] for group in groups] == pytest.approx([1e-4, 1e-3])
-    assert [group["lr"] for group in groups] == pytest.approx([0.5e-4, 0.5e-3])  # the first step of the warm-up
-    assert [len(group["params"]) for group in groups] == [60, 46]
+    assert [group["initial_lr"] for group in groups] == pytest.approx([1e-4, 1e-4, 1e-3, 1e-3])
+    # The first step of the warm-up.
+    assert [group["lr"] for group in groups] == pytest.approx([0.5e-4, 0.5e-4, 0.5e-3, 0.5e-3])
     assert configured["lr_scheduler"]["interval"] == "step"
+
+
+def test_weight_decay_spares_biases_and_batchnorm():
+    options = Hyperparameters(encoder_name="resnet18", weight_decay=0.3)
+    model = DepthUnet(init_model("none", "resnet18"), options)
+    groups = model.configure_optimizers()["optimizer"].param_groups
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0, 0.3, 0.0]
+    assert [len(group["params"]) for group in groups] == [20, 40, 18, 28]
+    spared = {id(parameter) for group in groups[1::2] for parameter in group["params"]}
+    expected = {
+        id(parameter)
+        for layer in model.modules()
+        for name, parameter in layer.named_parameters(recurse=False)
+        if isinstance(layer, nn.BatchNorm2d) or name == "bias"
+    }
+    assert spared == expected
+
+
+def test_a_run_from_before_decays_all_in_two_groups():
+    options = Hyperparameters(encoder_name="resnet18", decay="all")
+    groups = DepthUnet(init_model("none", "resnet18"), options).configure_optimizers()["optimizer"].param_groups
+    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.01, 60), (0.01, 46)]
 
 
 def test_a_loaded_network_predicts_the_same(model, tmp_path):

@@ -7,8 +7,6 @@ from torch.utils.data import DataLoader
 
 from sharding.errors import DataError
 from tests.training.model.test_depth_unet import Echo, make_batch
-from training.launch.late_value import LateValue
-from training.model import finite
 from training.model.depth_unet import DepthUnet
 from training.model.finite import FiniteCheck
 from training.model.hyperparameters import Hyperparameters
@@ -28,51 +26,50 @@ def batches(bad, count=8):
     ("bad", "accumulation", "step"),
     [({0}, 1, 0), ({3}, 1, 3), ({7}, 1, 7), ({4}, 2, 2), ({5}, 2, 2), ({6, 7}, 4, 1), ({2, 5}, 1, 2)],
 )
-def test_the_step_and_the_samples_are_named_and_nothing_is_saved(bad, accumulation, step, tmp_path):
+@pytest.mark.parametrize("every", [1, 3, 50])
+def test_the_step_and_the_samples_are_named_and_nothing_is_saved(bad, accumulation, step, every, tmp_path):
     model = DepthUnet(Echo(), Hyperparameters())
     trainer = Trainer(
-        accelerator="cpu", max_epochs=1, accumulate_grad_batches=accumulation, logger=False,
+        log_every_n_steps=every, accelerator="cpu", max_epochs=1, accumulate_grad_batches=accumulation, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     first = min(bad)
     keys = ", ".join(f"{first}-{sample}" for sample in range(4))
     with pytest.raises(DataError, match=rf"^the loss is nan at step {step}, in the batch of {keys}: look at these"):
         trainer.fit(model, DataLoader(list(batches(bad)), batch_size=None))
-    assert trainer.global_step <= step + 1  # the step after the bad one is not taken
+    assert trainer.global_step <= (step // every + 1) * every  # no step after the next log is taken
     with pytest.raises(DataError, match="the loss is nan"):
         trainer.save_checkpoint(tmp_path / "last.ckpt")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_check_of_a_step_is_read_when_the_next_one_ends(monkeypatch):
-    read = []
-
-    class Noted(LateValue):
-        def read(self):
-            read.append(self)
-            return super().read()
-
-    monkeypatch.setattr(finite, "LateValue", Noted)
+def test_nothing_is_read_from_the_device_until_a_look():
     check = FiniteCheck()
-    for step in range(3):
-        check.add(step, ["a"], torch.tensor(1.0))
-        check.add(step, ["b"], torch.tensor(2.0))
-        check.finish_step(torch.tensor(1.5))
-        assert len(read) == step
-    check.start()
-    check.require()
-    assert len(read) == 2
+    with torch.device("meta"):  # which has no values to read
+        for step in range(3):
+            check.add(step, ["a"], torch.zeros(()))
+            check.finish_step(torch.zeros(()), look=False)
+    with pytest.raises(RuntimeError, match="meta"):
+        check.require()
+
+
+def test_the_first_bad_step_is_named():
+    check = FiniteCheck()
+    for step, value in enumerate([1.0, torch.inf, torch.nan]):
+        check.add(step, [f"sample {step}"], torch.tensor(1.0))
+        check.add(step, [f"later {step}"], torch.tensor(value))
+        check.finish_step(torch.tensor(value), look=False)
+    with pytest.raises(DataError, match="the loss is inf at step 1, in the batch of later 1: look"):
+        check.require()
 
 
 def test_a_loss_of_another_rank_is_found_at_the_same_step():
     check = FiniteCheck()
     check.add(5, ["a"], torch.tensor(1.0))
-    check.finish_step(torch.tensor(torch.nan))  # the sum over the ranks
-    with pytest.raises(DataError, match="the loss is not finite at step 5, in a batch of another rank"):
-        check.require()
+    check.finish_step(torch.tensor(torch.nan), look=False)  # the sum over the ranks
     check.add(6, ["b"], torch.tensor(torch.nan))
-    with pytest.raises(DataError, match="at step 5, in a batch of another rank"):
-        check.finish_step(torch.tensor(torch.nan))
+    with pytest.raises(DataError, match="the loss is not finite at step 5, in a batch of another rank"):
+        check.finish_step(torch.tensor(torch.nan), look=True)
 
 
 def test_weights_that_a_gradient_has_spoiled_are_not_saved(tmp_path):

@@ -1,5 +1,6 @@
 import copy
 import gc
+import weakref
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from training.finetuning.batches import ACTIVATION_BYTES
 from training.model.encoder import load_encoder
-from training.model.unet import build_unet, count_parameters, split_parameters
+from training.model.unet import CANVAS_PX, build_unet, count_parameters, split_parameters
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +76,59 @@ def test_a_deep_copy_has_its_own_skips():
         assert torch.equal(twin(image), expected)
 
 
-def test_no_activation_outlives_its_step(unet):
-    unet(torch.randn(1, 3, 64, 64))
-    assert [hook.stored for hook in unet.sfs] == [None] * 4
+def stock(name, seed=0):
+    """fastai's own network, by the same draws."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DynamicUnet(load_encoder("none", name), n_out=1, img_size=CANVAS_PX).train()
+
+
+@pytest.mark.parametrize(
+    "size", [(63, 95), *(pytest.param(size, marks=pytest.mark.slow) for size in ((64, 96), (33, 130)))], ids=str
+)
+@pytest.mark.parametrize("mode", ["train", "recompute", "eval"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
+def test_it_is_fastais_network_bit_for_bit(name, mode, size):
+    theirs, ours = stock(name), build_unet(load_encoder("none", name))
+    assert [(key, value.shape) for key, value in ours.state_dict().items()] == [
+        (key, value.shape) for key, value in theirs.state_dict().items()
+    ]
+    ours.recompute = mode == "recompute"
+    image = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    outputs = []
+    for network in (theirs, ours):
+        network.train(mode != "eval")
+        outputs.append([network(image) for _ in range(1 if mode == "eval" else 2)])
+        sum(output.square().mean() for output in outputs[-1]).backward()
+    assert {type(output) for output in outputs[1]} == {torch.Tensor}
+    assert [torch.equal(*pair) for pair in zip(*outputs, strict=True)] == [True] * len(outputs[0])
+    assert_same_tensors(dict(ours.named_buffers()), dict(theirs.named_buffers()))
+    assert_same_tensors(*({key: value.grad for key, value in each.named_parameters()} for each in (ours, theirs)))
+
+
+def assert_same_tensors(found, expected):
+    assert found.keys() == expected.keys()
+    assert [key for key, value in found.items() if not torch.equal(value, expected[key])] == []
+
+
+def test_the_last_convolution_is_computed_in_float32(unet):
+    formats = []
+    unet.layers[-1].register_forward_hook(lambda layer, inputs, output: formats.append((inputs[0].dtype, output.dtype)))
+    unet.layers[8].register_forward_hook(lambda layer, inputs, output: formats.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert unet(torch.randn(1, 3, 64, 64)).dtype == torch.float32
+    assert formats == [torch.bfloat16, (torch.float32, torch.float32)]
+
+
+def test_no_activation_outlives_its_step():
+    unet, kept = build_unet(load_encoder("none", "resnet18")), []
+    for layer in unet.modules():
+        layer.register_forward_hook(lambda layer, inputs, output: kept.append(weakref.ref(output)))
+    with torch.no_grad():
+        unet(torch.randn(1, 3, 64, 64))
+    gc.collect()
+    assert len(kept) > 60
+    assert [reference for reference in kept if reference() is not None] == []
 
 
 def test_the_stated_memory_of_a_step_is_what_autograd_keeps(unet):

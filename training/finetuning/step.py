@@ -1,0 +1,76 @@
+"""What a run's options mean for its training steps: hyper-parameters of the model, and how steps are computed."""
+
+from sharding.errors import UsageError
+from training.config import FinetuneConfig
+from training.finetuning.check import is_clipped_scaled
+from training.finetuning.depth_data import DepthData, mean_log_depth
+from training.model.computation import Computation
+from training.model.hyperparameters import DECAYS, Hyperparameters
+
+_SHARES = {"cosine": 0.05, "one-cycle": 0.25}
+"""Share of all steps that warms up by default; of one-cycle it is that of fastai's fit_one_cycle."""
+
+_MAX_WARMUP_STEPS = 1000  # of the default with cosine
+
+
+def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: str = DECAYS[0]) -> Hyperparameters:
+    """Derive the model's hyper-parameters from the options and the training set.
+
+    Args:
+        config: Options.
+        data: The sets.
+        decay: What weight decay is for, see `Hyperparameters`: a resumed run goes on with what it had.
+    """
+    steps = data.sampler.num_steps * config.epochs
+    return Hyperparameters(
+        encoder_name=config.encoder_name,
+        height=config.height,
+        width=config.width,
+        loss=config.loss,
+        learning_rate=config.learning_rate,
+        encoder_lr_factor=config.encoder_lr_factor,
+        weight_decay=config.weight_decay,
+        decay=decay,
+        freeze_epochs=config.freeze_epochs,
+        schedule=config.schedule,
+        warmup_steps=count_warmup(config, steps),
+        total_steps=steps,
+        log_depth_mean=mean_log_depth(data.train),
+    )
+
+
+def count_warmup(config: FinetuneConfig, steps: int) -> int:
+    """Return the optimizer steps of the warm-up of a run of `steps`.
+
+    Raises:
+        UsageError: They are more than the run has.
+    """
+    if config.warmup is None:
+        warmup = round(_SHARES[config.schedule] * steps)
+        return min(_MAX_WARMUP_STEPS, warmup) if config.schedule == "cosine" else warmup
+    warmup = round(config.warmup * steps if config.warmup < 1 else config.warmup)
+    if warmup > steps:
+        raise UsageError(f"--warmup {config.warmup:g}: expected at most the {steps} steps of the run")
+    return warmup
+
+
+def make_computation(config: FinetuneConfig, kind: str) -> Computation:
+    """Decide how steps are computed on a kind of device ("cuda", "cpu", "mps"), where the options leave it open."""
+    on_gpu = kind == "cuda"
+    return Computation(
+        channels_last=on_gpu if config.channels_last is None else config.channels_last,
+        compiled=config.compile,
+        recompute=config.checkpoint_activations,
+        fused=on_gpu and not is_clipped_scaled(config) if config.fused is None else config.fused,
+    )
+
+
+def shares_statistics(config: FinetuneConfig, kind: str) -> bool:
+    """Tell whether ranks share BatchNorm statistics: those of a few samples are noisy.
+
+    Raises:
+        UsageError: They should on a device that cannot.
+    """
+    if config.sync_batchnorm and kind != "cuda":
+        raise UsageError("--sync-batchnorm: torch shares BatchNorm statistics over GPUs alone, and there are none")
+    return kind == "cuda" if config.sync_batchnorm is None else config.sync_batchnorm
