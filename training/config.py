@@ -6,7 +6,7 @@ reverse method resolution order); `--help` lists a command's own options first.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sharding.machine.files import check_writable
 from sharding.options import argument, option, parse_bytes, required
@@ -227,6 +227,9 @@ class FinetuneConfig(CacheOptions, StreamingOptions, TrainingOptions):
         "it; 16-mixed: a step whose gradients overflow changes nothing, but is counted",
     )
     seed: int = option(0, "seed of order, augmentation and the decoder's initial weights", least=0, most=MAX_SEED)
+    lightning: dict[str, Any] | None = option(
+        None, "what Lightning has, by its names: CSVLogger, EarlyStopping, EMAWeightAveraging, profiler, ..."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
