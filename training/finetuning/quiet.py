@@ -9,6 +9,7 @@ from collections.abc import Iterator
 _NOT_OURS = (
     ".*does not have many workers.*",  # the user chose how many
     ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 with a newer torch
+    ".*Experiment logs directory .* exists and is not empty.*",  # a resumed run takes its table over
     ".*recommended to use .self.log.'(val|train)_.*sync_dist=True.*",  # the values are reduced over the ranks already
 )
 

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from training.run_files import read_json, read_text
 NAMES_NAME = "loggers.json"
 """What a logger's server calls the run, by the logger's class."""
 
-_BEFORE = ".before"  # suffix of a table that is being taken over
-
 
 class ContinuedLogs(Callback):
     """Keeps what loggers need to continue the run, and removes what is logged again.
@@ -31,20 +28,18 @@ class ContinuedLogs(Callback):
     Args:
         folder: Folder for `loggers.json`.
         remote: Class names of the loggers that have a server, by their place among the trainer's loggers.
-        done_steps: Optimizer steps that the resumed run has done; None for a new run.
+        done_steps: Optimizer steps that the run has done.
     """
 
-    def __init__(self, folder: Path, remote: dict[int, str], done_steps: int | None) -> None:
+    def __init__(self, folder: Path, remote: dict[int, str], done_steps: int) -> None:
         self._folder, self._remote, self._done_steps = folder, remote, done_steps
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin, on rank 0."""
+        """Begin, on rank 0; loggers have asked their servers by now."""
         if not trainer.is_global_zero:
             return
         for logger in _tables(trainer):
-            _begin_table(logger, self._done_steps)
-        for place in self._remote:
-            _ = trainer.loggers[place].experiment  # type: ignore[attr-defined]  # begins the run at the server
+            _take_over(logger, self._done_steps)
         if self._remote:
             names = {name: trainer.loggers[place].version for place, name in self._remote.items()}
             write_atomically(self._folder / NAMES_NAME, json.dumps(names).encode())
@@ -78,18 +73,26 @@ def _write_tables(trainer: Trainer) -> None:
             logger.save()
 
 
-def _begin_table(logger: CSVLogger, done_steps: int | None) -> None:
-    """Create the logger's file, with the rows of earlier steps if the run is resumed."""
-    file = Path(logger.log_dir) / "metrics.csv"
-    kept = file.with_name(file.name + _BEFORE)
-    if file.exists() and not kept.exists():
-        os.replace(file, kept)  # the logger would remove it before it writes another
-    with warnings.catch_warnings(action="ignore"):  # that it would
+def set_table_aside(logger: CSVLogger) -> None:
+    """Keep the table of a run that is resumed from its logger, which begins with an empty one; on rank 0 alone."""
+    file, kept = _files(logger)
+    if file.exists() and not kept.exists():  # one that is there was not taken over, since the process was killed
+        os.replace(file, kept)
+
+
+def _take_over(logger: CSVLogger, done_steps: int) -> None:
+    """Begin the logger's table with the rows of earlier steps."""
+    _, kept = _files(logger)
+    if kept.exists():
         experiment: Any = logger.experiment
-    if done_steps is not None and kept.exists():
         experiment.metrics.extend(_read_table(kept, done_steps))
-    logger.save()
-    kept.unlink(missing_ok=True)
+        logger.save()
+        kept.unlink()
+
+
+def _files(logger: CSVLogger) -> tuple[Path, Path]:
+    file = Path(logger.log_dir) / "metrics.csv"
+    return file, file.with_name("metrics-before.csv")
 
 
 def _read_table(file: Path, steps: int) -> list[dict[str, Any]]:

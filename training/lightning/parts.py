@@ -12,9 +12,10 @@ from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, WandbLogg
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from sharding.errors import UsageError
+from sharding.progress import is_rank_zero
 from training.lightning.arguments import OPTION, loggers_of
 from training.lightning.averaging import AveragedWeights
-from training.lightning.logs import ContinuedLogs, read_names
+from training.lightning.logs import ContinuedLogs, read_names, set_table_aside
 from training.lightning.names import CALLBACKS, MONITORS, PROFILERS, TRAINER_ARGS
 from training.lightning.stopping import EarlyEnd
 from training.runfolder import LIGHTNING_NAME
@@ -62,7 +63,10 @@ def build_parts(mapping: Mapping[str, Any] | None, out: Path, done_steps: int | 
     if (profiler := _profiler(mapping, folder / "profiler")) is not None:
         arguments["profiler"] = profiler
     remote = {place: name for place, name in enumerate(names, 1) if name in _REMOTE}  # 0 is TensorBoard's
-    logs = [ContinuedLogs(folder, remote, done_steps)] if names else []
+    for logger in loggers if done_steps is not None and is_rank_zero() else ():
+        if isinstance(logger, CSVLogger):
+            set_table_aside(logger)
+    logs = [ContinuedLogs(folder, remote, done_steps or 0)] if names else []
     return LightningParts(loggers=loggers, callbacks=[*callbacks, *logs], arguments=arguments)
 
 
