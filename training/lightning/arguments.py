@@ -11,7 +11,6 @@ from sharding.options import suggest
 from training.lightning.names import (
     CLASSES,
     LEARNS,
-    LOGGERS,
     MONITORS,
     PACKAGES,
     PROFILERS,
@@ -114,8 +113,3 @@ def check_same_learning(now: Mapping[str, Any] | None, before: Mapping[str, Any]
 
 def _word(value: Any) -> str:
     return "not set" if value is None else str(value)
-
-
-def loggers_of(mapping: Mapping[str, Any]) -> list[str]:
-    """Return the names of the loggers in a mapping, in its order."""
-    return [name for name in mapping if name in LOGGERS]

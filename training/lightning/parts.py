@@ -1,5 +1,6 @@
 """A mapping of Lightning's names as parts of a trainer."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,10 +14,10 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 
 from sharding.errors import UsageError
 from sharding.progress import is_rank_zero
-from training.lightning.arguments import OPTION, loggers_of
+from training.lightning.arguments import OPTION
 from training.lightning.averaging import AveragedWeights
 from training.lightning.logs import ContinuedLogs, read_names, set_table_aside
-from training.lightning.names import CALLBACKS, MONITORS, PROFILERS, TRAINER_ARGS
+from training.lightning.names import CALLBACKS, LOGGERS, MONITORS, PROFILERS, TRAINER_ARGS
 from training.lightning.stopping import EarlyEnd
 from training.runfolder import LIGHTNING_NAME
 
@@ -26,6 +27,9 @@ PROFILER_WORDS = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "p
 """Values of the trainer's argument `profiler`, and the class each stands for."""
 
 _REMOTE = {"MLFlowLogger": "run_id", "WandbLogger": "id"}  # the argument by which each continues a run
+
+# MLFLOW_TRACKING_URI as Lightning found it; MLflow itself sets the variable, to that of its latest run.
+_FROM_ENVIRONMENT = inspect.signature(MLFlowLogger).parameters["tracking_uri"].default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +59,17 @@ def build_parts(mapping: Mapping[str, Any] | None, out: Path, done_steps: int | 
         UsageError: A class does not take the values; the message names it.
     """
     mapping, folder = mapping or {}, out / LIGHTNING_NAME
-    names = loggers_of(mapping)
-    known = read_names(folder) if done_steps is not None else {}
-    loggers = [_build(name, mapping[name], partial(_logger, name, out, known)) for name in names]
     callbacks = [_build(name, mapping[name], _CALLBACKS[name]) for name in mapping if name in CALLBACKS]
     arguments = {name: value for name, value in mapping.items() if name in TRAINER_ARGS}
     if (profiler := _profiler(mapping, folder / "profiler")) is not None:
         arguments["profiler"] = profiler
-    remote = {place: name for place, name in enumerate(names, 1) if name in _REMOTE}  # 0 is TensorBoard's
-    for logger in loggers if done_steps is not None and is_rank_zero() else ():
+    names = [name for name in mapping if name in LOGGERS and is_rank_zero()]  # other ranks log nothing
+    known = read_names(folder) if names and done_steps is not None else {}
+    loggers = [_build(name, mapping[name], partial(_logger, name, out, known)) for name in names]
+    for logger in loggers if done_steps is not None else ():
         if isinstance(logger, CSVLogger):
             set_table_aside(logger)
+    remote = {place: name for place, name in enumerate(names, 1) if name in _REMOTE}  # 0 is TensorBoard's
     logs = [ContinuedLogs(folder, remote, done_steps or 0)] if names else []
     return LightningParts(loggers=loggers, callbacks=[*callbacks, *logs], arguments=arguments)
 
@@ -82,8 +86,18 @@ def _logger(name: str, out: Path, known: Mapping[str, str], given: Arguments) ->
     if name == "CSVLogger":
         return CSVLogger(save_dir=out / LIGHTNING_NAME, name="", version="csv", **given)
     if name == "MLFlowLogger":
-        return MLFlowLogger(save_dir=str(out / LIGHTNING_NAME / "mlflow"), **given, **again)
+        set_ones = {argument: value for argument, value in given.items() if value is not None}
+        return MLFlowLogger(**{**_mlflow_store(out, set_ones), **set_ones, **again})
     return WandbLogger(save_dir=out, **given, **again)  # in a folder wandb, by itself
+
+
+def _mlflow_store(out: Path, given: Arguments) -> dict[str, Any]:
+    """Return where MLflow writes, if neither the file nor the environment says: a database below the run folder."""
+    if "tracking_uri" in given or _FROM_ENVIRONMENT:
+        return {}
+    folder = (out / LIGHTNING_NAME).absolute()
+    folder.mkdir(exist_ok=True)
+    return {"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}", "artifact_location": str(folder / "mlflow")}
 
 
 def _ema(given: Arguments) -> AveragedWeights:

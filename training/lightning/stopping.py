@@ -23,4 +23,5 @@ class EarlyEnd(EarlyStopping):
         had_reason = self.stopping_reason_message is not None
         super().on_train_epoch_end(trainer, pl_module)
         if self.stopping_reason_message is not None and not had_reason:
-            say(f"epoch {trainer.current_epoch + 1}: {self.stopping_reason_message}")
+            reason = self.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
+            say(f"epoch {trainer.current_epoch + 1} is the last: {reason}")

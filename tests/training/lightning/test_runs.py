@@ -1,13 +1,18 @@
 """Runs of a small network with what Lightning has."""
 
 import csv
+import dataclasses
 import json
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -176,7 +181,9 @@ def whole(sets, tmp_path_factory):
     return config
 
 
-@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize(
+    "cut", [pytest.param(cut, marks=[pytest.mark.slow] * (cut != "within a validation")) for cut in CUTS]
+)
 def test_a_run_with_an_average_goes_on_to_the_very_same_weights(cut, whole, tmp_path, monkeypatch):
     hook, epoch, act, error = CUTS[cut]
     config = replace(whole, out=str(tmp_path / "run"), resume=True)
@@ -193,7 +200,7 @@ def test_a_run_with_an_average_goes_on_to_the_very_same_weights(cut, whole, tmp_
     assert learned(config.out) == expected
 
 
-@pytest.mark.parametrize("hook", ["on_train_end", "on_fit_end"])
+@pytest.mark.parametrize("hook", ["on_train_end", pytest.param("on_fit_end", marks=pytest.mark.slow)])
 def test_a_run_that_was_about_to_end_early_ends_when_it_is_resumed(hook, sets, tmp_path, monkeypatch):
     stop = {"EarlyStopping": {"monitor": "val_loss", "patience": 1, "min_delta": 100}}
     config = make_config(sets, tmp_path / "run", stop, resume=True)
@@ -214,3 +221,39 @@ def test_what_cannot_be_set_is_refused_before_a_folder_is_made(sets, tmp_path):
     with pytest.raises(UsageError, match="max_epochs cannot be set: give --epochs"):
         run(make_config(sets, tmp_path / "run", {"max_epochs": 3}))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_average_alike_and_one_of_them_writes(sets, tmp_path):
+    """From a file of options; the BatchNorm statistics of a rank are its own until the next step."""
+    mapping = EMA | {
+        "CSVLogger": {},
+        "EarlyStopping": {"monitor": "val_loss", "patience": 1, "min_delta": 1e9},
+        "profiler": "simple",
+    }
+    config = make_config(sets, tmp_path / "run", mapping, devices="2")
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    (tmp_path / "options.yaml").write_text(yaml.safe_dump({**fields, "cache_size": "1GB"}))
+    (tmp_path / "here").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "finetune", "--config", str(tmp_path / "options.yaml"), "--json"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), "PYTHONWARNINGS": "ignore"},
+        cwd=tmp_path / "here",
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)
+    assert (metrics["epochs"], metrics["finished"]) == (2, True)
+    assert not list((tmp_path / "here").iterdir())
+    reports = sorted(path.name for path in (tmp_path / "run" / "lightning" / "profiler").iterdir())
+    assert reports == ["fit-SimpleProfiler-0.txt", "fit-SimpleProfiler-1.txt"]
+    assert [row["epoch"] for row in read_table(config.out) if row["val_loss"]] == ["0", "1"]
+    for which in ("last", "best"):
+        named = NamedPredictor(
+            predictor=DepthUnet.load(tmp_path / "run" / "checkpoints" / f"{which}.ckpt"), name="two", fingerprint=""
+        )
+        found = evaluate_model(named, ShardSet(sets[1].url, OUTDOOR)).mean("headline")
+        assert found == pytest.approx({name: metrics[which][name] for name in METRICS}, rel=1e-5)
