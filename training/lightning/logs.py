@@ -28,11 +28,12 @@ class ContinuedLogs(Callback):
     Args:
         folder: Folder for `loggers.json`.
         remote: Class names of the loggers that have a server, by their place among the trainer's loggers.
+        known: What servers call a resumed run, by the logger's class.
         done_steps: Optimizer steps that the run has done.
     """
 
-    def __init__(self, folder: Path, remote: dict[int, str], done_steps: int) -> None:
-        self._folder, self._remote, self._done_steps = folder, remote, done_steps
+    def __init__(self, folder: Path, remote: dict[int, str], known: dict[str, str], done_steps: int) -> None:
+        self._folder, self._remote, self._known, self._done_steps = folder, remote, known, done_steps
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin, on rank 0; loggers have asked their servers by now."""
@@ -42,7 +43,7 @@ class ContinuedLogs(Callback):
             _take_over(logger, self._done_steps)
         if self._remote:
             names = {name: trainer.loggers[place].version for place, name in self._remote.items()}
-            write_atomically(self._folder / NAMES_NAME, json.dumps(names).encode())
+            write_atomically(self._folder / NAMES_NAME, json.dumps(self._known | names).encode())
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the values of the epoch before, which are logged after its checkpoint."""

@@ -70,7 +70,7 @@ def build_parts(mapping: Mapping[str, Any] | None, out: Path, done_steps: int | 
         if isinstance(logger, CSVLogger):
             set_table_aside(logger)
     remote = {place: name for place, name in enumerate(names, 1) if name in _REMOTE}  # 0 is TensorBoard's
-    logs = [ContinuedLogs(folder, remote, done_steps or 0)] if names else []
+    logs = [ContinuedLogs(folder, remote, known, done_steps or 0)] if names else []
     return LightningParts(loggers=loggers, callbacks=[*callbacks, *logs], arguments=arguments)
 
 

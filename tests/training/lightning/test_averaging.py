@@ -52,34 +52,29 @@ def fit(callback, steps=STEPS, **options):
 @pytest.mark.parametrize(
     ("ours", "theirs", "given"),
     [
-        (AveragedWeights(decay=0.9), "EMAWeightAveraging", {"decay": 0.9}),
+        ({"decay": 0.9}, "EMAWeightAveraging", {"decay": 0.9}),
         (
-            AveragedWeights(decay=0.5, every=2, start=1),
+            {"decay": 0.5, "every": 2, "start": 1},
             "EMAWeightAveraging",
             {"decay": 0.5, "update_every_n_steps": 2, "update_starting_at_step": 1},
         ),
-        (AveragedWeights(), "WeightAveraging", {}),
-        (AveragedWeights(use_buffers=False), "WeightAveraging", {"use_buffers": False}),
+        ({}, "WeightAveraging", {}),
+        ({"use_buffers": False}, "WeightAveraging", {"use_buffers": False}),
     ],
 )
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_the_averages_are_those_of_lightning(ours, theirs, given, accumulation):
-    ours = AveragedWeights(ours._decay, ours._every, ours._start, ours._use_buffers)  # a fresh one for each case
-    lightnings = getattr(pytorch_lightning.callbacks, theirs)(**given)
-    found, _ = fit(ours, steps=8, accumulate_grad_batches=accumulation)
+    averaging, lightnings = AveragedWeights(**ours), getattr(pytorch_lightning.callbacks, theirs)(**given)
+    found, _ = fit(averaging, steps=8, accumulate_grad_batches=accumulation)
     expected, _ = fit(lightnings, steps=8, accumulate_grad_batches=accumulation)
     for name, value in expected.state_dict().items():
         if value.is_floating_point():  # counts of batches are not averaged
             torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-5, atol=1e-7)
 
 
-def plain(callback=None):
+def plain():
     """The weights after the last step, without averaging."""
-
-    class Nothing(pytorch_lightning.Callback):
-        pass
-
-    return fit(Nothing())[0].state_dict()
+    return fit(pytorch_lightning.Callback())[0].state_dict()
 
 
 def test_training_goes_on_with_weights_that_are_not_averaged():
