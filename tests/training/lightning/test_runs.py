@@ -164,6 +164,21 @@ def run_until(config, fault, expected, monkeypatch):
             run(config)
 
 
+class Look(Callback):
+    """Looks at the weights where panels are drawn."""
+
+    def on_validation_end(self, trainer, pl_module):
+        self.seen = {name: value.clone() for name, value in pl_module.state_dict().items()}
+
+
+def test_panels_are_drawn_of_the_averaged_weights(sets, tmp_path, monkeypatch):
+    look, make_callbacks = Look(), finetune.make_callbacks
+    monkeypatch.setattr(finetune, "make_callbacks", lambda *given: [*make_callbacks(*given), look])
+    run(make_config(sets, tmp_path / "run", EMA, epochs=1))
+    saved = load(tmp_path / "run", "last")["state_dict"]
+    assert all(torch.equal(look.seen[name], value) for name, value in saved.items())
+
+
 CUTS = {
     "at an epoch's begin": ("on_train_epoch_start", 1, power_cut, OSError),
     "within an epoch": ("on_train_batch_end", 1, lambda: signal.raise_signal(signal.SIGTERM), Interrupted),
