@@ -17,17 +17,19 @@ from training.runfolder import (
     ENCODER_NAME,
     LIGHTLY_CACHE_NAME,
     LIGHTLY_NAME,
+    LIGHTNING_NAME,
     METRICS_NAME,
     SETS_NAME,
     TENSORBOARD_NAME,
+    WANDB_NAME,
 )
 
 BEFORE_NAME = "config-before.yaml"
 """Options of a start that came to nothing, or of another program: set aside when a run begins in its folder."""
 
 # What a run writes before its first epoch ends, or its first checkpoint.
-_STARTED = {CONFIG_NAME, BEFORE_NAME, SETS_NAME, TENSORBOARD_NAME, CHECKPOINTS_NAME, LIGHTLY_NAME, LIGHTLY_CACHE_NAME}
-_WRITTEN = (CHECKPOINTS_NAME, TENSORBOARD_NAME, LIGHTLY_NAME, LIGHTLY_CACHE_NAME)
+_WRITTEN = (CHECKPOINTS_NAME, TENSORBOARD_NAME, LIGHTLY_NAME, LIGHTLY_CACHE_NAME, LIGHTNING_NAME)
+_STARTED = {CONFIG_NAME, BEFORE_NAME, SETS_NAME, WANDB_NAME, *_WRITTEN}
 _BUSY = "{out}: another process trains this run; wait until it ends, or end it, or give another --out"
 
 
@@ -80,16 +82,16 @@ def _check_folders(folder: Path) -> None:
     Raises:
         UsageError: One does, or something else than a file is there.
     """
-    for top in _WRITTEN:
-        for path in (folder / top, *_below(folder / top)):
-            with suppress(FileNotFoundError):  # it may be a temporary file
-                mode = path.lstat().st_mode
-                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                    found = "a link" if stat.S_ISLNK(mode) else "something else"
-                    raise UsageError(
-                        f"{path}: expected a file or a folder, found {found}, and a run writes there; remove it, or "
-                        "put there what it leads to (to have all of a run elsewhere, make --out a link)"
-                    )
+    below = [path for top in _WRITTEN for path in (folder / top, *_below(folder / top))]
+    for path in (*below, folder / WANDB_NAME):  # wandb itself puts links there, and writes to new folders
+        with suppress(FileNotFoundError):  # it may be a temporary file
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                found = "a link" if stat.S_ISLNK(mode) else "something else"
+                raise UsageError(
+                    f"{path}: expected a file or a folder, found {found}, and a run writes there; remove it, or "
+                    "put there what it leads to (to have all of a run elsewhere, make --out a link)"
+                )
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -6,7 +6,7 @@ reverse method resolution order); `--help` lists a command's own options first.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sharding.machine.files import check_writable
 from sharding.options import argument, option, parse_bytes, required
@@ -221,6 +221,9 @@ class FinetuneConfig(ComputationOptions, OptimizerOptions, CacheOptions, Streami
     )
     num_workers: int = option(4, "loader processes of each rank", metavar="N", least=0, most=MAX_WORKERS)
     seed: int = option(0, "seed of order, augmentation and the decoder's initial weights", least=0, most=MAX_SEED)
+    lightning: dict[str, Any] | None = option(
+        None, "what Lightning has, by its names: CSVLogger, EarlyStopping, EMAWeightAveraging, profiler, ..."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

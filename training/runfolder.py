@@ -34,6 +34,7 @@ SCRATCH = "none"
 
 METRICS_NAME, CURVES_NAME, SETS_NAME = "metrics.json", "curves.csv", "sets.json"
 TENSORBOARD_NAME, LIGHTLY_NAME, LIGHTLY_CACHE_NAME = "tensorboard", "lightly", "lightly-cache"
+LIGHTNING_NAME, WANDB_NAME = "lightning", "wandb"
 """What else the two trainers leave in a run folder."""
 
 

@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.writer import save_and_say
 from training.finetuning.record import RunRecord, best_row
+from training.lightning.averaging import validated_weights
 from training.runfolder import checkpoint_path
 
 
@@ -40,4 +41,5 @@ class BestWeights(Checkpoint):
         rows = self._record.rows
         # Saving is a collective operation, so rank 0 decides for all ranks.
         if trainer.strategy.broadcast(best_row(rows) is rows[-1]):
-            save_and_say(trainer, self._path, f"weights of epoch {len(rows)}, the best", weights_only=True)
+            with validated_weights(trainer):
+                save_and_say(trainer, self._path, f"weights of epoch {len(rows)}, the best", weights_only=True)

@@ -11,6 +11,7 @@ from training.claim import check_claim, has_run
 from training.config import FinetuneConfig, cache_settings, check_cache
 from training.finetuning.batches import split_batch
 from training.launch.launcher import check_launch, check_precision
+from training.lightning.arguments import check_lightning, check_same_learning
 from training.loading.order import check_batch
 from training.runfolder import (
     CONFIG_NAME,
@@ -25,10 +26,11 @@ from training.runfolder import (
 from training.streaming.options import check_budget, streaming_options
 
 MAY_CHANGE = (
-    *(*WHERE_IT_RUNS, "micro_batch", "set", "val"),
+    *(*WHERE_IT_RUNS, "micro_batch", "set", "val", "lightning"),
     *("channels_last", "compile", "checkpoint_activations", "fused"),
 )
-"""Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity."""
+"""Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity; of
+`lightning` what does not learn, which is checked apart."""
 
 
 def check_finetune(config: FinetuneConfig) -> None:
@@ -42,8 +44,10 @@ def check_finetune(config: FinetuneConfig) -> None:
     check_claim(config.out, config.resume)
     if config.resume and has_run(config.out):
         check_same(config, MAY_CHANGE)
+        check_same_learning(config.lightning, load_config(config.out).get("lightning"))
         if is_finished(config.out):
             return  # nothing will be read
+    check_lightning(config.lightning)
     Cadence.parse(config.checkpoint_every)
     check_budget(config.reader, config.max_bad)
     streaming_options(config)

@@ -4,10 +4,7 @@ Every rank runs this whole module (Lightning starts the command again for each f
 from the options and the run folder alone, and only rank 0 writes files.
 """
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +31,7 @@ from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
 from training.finetuning.depth_data import DepthData, describe_set, make_data
 from training.finetuning.panels import DepthPanels
+from training.finetuning.quiet import quiet_lightning
 from training.finetuning.record import RunRecord, Summary
 from training.finetuning.resume import Resume, find_resume
 from training.finetuning.step import make_computation, make_hyperparameters, shares_statistics
@@ -42,6 +40,7 @@ from training.launch.group import DepthDDP, SameOnAllRanks, joined
 from training.launch.launcher import check_precision
 from training.launch.memory import least_free_memory
 from training.launch.processes import ending_together
+from training.lightning.parts import LightningParts, build_parts
 from training.loading.reading_cost import announce_reading
 from training.model.depth_unet import DepthUnet
 from training.model.encoder import load_encoder
@@ -52,13 +51,6 @@ from training.run_files import read_json
 from training.runfolder import METRICS_NAME, SCRATCH, checkpoint_path, is_finished, save_config
 from training.streaming.announce import announce_streaming
 from training.streaming.options import streaming_options
-
-# Warnings of Lightning that do not apply here, as regular expressions.
-_NOT_OURS = (
-    ".*does not have many workers.*",  # the user chose how many
-    ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 with a newer torch
-    ".*recommended to use .self.log.'(val|train)_.*sync_dist=True.*",  # the values are reduced over the ranks already
-)
 
 
 def run(config: FinetuneConfig) -> Outcome:
@@ -117,7 +109,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
     config = checked(config)
     check_finetune(config)
     if config.resume and is_finished(config.out):
-        return _outcome(Path(config.out), f"{config.out} is finished ({config.epochs} epochs): nothing to do")
+        return _outcome(Path(config.out), "{out} is finished ({epochs} epochs): nothing to do")
     placement = place(config.accelerator, config.devices)
     check_precision(config.precision, placement.kind)
     with joined(placement):
@@ -127,7 +119,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
         # After the checks of options and sets, so that a refused command makes no folder.
         with claimed(config.out, config.resume) as folder:
             _train_in(folder, config, unet, data, split, placement)
-            return _outcome(folder, f"{folder}: {config.epochs} epochs")
+            return _outcome(folder, "{out}: {epochs} epochs")
 
 
 def _train_in(
@@ -139,12 +131,14 @@ def _train_in(
     for samples in (data.val,) if streaming else (data.train, data.val):
         announce_reading(samples, DEPTH_PARTS, config.num_workers)
     resume = find_resume(folder, data) if config.resume else Resume()
+    parts = build_parts(config.lightning, folder, resume.steps if config.resume else None)
     # After resume's checks, so that a refused command leaves the run folder's config as it was.
     save_config(folder, config)
     seed_everything(config.seed, workers=False, verbose=False)
     model = DepthUnet(unet, make_hyperparameters(config, data, resume.decay), make_computation(config, placement.kind))
-    with _quiet(), StopSignals() as stop:
-        trainer = make_trainer(config, data, split, placement, make_callbacks(config, data, split, stop), resume.steps)
+    with quiet_lightning(), StopSignals() as stop:
+        callbacks = [*make_callbacks(config, data, split, stop), *parts.callbacks]
+        trainer = make_trainer(config, data, split, placement, callbacks, resume.steps, parts)
         with ending_together(placement, trainer.strategy, _lesser(split)):
             trainer.fit(model, data.train_loader, data.val_loader, ckpt_path=resume.checkpoint, weights_only=True)
 
@@ -178,9 +172,14 @@ def make_trainer(
     placement: Placement,
     callbacks: list[Callback],
     done_steps: int = 0,
+    parts: LightningParts | None = None,
 ) -> Trainer:
     """Build the Lightning trainer of a run that has done `done_steps` optimizer steps."""
-    several = placement.world > 1
+    several, parts = placement.world > 1, parts or LightningParts()
+    # Steps after the checkpoint are logged again, so TensorBoard must drop their earlier values.
+    purge_step = done_steps if config.resume else None
+    tensorboard = TensorBoardLogger(config.out, "tensorboard", "", default_hp_metric=False, purge_step=purge_step)
+    logged = {"log_every_n_steps": max(1, min(50, data.sampler.num_steps // 10))}
     return Trainer(
         **placement.trainer_arguments(),
         plugins=[placement.make_environment(), AtomicCheckpointIO()],
@@ -195,14 +194,11 @@ def make_trainer(
         gradient_clip_val=config.clip or None,
         use_distributed_sampler=False,  # the project's samplers split the samples over the ranks
         num_sanity_val_steps=1,
-        log_every_n_steps=max(1, min(50, data.sampler.num_steps // 10)),
-        # Steps after the checkpoint are logged again, so TensorBoard must drop their earlier values.
-        logger=TensorBoardLogger(
-            config.out, "tensorboard", "", default_hp_metric=False, purge_step=done_steps if config.resume else None
-        ),
+        logger=[tensorboard, *parts.loggers],
         callbacks=callbacks,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **(logged | parts.arguments),
     )
 
 
@@ -251,27 +247,18 @@ def _announce(config: FinetuneConfig, data: DepthData, split: BatchSplit, parame
     )
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Lightning's information messages, and its warnings in `_NOT_OURS`; other warnings are shown."""
-    log = logging.getLogger("pytorch_lightning")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for message in _NOT_OURS:
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        log.setLevel(level)
-
-
 def _outcome(folder: Path, text: str) -> Outcome:
-    """Report the run folder's metrics, on rank 0 alone: the folder may not exist on other nodes."""
+    """Report the run folder's metrics, on rank 0 alone: the folder may not exist on other nodes.
+
+    Args:
+        folder: The run folder.
+        text: What is said, with {out} and {epochs}: fewer than asked for, if the run has ended early.
+    """
     if not is_rank_zero():
         return Outcome(data={}, text="")
     data = read_json(folder / METRICS_NAME, dict[str, Any])
-    best = to_type(data, Summary, str(folder / METRICS_NAME)).best
+    summary = to_type(data, Summary, str(folder / METRICS_NAME))
+    best, text = summary.best, text.format(out=folder, epochs=summary.epochs)
     return Outcome(
         data=data | {"out": str(folder)},
         text=f"{text}; best: epoch {best.epoch + 1}, abs_rel {best.abs_rel:.4f}, delta1 "

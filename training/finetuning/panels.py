@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth, depth_range
@@ -31,9 +32,10 @@ class DepthPanels(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Predict the samples one by one, at their native sizes, and write a panel for each."""
-        writer: Any = getattr(trainer.logger, "experiment", None)
-        if trainer.sanity_checking or not trainer.is_global_zero or not hasattr(writer, "add_image"):
+        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        if trainer.sanity_checking or not trainer.is_global_zero or not boards:
             return
+        writer = boards[0].experiment
         model: Any = pl_module
         for sample in self._set.read(self._rows):
             image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))[None]  # (1, 3, H, W)

@@ -65,6 +65,7 @@ class Summary(msgspec.Struct):
     """The part of `metrics.json` that is shown when a run has ended."""
 
     best: BestRow
+    epochs: Count
 
 
 class SavedRow(msgspec.Struct):
