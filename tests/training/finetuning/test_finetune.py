@@ -96,7 +96,8 @@ def test_tensorboard_has_loss_rate_metrics_and_panels(finished):
     )
     assert len(tags["images"]) == 4
     panels = events.Images(tags["images"][0])
-    assert [(panel.step, panel.height, panel.width) for panel in panels] == [(0, 64, 4 * 96), (1, 64, 4 * 96)]
+    size = (2 * 12 + 44 + 256, 5 * 12 + 384 + 3 * (384 + 6 + 84))  # of the panel of an image of 64 x 96
+    assert [(panel.step, panel.height, panel.width) for panel in panels] == [(0, *size), (1, *size)]
 
 
 def test_encoder_and_decoder_have_learnt(finished):
