@@ -183,7 +183,7 @@ def make_callbacks(config: FinetuneConfig, data: DepthData, split: BatchSplit, s
         budget,
         SameOnAllRanks(about),
         ThroughputMonitor(),
-        TrainProgress(),
+        TrainProgress(record.standing),
         DepthPanels(data.val),
         record,
         CheckpointKeeper(checkpoint_path(out, "last").parent, Cadence.parse(config.checkpoint_every), counter, stop),
