@@ -96,7 +96,7 @@ def _without_prefix(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
     if len(prefixes) > 1:
         raise DataError(
             f"{file}: expected one encoder, found {len(prefixes)}, with the prefixes {list_keys(prefixes)}; save the "
-            "state dict of the one you mean"
+            f"state dict of the one you mean, or give RUN/{ENCODER_NAME} of `depthstream pretrain`"
         )
     (prefix,) = prefixes
     if others := [key for key in state if not key.startswith((prefix, HEAD))]:
