@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
@@ -71,7 +71,14 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
-def track(items: Iterable[T], *, total: int, unit: str, label: str, done: int = 0) -> Iterator[T]:
+def no_note() -> str:
+    """Return the note of a bar that has none."""
+    return ""
+
+
+def track(
+    items: Iterable[T], *, total: int, unit: str, label: str, done: int = 0, note: Callable[[], str] = no_note
+) -> Iterator[T]:
     """Yield `items` under a bar with rate and ETA.
 
     A terminal gets a live bar; a log file gets a line every `LINE_EVERY_S`.
@@ -82,8 +89,9 @@ def track(items: Iterable[T], *, total: int, unit: str, label: str, done: int = 
         unit: Name of one item, such as "samples".
         label: Name of the work, such as "verify".
         done: Number of items that an earlier run finished and that are not in `items`.
+        note: Says what stands behind the bar, in a few words; asked whenever it is drawn.
     """
-    with _shown(total=total, done=done, unit=unit, label=label) as bar:
+    with _shown(total=total, done=done, unit=unit, label=label, note=note) as bar:
         for item in items:
             yield item
             bar.update(1)
@@ -149,15 +157,15 @@ class _Bar(Protocol):
 
 
 @contextmanager
-def _shown(*, total: int, done: int, unit: str, label: str) -> Iterator[_Bar]:
+def _shown(*, total: int, done: int, unit: str, label: str, note: Callable[[], str] = no_note) -> Iterator[_Bar]:
     """Show a bar during the block: on a terminal, in lines, or not at all."""
     bar: _Bar
     if is_quiet():
         bar = _Nothing()
     elif sys.stderr.isatty():
-        bar = _live_bar(total, done, unit, label)
+        bar = _Live(total, done, unit, label, note)
     else:
-        bar = _Lines(total, done, unit, label)
+        bar = _Lines(total, done, unit, label, note)
     _OPEN[id(bar)] = bar
     try:
         yield bar
@@ -177,22 +185,34 @@ def close_bars() -> None:
         bar.close()
 
 
-def _live_bar(total: int, done: int, unit: str, label: str) -> _Bar:
-    from tqdm import tqdm  # takes a tenth of a second: only where a bar is made
+class _Live:
+    """A bar on a terminal, redrawn where it stands."""
 
-    in_bytes = unit == "B"
-    bar: _Bar = tqdm(
-        total=total,
-        initial=done,
-        unit="B" if in_bytes else f" {unit}",
-        unit_scale=in_bytes,
-        desc=label,
-        mininterval=0.1,
-        smoothing=0 if in_bytes else 0.3,  # 0: the mean of the whole run, as `Meter.rate`
-        dynamic_ncols=True,
-        file=sys.stderr,
-    )
-    return bar
+    def __init__(self, total: int, done: int, unit: str, label: str, note: Callable[[], str]) -> None:
+        from tqdm import tqdm  # takes a tenth of a second: only where a bar is made
+
+        in_bytes = unit == "B"
+        self._note = note
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            unit="B" if in_bytes else f" {unit}",
+            unit_scale=in_bytes,
+            desc=label,
+            mininterval=0.1,
+            smoothing=0 if in_bytes else 0.3,  # 0: the mean of the whole run, as `Meter.rate`
+            dynamic_ncols=True,
+            file=sys.stderr,
+        )
+
+    def update(self, count: int) -> None:
+        """Count `count` more as done."""
+        self._bar.set_postfix_str(self._note(), refresh=False)
+        self._bar.update(count)
+
+    def close(self) -> None:
+        """End it, where it stands."""
+        self._bar.close()
 
 
 class _Nothing:
@@ -208,11 +228,11 @@ class _Nothing:
 class _Lines:
     """A bar in whole lines, for a log: one every `LINE_EVERY_S`, and one at the end if there was one before.
 
-    A line has the time, the rank if there are several, how much is done, the rate, and the time that is left.
+    A line has the time, the rank if there are several, how much is done, the rate, the time that is left, and the note.
     """
 
-    def __init__(self, total: int, done: int, unit: str, label: str) -> None:
-        self._total, self._done, self._unit, self._label = total, done, unit, label
+    def __init__(self, total: int, done: int, unit: str, label: str, note: Callable[[], str]) -> None:
+        self._total, self._done, self._unit, self._label, self._note = total, done, unit, label, note
         self._first, self._begin, self._written = done, time.monotonic(), False
         self._next = self._begin + LINE_EVERY_S
 
@@ -234,10 +254,11 @@ class _Lines:
         seconds = max(time.monotonic() - self._begin, 1e-9)
         rate = (self._done - self._first) / seconds
         left = f", {spoken((self._total - self._done) / rate)} left" if rate and self._done < self._total else ""
+        note = f"; {text}" if (text := self._note()) else ""
         share = f" ({100 * self._done / self._total:.0f} %)" if self._total else ""
         say(
             f"{datetime.now():%Y-%m-%d %H:%M:%S} {_rank()}{self._label}: {self._amount(self._done)} of "
-            f"{self._amount(self._total, named=True)}{share}, {self._amount(rate, named=True)}/s{left}"
+            f"{self._amount(self._total, named=True)}{share}, {self._amount(rate, named=True)}/s{left}{note}"
         )
 
     def _amount(self, count: float, *, named: bool = False) -> str:

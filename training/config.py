@@ -17,6 +17,7 @@ from training.step_options import ComputationOptions, OptimizerOptions
 Accelerator = Literal["auto", "cpu", "gpu"]
 ViewsOn = Literal["cpu", "gpu"]
 Reader = Literal["indexed", "webdataset"]
+EncoderName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 MIN_SIDE_PX = 33
 """Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
 
@@ -204,7 +205,9 @@ class FinetuneConfig(ComputationOptions, OptimizerOptions, CacheOptions, Streami
         metavar="RUN|FILE|none",
         path="local",
     )
-    encoder_name: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = option("resnet50", "torchvision encoder")
+    encoder_name: EncoderName | None = option(
+        None, "torchvision encoder (default: that of the run or file in --encoder, else resnet50)"
+    )
     height: int = option(768, "height of the training crop in pixels", metavar="PX", least=MIN_SIDE_PX)
     width: int = option(768, "width of the training crop in pixels", metavar="PX", least=MIN_SIDE_PX)
     loss: Literal["silog", "l1_log", "mse_log", "berhu_log"] = option("silog", "loss on log depth over valid pixels")

@@ -44,15 +44,28 @@ def colorize_depth(
 
 def color_bar(height: int, vmin: float, vmax: float, unit: str = "m", cmap: str = "turbo_r") -> Image.Image:
     """Draw a vertical bar of the log scale with labels, far on top: `height` in pixels, `vmin` and `vmax` in `unit`."""
+    # Geometric steps are even on the log scale: float32 (height, 1).
+    scale = np.geomspace(vmax, vmin, height, dtype=np.float32)[:, None]
+    colors = colorize_depth(scale, np.ones_like(scale, dtype=np.bool_), vmin, vmax, cmap)[:, 0]
+    span = np.log(vmax / vmin) or 1.0
+    return draw_bar(colors, [(1 - np.log(value / vmin) / span, f"{value:g} {unit}") for value in _ticks(vmin, vmax)])
+
+
+def draw_bar(colors: NDArray[np.uint8], ticks: Sequence[tuple[float, str]]) -> Image.Image:
+    """Draw a vertical bar with labels to its right.
+
+    Args:
+        colors: uint8 (height, 3), from the top; the picture is as high.
+        ticks: Labels, each with its place: 0 at the top, 1 at the bottom.
+    """
+    height = len(colors)
     image = Image.new("RGB", (_BAR_WIDTH, height), "white")
-    # Geometric steps are even on the log scale: float32 (height, 14).
-    scale = np.geomspace(vmax, vmin, height, dtype=np.float32)[:, None].repeat(14, axis=1)
-    image.paste(Image.fromarray(colorize_depth(scale, np.ones_like(scale, dtype=np.bool_), vmin, vmax, cmap)), (2, 0))
+    image.paste(Image.fromarray(colors[:, None].repeat(14, axis=1)), (2, 0))
     draw = ImageDraw.Draw(image)
-    for value in _ticks(vmin, vmax):
-        y = (1 - np.log(value / vmin) / (np.log(vmax / vmin) or 1.0)) * (height - 1)
+    for place, text in ticks:
+        y = place * (height - 1)
         draw.line([(14, y), (20, y)], fill="black")
-        draw.text((24, min(max(y - 6, 0), height - 12)), f"{value:g} {unit}", fill="black", font=_font(12))
+        draw.text((24, min(max(y - 6, 0), height - 12)), text, fill="black", font=load_font(12))
     return image
 
 
@@ -121,7 +134,7 @@ def _column(sample: Sample, caption: str, scale: tuple[float, float], deep: bool
         (2, column.height - _TEXT_HEIGHT + 2),
         "\n".join(line[:42] for line in caption.splitlines()),
         fill="black",
-        font=_font(11),
+        font=load_font(11),
     )
     return column
 
@@ -135,7 +148,8 @@ def _fit(pixels: NDArray[np.uint8]) -> Image.Image:
     )
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Load the font of all pictures; `size` in pixels."""
     return ImageFont.load_default(size)
 
 

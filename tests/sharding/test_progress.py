@@ -80,6 +80,18 @@ def test_a_line_of_one_of_several_ranks_names_it(clock, capsys, monkeypatch):
     assert re.match(LINE + "rank 0: epoch 1/2: 1 of 2 steps", capsys.readouterr().err)
 
 
+def test_a_note_stands_behind_each_line(clock, capsys):
+    notes = iter(["", "half", "all", "all"])
+    for _ in track(range(3), total=3, unit="steps", label="work", note=lambda: next(notes)):
+        clock.at += 20.0
+    lines = [line.partition("work: ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "1 of 3 steps (33 %), 0.05 steps/s, 40 s left",
+        "2 of 3 steps (67 %), 0.05 steps/s, 20 s left; half",
+        *["3 of 3 steps (100 %), 0.05 steps/s; all"] * 2,
+    ]
+
+
 def test_an_interrupted_bar_says_where_it_stood(clock, capsys):
     def work():
         for at in track(range(9), total=9, unit="steps", label="work"):
@@ -119,7 +131,7 @@ class Options:
     pass
 
 def run(config):
-    for at in track(range(9), total=9, unit="steps", label="work"):
+    for at in track(range(9), total=9, unit="steps", label="work", note=lambda: "a note"):
         time.sleep(0.2)
         if at == 3:
             raise DataError("it broke")
@@ -144,7 +156,7 @@ def test_on_a_terminal_an_error_begins_a_line():
     lines = shown.decode().replace("\r\n", "\n").split("\n")
     assert lines[-2:] == ["program work: it broke", ""]
     assert "work:" in lines[-3]
-    assert "steps/s" in lines[-3]
+    assert "steps/s, a note]" in lines[-3]
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["inspect", "--help"], ["--version"], ["--completion", "bash"]])

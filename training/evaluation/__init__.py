@@ -7,6 +7,7 @@
 - `evaluate`: `depthstream evaluate`; runs a predictor over a set and measures each image (baselines: in `report`).
 - `results`: the metrics of each image and their means, written to and read from JSON.
 - `metric_names`: which metric decides, and how metrics and protocols are named, printed and defined.
+- `error_colours`: the colours of an error, in TensorBoard's panels and in reports.
 - `baselines`: the two predictors that ignore the image, computed from the training depths.
 - `predict`: `depthstream predict`; the depth of image files, as numbers and as pictures.
 

@@ -9,6 +9,7 @@
 - `finetune`: the command; builds network, loaders, callbacks and trainer, and runs them.
 - `depth_data`: the training and the validation set, checked for metric depth, and their loaders.
 - `batches`: how a global batch is split so that its parts fit a device's memory.
+- `encoder_name`: the encoder's name where the options leave it out.
 - `record`: curves.csv and metrics.json, written after each epoch; the progress bar.
 - `best`: best.ckpt, the weights of the best epoch.
 - `panels`: image, truth, prediction and error of a few samples, for TensorBoard.

@@ -1,8 +1,6 @@
 """What is wrong with the options of `finetune`, found without torch."""
 
-from pathlib import Path
-
-from sharding.errors import DataError, UsageError, named_by_user
+from sharding.errors import DataError, named_by_user
 from sharding.reading.check import check_set
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
@@ -13,15 +11,14 @@ from training.finetuning.batches import split_batch
 from training.launch.launcher import check_launch, check_precision
 from training.lightning.arguments import check_lightning, check_same_learning
 from training.loading.order import check_batch
+from training.model.encoder_name import agree_on_name
 from training.runfolder import (
-    CONFIG_NAME,
     SCRATCH,
     WHERE_IT_RUNS,
     check_same,
     check_saved,
     find_weights,
     is_finished,
-    load_config,
 )
 from training.streaming.options import check_budget, streaming_options
 
@@ -43,7 +40,7 @@ def check_finetune(config: FinetuneConfig) -> None:
     """
     check_claim(config.out, config.resume)
     if config.resume and has_run(config.out):
-        check_same(config, MAY_CHANGE)
+        check_same(config, MAY_CHANGE if config.encoder_name else (*MAY_CHANGE, "encoder_name"))
         check_same_learning(config.lightning, load_config(config.out).get("lightning"))
         if is_finished(config.out):
             return  # nothing will be read
@@ -59,7 +56,7 @@ def check_finetune(config: FinetuneConfig) -> None:
     if config.encoder != SCRATCH:
         with named_by_user():
             check_saved(find_weights(config.encoder))
-            _check_model(config.encoder)
+            agree_on_name(config.encoder, config.encoder_name)
     samples, _ = (_check_depth(address, config) for address in (config.set, config.val))
     check_batch(config.batch_size, samples)
 
@@ -84,23 +81,6 @@ def _check_step(config: FinetuneConfig) -> None:
         raise UsageError(
             f"--freeze-epochs {config.freeze_epochs}: expected fewer than the {config.epochs} epochs of the run, in "
             "the rest of which the encoder is trained"
-        )
-
-
-def _check_model(encoder: str) -> None:
-    """Check that a run folder is that of a model which can be fine-tuned.
-
-    Raises:
-        UsageError: It is not.
-        DataError: Its options are damaged.
-    """
-    if not (Path(encoder) / CONFIG_NAME).is_file():
-        return
-    model = str(load_config(encoder).get("model", ""))
-    if not model.startswith("torchvision/resnet"):
-        raise UsageError(
-            f"--encoder {encoder}: expected a ResNet of torchvision, as which the U-Net encodes, found a run that "
-            f"pretrained {model}; pretrain with --model torchvision/resnet50"
         )
 
 

@@ -30,6 +30,7 @@ from training.finetuning.batches import AUTO, BatchSplit, StepMemory, split_batc
 from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
 from training.finetuning.depth_data import DepthData, describe_set, make_data
+from training.finetuning.encoder_name import known_name, recall_name, settle_name
 from training.finetuning.panels import DepthPanels
 from training.finetuning.quiet import quiet_lightning
 from training.finetuning.record import RunRecord, Summary
@@ -43,8 +44,8 @@ from training.launch.processes import ending_together
 from training.lightning.parts import LightningParts, build_parts
 from training.loading.reading_cost import announce_reading
 from training.model.depth_unet import DepthUnet
-from training.model.encoder import load_encoder
-from training.model.unet import build_unet, count_parameters
+from training.model.encoder import load_encoder, recognize
+from training.model.unet import build_unet, count_parameters, split_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import TrainProgress
 from training.run_files import read_json
@@ -55,15 +56,16 @@ from training.streaming.options import streaming_options
 
 def run(config: FinetuneConfig) -> Outcome:
     """Fine-tune from the encoder that `config` names; see `train`."""
+    config = recall_name(checked(config))
     return train(config, lambda: init_model(config.encoder, config.encoder_name, config.seed))
 
 
-def init_model(encoder: str | Path = SCRATCH, encoder_name: str = "resnet50", seed: int = 0) -> nn.Module:
+def init_model(encoder: str | Path = SCRATCH, encoder_name: str | None = None, seed: int = 0) -> nn.Module:
     """Build the network: an encoder and its decoder.
 
     Args:
         encoder: Run folder of `pretrain`, a state dict file with torchvision's names, or "none" for random weights.
-        encoder_name: Name of the ResNet, by torchvision.
+        encoder_name: Name of the ResNet, by torchvision; None for that of the run or file, else resnet50.
         seed: Seed of all random weights; the decoder's weights do not depend on the encoder's.
 
     Returns:
@@ -72,7 +74,7 @@ def init_model(encoder: str | Path = SCRATCH, encoder_name: str = "resnet50", se
 
     Raises:
         DataError: The file does not fill the whole encoder.
-        UsageError: The ResNet is unknown.
+        UsageError: The ResNet is unknown, or is not that of the run.
     """
     return build_unet(load_encoder(encoder, encoder_name, seed), seed)
 
@@ -87,15 +89,14 @@ def finetune_unet(
         train_set: Shard set to train on.
         val_set: Shard set to validate on.
         out: Run folder, new or empty.
-        **options: Fields of `FinetuneConfig`, such as batch_size, learning_rate, epochs; `encoder_name` must be that
-            of the network.
+        **options: Fields of `FinetuneConfig`, such as batch_size or epochs; `encoder_name` is that of the network.
 
     Example:
         >>> unet = init_model("runs/conservative")                                              # doctest: +SKIP
         >>> model = finetune_unet(unet, "sets/train", "sets/val", "runs/depth", batch_size=32)  # doctest: +SKIP
     """
     config = FinetuneConfig(set=str(train_set), val=str(val_set), out=str(out), **options)
-    train(config, lambda: unet)
+    train(recall_name(checked(config)), lambda: unet)
     return DepthUnet.load(out)
 
 
@@ -114,6 +115,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
     check_precision(config.precision, placement.kind)
     with joined(placement):
         unet = make_unet()
+        config = settle_name(config, recognize(split_parameters(unet)[0]))
         split = _split(config, count_parameters(unet), placement)
         data = make_data(config, split, pin_memory=placement.kind == "cuda")
         # After the checks of options and sets, so that a refused command makes no folder.
@@ -157,7 +159,7 @@ def make_callbacks(config: FinetuneConfig, data: DepthData, split: BatchSplit, s
         budget,
         SameOnAllRanks(about),
         ThroughputMonitor(),
-        TrainProgress(),
+        TrainProgress(record.standing),
         DepthPanels(data.val),
         record,
         CheckpointKeeper(checkpoint_path(out, "last").parent, Cadence.parse(config.checkpoint_every), counter, stop),
@@ -226,7 +228,7 @@ def _split(config: FinetuneConfig, parameters: int, placement: Placement) -> Bat
     """Split the batch, if it is up to us by the memory of the devices; warn if a single sample may not fit."""
     if config.micro_batch != AUTO:
         return split_batch(config.batch_size, placement.world, config.micro_batch, 0)
-    need = StepMemory.estimate(config.encoder_name, config.height * config.width, parameters, placement.world)
+    need = StepMemory.estimate(known_name(config), config.height * config.width, parameters, placement.world)
     free = least_free_memory(placement)
     if free is not None and free < need.least:
         say(

@@ -6,15 +6,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from sharding.format.sample import Sample
-from sharding.reading.pictures import colorize_depth, depth_range
+from sharding.reading.pictures import color_bar, colorize_depth, depth_range, load_font
 from sharding.reading.shard_set import ShardSet
+from training.evaluation.error_colours import error_bar, paint_error
+from training.model.metrics import METRICS, PROTOCOLS, image_metrics
 
 ERROR_SCALE_FACTOR = 2.0
-"""Prediction / truth, or its inverse, at the end of the error's colour scale."""
+"""Prediction / truth at the red end of the error's colour scale, truth / prediction at the blue end."""
+
+PICTURE_SIDE_PX = 384
+"""Longer side of each of the four pictures: large enough to see, small enough to keep for every epoch."""
+
+_LEAST_SIDE_PX = 140  # of a column's picture, so that the words above it and the labels of its bar have room
+_TITLE_PX, _NOTE_PX, _HEAD_PX, _GAP_PX = 15, 13, 44, 12  # height of the two lines of words, of both with margins
+_COLUMN_PX = 300  # least width of a column, for its words
 
 
 class DepthPanels(Callback):
@@ -40,9 +50,8 @@ class DepthPanels(Callback):
         for sample in self._set.read(self._rows):
             image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))[None]  # (1, 3, H, W)
             prediction = model.predict_depth(image.to(model.device))[0, 0].cpu().numpy()
-            writer.add_image(
-                f"val/{sample.key}", draw_panel(sample, prediction), trainer.current_epoch, dataformats="HWC"
-            )
+            panel = np.asarray(draw_panel(sample, prediction))
+            writer.add_image(f"val/{sample.key}", panel, trainer.current_epoch, dataformats="HWC")
 
 
 def spread_rows(total: int, count: int) -> list[int]:
@@ -50,30 +59,87 @@ def spread_rows(total: int, count: int) -> list[int]:
     return [(2 * place + 1) * total // (2 * count) for place in range(count)] if total > count else list(range(total))
 
 
-def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Draw image, truth, prediction and error side by side.
+def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> Image.Image:
+    """Draw image, truth, prediction and error side by side, with words above and colour bars beside them.
 
     Truth and prediction share a log scale, from the 1st to the 99th percentile of the truth. The error is
-    max(p / g, g / p), from white (1: no error) to dark (`ERROR_SCALE_FACTOR` or more). Grey is not measured.
+    ln(prediction / truth), from blue (`ERROR_SCALE_FACTOR` times too near, or nearer) over white (right) to red (too
+    far). Grey is not measured.
 
     Args:
         sample: Image (H, W, 3), depth and valid (H, W).
-        prediction: float32 (H, W), metres, positive.
-
-    Returns:
-        uint8 (H, 4 * W, 3).
+        prediction: float32 (H, W), metres, positive and finite.
     """
     depth, valid = sample.depth, sample.valid
     if depth is None or valid is None:
         raise ValueError(f"sample {sample.key} has no depth to show")
-    near, far = depth_range([sample])
-    # Invalid pixels get the ratio 1, which avoids a division by 0; they are painted grey.
-    truth = np.where(valid, depth, prediction)
-    factor = np.maximum(prediction / truth, truth / prediction)
-    columns = [
-        sample.image,
-        colorize_depth(depth, valid, near, far),
-        colorize_depth(prediction, np.ones_like(valid), near, far),
-        colorize_depth(factor, valid, 1.0, ERROR_SCALE_FACTOR, cmap="Reds"),
+    scale = depth_range([sample])
+    pictures = [
+        fit(sample.image, Image.Resampling.BOX),
+        # No colour of a scale is mixed from others: rows and columns are left out, or repeated.
+        fit(colorize_depth(depth, valid, *scale)),
+        fit(colorize_depth(prediction, np.ones_like(valid), *scale)),
+        fit(paint_error(prediction, depth, valid, ERROR_SCALE_FACTOR)),
     ]
-    return np.concatenate(columns, axis=1)
+    height = max(pictures[0].height, _LEAST_SIDE_PX)
+    depth_bar, ratio_bar = color_bar(height, *scale), error_bar(height, ERROR_SCALE_FACTOR)
+    words = [
+        ("image", sample.key),
+        ("measured depth (m)", "grey: not measured"),
+        ("predicted depth (m)", "the same scale"),
+        ("error: too near (blue) - too far (red)", describe_error(depth, valid, prediction)),
+    ]
+    bars = (None, depth_bar, depth_bar, ratio_bar)
+    return _join([_column(*words[at], pictures[at], bars[at], height) for at in range(4)])
+
+
+def describe_error(depth: NDArray[np.float32], valid: NDArray[np.bool_], prediction: NDArray[np.float32]) -> str:
+    """Return the sample's abs_rel as validation counts it, in words."""
+    guess, truth, known = (
+        torch.from_numpy(np.ascontiguousarray(one))[None, None] for one in (prediction, depth, valid)
+    )
+    values, counted = image_metrics(guess, truth, known, PROTOCOLS["headline"])
+    return f"abs_rel {values[0, METRICS.index('abs_rel')]:.4f}" if counted[0] else "too little was measured"
+
+
+def fit(pixels: NDArray[np.uint8], shrinking: Image.Resampling = Image.Resampling.NEAREST) -> Image.Image:
+    """Scale uint8 (H, W, 3) so that the longer side has `PICTURE_SIDE_PX`; pixels of a small one are repeated.
+
+    Args:
+        pixels: The picture.
+        shrinking: How a large one is made smaller.
+    """
+    factor = PICTURE_SIDE_PX / max(pixels.shape[:2])
+    size = max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor))
+    return Image.fromarray(pixels).resize(size, shrinking if factor < 1 else Image.Resampling.NEAREST)
+
+
+def _column(title: str, note: str, picture: Image.Image, bar: Image.Image | None, height: int) -> Image.Image:
+    """Draw two lines of words above a picture and its colour bar, on white."""
+    width = max(_COLUMN_PX, picture.width + (_GAP_PX // 2 + bar.width if bar else 0))
+    column = Image.new("RGB", (width, _HEAD_PX + height), "white")
+    draw = ImageDraw.Draw(column)
+    draw.text((0, 2), title, fill="black", font=load_font(_TITLE_PX))
+    draw.text((0, 4 + _TITLE_PX + 4), _cut(note, width), fill="black", font=load_font(_NOTE_PX))
+    column.paste(picture, (0, _HEAD_PX))
+    if bar:
+        column.paste(bar, (picture.width + _GAP_PX // 2, _HEAD_PX))
+    return column
+
+
+def _cut(text: str, width: int) -> str:
+    """Shorten text in the middle until it is at most `width` pixels wide."""
+    font, shown, keep = load_font(_NOTE_PX), text, len(text)
+    while font.getlength(shown) > width:
+        keep -= 1
+        shown = f"{text[: keep - keep // 2]}...{text[len(text) - keep // 2 :]}"
+    return shown
+
+
+def _join(columns: Sequence[Image.Image]) -> Image.Image:
+    width = sum(column.width for column in columns) + _GAP_PX * (len(columns) + 1)
+    panel, left = Image.new("RGB", (width, columns[0].height + 2 * _GAP_PX), "white"), _GAP_PX
+    for column in columns:
+        panel.paste(column, (left, _GAP_PX))
+        left += column.width + _GAP_PX
+    return panel

@@ -114,6 +114,13 @@ class RunRecord(Checkpoint):
         """Restore the rows of a checkpoint."""
         self.rows = state_dict["rows"]
 
+    def standing(self) -> str:
+        """Return `MONITOR` of the last and of the best epoch in words; "" before the first validation."""
+        if not self.rows:
+            return ""
+        name, best = _VAL + MONITOR, best_row(self.rows)
+        return f"{MONITOR} {self.rows[-1][name]:.4f}, best {best[name]:.4f} (epoch {int(best['epoch']) + 1})"
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the files agree with the checkpoint that the run resumes from."""
         self._write(trainer)

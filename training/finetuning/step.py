@@ -4,6 +4,7 @@ from sharding.errors import UsageError
 from training.config import FinetuneConfig
 from training.finetuning.check import is_clipped_scaled
 from training.finetuning.depth_data import DepthData, mean_log_depth
+from training.finetuning.encoder_name import known_name
 from training.model.computation import Computation
 from training.model.hyperparameters import DECAYS, Hyperparameters
 
@@ -23,7 +24,7 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: str = D
     """
     steps = data.sampler.num_steps * config.epochs
     return Hyperparameters(
-        encoder_name=config.encoder_name,
+        encoder_name=known_name(config),
         height=config.height,
         width=config.width,
         loss=config.loss,

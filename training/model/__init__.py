@@ -5,6 +5,8 @@
 
 - `depth_unet`: the Lightning module that holds all of the above, its hyper-parameters and its optimizer.
 - `encoder`: torchvision's ResNets, and strict loading of pretrained weights.
+- `encoder_file`: the file of such weights, brought to torchvision's names.
+- `encoder_name`: which ResNets there are, and which one a run trained.
 - `unet`: fastai's decoder on such an encoder.
 - `losses`: losses on log depth, as sums over valid pixels.
 - `global_loss`: one mean per valid pixel from the sums of all micro-batches and ranks.

@@ -4,7 +4,8 @@ A state dict either fills the whole encoder or is refused with a list of the wro
 train without an error and look like poor pretraining.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,23 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from sharding.errors import DataError, UsageError
-from sharding.escaping import escape, shorten
-from sharding.limits import MAX_ENCODER_BYTES
-from training.model.saved import is_plain, load_saved
-from training.runfolder import ENCODER_NAME, SCRATCH, find_weights
+from sharding.progress import say
+from training.config import EncoderName
+from training.model.encoder_file import ADVICE, HEAD, is_counter, list_keys, read_state, with_counters
+from training.model.encoder_name import DEFAULT_ENCODER, ENCODERS, agree_on_name
+from training.runfolder import SCRATCH, find_weights
 
-ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101")
-"""Supported encoders, by their names in torchvision."""
-
-_HEAD = "fc."  # prefix of the classifier's keys in torchvision's ResNets
-_LISTED_KEYS = 8  # at most, of each problem in a message
+Shapes = dict[str, tuple[int, ...]]
+"""Shapes of tensors by their keys, without those of the classifier."""
 
 
-def load_encoder(source: str | Path, name: str, seed: int = 0) -> nn.Sequential:
+def load_encoder(source: str | Path, name: str | None = None, seed: int = 0) -> nn.Sequential:
     """Build an encoder with pretrained or random weights.
 
     Args:
         source: Run folder of `pretrain`, a state dict file with torchvision's names, or "none" for random weights.
-        name: One of `ENCODERS`.
+        name: One of `ENCODERS`; None for that of the run or, if a file has all keys of one, for that one, else
+            `DEFAULT_ENCODER`.
         seed: Seed of the random weights.
 
     Returns:
@@ -39,16 +39,29 @@ def load_encoder(source: str | Path, name: str, seed: int = 0) -> nn.Sequential:
 
     Raises:
         DataError: The file is missing, is not a state dict, or does not fill every key of the encoder.
-        UsageError: The encoder is unknown.
+        UsageError: The encoder is unknown, or is not that of the run.
     """
-    resnet = build_resnet(name, seed)
-    if str(source) != SCRATCH:
-        file = find_weights(source)
-        state = read_state(file)
-        check_state(state, resnet, f"{file} as {name}")
-        # strict=False only for the classifier: `check_state` has compared all other keys.
-        resnet.load_state_dict({key: value for key, value in state.items() if not key.startswith(_HEAD)}, strict=False)
-    return cut_body(resnet)
+    name = agree_on_name(source, name)
+    if str(source) == SCRATCH:
+        return cut_body(build_resnet(name or DEFAULT_ENCODER, seed))
+    file = find_weights(source)
+    state = read_state(file)
+    name = name or _say_name(find_name(state), file) or DEFAULT_ENCODER
+    return cut_body(_fill(build_resnet(name, seed), state, name, file))
+
+
+def _say_name(name: str | None, file: Path) -> str | None:
+    if name is not None:
+        say(f"{file}: the keys are those of a {name}")
+    return name
+
+
+def _fill(resnet: nn.Module, state: Mapping[str, Tensor], name: str, file: Path) -> nn.Module:
+    state = with_counters(state, resnet.state_dict(), file)
+    check_state(state, resnet, f"{file} as {name}")
+    # strict=False only for the classifier: `check_state` has compared all other keys.
+    resnet.load_state_dict({key: value for key, value in state.items() if not key.startswith(HEAD)}, strict=False)
+    return resnet
 
 
 def build_resnet(name: str, seed: int = 0) -> nn.Module:
@@ -70,36 +83,40 @@ def cut_body(resnet: nn.Module) -> nn.Sequential:
     return nn.Sequential(*list(resnet.children())[:-2])  # the last two children are avgpool and fc
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
-    """Read a state dict onto the CPU, without executing code from the file.
+def find_name(keys: Iterable[str]) -> EncoderName | None:
+    """Find the ResNet whose body has these keys, None if there is none; counters and classifier may be missing.
 
-    Raises:
-        DataError: The file is damaged, or is not a flat state dict.
+    Args:
+        keys: Keys of a state dict, by torchvision's names.
     """
-    content = load_saved(file, f"a state dict of tensors ({_ADVICE})", MAX_ENCODER_BYTES)
-    if not isinstance(content, dict) or not all(map(_is_entry, content.items())):
-        raise DataError(f"{file}: expected a flat state dict of tensors, found {_describe(content)}; {_ADVICE}")
-    return content
+    found = {key for key in keys if not key.startswith(HEAD) and not is_counter(key)}
+    return next((name for name in ENCODERS if set(_essential(_shapes_of(name))) == found), None)
 
 
-def _is_entry(entry: tuple[Any, Any]) -> bool:
-    return isinstance(entry[0], str) and is_plain(entry[1])
+def recognize(parameters: Sequence[nn.Parameter]) -> EncoderName | None:
+    """Find the ResNet whose body has parameters of these shapes, in this order, None if there is none."""
+    found = [tuple(one.shape) for one in parameters]
+    return next((name for name in ENCODERS if list(_parameter_shapes(name)) == found), None)
 
 
-def _describe(content: Any) -> str:
-    """Say what was saved instead of a state dict: its type, or the first entry that is wrong."""
-    if not isinstance(content, dict):
-        return f"a value of type {type(content).__name__}"
-    key, value = next(entry for entry in content.items() if not _is_entry(entry))
-    if not isinstance(key, str):
-        return f"a key of type {type(key).__name__}"
-    return f"{shorten(escape(key), 100)} of type {type(value).__name__}"
+@cache
+def _shapes_of(name: str) -> Shapes:
+    return _body_shapes(_meta(name).state_dict())
 
 
-_ADVICE = (
-    f"a training checkpoint is not an encoder: give RUN/{ENCODER_NAME} of `depthstream pretrain`, or "
-    "exported_models/exported_last.pt of LightlyTrain"
-)
+@cache
+def _parameter_shapes(name: str) -> tuple[tuple[int, ...], ...]:
+    return tuple(_body_shapes(dict(_meta(name).named_parameters())).values())
+
+
+def _meta(name: str) -> nn.Module:
+    with torch.device("meta"):  # shapes only, no memory for the weights
+        resnet: nn.Module = get_model(name, weights=None)
+    return resnet
+
+
+def _essential(shapes: Mapping[str, tuple[int, ...]]) -> Shapes:
+    return {key: shape for key, shape in shapes.items() if not is_counter(key)}
 
 
 def check_state(state: Mapping[str, Tensor], resnet: nn.Module, what: str) -> None:
@@ -129,17 +146,12 @@ def check_state(state: Mapping[str, Tensor], resnet: nn.Module, what: str) -> No
     # Values only of what has the right shape. Integers (BatchNorm's num_batches_tracked) are always finite.
     problems["not finite"] = [key for key in same if floating[key] and not bool(state[key].isfinite().all())]
     if any(problems.values()):
-        listed = "; ".join(f"{len(keys)} {kind}: {_shorten(keys)}" for kind, keys in problems.items() if keys)
+        listed = "; ".join(f"{len(keys)} {kind}: {list_keys(keys)}" for kind, keys in problems.items() if keys)
         raise DataError(f"{what}: expected {len(wanted)} keys with their shapes; {listed}. {_hint(found, problems)}")
 
 
-def _body_shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in state.items() if not key.startswith(_HEAD)}
-
-
-def _shorten(keys: list[str]) -> str:
-    rest = f", and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
-    return ", ".join(shorten(escape(key), 150) for key in keys[:_LISTED_KEYS]) + rest
+def _body_shapes(state: Mapping[str, Any]) -> Shapes:
+    return {key: tuple(value.shape) for key, value in state.items() if not key.startswith(HEAD)}
 
 
 def _hint(found: Mapping[str, tuple[int, ...]], problems: Mapping[str, list[str]]) -> str:
@@ -147,10 +159,8 @@ def _hint(found: Mapping[str, tuple[int, ...]], problems: Mapping[str, list[str]
     if not any(keys for kind, keys in problems.items() if kind != "not finite"):
         return "The pretraining diverged: lower its learning rate"
     for name in ENCODERS:
-        with torch.device("meta"):  # shapes only, no memory for the weights
-            other = _body_shapes(get_model(name, weights=None).state_dict())
-        if other == dict(found):
+        if _essential(_shapes_of(name)) == _essential(found):
             return f"These are the weights of a {name}: give --encoder-name {name}"
     if any(key.endswith("conv1.weight") and key != "conv1.weight" for key in problems["unexpected"]):
-        return f"The keys carry a prefix: {_ADVICE}"
+        return f"They are those of a larger network: {ADVICE}"
     return f"They are not the weights of one of {', '.join(ENCODERS)} as torchvision names them"

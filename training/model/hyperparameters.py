@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sharding.errors import UsageError
-from training.model.encoder import ENCODERS
+from training.model.encoder_name import ENCODERS
 from training.model.losses import LOSSES
 from training.model.schedule import SCHEDULES
 

@@ -10,6 +10,6 @@
 
 `stages` also decides which samples are measured (`Work`).
 
-`monitor` is not part of the command: it logs, in every training run, samples per second and the share of time spent
-waiting for data.
+Three are not part of the command but of every training run: `monitor` logs samples per second and the share of time
+spent waiting for data; `train_progress` is the bar, and `run_clock` tells it how long the run will take.
 """

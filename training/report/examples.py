@@ -14,6 +14,7 @@ from PIL import Image
 
 from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth, encode_png
+from training.evaluation.error_colours import paint_error, paint_log_ratio
 from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation
 from training.report.comparison import Example, Gallery, Panel
@@ -23,15 +24,6 @@ THUMBNAIL_SIDE_PX = 320
 
 ERROR_SCALE_FACTOR = 4.0
 """Prediction / truth at the ends of the error scale, and its inverse."""
-
-UNKNOWN = (128, 128, 128)
-"""Grey, where there is no truth."""
-
-_ANCHORS = np.linspace(-1, 1, 7)  # log ratio / log(ERROR_SCALE_FACTOR) of each colour below
-_COLOURS = np.array(
-    [(5, 48, 97), (67, 147, 195), (166, 209, 229), (247, 247, 247), (249, 189, 158), (214, 96, 77), (103, 0, 31)]
-)
-"""Blue is too near, white is right, red is too far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +127,7 @@ def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple
                 name=one.name,
                 abs_rel=float(one.evaluation.rows(PROTOCOL)[METRIC][choice.key]),
                 depth_png=encode_png(colorize_depth(depth, np.ones_like(valid), *span)),
-                error_png=encode_png(paint_error(depth, truth, valid)),
+                error_png=encode_png(paint_error(depth, truth, valid, ERROR_SCALE_FACTOR)),
             )
         )
     small = Image.fromarray(sample.image).resize((truth.shape[1], truth.shape[0]), Image.Resampling.LANCZOS)
@@ -147,24 +139,3 @@ def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple
         truth_png=encode_png(colorize_depth(truth, valid, *span)),
         panels=tuple(panels),
     )
-
-
-def paint_error(depth: NDArray[np.float32], truth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Paint prediction / truth: uint8 (H, W, 3); grey where `valid` is False.
-
-    Args:
-        depth: Prediction, float32 (H, W), metres, positive.
-        truth: float32 (H, W), metres, read only where valid.
-        valid: bool (H, W).
-    """
-    ratio = np.where(valid, depth, 1.0) / np.where(valid, truth, 1.0)
-    colours = paint_log_ratio(np.log(np.maximum(ratio, 1e-6)) / np.log(ERROR_SCALE_FACTOR))  # no log of 0
-    colours[~valid] = UNKNOWN
-    return colours
-
-
-def paint_log_ratio(value: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Paint values (H, W) from -1 (blue) to 1 (red) as uint8 (H, W, 3); values beyond get the colour of the end."""
-    channels = [np.interp(value, _ANCHORS, _COLOURS[:, channel]) for channel in range(3)]
-    colours: NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
-    return colours

@@ -15,14 +15,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
-from training.config import FinetuneConfig
+from training.config import FinetuneConfig, PretrainConfig
 from training.evaluation.evaluate import NamedPredictor, evaluate_model
 from training.finetuning import finetune
 from training.finetuning.depth_data import mean_log_depth
 from training.finetuning.record import read_curves
 from training.model.depth_unet import DepthUnet
+from training.model.encoder import build_resnet
 from training.model.metrics import METRICS
-from training.runfolder import load_config
+from training.runfolder import load_config, save_config
 
 Sets = tuple[ShardSet, ShardSet]
 
@@ -95,7 +96,8 @@ def test_tensorboard_has_loss_rate_metrics_and_panels(finished):
     )
     assert len(tags["images"]) == 4
     panels = events.Images(tags["images"][0])
-    assert [(panel.step, panel.height, panel.width) for panel in panels] == [(0, 64, 4 * 96), (1, 64, 4 * 96)]
+    size = (2 * 12 + 44 + 256, 5 * 12 + 384 + 3 * (384 + 6 + 84))  # of the panel of an image of 64 x 96
+    assert [(panel.step, panel.height, panel.width) for panel in panels] == [(0, *size), (1, *size)]
 
 
 def test_encoder_and_decoder_have_learnt(finished):
@@ -158,6 +160,11 @@ def test_a_finished_run_is_left_as_it_is(finished, diode_sets):
     assert file.stat().st_mtime_ns == before
 
 
+def test_the_name_of_the_encoder_may_be_left_out_when_a_run_is_resumed(finished, diode_sets):
+    outcome = finetune.run(make_config(diode_sets, finished, resume=True, encoder_name=None))
+    assert "is finished (2 epochs): nothing to do" in outcome.text
+
+
 def test_a_run_folder_is_not_overwritten(finished, diode_sets):
     with pytest.raises(UsageError, match=f"{finished} is not empty; give --resume"):
         finetune.run(make_config(diode_sets, finished))
@@ -204,14 +211,29 @@ def test_an_impossible_wish_is_refused_before_a_folder_is_made(options, expected
 
 
 @pytest.mark.slow
+def test_the_encoders_name_comes_from_the_pretraining_run_and_is_recorded(finished, diode_sets, folder):
+    run = folder / "pretrained"
+    save_config(run, PretrainConfig(sets=("a",), out=str(run), model="torchvision/resnet18"))
+    torch.save(build_resnet("resnet18", 0).state_dict(), run / "encoder.pt")
+    out = folder / "named"
+    finetune.run(make_config(diode_sets, out, encoder=str(run), encoder_name=None))
+    assert load_config(out)["encoder_name"] == "resnet18"
+    assert json.loads((out / "metrics.json").read_text())["encoder_name"] == "resnet18"
+    assert DepthUnet.load(out).options.encoder_name == "resnet18"
+    expected, found = load_weights(finished, "last"), load_weights(out, "last")
+    assert all(torch.equal(found[key], value) for key, value in expected.items())  # the same initial weights
+
+
+@pytest.mark.slow
 def test_the_tutorials_function_trains_the_given_network(diode_sets, folder):
     unet = finetune.init_model("none", "resnet18", seed=4)
     weight = unet.layers[0][0].weight.detach().clone()
-    options = LEAST | {"epochs": 1, "batch_size": 16, "micro_batch": "4"}
+    options = LEAST | {"epochs": 1, "batch_size": 16, "micro_batch": "4", "encoder_name": None}
     model = finetune.finetune_unet(unet, diode_sets[0].url, diode_sets[1].url, folder / "door", **options)
     assert not torch.equal(unet.layers[0][0].weight, weight)
     assert torch.equal(model.unet.layers[0][0].weight, unet.layers[0][0].weight)
     assert json.loads((folder / "door" / "metrics.json").read_text())["split"]["accumulation"] == 4
+    assert model.options.encoder_name == "resnet18"  # found from the network
 
 
 @pytest.mark.slow

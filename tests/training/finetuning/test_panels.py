@@ -1,9 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from sharding.format.sample import Sample
-from sharding.reading.pictures import INVALID_COLOR, colorize_depth
-from training.finetuning.panels import draw_panel, spread_rows
+from sharding.reading.pictures import INVALID_COLOR, color_bar, colorize_depth, depth_range
+from training.evaluation.error_colours import error_bar
+from training.finetuning.panels import ERROR_SCALE_FACTOR, describe_error, draw_panel, fit, spread_rows
+
+BLUE, WHITE, RED = (5, 48, 97), (247, 247, 247), (103, 0, 31)
+TOP, HEIGHT, WIDTH, BAR = 12 + 44, 256, 384, 84  # pixels: of a sample of 8 x 12, enlarged 32 times
+LEFT = [12, 12 + 384 + 12, 12 + 384 + 12 + 474 + 12, 12 + 384 + 12 + 2 * (474 + 12)]  # of the four pictures
+GAP = 6  # between a picture and its bar
 
 
 @pytest.fixture
@@ -15,24 +24,86 @@ def sample() -> Sample:
     return Sample(key="view", image=random.integers(0, 256, (8, 12, 3), dtype=np.uint8), depth=depth, valid=valid)
 
 
+def pictures(panel: Image.Image) -> list[np.ndarray]:
+    """The four pictures of a panel, at the size of the sample."""
+    whole = np.asarray(panel)
+    assert whole.shape == (2 * 12 + 44 + HEIGHT, LEFT[3] + 474 + 12, 3)
+    shown = [whole[TOP : TOP + HEIGHT, left : left + WIDTH] for left in LEFT]
+    small = [one[16::32, 16::32] for one in shown]
+    assert all(np.array_equal(a.repeat(32, 0).repeat(32, 1), b) for a, b in zip(small, shown, strict=True))
+    return small
+
+
+def times(sample: Sample, factor: float) -> np.ndarray:
+    return np.where(sample.valid, sample.depth * factor, 5).astype(np.float32)
+
+
 def test_a_panel_shows_image_truth_prediction_and_error_side_by_side(sample):
-    prediction = np.where(sample.valid, sample.depth, 5).astype(np.float32)
-    panel = draw_panel(sample, prediction)
-    image, truth, predicted, error = np.split(panel, 4, axis=1)
+    image, truth, predicted, error = pictures(draw_panel(sample, times(sample, 1)))
     assert np.array_equal(image, sample.image)
+    assert np.array_equal(truth, colorize_depth(sample.depth, sample.valid, *depth_range([sample])))
     assert np.array_equal(truth[sample.valid], predicted[sample.valid])
+    assert (error[sample.valid] == WHITE).all()
     assert (truth[~sample.valid] == INVALID_COLOR).all()
-    right = colorize_depth(np.ones((1, 1), np.float32), np.ones((1, 1), np.bool_), 1, 2, cmap="Reds")[0, 0]
-    assert (error[sample.valid] == right).all()
+    assert (error[~sample.valid] == INVALID_COLOR).all()
+    assert (predicted[~sample.valid] != INVALID_COLOR).any()  # it is predicted there, too
 
 
-def test_too_near_and_too_far_by_the_same_factor_look_equally_wrong(sample):
-    errors = [
-        draw_panel(sample, np.where(sample.valid, sample.depth * factor, 5).astype(np.float32))[:, 36:]
-        for factor in (0.8, 1.25, 1.0)
-    ]
-    assert np.abs(errors[0][sample.valid].astype(int) - errors[1][sample.valid]).max() <= 1
-    assert (errors[0][sample.valid] != errors[2][sample.valid]).any(axis=-1).all()
+@pytest.mark.parametrize(("factor", "colour"), [(0.5, BLUE), (0.1, BLUE), (1.0, WHITE), (2.0, RED), (9.0, RED)])
+def test_the_error_has_a_sign(sample, factor, colour):
+    error = pictures(draw_panel(sample, times(sample, factor)))[3]
+    assert (error[sample.valid] == colour).all()
+
+
+def test_each_scale_has_its_bar(sample):
+    whole = np.asarray(draw_panel(sample, times(sample, 1.5)))
+    found = [whole[TOP : TOP + HEIGHT, left + WIDTH + GAP : left + WIDTH + GAP + BAR] for left in LEFT[1:]]
+    metres = np.asarray(color_bar(HEIGHT, *depth_range([sample])))
+    factors = np.asarray(error_bar(HEIGHT, ERROR_SCALE_FACTOR))
+    assert all(np.array_equal(a, b) for a, b in zip(found, (metres, metres, factors), strict=True))
+
+
+def heads(panel: Image.Image) -> list[np.ndarray]:
+    whole = np.asarray(panel)[:TOP]
+    return np.split(whole, [left - 1 for left in LEFT[1:]], axis=1)
+
+
+def test_words_stand_above_each_column_with_the_key_and_the_samples_abs_rel(sample):
+    right, wrong = (heads(draw_panel(sample, times(sample, factor))) for factor in (1, 1.5))
+    renamed = heads(draw_panel(replace(sample, key="another"), times(sample, 1)))
+    assert all((head < 128).all(axis=-1).sum() > 100 for head in right)  # black letters
+    assert [np.array_equal(a, b) for a, b in zip(right, wrong, strict=True)] == [True, True, True, False]
+    assert [np.array_equal(a, b) for a, b in zip(right, renamed, strict=True)] == [False, True, True, True]
+
+
+def test_a_long_key_is_cut_within_its_column(sample):
+    head = np.asarray(draw_panel(replace(sample, key="k" * 200), times(sample, 1)))[:TOP]
+    assert (head[:, LEFT[1] - 12 : LEFT[1]] == 255).all()
+    assert (head[:, LEFT[1] - 40 : LEFT[1] - 12] < 128).any()
+
+
+def test_abs_rel_is_that_of_validation(sample):
+    assert describe_error(sample.depth, sample.valid, times(sample, 1.25)) == "abs_rel 0.2500"
+    depth, valid = np.full((4, 4), 2, np.float32), np.zeros((4, 4), bool)
+    assert describe_error(depth, valid, depth) == "too little was measured"
+
+
+def test_of_a_large_depth_map_no_colour_is_mixed():
+    stripes = np.zeros((600, 1000, 3), np.uint8)
+    stripes[:, ::2] = 255
+    small = np.asarray(fit(stripes))
+    assert small.shape == (230, 384, 3)
+    assert set(np.unique(small)) == {0, 255}
+    assert set(np.unique(np.asarray(fit(stripes, Image.Resampling.BOX)))) - {0, 255}  # of a photo they are
+
+
+@pytest.mark.parametrize("shape", [(400, 100), (20, 600), (1, 1)])
+def test_a_narrow_or_flat_image_has_room_for_its_words(shape):
+    ones = np.ones(shape, np.float32)
+    sample = Sample(key="view", image=np.zeros((*shape, 3), np.uint8), depth=ones, valid=ones > 0)
+    panel = draw_panel(sample, ones)
+    assert panel.width >= 4 * 300 + 5 * 12
+    assert panel.height >= 140 + 44 + 2 * 12
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from sharding.errors import DataError
-from training.finetuning.record import best_row, read_curves, summarize, to_csv
+from training.checkpoint.budget import BadSampleBudget
+from training.finetuning.record import RunRecord, best_row, read_curves, summarize, to_csv
 
 
 def row(epoch: int, abs_rel: float) -> dict[str, float]:
@@ -23,6 +24,13 @@ def row(epoch: int, abs_rel: float) -> dict[str, float]:
 def test_the_best_epoch_is_the_first_with_the_least_abs_rel(values, best):
     rows = [row(epoch, value) for epoch, value in enumerate(values)]
     assert best_row(rows) is rows[best]
+
+
+def test_the_progress_bar_tells_the_last_and_the_best_value(tmp_path):
+    record = RunRecord(tmp_path, 8, {}, BadSampleBudget(0))
+    assert record.standing() == ""
+    record.load_state_dict({"rows": [row(0, 0.3), row(1, 0.2), row(2, 0.25)]})  # as a resumed run does
+    assert record.standing() == "abs_rel 0.2500, best 0.2000 (epoch 2)"
 
 
 def test_the_summary_names_metrics_plainly():

@@ -7,17 +7,11 @@ from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth
 from training.report.examples import (
     THUMBNAIL_SIDE_PX,
-    UNKNOWN,
     Choice,
     Shown,
     build_gallery,
     choose_examples,
-    paint_error,
-    paint_log_ratio,
 )
-
-ONES = np.ones((2, 3), np.float32)
-VALID = np.ones((2, 3), bool)
 
 
 def decode(png: bytes) -> np.ndarray:
@@ -41,27 +35,6 @@ def test_difficulty_is_the_mean_over_the_arms(fabricate) -> None:
 def test_of_many_scenes_evenly_spaced_ones_are_shown(fabricate) -> None:
     values = {f"{scene}_a": 0.1 for scene in range(10, 31)}
     assert [choice.scene for choice in choose_examples([fabricate("arm", values)])][:4] == ["10", "17", "23", "30"]
-
-
-def test_right_is_white_too_near_is_blue_too_far_is_red() -> None:
-    near, right, far = paint_error(np.array([[0.25, 1, 4]], np.float32), ONES[:1], VALID[:1])[0].astype(int)
-    assert right.tolist() == [247, 247, 247]
-    assert near[2] > near[0] + 50
-    assert far[0] > far[2] + 50
-
-
-def test_errors_beyond_the_scale_take_its_end() -> None:
-    ends = paint_log_ratio(np.array([[-9.0, -1.0, 1.0, 9.0]]))[0]
-    assert ends[0].tolist() == ends[1].tolist()
-    assert ends[2].tolist() == ends[3].tolist()
-
-
-def test_error_is_grey_where_nothing_was_measured_whatever_stands_there() -> None:
-    valid = VALID.copy()
-    valid[0] = False
-    truth = ONES.copy()
-    truth[0] = [np.nan, 0, -1]
-    assert np.all(paint_error(ONES, truth, valid)[0] == UNKNOWN)
 
 
 def test_one_depth_scale_is_shared_by_truth_and_predictions(fabricate) -> None:
