@@ -108,6 +108,14 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointOptions(ModelOptions):
+    """Options of the commands that need of a run its checkpoint alone."""
+
+    run: str = argument("run folder of `finetune`, or a checkpoint of one", metavar="RUN|CHECKPOINT", path="local")
+    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of a run folder")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InferenceOptions:
     """The option of the commands that compute without training."""
 
@@ -226,6 +234,12 @@ class FinetuneConfig(CacheOptions, StreamingOptions, TrainingOptions):
         "number format of the forward pass; losses are always float32. 32-true: convolutions in TF32 on GPUs that have "
         "it; 16-mixed: a step whose gradients overflow changes nothing, but is counted",
     )
+    camera_focal_px: float | None = option(
+        None,
+        "focal length in pixels of the images of SET, for `predict` (default: 1323 for those of DIODE, else unknown)",
+        metavar="PX",
+        above=0,
+    )
     seed: int = option(0, "seed of order, augmentation and the decoder's initial weights", least=0, most=MAX_SEED)
 
 
@@ -237,11 +251,37 @@ class EvaluateConfig(EvaluationOptions, SubsetOptions, ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(InferenceOptions, ModelOptions):
+class PredictConfig(InferenceOptions, CheckpointOptions):
     """Options of `depthstream predict`."""
 
-    images: tuple[str, ...] = argument("image files", metavar="IMAGE", path="local")
+    images: tuple[str, ...] = argument(
+        "image files, folders (all pictures below), and patterns in quotes, such as 'photos/*.jpg'",
+        metavar="IMAGE",
+        path="local",
+    )
     out: str = required("folder for the depth maps and pictures", metavar="DIR", path="local")
+    focal_px: float | None = option(
+        None, "focal length of the images in their pixels (default: what their EXIF data tell)", metavar="PX", above=0
+    )
+    camera_focal_px: float | None = option(
+        None,
+        "focal length of the training images in their pixels (default: what the checkpoint tells)",
+        metavar="PX",
+        above=0,
+    )
+    tile_pixels: int = option(
+        1 << 20,
+        "most pixels that are predicted at once; larger images are predicted in overlapping tiles",
+        metavar="N",
+        least=1 << 16,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(CheckpointOptions):
+    """Options of `depthstream export`."""
+
+    onnx: str = required("ONNX file to write", metavar="FILE", path="local")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from training.claim import claimed
 from training.config import FinetuneConfig
 from training.finetuning.batches import AUTO, BatchSplit, StepMemory, split_batch
 from training.finetuning.best import BestWeights
+from training.finetuning.camera import training_camera
 from training.finetuning.check import check_finetune
 from training.finetuning.depth_data import DepthData, describe_set, make_data, mean_log_depth
 from training.finetuning.panels import DepthPanels
@@ -164,6 +165,7 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData) -> Hyperparame
         warmup_steps=min(MAX_WARMUP_STEPS, round(WARMUP_SHARE * steps)),
         total_steps=steps,
         log_depth_mean=mean_log_depth(data.train),
+        **training_camera(data.train, config.camera_focal_px),
     )
 
 
