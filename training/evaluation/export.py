@@ -12,7 +12,7 @@ and onnxruntime.
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,21 @@ def _pictures(height: int, width: int) -> Iterator[tuple[str, NDArray[np.uint8]]
     yield "picture", levels.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
+def require_agreement(found: Sequence[Agreement]) -> Agreement:
+    """Return the worst agreement, if it is good enough.
+
+    Raises:
+        DataError: It differs by more than `MAX_ERROR`.
+    """
+    worst = max(found, key=lambda one: one.error)
+    if not worst.error <= MAX_ERROR:  # NaN is not, either
+        raise DataError(
+            f"nothing is written: the graph's depth differs from the network's by {worst.error:.2g} on {worst.image} "
+            f"of {worst.height} x {worst.width} pixels, expected at most {MAX_ERROR}; try another onnxruntime"
+        )
+    return worst
+
+
 def run(config: ExportConfig) -> Outcome:
     """Export the network of a checkpoint, compare it with the original, and write the file.
 
@@ -156,12 +171,7 @@ def run(config: ExportConfig) -> Outcome:
     model = DepthUnet.load(find_checkpoint(config.run, config.checkpoint))
     content = to_onnx(model)
     found = compare_with(model, content)
-    worst = max(found, key=lambda one: one.error)
-    if not worst.error <= MAX_ERROR:  # NaN is not, either
-        raise DataError(
-            f"{config.onnx}: not written: its depth differs from the network's by {worst.error:.2g} on {worst.image} "
-            f"of {worst.height} x {worst.width} pixels, expected at most {MAX_ERROR}; try another version of onnxruntime"
-        )
+    worst = require_agreement(found)
     write_through_links(Path(config.onnx), content)
     sizes = ", ".join(f"{height} x {width}" for height, width in SIZES_PX)
     return Outcome(

@@ -11,6 +11,7 @@ orientation in the EXIF data is applied):
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -131,12 +132,26 @@ class Failure:
 
 
 def run(config: PredictConfig) -> Outcome:
-    """Predict every image; one that cannot be read is named, and the others are predicted all the same."""
+    """Predict every image, by the network of a checkpoint."""
     inputs = find_inputs(config.images, config.out)
     check_results(inputs, config.out)
     device = find_devices(config.accelerator, 1)[0]
     file = find_checkpoint(config.run, config.checkpoint)
-    model = DepthUnet.load(file).to(device)
+    outcome = predict_inputs(inputs, DepthUnet.load(file).to(device), config)
+    return replace(outcome, data=outcome.data | {"checkpoint_sha256": file_sha256(file)})
+
+
+def predict_inputs(inputs: Sequence[Input], model: DepthUnet, config: PredictConfig) -> Outcome:
+    """Predict every image; one that cannot be read is named, and the others are predicted all the same.
+
+    Args:
+        inputs: The images.
+        model: The network, in eval mode on the device to compute on.
+        config: Where results go, focal lengths and tiles.
+
+    Returns:
+        The predictions and failures; an error if there are failures.
+    """
     done: list[Prediction] = []
     failed: list[Failure] = []
     for one in track(inputs, total=len(inputs), unit="images", label="predict"):
@@ -149,7 +164,7 @@ def run(config: PredictConfig) -> Outcome:
                 say(f"{one.file}: not predicted: {failed[-1].error}")
     _say_doubts(done)
     return Outcome(
-        data={"predictions": done, "failures": failed, "checkpoint_sha256": file_sha256(file)},
+        data={"predictions": done, "failures": failed},
         text="\n".join(map(_line, done)),
         error=_summary(failed, len(inputs)),
     )

@@ -35,7 +35,8 @@ def test_a_folder_gives_all_pictures_below_sorted_by_their_paths_in_it(tree: Pat
 def test_a_pattern_gives_what_it_matches_by_the_paths_behind_its_fixed_part(tree: Path) -> None:
     assert names(["photos/*/x.*"]) == [("photos/a/x.jpg", "a/x"), ("photos/c/x.png", "c/x")]
     assert names(["photos/c/*.png"]) == [("photos/c/x.png", "x")]
-    assert names(["photos/[bc]*"]) == names(["photos/b.JPG"]) + [
+    assert names(["photos/[bc]*"]) == [
+        ("photos/b.JPG", "b"),
         ("photos/c/d/y.tiff", "c/d/y"),
         ("photos/c/x.png", "c/x"),
     ]

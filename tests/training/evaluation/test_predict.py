@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from sharding.cli import Outcome, main
 from sharding.codecs.log16 import decode_log16
@@ -16,8 +18,8 @@ from sharding.errors import DataError, UsageError
 from training.commands import COMMANDS
 from training.config import PredictConfig
 from training.evaluation.check import check_results
-from training.evaluation.inputs import Input
-from training.evaluation.predict import Prediction, draw_view, run, write_prediction
+from training.evaluation.inputs import Input, find_inputs
+from training.evaluation.predict import Prediction, draw_view, predict_inputs, run, write_prediction
 from training.finetuning.finetune import init_model
 from training.model.depth_unet import DepthUnet
 from training.prediction.photo import Photo
@@ -92,82 +94,93 @@ def test_a_result_never_replaces_an_image(tmp_path, ending):
     check_results(images, str(tmp_path))
 
 
-@pytest.fixture(scope="module")
-def five_metres(make_run, diode_sets) -> Path:
-    """A run that predicts 5 m everywhere."""
-    return make_run("arm", 5.0, *diode_sets)
+class Constant(nn.Module):
+    """A network that predicts the depth that the model adds, here 8 m."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image[:, :1] * 0
 
 
-def predict(run_or_file: Path, *images: Path, out: Path, **options: Any) -> Outcome:
-    config = {"run": str(run_or_file), "images": tuple(map(str, images)), "out": str(out), "accelerator": "cpu"}
-    return run(PredictConfig(**(config | options)))
+def predict(
+    images: Sequence[Path], out: Path, hyperparameters: dict[str, Any] | None = None, **options: Any
+) -> Outcome:
+    config = PredictConfig(run="", images=tuple(map(str, images)), out=str(out), **options)
+    inputs = find_inputs(config.images, config.out)
+    return predict_inputs(inputs, DepthUnet(Constant(), hyperparameters).eval(), config)
 
 
-def test_a_run_and_its_checkpoint_predict_files(five_metres, tmp_path: Path) -> None:
-    Image.fromarray(GREY).save(tmp_path / "photo.jpg")
-    for source in (five_metres, five_metres / "checkpoints" / "last.ckpt"):
-        out = tmp_path / source.name
-        outcome = predict(source, tmp_path / "photo.jpg", out=out)
-        assert np.allclose(np.load(out / "photo.npy"), 5.0)
-        assert sorted(path.name for path in out.iterdir()) == ["photo.depth.png", "photo.npy", "photo.view.png"]
-        assert "5.00 to 5.00 m" in outcome.text
-        assert outcome.error == ""
+def save_grey(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(GREY).save(file)
 
 
-def test_a_folder_keeps_its_tree_and_a_bad_image_does_not_stop_the_others(five_metres, tmp_path: Path, capsys) -> None:
-    for name in ("a/x.jpg", "b/x.png", "x.webp"):
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(GREY).save(tmp_path / "photos" / name)
-    bad = tmp_path / "photos" / "a" / "y.jpg"
+def test_a_folder_keeps_its_tree_and_a_bad_image_does_not_stop_the_others(tmp_path: Path, capsys) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    save_grey(photos / "a/x.jpg", photos / "b/x.png", photos / "x.webp")
+    bad = photos / "a" / "w.jpg"
     bad.write_text("no image")
-    outcome = predict(five_metres, tmp_path / "photos", out=tmp_path / "out")
-    arrays = sorted(str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.npy"))
-    assert arrays == ["a/x.npy", "b/x.npy", "x.npy"]
+    outcome = predict([photos], out)
+    assert sorted(str(file.relative_to(out)) for file in out.rglob("*.npy")) == ["a/x.npy", "b/x.npy", "x.npy"]
+    assert all(np.allclose(np.load(file), 8) for file in out.rglob("*.npy"))
     assert [one.image for one in outcome.data["failures"]] == [str(bad)]
     assert "no known image format" in outcome.data["failures"][0].error
     assert outcome.error == f"1 of 4 images could not be predicted: {bad}; --json has the reasons"
     assert f"{bad}: not predicted: expected a readable image" in capsys.readouterr().err
+    check_results(find_inputs([str(photos)], str(out)), str(out))  # and may be predicted again
 
 
-def test_the_command_exits_with_1_after_a_bad_image_and_prints_what_it_has(five_metres, tmp_path: Path, capsys) -> None:
-    Image.fromarray(GREY).save(tmp_path / "good.png")
+def test_metres_that_hold_for_the_training_camera_alone_are_told_once(tmp_path: Path, capsys) -> None:
+    images = [tmp_path / f"{name}.png" for name in "abc"]
+    save_grey(*images)
+    doubt = "its focal length is unknown, so metres hold for the training camera (focal length 500 px); give --focal-px"
+    for hyperparameters, options in (({"camera_focal_px": 500.0}, {}), ({}, {"camera_focal_px": 500.0})):
+        outcome = predict(images, tmp_path / "out", hyperparameters, **options)
+        assert {(one.focal_px, one.doubt) for one in outcome.data["predictions"]} == {(None, doubt)}
+        assert f"{images[0]} and 2 more: {doubt}" in capsys.readouterr().err
+    predict(images, tmp_path / "out", camera_focal_px=500.0, focal_px=500.0)
+    assert "metres hold" not in capsys.readouterr().err
+
+
+def test_an_impossible_focal_length_is_a_failure_of_the_image(tmp_path: Path) -> None:
+    save_grey(tmp_path / "a.png")
+    outcome = predict([tmp_path / "a.png"], tmp_path / "out", camera_focal_px=500.0, focal_px=1e6)
+    assert "found 1e+06 px, which needs 0 x 0 pixels" in outcome.data["failures"][0].error
+    assert outcome.data["predictions"] == []
+
+
+def test_the_command_predicts_by_a_checkpoint_of_before_cameras_and_exits_with_1_after_a_bad_image(
+    make_run, diode_sets, tmp_path: Path, capsys
+) -> None:
+    checkpoint = make_run("arm", 5.0, *diode_sets) / "checkpoints" / "last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    for name in ("camera_focal_px", "camera_height", "camera_width"):
+        del content["hyper_parameters"][name]
+    torch.save(content, checkpoint)
+    save_grey(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"")
-    words = [str(five_metres), str(tmp_path / "bad.png"), str(tmp_path / "good.png"), "--out", str(tmp_path / "out")]
+    words = [str(checkpoint), str(tmp_path / "bad.png"), str(tmp_path / "good.png"), "--out", str(tmp_path / "out")]
     status = main("depthstream", "", COMMANDS, ["predict", *words, "--accelerator", "cpu", "--json", "--quiet"])
     printed = capsys.readouterr()
     found = json.loads(printed.out)
     assert status == 1
-    assert [Path(one["image"]).name for one in found["predictions"]] == ["good.png"]
     assert [Path(one["image"]).name for one in found["failures"]] == ["bad.png"]
     assert f"1 of 2 images could not be predicted: {tmp_path / 'bad.png'}" in printed.err  # --quiet keeps errors
-
-
-def test_metres_that_hold_for_the_training_camera_alone_are_told_once(five_metres, tmp_path: Path, capsys) -> None:
-    for name in "abc":
-        Image.fromarray(GREY).save(tmp_path / f"{name}.png")
-    images = [tmp_path / f"{name}.png" for name in "abc"]
-    outcome = predict(five_metres, *images, out=tmp_path / "out", camera_focal_px=500.0)
-    doubt = "its focal length is unknown, so metres hold for the training camera (focal length 500 px); give --focal-px"
-    assert {(one.focal_px, one.doubt) for one in outcome.data["predictions"]} == {(None, doubt)}
-    assert capsys.readouterr().err.count(doubt) == 1
-    predict(five_metres, *images, out=tmp_path / "out", camera_focal_px=500.0, focal_px=500.0)
-    assert "metres hold" not in capsys.readouterr().err
-
-
-def test_an_impossible_focal_length_is_a_bad_image(five_metres, tmp_path: Path) -> None:
-    Image.fromarray(GREY).save(tmp_path / "a.png")
-    outcome = predict(five_metres, tmp_path / "a.png", out=tmp_path / "out", camera_focal_px=500.0, focal_px=1e6)
-    assert "500 px" in outcome.data["failures"][0].error
-    assert outcome.data["predictions"] == []
+    assert [Path(one["image"]).name for one in found["predictions"]] == ["good.png"]
+    assert "the checkpoint does not tell the focal length" in found["predictions"][0]["doubt"]
+    assert np.allclose(np.load(tmp_path / "out" / "good.npy"), 5)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.depth.png", "good.npy", "good.view.png"]
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
-    Image.fromarray(GREY).save(tmp_path / "x.jpg")
+    save_grey(tmp_path / "x.jpg")
+    config = PredictConfig(run=str(tmp_path), images=(str(tmp_path / "x.jpg"),), out=str(tmp_path / "out"))
     with pytest.raises(DataError, match="expected a checkpoint"):
-        predict(tmp_path, tmp_path / "x.jpg", out=tmp_path / "out")
+        run(config)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # 20 tiles of a megapixel, on one core
 def test_12_megapixels_are_predicted_in_less_than_4_gb(tmp_path: Path) -> None:
     """By a ResNet-18 on the CPU, by the command; the peak is that of its process."""
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
@@ -176,7 +189,7 @@ def test_12_megapixels_are_predicted_in_less_than_4_gb(tmp_path: Path) -> None:
     torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, tmp_path / "a.ckpt")
     words = [str(tmp_path / "a.ckpt"), str(tmp_path / "photo.jpg"), "--out", str(tmp_path / "out")]
     code = (
-        "import resource, sys; from training.__main__ import main; status = main(sys.argv[1:]); "
+        "import resource, sys; from training.__main__ import main; status = main(); "
         "print(status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )
     done = subprocess.run(

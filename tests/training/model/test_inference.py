@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +6,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sharding.errors import DataError
+from sharding.errors import DataError, UsageError
 from training.evaluation.baselines import RowBaseline
 from training.model.depth_unet import DepthUnet
+from training.model.hyperparameters import as_hyperparameters
 from training.model.inference import predict_image, predict_photo
 from training.prediction.camera import Camera
 from training.prediction.photo import Photo
@@ -71,9 +71,9 @@ class Convolutions(nn.Module):
 
 def test_a_convolutional_network_predicts_the_same_in_tiles() -> None:
     torch.manual_seed(0)
-    model = DepthUnet(Convolutions()).eval()
+    model = DepthUnet(Convolutions(), {"camera_focal_px": 50.0}).eval()
     image = np.random.default_rng(0).integers(0, 256, (400, 517, 3), dtype=np.uint8)
-    whole, tiled = model.predict(image, tile_pixels=400 * 517), model.predict(image, tile_pixels=1 << 16)
+    whole, tiled = (model.predict(image, focal_px=50.0, tile_pixels=pixels) for pixels in (400 * 517, 1 << 16))
     assert whole.std() > 0.1
     assert np.allclose(tiled, whole, rtol=1e-5)
 
@@ -103,11 +103,11 @@ def test_python_names_a_file_that_is_no_image(tmp_path: Path) -> None:
         DepthUnet(Convolutions()).eval().predict(tmp_path / "a.jpg")
 
 
-def test_the_camera_is_kept_in_a_checkpoint_and_unknown_in_an_older_one(blank_unet: nn.Module, tmp_path: Path) -> None:
+def test_hyperparameters_keep_the_camera_and_have_none_where_they_are_older() -> None:
     known = {"camera_focal_px": 1323.0, "camera_height": 768, "camera_width": 1024}
-    model = DepthUnet(blank_unet, {"encoder_name": "resnet18", "log_depth_mean": math.log(3)} | known)
-    state = {key: value.flatten()[0].clone().expand(value.shape) for key, value in model.state_dict().items()}
-    for kept, camera in ((known, Camera(focal_px=1323, height=768, width=1024)), ({}, Camera())):
-        hyperparameters = {name: value for name, value in dict(model.hparams).items() if name not in known} | kept
-        torch.save({"state_dict": state, "hyper_parameters": hyperparameters}, tmp_path / "a.ckpt")
-        assert DepthUnet.load(tmp_path / "a.ckpt").options.camera == camera
+    kept = dict(DepthUnet(Convolutions(), known).hparams)
+    assert as_hyperparameters(kept).camera == Camera(focal_px=1323, height=768, width=1024)
+    older = {name: value for name, value in kept.items() if name not in known}
+    assert as_hyperparameters(older).camera == Camera()
+    with pytest.raises(UsageError, match="lengths from 0"):
+        as_hyperparameters({"camera_focal_px": -1.0})
