@@ -12,6 +12,7 @@ from sharding.machine.files import check_writable
 from sharding.options import argument, option, parse_bytes, required
 from sharding.stores.node_cache import CacheSettings
 from training.lightly_options import LightlyOptions, Method, PretrainPrecision
+from training.photo_options import PhotoOptions
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -104,7 +105,7 @@ class ModelOptions:
     """Options of the commands that load one fine-tuned model."""
 
     run: str = argument("run folder of `finetune`", metavar="RUN", path="local")
-    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run")
+    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run folder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,6 @@ class CheckpointOptions(ModelOptions):
     """Options of the commands that need of a run its checkpoint alone."""
 
     run: str = argument("run folder of `finetune`, or a checkpoint of one", metavar="RUN|CHECKPOINT", path="local")
-    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of a run folder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +251,7 @@ class EvaluateConfig(EvaluationOptions, SubsetOptions, ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(InferenceOptions, CheckpointOptions):
+class PredictConfig(PhotoOptions, InferenceOptions, CheckpointOptions):
     """Options of `depthstream predict`."""
 
     images: tuple[str, ...] = argument(
@@ -260,21 +260,6 @@ class PredictConfig(InferenceOptions, CheckpointOptions):
         path="local",
     )
     out: str = required("folder for the depth maps and pictures", metavar="DIR", path="local")
-    focal_px: float | None = option(
-        None, "focal length of the images in their pixels (default: what their EXIF data tell)", metavar="PX", above=0
-    )
-    camera_focal_px: float | None = option(
-        None,
-        "focal length of the training images in their pixels (default: what the checkpoint tells)",
-        metavar="PX",
-        above=0,
-    )
-    tile_pixels: int = option(
-        1 << 20,
-        "most pixels that are predicted at once; larger images are predicted in overlapping tiles",
-        metavar="N",
-        least=1 << 16,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,12 +28,13 @@ from training.model.encoder import load_encoder
 from training.model.finite import FiniteCheck, require_finite_weights
 from training.model.global_loss import GlobalLoss
 from training.model.hyperparameters import Hyperparameters, as_hyperparameters
-from training.model.inference import TILE_PIXELS, predict_photo
+from training.model.inference import predict_photo
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
 from training.model.saved import check_shapes, load_saved
 from training.model.schedule import rate_factor
 from training.model.unet import build_unet, split_parameters
+from training.photo_options import TILE_PIXELS
 from training.prediction.photo import PhotoSource, read_photo
 from training.runfolder import SCRATCH, find_checkpoint
 
@@ -160,8 +161,7 @@ class DepthUnet(LightningModule):
             focal length of the image, or of the training images, is unknown.
 
         Raises:
-            DataError: The file is no readable image, or has a focal length that cannot be.
-            ValueError: The array is no image.
+            DataError, ValueError: It is no image, or of an impossible focal length; see `read_photo`.
         """
         photo, camera = read_photo(image, focal_px), self.options.camera
         if doubt := camera.doubt(photo.focal_px):

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.model.float32 import full_float32
+from training.photo_options import TILE_PIXELS
 from training.prediction.camera import Camera, at_focal_length, resize_depth
 from training.prediction.photo import Photo
 from training.prediction.tiles import predict_tiled
-
-TILE_PIXELS = 1 << 20
-"""Pixels that are predicted at once: one DIODE view and a third more, 2 GB of activations with a ResNet-18."""
 
 
 class Predictor(Protocol):

@@ -1,5 +1,6 @@
 """A picture to predict from: a file, a PIL image or an array, as 8-bit RGB, upright, with its focal length if known."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from sharding.codecs.image import open_image, to_rgb
-from sharding.errors import DataError
+from sharding.errors import DataError, UsageError
 from sharding.limits import MAX_MEMBER_BYTES
 from sharding.machine.regular import read_regular
 from training.prediction.focal import read_focal_px
@@ -27,10 +28,17 @@ class Photo:
     Attributes:
         image: uint8 (H, W, 3), RGB.
         focal_px: Focal length in pixels of `image`; None if it is not known.
+
+    Raises:
+        UsageError: The focal length is not positive and finite.
     """
 
     image: NDArray[np.uint8]
     focal_px: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.focal_px is not None and not (math.isfinite(self.focal_px) and self.focal_px > 0):
+            raise UsageError(f"expected a focal length above 0 pixels, found {self.focal_px}")
 
 
 def read_photo(source: PhotoSource, focal_px: float | None = None) -> Photo:
@@ -45,7 +53,8 @@ def read_photo(source: PhotoSource, focal_px: float | None = None) -> Photo:
 
     Raises:
         DataError: The file is missing, larger than `MAX_MEMBER_BYTES`, or is not a readable image.
-        ValueError: An array or PIL image is none of 8-bit or 16-bit levels, or of floating point levels within [0, 1].
+        ValueError: An array or PIL image is none of 8-bit or 16-bit levels, or of floating point levels within [0, 1];
+            or the focal length is not positive and finite.
     """
     if isinstance(source, np.ndarray):
         return Photo(image=to_rgb8(source), focal_px=focal_px)

@@ -20,9 +20,6 @@ from numpy.typing import NDArray
 GRID_PX = 32
 """Tiles begin at multiples of this: an encoder that halves its input five times gives the same features for them."""
 
-MIN_TILE_PIXELS = 256 * 256
-"""Smallest tiles: less is little for a network to go by, and overlaps of a quarter need sides of 128."""
-
 _OVERLAP = 4
 """A tile overlaps its neighbours by its side divided by this, and at most by `_MAX_OVERLAP_PX`."""
 

@@ -1,3 +1,4 @@
+import math
 import os
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from sharding.errors import DataError
+from sharding.errors import DataError, UsageError
 from training.prediction.photo import read_photo
 
 GREY = np.full((4, 5, 3), 100, np.uint8)
@@ -77,3 +78,9 @@ def test_the_focal_length_is_the_one_given_or_that_of_exif(tmp_path: Path) -> No
     assert read_photo(tmp_path / "a.jpg").focal_px == pytest.approx(300)
     assert read_photo(tmp_path / "a.jpg", 777.0).focal_px == 777
     assert read_photo(GREY, 5.0).focal_px == 5
+
+
+@pytest.mark.parametrize("focal_px", [0.0, -5.0, math.nan, math.inf])
+def test_an_impossible_focal_length_is_refused(focal_px: float) -> None:
+    with pytest.raises(UsageError, match="expected a focal length above 0 pixels"):
+        read_photo(GREY, focal_px)

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.prediction.tiles import GRID_PX, MIN_TILE_PIXELS, plan_spans, predict_tiled, tile_size
+from training.photo_options import MIN_TILE_PIXELS
+from training.prediction.tiles import GRID_PX, plan_spans, predict_tiled, tile_size
 
 LENGTHS = st.integers(1, 9000)
 
