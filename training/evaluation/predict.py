@@ -184,7 +184,7 @@ def _say_doubts(done: list[Prediction]) -> None:
     for doubt, times in Counter(one.doubt for one in done if one.doubt).items():
         first = next(one.image for one in done if one.doubt == doubt)
         others = f" and {times - 1} more" if times > 1 else ""
-        say(f"{first}{others}: {doubt}")
+        say(f"{first}{others}: {doubt}; give --focal-px, and --camera-focal-px for an older checkpoint")
 
 
 def _line(one: Prediction) -> str:

@@ -48,10 +48,10 @@ class Camera:
         if self.focal_px and focal_px is not None:
             return ""
         if self.focal_px:
-            return f"its focal length is unknown, so metres hold for {self.describe()}; give --focal-px"
+            return f"its focal length is unknown, so metres hold for {self.describe()}"
         return (
             f"the checkpoint does not tell the focal length of its training images, so metres hold for "
-            f"{self.describe()}; give --camera-focal-px"
+            f"{self.describe()}"
         )
 
 
@@ -79,7 +79,7 @@ def at_focal_length(image: NDArray[np.uint8], focal_px: float | None, camera: Ca
     if size[0] * size[1] > MAX_PIXELS or min(size) < _MIN_SIDE_PX:
         raise DataError(
             f"expected a focal length with which a photo of {width} x {height} pixels looks like one of "
-            f"{camera.describe()}, found {focal_px:g} px, which needs {size[0]} x {size[1]} pixels; give --focal-px"
+            f"{camera.describe()}, found {focal_px:g} px, which needs {size[0]} x {size[1]} pixels; give another one"
         )
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
 

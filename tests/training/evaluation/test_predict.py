@@ -133,11 +133,11 @@ def test_a_folder_keeps_its_tree_and_a_bad_image_does_not_stop_the_others(tmp_pa
 def test_metres_that_hold_for_the_training_camera_alone_are_told_once(tmp_path: Path, capsys) -> None:
     images = [tmp_path / f"{name}.png" for name in "abc"]
     save_grey(*images)
-    doubt = "its focal length is unknown, so metres hold for the training camera (focal length 500 px); give --focal-px"
+    doubt = "its focal length is unknown, so metres hold for the training camera (focal length 500 px)"
     for hyperparameters, options in (({"camera_focal_px": 500.0}, {}), ({}, {"camera_focal_px": 500.0})):
         outcome = predict(images, tmp_path / "out", hyperparameters, **options)
         assert {(one.focal_px, one.doubt) for one in outcome.data["predictions"]} == {(None, doubt)}
-        assert f"{images[0]} and 2 more: {doubt}" in capsys.readouterr().err
+        assert f"{images[0]} and 2 more: {doubt}; give --focal-px" in capsys.readouterr().err
     predict(images, tmp_path / "out", camera_focal_px=500.0, focal_px=500.0)
     assert "metres hold" not in capsys.readouterr().err
 
