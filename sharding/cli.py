@@ -56,11 +56,13 @@ class Outcome:
         data: What `--json` prints.
         text: What is printed without it.
         ok: Whether the data is valid; if not, the exit status is 1.
+        error: What went wrong although there is a result, told on stderr; if anything, the exit status is 1.
     """
 
     data: dict[str, Any]
     text: str
     ok: bool = True
+    error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +193,8 @@ def main(program: str, description: str, commands: Sequence[Command], argv: Sequ
         return _fail(f"{program} {command.name}", text, status, given.json)
     if is_rank_zero():  # a launcher runs the command once per rank
         text = _to_json(outcome.data) if given.json else escape(outcome.text, keep="\n\t")
-        return _write(text) or _ended(outcome)
+        told = _fail(f"{program} {command.name}", outcome.error, EXIT_DATA, False) if outcome.error else 0
+        return _write(text) or told or _ended(outcome)
     return _ended(outcome)
 
 
@@ -237,7 +240,7 @@ def _parse(parser: CommandParser, words: Sequence[str]) -> argparse.Namespace:
 
 
 def _ended(outcome: Outcome) -> int:
-    return 0 if outcome.ok else EXIT_DATA
+    return 0 if outcome.ok and not outcome.error else EXIT_DATA
 
 
 def _status(error: Exception) -> int:

@@ -6,6 +6,7 @@
     evaluation    metrics, baselines, prediction          report        compare runs in one page
     profiling     what each stage of loading costs        launch        rank, devices, processes
     views         LightlyTrain's views, on the device
+    prediction    pictures of any kind and size, in tiles
 
 `commands` and `config` are the command line and its options, `runfolder` the files of a run, `demo` all steps on
 generated data.

@@ -12,6 +12,7 @@ from sharding.machine.files import check_writable
 from sharding.options import argument, option, parse_bytes, required
 from sharding.stores.node_cache import CacheSettings
 from training.lightly_options import LightlyOptions, Method, PretrainPrecision
+from training.photo_options import PhotoOptions
 from training.step_options import ComputationOptions, OptimizerOptions
 
 Accelerator = Literal["auto", "cpu", "gpu"]
@@ -105,7 +106,14 @@ class ModelOptions:
     """Options of the commands that load one fine-tuned model."""
 
     run: str = argument("run folder of `finetune`", metavar="RUN", path="local")
-    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run")
+    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions(ModelOptions):
+    """Options of the commands that need of a run its checkpoint alone."""
+
+    run: str = argument("run folder of `finetune`, or a checkpoint of one", metavar="RUN|CHECKPOINT", path="local")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +231,12 @@ class FinetuneConfig(ComputationOptions, OptimizerOptions, CacheOptions, Streami
         expected="auto or a number of samples",
     )
     num_workers: int = option(4, "loader processes of each rank", metavar="N", least=0, most=MAX_WORKERS)
+    camera_focal_px: float | None = option(
+        None,
+        "focal length in pixels of the images of SET, for `predict` (default: 1323 for those of DIODE, else unknown)",
+        metavar="PX",
+        above=0,
+    )
     seed: int = option(0, "seed of order, augmentation and the decoder's initial weights", least=0, most=MAX_SEED)
     lightning: dict[str, Any] | None = option(
         None, "what Lightning has, by its names: CSVLogger, EarlyStopping, EMAWeightAveraging, profiler, ..."
@@ -237,11 +251,22 @@ class EvaluateConfig(EvaluationOptions, SubsetOptions, ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(InferenceOptions, ModelOptions):
+class PredictConfig(PhotoOptions, InferenceOptions, CheckpointOptions):
     """Options of `depthstream predict`."""
 
-    images: tuple[str, ...] = argument("image files", metavar="IMAGE", path="local")
+    images: tuple[str, ...] = argument(
+        "image files, folders (all pictures below), and patterns in quotes, such as 'photos/*.jpg'",
+        metavar="IMAGE",
+        path="local",
+    )
     out: str = required("folder for the depth maps and pictures", metavar="DIR", path="local")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(CheckpointOptions):
+    """Options of `depthstream export`."""
+
+    onnx: str = required("ONNX file to write", metavar="FILE", path="local")
 
 
 @dataclass(frozen=True, kw_only=True)

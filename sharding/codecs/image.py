@@ -62,12 +62,13 @@ _STRICT = _Strictly()
 
 
 @contextmanager
-def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Image.Image]:
+def open_image(data: bytes, expected: str = "a readable image", *, take_floats: bool = False) -> Iterator[Image.Image]:
     """Open an image file for the block, which decodes it; failures in the block become a DataError, too.
 
     Args:
         data: The file.
         expected: What was expected, for the message.
+        take_floats: Whether floating point levels are opened, too (mode "F"); the block must check their range.
 
     Raises:
         DataError: It is no image, truncated, larger than `MAX_PIXELS`, or of levels without a known range, or the block
@@ -78,7 +79,7 @@ def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Imag
         check_pieces(data)
         with _STRICT, Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             check_pixels(image.size)
-            _check_levels(image)
+            _check_levels(image, take_floats)
             _check_tiles(image)
             yield image
     except _FAILURES as error:
@@ -87,13 +88,13 @@ def open_image(data: bytes, expected: str = "a readable image") -> Iterator[Imag
         raise DataError(f"expected {expected}, found {len(data)} bytes that fail to decode: {reason}") from error
 
 
-def _check_levels(image: Image.Image) -> None:
+def _check_levels(image: Image.Image, take_floats: bool) -> None:
     """Refuse an image whose darkest and brightest levels its file does not tell: any guess makes it black or white.
 
     Raises:
         ValueError: It is floating point, or a grey TIFF whose levels are not 0 for black to 65535 for white.
     """
-    found = "floating point" if image.mode == "F" else ""
+    found = "floating point" if image.mode == "F" and not take_floats else ""
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I"):
         tags = image.tag_v2
         bits, signs = tags.get(TiffImagePlugin.BITSPERSAMPLE), tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))

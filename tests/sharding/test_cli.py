@@ -121,6 +121,14 @@ def test_numbers_that_json_does_not_have_are_null(monkeypatch, capsys):
     assert capsys.readouterr().out == '{"a": null, "b": [null, 1.5], "c": {"d": null, "e": 3}}\n'
 
 
+def test_a_result_with_an_error_is_printed_and_ends_with_1(monkeypatch, capsys):
+    outcome = Outcome(data={"done": 2}, text="done", error="1 of 3 failed")
+    monkeypatch.setattr(Command, "run", lambda self, config: outcome)
+    for words, printed in ((["--json"], '{"done": 2}\n'), ([], "done\n"), (["--quiet"], "done\n")):
+        assert program.main("test", "tests", [COMMAND], ["greet", "you", "--often", "1", *words]) == 1
+        assert capsys.readouterr() == (printed, "test greet: 1 of 3 failed\n")
+
+
 def test_an_unknown_option_ends_with_2():
     with pytest.raises(SystemExit) as ended:
         program.main("test", "tests", [COMMAND], ["greet", "you", "--nonsense"])
@@ -264,6 +272,7 @@ POSITIONAL = {
     "finetune": ("set",),
     "evaluate": ("run", "set"),
     "predict": ("run", "images"),
+    "export": ("run",),
     "compare": ("runs",),
     "profile": ("set",),
     "demo": (),

@@ -27,6 +27,7 @@ RIGHT = {
     "finetune": "SET --val SET --out new/run --accelerator cpu",
     "evaluate": "run SET",
     "predict": "run photo.jpg --out new/out",
+    "export": "run --onnx new/a.onnx",
     "compare": "run --out new/report.html",
     "profile": "SET",
     "demo": "--out new/demo",
@@ -85,7 +86,17 @@ WRONG = [
     "finetune SET --val SET --out new/run --cache file.txt",
     "finetune SET --val SET --out new/run --accelerator cpu --precision 16-mixed",
     "finetune SET --val SET --out new/run --encoder file.txt",
-    "predict run photo.jpg photo.jpg --out new/out",
+    "predict run downloads --out new/out",
+    "predict run nothing/*.jpg --out new/out",
+    *(
+        f"predict run photo.jpg --out new/out --{name} {value}"
+        for name in ("focal-px", "tile-pixels")
+        for value in ("0", "-1", "x", "nan")
+    ),
+    "export run",
+    "export nothing --onnx new/a.onnx",
+    "export run --onnx source",
+    "export run --onnx photo.jpg",
     "compare run run --out new/report.html",
     "evaluate run/checkpoints/best.ckpt SET",
     "inspect SET --where height>10**9",
@@ -152,7 +163,6 @@ WRONG = [
     "evaluate run SET --checkpoint first",
     "predict nothing photo.jpg --out new/out",
     "predict run phot.jpg --out new/out",
-    "predict run source --out new/out",
     "predict run photo.jpg --out file.txt",
     "predict run photo.jpg --out s3://bucket/out",
     "predict run photo.jpg",

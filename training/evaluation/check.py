@@ -1,23 +1,23 @@
-"""What is wrong with the options of `evaluate` and `predict`, found without torch."""
+"""What is wrong with the options of `evaluate`, `predict` and `export`, found without torch."""
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from sharding.codecs.log16 import is_log16
 from sharding.errors import UsageError, named_by_user
-from sharding.machine.files import check_writable
+from sharding.machine.files import check_kind, check_writable
 from sharding.machine.regular import open_regular
 from sharding.reading.check import check_set
-from sharding.reading.missing import suggest_path
-from training.config import EvaluateConfig, PredictConfig, cache_settings
+from training.config import EvaluateConfig, ExportConfig, PredictConfig, cache_settings
+from training.evaluation.inputs import ARRAY, CODED, VIEW, Input, find_inputs
 from training.launch.launcher import check_accelerator
 from training.runfolder import find_checkpoint, load_config
 
-ARRAY, CODED, VIEW = ".npy", ".depth.png", ".view.png"
-"""How the names of the three results of `predict` end, behind the stem of the image."""
+ONNX_START = b"\x08"
+"""How an ONNX file begins: the tag of its first field, `ir_version`."""
 
 
 def check_evaluate(config: EvaluateConfig) -> None:
@@ -35,7 +35,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
 
 
 def check_predict(config: PredictConfig) -> None:
-    """Check run, images and device of `predict`; makes no file.
+    """Check checkpoint, images and device of `predict`; makes no file.
 
     Raises:
         UsageError: One of them is missing, or the folder for the results cannot be one.
@@ -44,32 +44,21 @@ def check_predict(config: PredictConfig) -> None:
     check_writable(config.out, "--out", folder=True)
     with named_by_user():
         find_checkpoint(config.run, config.checkpoint)
-    for image in config.images:
-        if not Path(image).is_file():
-            found = "a folder" if Path(image).is_dir() else "something else"
-            found = found if Path(image).exists() else f"nothing{suggest_path(Path(image))}"
-            raise UsageError(f"{image}: expected an image file, found {found}")
-    check_results(config.images, config.out)
+    check_results(find_inputs(config.images, config.out), config.out)
 
 
-def check_results(images: Sequence[str], out: str) -> None:
-    """Check that results replace neither those of another image, nor an image.
+def check_results(inputs: Sequence[Input], out: str) -> None:
+    """Check that results replace neither an image, nor files that `predict` did not write.
 
     Raises:
         UsageError: They would.
     """
-    stems = Counter(Path(image).stem for image in images)
-    if twice := sorted(stem for stem, times in stems.items() if times > 1):
-        raise UsageError(
-            f"several images are called {', '.join(twice)}, and their depth maps would overwrite each other; "
-            "predict them into folders of their own"
-        )
-    given = {os.path.realpath(image): image for image in images}
-    for stem in stems:
-        files = [Path(out, stem + ending) for ending in (CODED, ARRAY, VIEW)]
+    given = {os.path.realpath(one.file): one.file for one in inputs}
+    for one in inputs:
+        files = [Path(out, one.name + ending) for ending in (CODED, ARRAY, VIEW)]
         for file in files:
             if replaced := given.get(os.path.realpath(file)):
-                raise UsageError(f"--out {out}: a result of {stem} would replace {replaced}; give another folder")
+                raise UsageError(f"--out {out}: a result of {one.name} would replace {replaced}; give another folder")
         if there := [file for file in files if os.path.lexists(file)]:
             _check_ours(files[0], there[0])
 
@@ -87,4 +76,21 @@ def _check_ours(coded: Path, there: Path) -> None:
         raise UsageError(
             f"{there}: a result would replace it, and nothing tells that `predict` wrote it, as {coded.name} of an "
             "earlier run would; remove it, or give another folder"
+        )
+
+
+def check_export(config: ExportConfig) -> None:
+    """Check checkpoint, file and libraries of `export`; makes no file.
+
+    Raises:
+        UsageError: One of them is missing, or another file would be replaced.
+    """
+    with named_by_user():
+        find_checkpoint(config.run, config.checkpoint)
+    check_writable(config.onnx, "--onnx", folder=False)
+    check_kind(config.onnx, "--onnx", "an ONNX file", ONNX_START)
+    if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
+        raise UsageError(
+            f"needs {' and '.join(missing)}: in a clone of the repository run pip install '.[export]', elsewhere "
+            "pip install 'depthstream[export]'"
         )

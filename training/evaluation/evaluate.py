@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,19 +31,12 @@ from training.loading.reading_cost import announce_reading
 from training.loading.sampler import EvalSampler
 from training.model.depth_unet import DepthUnet
 from training.model.float32 import full_float32
+from training.model.inference import Predictor
 from training.model.metrics import METRICS, PROTOCOLS, image_metrics
 from training.runfolder import find_checkpoint, load_config
 
 BATCH_PIXELS = 1024 * 768
 """Pixels that are predicted at once: one DIODE view."""
-
-
-class Predictor(Protocol):
-    """Anything that predicts depth from images."""
-
-    def predict_depth(self, image: Tensor) -> Tensor:
-        """Predict depth: uint8 (B, 3, H, W), RGB, to float32 (B, 1, H, W), metres, finite."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

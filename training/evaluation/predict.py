@@ -1,6 +1,7 @@
 """`depthstream predict`: the depth of image files, as numbers and as a picture.
 
-For an IMAGE with stem S three files are written, upright (the orientation in the EXIF data is applied):
+For an image whose name is S (`training.evaluation.inputs` tells which) three files are written, upright (the
+orientation in the EXIF data is applied):
 
     S.npy         float32 (H, W), metres, as large as the image
     S.depth.png   the same as 16-bit log depth, which never saturates: code 1..65535 means
@@ -9,35 +10,37 @@ For an IMAGE with stem S three files are written, upright (the orientation in th
     S.view.png    the image next to its depth in colour, with a colour bar in metres
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from sharding.cli import Outcome
-from sharding.codecs.image import open_image, to_rgb
 from sharding.codecs.log16 import encode_log16, log16_error
 from sharding.codecs.npy import encode_npy
 from sharding.errors import DataError
 from sharding.format.sample import Sample
-from sharding.limits import MAX_MEMBER_BYTES
 from sharding.machine.files import write_atomically
-from sharding.machine.regular import read_regular
-from sharding.progress import track
+from sharding.progress import say, track
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png
 from training.config import PredictConfig
-from training.evaluation.check import ARRAY, CODED, VIEW, check_results
-from training.evaluation.evaluate import Predictor, load_predictor
+from training.evaluation.check import check_results
+from training.evaluation.evaluate import file_sha256
+from training.evaluation.inputs import ARRAY, CODED, VIEW, Input, find_inputs
 from training.launch.devices import find_devices
 from training.launch.out_of_memory import explaining_lack
-from training.model.float32 import full_float32
+from training.model.depth_unet import DepthUnet
+from training.model.inference import predict_photo
+from training.prediction.photo import Photo, read_photo
 from training.runfolder import find_checkpoint
 
 _VIEW_SIDE_PX = 640  # longer side of a panel
 _GAP_PX = 8
+_NAMED = 5  # images in the message about those that failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,8 @@ class Prediction:
         median_m: Median predicted depth, metres.
         far_m: Largest predicted depth, metres.
         png_error: Largest relative error of the 16-bit PNG.
+        focal_px: Focal length of the image in its pixels; None if it is not known.
+        doubt: Why its metres may be wrong; "" if nothing is known against them.
     """
 
     image: str
@@ -59,41 +64,8 @@ class Prediction:
     median_m: float
     far_m: float
     png_error: float
-
-
-def read_photo(file: Path) -> NDArray[np.uint8]:
-    """Read an image file of any mode, rotated as its EXIF orientation tells.
-
-    Returns:
-        uint8 (H, W, 3), RGB.
-
-    Raises:
-        DataError: The file is missing, larger than `MAX_MEMBER_BYTES`, or is not a readable image.
-    """
-    try:
-        with open_image(read_regular(file, MAX_MEMBER_BYTES)) as image:
-            return np.array(to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
-    except OSError as error:
-        raise DataError(f"{file}: expected a readable image: {error.strerror}") from error
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from error
-
-
-def predict_image(predictor: Predictor, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
-    """Predict the depth of one image of any size.
-
-    Args:
-        predictor: A network on `device`, in evaluation mode, or a baseline.
-        image: uint8 (H, W, 3), RGB.
-        device: Device to compute on.
-
-    Returns:
-        float32 (H, W), metres, computed without TF32.
-    """
-    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)  # (1, 3, H, W)
-    with torch.inference_mode(), full_float32():
-        depth: NDArray[np.float32] = predictor.predict_depth(tensor)[0, 0].float().cpu().numpy()
-    return depth
+    focal_px: float | None
+    doubt: str
 
 
 def draw_view(image: NDArray[np.uint8], depth: NDArray[np.float32]) -> Image.Image:
@@ -120,48 +92,107 @@ def _fit(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels).resize(size, Image.Resampling.BOX if factor < 1 else Image.Resampling.NEAREST)
 
 
-def write_prediction(file: Path, image: NDArray[np.uint8], depth: NDArray[np.float32], out: Path) -> Prediction:
+def write_prediction(one: Input, photo: Photo, depth: NDArray[np.float32], out: Path, doubt: str = "") -> Prediction:
     """Write the three files of an image into a folder.
 
     Args:
-        file: The image file; its stem is the stem of the three.
-        image: uint8 (H, W, 3).
+        one: The image, and the name of its results.
+        photo: Its pixels and focal length.
         depth: float32 (H, W), metres, positive and finite.
-        out: The folder to write into.
+        out: The folder to write into; those of the name are made.
+        doubt: Why its metres may be wrong; "" if nothing is known against them.
     """
     contents = {
-        file.stem + ARRAY: encode_npy(depth),
-        file.stem + CODED: encode_log16(depth, np.ones(depth.shape, np.bool_)),
-        file.stem + VIEW: encode_png(draw_view(image, depth)),
+        one.name + ARRAY: encode_npy(depth),
+        one.name + CODED: encode_log16(depth, np.ones(depth.shape, np.bool_)),
+        one.name + VIEW: encode_png(draw_view(photo.image, depth)),
     }
     # First the one that tells whose the others are: see `check_results`.
     for name in sorted(contents, key=lambda name: not name.endswith(CODED)):
         write_atomically(out / name, contents[name])
     near, far = float(depth.min()), float(depth.max())
     return Prediction(
-        image=str(file),
+        image=str(one.file),
         files=tuple(str(out / name) for name in contents),
         near_m=near,
         median_m=float(np.median(depth)),
         far_m=far,
         png_error=log16_error(near, far),
+        focal_px=photo.focal_px,
+        doubt=doubt,
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An image that could not be predicted, and why."""
+
+    image: str
+    error: str
+
+
 def run(config: PredictConfig) -> Outcome:
-    """Predict every image; stop at the first that cannot be read, and keep the files written so far."""
-    files = [Path(name) for name in config.images]
-    check_results(config.images, config.out)
+    """Predict every image, by the network of a checkpoint."""
+    inputs = find_inputs(config.images, config.out)
+    check_results(inputs, config.out)
     device = find_devices(config.accelerator, 1)[0]
-    named = load_predictor(find_checkpoint(config.run, config.checkpoint), config.run, device)
-    done = []
-    for file in track(files, total=len(files), unit="images", label="predict"):
-        image = read_photo(file)
-        with explaining_lack(str(file), "give --accelerator cpu, or a smaller image"):
-            depth = predict_image(named.predictor, image, device)
-        done.append(write_prediction(file, image, depth, Path(config.out)))
-    lines = [
-        f"{one.image}: {one.near_m:.2f} to {one.far_m:.2f} m, median {one.median_m:.2f} m -> {', '.join(one.files)}"
-        for one in done
-    ]
-    return Outcome(data={"predictions": done, "checkpoint_sha256": named.fingerprint}, text="\n".join(lines))
+    file = find_checkpoint(config.run, config.checkpoint)
+    outcome = predict_inputs(inputs, DepthUnet.load(file).to(device), config)
+    return replace(outcome, data=outcome.data | {"checkpoint_sha256": file_sha256(file)})
+
+
+def predict_inputs(inputs: Sequence[Input], model: DepthUnet, config: PredictConfig) -> Outcome:
+    """Predict every image; one that cannot be read is named, and the others are predicted all the same.
+
+    Args:
+        inputs: The images.
+        model: The network, in eval mode on the device to compute on.
+        config: Where results go, focal lengths and tiles.
+
+    Returns:
+        The predictions and failures; an error if there are failures.
+    """
+    done: list[Prediction] = []
+    failed: list[Failure] = []
+    for one in track(inputs, total=len(inputs), unit="images", label="predict"):
+        # Around the rest: memory that runs out for one tile is not the fault of the image.
+        with explaining_lack(str(one.file), "give --accelerator cpu, or smaller --tile-pixels"):
+            try:
+                done.append(_predict(one, model, config))
+            except DataError as error:
+                failed.append(Failure(image=str(one.file), error=str(error).removeprefix(f"{one.file}: ")))
+                say(f"{one.file}: not predicted: {failed[-1].error}")
+    _say_doubts(done)
+    return Outcome(
+        data={"predictions": done, "failures": failed},
+        text="\n".join(map(_line, done)),
+        error=_summary(failed, len(inputs)),
+    )
+
+
+def _predict(one: Input, model: DepthUnet, config: PredictConfig) -> Prediction:
+    camera = model.options.camera
+    if config.camera_focal_px is not None:
+        camera = replace(camera, focal_px=config.camera_focal_px)
+    photo = read_photo(one.file, config.focal_px)
+    depth = predict_photo(model, photo, camera, model.device, config.tile_pixels)
+    return write_prediction(one, photo, depth, Path(config.out), doubt=camera.doubt(photo.focal_px))
+
+
+def _say_doubts(done: list[Prediction]) -> None:
+    """Say once for each reason why the metres of some images may be wrong."""
+    for doubt, times in Counter(one.doubt for one in done if one.doubt).items():
+        first = next(one.image for one in done if one.doubt == doubt)
+        others = f" and {times - 1} more" if times > 1 else ""
+        say(f"{first}{others}: {doubt}; give --focal-px, and --camera-focal-px for an older checkpoint")
+
+
+def _line(one: Prediction) -> str:
+    return f"{one.image}: {one.near_m:.2f} to {one.far_m:.2f} m, median {one.median_m:.2f} m -> {', '.join(one.files)}"
+
+
+def _summary(failed: list[Failure], total: int) -> str:
+    if not failed:
+        return ""
+    names = ", ".join(one.image for one in failed[:_NAMED]) + ", ..." * (len(failed) > _NAMED)
+    return f"{len(failed)} of {total} images could not be predicted: {names}; --json has the reasons"

@@ -1,6 +1,6 @@
 """What is wrong with the options of `finetune`, found without torch."""
 
-from sharding.errors import DataError, named_by_user
+from sharding.errors import DataError, UsageError, named_by_user
 from sharding.reading.check import check_set
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
@@ -19,6 +19,7 @@ from training.runfolder import (
     check_saved,
     find_weights,
     is_finished,
+    load_config,
 )
 from training.streaming.options import check_budget, streaming_options
 

@@ -2,6 +2,7 @@
 
 from sharding.errors import UsageError
 from training.config import FinetuneConfig
+from training.finetuning.camera import training_camera
 from training.finetuning.check import is_clipped_scaled
 from training.finetuning.depth_data import DepthData, mean_log_depth
 from training.finetuning.encoder_name import known_name
@@ -37,6 +38,7 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: str = D
         warmup_steps=count_warmup(config, steps),
         total_steps=steps,
         log_depth_mean=mean_log_depth(data.train),
+        **training_camera(data.train, config.camera_focal_px),
     )
 
 

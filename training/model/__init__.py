@@ -13,5 +13,6 @@
 - `finite`: finds a loss that is not finite, one step late, so that no step waits for the device.
 - `float32`: turns TF32 off where numbers are compared.
 - `metrics`: abs_rel, rmse, delta1 and others, per image, and which pixels each protocol compares.
+- `inference`: a network applied to photos of any camera and size.
 - `schedule`: the learning rate at a step.
 """

@@ -5,13 +5,16 @@ depth is always positive, equal relative errors weigh the same near and far, and
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -25,11 +28,14 @@ from training.model.encoder import load_encoder
 from training.model.finite import FiniteCheck, is_logged, require_finite_weights
 from training.model.global_loss import GlobalLoss
 from training.model.hyperparameters import Hyperparameters, as_hyperparameters
+from training.model.inference import predict_photo
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
 from training.model.saved import check_shapes, load_saved
 from training.model.schedule import make_schedule
 from training.model.unet import DepthNetwork, build_unet, split_parameters
+from training.photo_options import TILE_PIXELS
+from training.prediction.photo import PhotoSource, read_photo
 from training.runfolder import SCRATCH, find_checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -148,6 +154,28 @@ class DepthUnet(LightningModule):
             float32 (B, 1, H, W), metres, within [`MIN_DEPTH_M`, `MAX_DEPTH_M`].
         """
         return depth_from_log(self(image))
+
+    def predict(
+        self, image: PhotoSource, *, focal_px: float | None = None, tile_pixels: int = TILE_PIXELS
+    ) -> NDArray[np.float32]:
+        """Predict the depth of a picture, as `depthstream predict` does; the network must be in eval mode.
+
+        Args:
+            image: An image file, a PIL image, or an array: uint8, uint16 or float in [0, 1], (H, W, 3) or (H, W).
+            focal_px: Focal length in pixels of the image; None takes that of its EXIF data.
+            tile_pixels: Most pixels that are predicted at once; a larger image is predicted in tiles.
+
+        Returns:
+            float32 (H, W), metres, as large as the image; they hold for the training camera, with a warning, if the
+            focal length of the image, or of the training images, is unknown.
+
+        Raises:
+            DataError, ValueError: It is no image, or of an impossible focal length; see `read_photo`.
+        """
+        photo, camera = read_photo(image, focal_px), self.options.camera
+        if doubt := camera.doubt(photo.focal_px):
+            warnings.warn(doubt, stacklevel=2)
+        return predict_photo(self, photo, camera, self.device, tile_pixels)
 
     def loss_sum(self, log_prediction: Tensor, batch: TensorBatch) -> LossSum:
         """Compute the loss over the valid pixels of the samples whose weight is above 0.

@@ -9,6 +9,7 @@ from sharding.errors import UsageError
 from training.model.encoder_name import ENCODERS
 from training.model.losses import LOSSES
 from training.model.schedule import SCHEDULES
+from training.prediction.camera import Camera
 
 DECAYS = ("weights", "all")
 """What weight decay is for."""
@@ -32,9 +33,13 @@ class Hyperparameters:
         warmup_steps: Optimizer steps until the rate is at its peak.
         total_steps: Optimizer steps until the rate has fallen to 0; 0 keeps it at its peak (cosine alone).
         log_depth_mean: Natural log of metres; added to the output of the network.
+        camera_focal_px: Focal length of the training set's images at their own size, pixels; 0: unknown.
+        camera_height: Height of the training set's images, pixels; 0: unknown, or they differ.
+        camera_width: Width of the training set's images, pixels; 0: unknown, or they differ.
 
     Raises:
-        UsageError: The encoder, the loss or the schedule is unknown, or the learning rate is not positive.
+        UsageError: The encoder, the loss or the schedule is unknown, the learning rate is not positive, or a length is
+            negative.
     """
 
     encoder_name: str = "resnet50"
@@ -50,6 +55,9 @@ class Hyperparameters:
     warmup_steps: int = 0
     total_steps: int = 0
     log_depth_mean: float = math.log(8.0)
+    camera_focal_px: float = 0.0
+    camera_height: int = 0
+    camera_width: int = 0
 
     def __post_init__(self) -> None:
         if self.encoder_name not in ENCODERS:
@@ -65,6 +73,13 @@ class Hyperparameters:
         numbers = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
         if wrong := [name for name, value in numbers.items() if not math.isfinite(value)]:
             raise UsageError(f"expected finite hyper-parameters, found {', '.join(wrong)} that is not")
+        if min(self.camera_focal_px, self.camera_height, self.camera_width) < 0:
+            raise UsageError(f"expected a training camera of lengths from 0, found {self.camera}")
+
+    @property
+    def camera(self) -> Camera:
+        """Return the camera of the training images."""
+        return Camera(focal_px=self.camera_focal_px, height=self.camera_height, width=self.camera_width)
 
 
 def as_hyperparameters(given: Hyperparameters | Mapping[str, Any] | None) -> Hyperparameters:

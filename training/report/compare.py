@@ -29,9 +29,9 @@ from training.evaluation.evaluate import (
     load_predictor,
 )
 from training.evaluation.metric_names import count
-from training.evaluation.predict import predict_image
 from training.evaluation.results import Evaluation, SetInfo, load_matching
 from training.launch.devices import describe_device
+from training.model.inference import predict_image
 from training.report.arms import RunFolder, TrainedOn, find_warnings, open_trained, open_val, read_run
 from training.report.check import check_names
 from training.report.comparison import Arm, BaselineResult, Comparison, Gallery

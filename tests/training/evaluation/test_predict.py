@@ -1,28 +1,35 @@
-import os
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from sharding.cli import Outcome, main
 from sharding.codecs.log16 import decode_log16
 from sharding.codecs.npy import decode_npy
 from sharding.errors import DataError, UsageError
+from training.commands import COMMANDS
 from training.config import PredictConfig
-from training.evaluation.baselines import RowBaseline
 from training.evaluation.check import check_results
-from training.evaluation.predict import Prediction, draw_view, predict_image, read_photo, run, write_prediction
+from training.evaluation.inputs import Input, find_inputs
+from training.evaluation.predict import Prediction, draw_view, predict_inputs, run, write_prediction
+from training.finetuning.finetune import init_model
 from training.model.depth_unet import DepthUnet
+from training.prediction.photo import Photo
 
-CPU = torch.device("cpu")
 GREY = np.full((4, 5, 3), 100, np.uint8)
 
 
 def write(out: Path, depth: np.ndarray) -> Prediction:
-    return write_prediction(
-        Path("photos/x.y.jpg"), np.zeros((*depth.shape, 3), np.uint8), depth.astype(np.float32), out
-    )
+    photo = Photo(image=np.zeros((*depth.shape, 3), np.uint8))
+    return write_prediction(Input(Path("photos/x.y.jpg"), "x.y"), photo, depth.astype(np.float32), out)
 
 
 def test_the_16_bit_png_is_within_its_stated_error(tmp_path: Path) -> None:
@@ -61,86 +68,25 @@ def test_the_view_shows_image_depth_and_bar_for_any_shape(shape: tuple[int, int]
     assert view.width > 2 * max(1, round(640 * shape[1] / max(shape)))
 
 
-def test_prediction_goes_through_the_predictor_at_native_size() -> None:
-    depth = predict_image(RowBaseline(log_depth=(2.0, 0.0)), GREY[:2], CPU)
-    assert depth.shape == (2, 5)
-    assert depth.dtype == np.float32
-    assert np.allclose(np.log(depth), [[2.0] * 5, [0.0] * 5], atol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (31, 33), (64, 96), (50, 131)])
-def test_a_network_predicts_images_of_any_size(blank_unet: torch.nn.Module, shape: tuple[int, int]) -> None:
-    depth = predict_image(DepthUnet(blank_unet, {"log_depth_mean": 1.0}).eval(), np.zeros((*shape, 3), np.uint8), CPU)
-    assert depth.shape == shape
-    assert np.allclose(depth, np.e)
-
-
-def test_photos_are_read_upright_and_in_rgb(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown rotated by a quarter turn
-    Image.fromarray(GREY).save(tmp_path / "turned.jpg", exif=exif)
-    Image.fromarray(GREY[..., 0]).save(tmp_path / "grey.png")
-    assert read_photo(tmp_path / "turned.jpg").shape == (5, 4, 3)
-    assert np.array_equal(read_photo(tmp_path / "grey.png"), GREY)
-
-
-def test_a_bad_image_is_named(tmp_path: Path) -> None:
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "cut.png")
-    os.truncate(tmp_path / "cut.png", 900)
-    (tmp_path / "text.jpg").write_text("no image")
-    for name in ("cut.png", "text.jpg", "missing.jpg"):
-        with pytest.raises(DataError, match=name):
-            read_photo(tmp_path / name)
-
-
-def test_an_image_of_levels_without_a_known_range_is_refused_and_not_black(tmp_path: Path) -> None:
-    Image.fromarray(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)).save(tmp_path / "float.tif")
-    with pytest.raises(DataError, match=r"float\.tif: .* these are floating point; save it as such"):
-        read_photo(tmp_path / "float.tif")
-
-
-def test_a_16_bit_image_is_the_8_bit_one(tmp_path: Path) -> None:
-    Image.fromarray(GREY[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    assert np.array_equal(read_photo(tmp_path / "deep.png"), GREY)
-
-
-@pytest.mark.timeout(20)
-def test_what_is_no_file_or_too_large_a_one_is_refused_at_once(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo.png")
-    (tmp_path / "zero.png").symlink_to("/dev/zero")
-    (tmp_path / "sparse.png").write_bytes(b"")
-    os.truncate(tmp_path / "sparse.png", 20 << 30)
-    for name, reason in {"fifo": "it is a FIFO", "zero": "it is a device", "sparse": "found 21474836480 bytes"}.items():
-        with pytest.raises(DataError, match=rf"{name}\.png: expected a readable image: {reason}"):
-            read_photo(tmp_path / f"{name}.png")
-
-
-def test_images_of_one_name_are_refused_before_anything_is_done(tmp_path: Path) -> None:
-    config = PredictConfig(run="none", images=("a/x.jpg", "b/x.png", "y.jpg"), out=str(tmp_path / "out"))
-    with pytest.raises(UsageError, match="several images are called x,"):
-        run(config)
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("ending", [".depth.png", ".view.png", ".npy"])
 def test_a_file_of_somebody_is_not_replaced_and_results_of_an_earlier_run_are(tmp_path, ending):
-    mine = tmp_path / f"a{ending}"
+    image, mine = Input(Path("photos/a.jpg"), "a"), tmp_path / f"a{ending}"
     mine.write_bytes(b"mine")
     with pytest.raises(UsageError, match=rf"a{ending}: a result would replace it, and nothing tells that `predict`"):
-        check_results(["photos/a.jpg"], str(tmp_path))
+        check_results([image], str(tmp_path))
     mine.unlink()
-    write_prediction(Path("photos/a.jpg"), GREY, np.full(GREY.shape[:2], 2, np.float32), tmp_path)
-    check_results(["photos/a.jpg"], str(tmp_path))
+    write_prediction(image, Photo(image=GREY), np.full(GREY.shape[:2], 2, np.float32), tmp_path)
+    check_results([image], str(tmp_path))
     for later in (f"a{end}" for end in (".npy", ".view.png")):  # of a run that was killed
         (tmp_path / later).unlink()
-        check_results(["photos/a.jpg"], str(tmp_path))
+        check_results([image], str(tmp_path))
 
 
 @pytest.mark.parametrize("ending", [".depth.png", ".view.png"])
 def test_a_result_never_replaces_an_image(tmp_path, ending):
     folder = tmp_path / "photos"
     folder.mkdir()
-    images = [str(folder / "a.jpg"), str(folder / f"a{ending}")]
+    images = [Input(folder / name, Path(name).stem) for name in ("a.jpg", f"a{ending}")]
     (tmp_path / "same").symlink_to("photos")
     for out in (folder, tmp_path / "same"):
         with pytest.raises(UsageError, match=f"a result of a would replace .*photos/a{ending}; give another folder"):
@@ -148,16 +94,108 @@ def test_a_result_never_replaces_an_image(tmp_path, ending):
     check_results(images, str(tmp_path))
 
 
-def test_a_run_predicts_files(make_run, diode_sets, tmp_path: Path) -> None:
-    Image.fromarray(GREY).save(tmp_path / "photo.jpg")
-    folder = make_run("arm", 5.0, *diode_sets)
-    photo, out = str(tmp_path / "photo.jpg"), tmp_path / "out"
-    outcome = run(PredictConfig(run=str(folder), images=(photo,), out=str(out), accelerator="cpu"))
-    assert np.allclose(np.load(out / "photo.npy"), 5.0)
-    assert sorted(path.name for path in out.iterdir()) == ["photo.depth.png", "photo.npy", "photo.view.png"]
-    assert "5.00 to 5.00 m" in outcome.text
+class Constant(nn.Module):
+    """A network that predicts the depth that the model adds, here 8 m."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image[:, :1] * 0
+
+
+def predict(
+    images: Sequence[Path], out: Path, hyperparameters: dict[str, Any] | None = None, **options: Any
+) -> Outcome:
+    config = PredictConfig(run="", images=tuple(map(str, images)), out=str(out), **options)
+    inputs = find_inputs(config.images, config.out)
+    return predict_inputs(inputs, DepthUnet(Constant(), hyperparameters).eval(), config)
+
+
+def save_grey(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(GREY).save(file)
+
+
+def test_a_folder_keeps_its_tree_and_a_bad_image_does_not_stop_the_others(tmp_path: Path, capsys) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    save_grey(photos / "a/x.jpg", photos / "b/x.png", photos / "x.webp")
+    bad = photos / "a" / "w.jpg"
+    bad.write_text("no image")
+    outcome = predict([photos], out)
+    assert sorted(str(file.relative_to(out)) for file in out.rglob("*.npy")) == ["a/x.npy", "b/x.npy", "x.npy"]
+    assert all(np.allclose(np.load(file), 8) for file in out.rglob("*.npy"))
+    assert [one.image for one in outcome.data["failures"]] == [str(bad)]
+    assert "no known image format" in outcome.data["failures"][0].error
+    assert outcome.error == f"1 of 4 images could not be predicted: {bad}; --json has the reasons"
+    assert f"{bad}: not predicted: expected a readable image" in capsys.readouterr().err
+    check_results(find_inputs([str(photos)], str(out)), str(out))  # and may be predicted again
+
+
+def test_metres_that_hold_for_the_training_camera_alone_are_told_once(tmp_path: Path, capsys) -> None:
+    images = [tmp_path / f"{name}.png" for name in "abc"]
+    save_grey(*images)
+    doubt = "its focal length is unknown, so metres hold for the training camera (focal length 500 px)"
+    for hyperparameters, options in (({"camera_focal_px": 500.0}, {}), ({}, {"camera_focal_px": 500.0})):
+        outcome = predict(images, tmp_path / "out", hyperparameters, **options)
+        assert {(one.focal_px, one.doubt) for one in outcome.data["predictions"]} == {(None, doubt)}
+        assert f"{images[0]} and 2 more: {doubt}; give --focal-px" in capsys.readouterr().err
+    predict(images, tmp_path / "out", camera_focal_px=500.0, focal_px=500.0)
+    assert "metres hold" not in capsys.readouterr().err
+
+
+def test_an_impossible_focal_length_is_a_failure_of_the_image(tmp_path: Path) -> None:
+    save_grey(tmp_path / "a.png")
+    outcome = predict([tmp_path / "a.png"], tmp_path / "out", camera_focal_px=500.0, focal_px=1e6)
+    assert "found 1e+06 px, which needs 0 x 0 pixels" in outcome.data["failures"][0].error
+    assert outcome.data["predictions"] == []
+
+
+def test_the_command_predicts_by_a_checkpoint_of_before_cameras_and_exits_with_1_after_a_bad_image(
+    make_run, diode_sets, tmp_path: Path, capsys
+) -> None:
+    checkpoint = make_run("arm", 5.0, *diode_sets) / "checkpoints" / "last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    for name in ("camera_focal_px", "camera_height", "camera_width"):
+        del content["hyper_parameters"][name]
+    torch.save(content, checkpoint)
+    save_grey(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"")
+    words = [str(checkpoint), str(tmp_path / "bad.png"), str(tmp_path / "good.png"), "--out", str(tmp_path / "out")]
+    status = main("depthstream", "", COMMANDS, ["predict", *words, "--accelerator", "cpu", "--json", "--quiet"])
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert status == 1
+    assert [Path(one["image"]).name for one in found["failures"]] == ["bad.png"]
+    assert f"1 of 2 images could not be predicted: {tmp_path / 'bad.png'}" in printed.err  # --quiet keeps errors
+    assert [Path(one["image"]).name for one in found["predictions"]] == ["good.png"]
+    assert "the checkpoint does not tell the focal length" in found["predictions"][0]["doubt"]
+    assert np.allclose(np.load(tmp_path / "out" / "good.npy"), 5)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.depth.png", "good.npy", "good.view.png"]
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    save_grey(tmp_path / "x.jpg")
+    config = PredictConfig(run=str(tmp_path), images=(str(tmp_path / "x.jpg"),), out=str(tmp_path / "out"))
     with pytest.raises(DataError, match="expected a checkpoint"):
-        run(PredictConfig(run=str(tmp_path), images=("x.jpg",), out=str(tmp_path / "out"), accelerator="cpu"))
+        run(config)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)  # 20 tiles of a megapixel, on one core
+def test_12_megapixels_are_predicted_in_less_than_4_gb(tmp_path: Path) -> None:
+    """By a ResNet-18 on the CPU, by the command; the peak is that of its process."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((4000, 3000)).save(tmp_path / "photo.jpg")
+    model = DepthUnet(init_model(encoder_name="resnet18"), {"encoder_name": "resnet18"})
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, tmp_path / "a.ckpt")
+    words = [str(tmp_path / "a.ckpt"), str(tmp_path / "photo.jpg"), "--out", str(tmp_path / "out")]
+    code = (
+        "import resource, sys; from training.__main__ import main; status = main(); "
+        "print(status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", *words, "--accelerator", "cpu"], capture_output=True, text=True
+    )
+    status, peak_kib = map(int, done.stderr.splitlines()[-1].split())
+    assert status == 0
+    assert peak_kib * 1024 < 4e9
+    assert np.load(tmp_path / "out" / "photo.npy", mmap_mode="r").shape == (3000, 4000)
