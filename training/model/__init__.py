@@ -15,4 +15,6 @@
 - `metrics`: abs_rel, rmse, delta1 and others, per image, and which pixels each protocol compares.
 - `inference`: a network applied to photos of any camera and size.
 - `schedule`: the learning rate at a step.
+- `optimizer`: AdamW, and an encoder that is frozen at first.
+- `computation`, `recompute`: what makes a step faster or smaller, and nothing else.
 """

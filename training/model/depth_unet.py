@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import Count, to_type
@@ -31,9 +31,10 @@ from training.model.hyperparameters import Hyperparameters, as_hyperparameters
 from training.model.inference import predict_photo
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
+from training.model.optimizer import FrozenEncoder, make_optimizer
 from training.model.saved import check_shapes, load_saved
 from training.model.schedule import make_schedule
-from training.model.unet import DepthNetwork, build_unet, split_parameters
+from training.model.unet import build_unet
 from training.photo_options import TILE_PIXELS
 from training.prediction.photo import PhotoSource, read_photo
 from training.runfolder import SCRATCH, find_checkpoint
@@ -100,6 +101,7 @@ class DepthUnet(LightningModule):
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1) * 255, persistent=False)
         self._computation = computation
         self._compute_step: Callable[[Tensor], Tensor] | None = None
+        self._frozen = FrozenEncoder(self.unet, options.freeze_epochs)
         self._train_loss, self._finite = GlobalLoss(), FiniteCheck()
         self._start_sums()
 
@@ -201,9 +203,7 @@ class DepthUnet(LightningModule):
         # Lightning has divided the gradients by the number of micro-batches, DDP by the number of ranks: undo both.
         # Lightning clips after this hook, so its threshold applies to the scaled gradients.
         factor = factor * (self.trainer.accumulate_grad_batches * World.current().size)
-        if self._is_frozen():
-            for parameter in split_parameters(self.unet)[0]:
-                parameter.grad = None  # the optimizer passes over it, weight decay included
+        self._frozen.drop_gradients(self.current_epoch)
         if gradients := [parameter.grad for parameter in self.parameters() if parameter.grad is not None]:
             torch._foreach_mul_(gradients, factor)  # one kernel for many tensors
         if logged:  # a number that is given to `log` is copied to the device, which waits for it
@@ -228,20 +228,12 @@ class DepthUnet(LightningModule):
         self._compute_step = self._computation.prepare(self.unet)
         for optimizer in self.trainer.optimizers:
             align_state(optimizer)
-        self._freeze()
+        self._frozen.start_epoch(self.current_epoch)
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's sums; Lightning does not call this when a run resumes in the middle of an epoch."""
         self._train_loss.start_epoch()
-        self._freeze()
-
-    def _is_frozen(self) -> bool:
-        return self.current_epoch < self.options.freeze_epochs
-
-    def _freeze(self) -> None:
-        """Let the encoder's BatchNorm keep its statistics in the first epochs; `on_before_optimizer_step` the rest."""
-        if self.options.freeze_epochs and isinstance(self.unet, DepthNetwork):
-            self.unet.layers[0].train(not self._is_frozen())
+        self._frozen.start_epoch(self.current_epoch)
 
     def on_train_epoch_end(self) -> None:
         """Log `train_loss_epoch`, per valid pixel of the whole epoch, the same on all ranks."""
@@ -314,23 +306,9 @@ class DepthUnet(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and its schedule, counted in optimizer steps."""
         options = self.options
-        encoder, rest = split_parameters(self.unet)
-        groups = [
-            *_groups(encoder, options.learning_rate * options.encoder_lr_factor, options),
-            *_groups(rest, options.learning_rate, options),
-        ]
-        optimizer = AdamW(groups, fused=self._computation.fused or None)
+        optimizer = make_optimizer(self.unet, options, fused=self._computation.fused)
         schedule = make_schedule(optimizer, options.schedule, options.warmup_steps, options.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _groups(parameters: list[nn.Parameter], rate: float, options: Hyperparameters) -> list[dict[str, Any]]:
-    """Make the optimizer's groups of some parameters: those with weight decay, and biases and BatchNorm without."""
-    decayed = [parameter for parameter in parameters if options.decay == "all" or parameter.ndim > 1]
-    known = {id(parameter) for parameter in decayed}
-    rest = [parameter for parameter in parameters if id(parameter) not in known]
-    groups = [{"params": decayed, "lr": rate, "weight_decay": options.weight_decay}]
-    return groups if options.decay == "all" else [*groups, {"params": rest, "lr": rate, "weight_decay": 0.0}]
 
 
 def depth_from_log(z: Tensor) -> Tensor:
