@@ -236,7 +236,7 @@ def test_a_shell_takes_the_completion(shell, tmp_path, capsys):
             '_shtab_depthstream; echo "${COMPREPLY[@]}"'
         )
         done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60)
-        assert set(done.stdout.split()) == {"--encoder", "--encoder-name"}, done.stderr
+        assert set(done.stdout.split()) == {"--encoder", "--encoder-name", "--encoder-lr-factor"}, done.stderr
 
 
 def test_abbreviations_are_refused(capsys):

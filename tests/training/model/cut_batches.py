@@ -92,7 +92,13 @@ def flatten(tensors: list[Tensor]) -> Tensor:
 
 def make_trainer(accumulation: int = 1, **options: Any) -> Trainer:
     world = int(os.environ.get("WORLD_SIZE", 1))
-    plain = {"max_epochs": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    plain = {
+        "max_epochs": 1,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+    }
     return Trainer(
         accelerator="cpu",
         devices=world,
