@@ -5,12 +5,13 @@
     ranks          DDP over NCCL with one process, two processes over gloo, synchronised BatchNorm
     pretraining    simclr and dino, stopped and resumed
     memory         peak bytes against what --micro-batch auto expects
-    step           time of a U-Net step, from float32 as the tutorial runs it to what is fastest
+    step           time, memory and losses of a U-Net step, from fastai's as torch ships to what is fastest: the ladder
+                   of `bench_step.py`
     feed           training from a set against tensors that are on the device already; stalls; transfer; workers
     views          pretraining from a set with views made by workers and on the device, and what those cost the device
     cards          what needs two cards or more
 
 `check` is one result, `bench` the device, the sizes and the data, `runs` starts training in this process and in others
-(`forced_ddp` is one of those), `stepping` is a single step on tensors. `runner` gives each part a process of its own
-and writes the results as they come.
+(`forced_ddp` is one of those). Steps on tensors are those of `step_bench`. `runner` gives each part a process of its
+own and writes the results as they come.
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from step_bench.step import StepSize
 from store_bench.views import make_set
 
 from training.config import Accelerator, FinetuneConfig, PretrainConfig
@@ -81,6 +82,12 @@ class Bench:
     def option(self) -> Accelerator:
         """Value of --accelerator."""
         return "gpu" if self.on_gpu else "cpu"
+
+    @property
+    def step_size(self) -> StepSize:
+        """What the steps that are timed compute."""
+        sizes = self.sizes
+        return StepSize(encoder=sizes.encoder, height=sizes.step_height, width=sizes.step_width, batch=sizes.step_batch)
 
     @property
     def train(self) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from step_bench.step import make_network
 
 from gpu_checks.bench import Bench, command_of
 from gpu_checks.check import Check, bounded
 from gpu_checks.ranks import compare, train_alone
 from gpu_checks.runs import LAST, count_left, start, wait
-from gpu_checks.stepping import make_network
 from training.finetuning.batches import StepMemory
 from training.model.unet import count_parameters
 

@@ -3,26 +3,25 @@
 import statistics
 import time
 from collections.abc import Iterator
-from itertools import islice, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+from step_bench.feeding import rate_of_constant, rate_of_set
+from step_bench.ladder import FED, LADDER
+from step_bench.step import Step, StepSize, make_batch
+from step_bench.timing import synchronize, time_ms
 from torch.utils.data import DataLoader, IterableDataset
 from traced_steps import quiet
 
 from gpu_checks.bench import Bench
 from gpu_checks.check import Check, bounded, unable
 from gpu_checks.runs import read_series
-from gpu_checks.stepping import Step, Variant, make_batch, synchronize, time_ms
 from training.finetuning.finetune import init_model
-from training.loading.augment import PairedAugment
-from training.loading.dataset import DiodeDepthDataset
-from training.loading.loader import Loading, build_loader
 from training.model.depth_unet import DepthUnet
-from training.model.float32 import tf32
 from training.model.hyperparameters import Hyperparameters
 from training.pretraining import pretrain
 from training.profiling.monitor import WAIT_TAG, ThroughputMonitor
@@ -63,7 +62,8 @@ class StepClock(Callback):
 def inject_stall(bench: Bench) -> Iterator[Check]:
     """Stall for as long as a step takes: about half of the time is waiting."""
     sizes, folder = bench.sizes, bench.folder / "stall"
-    batch = make_batch(sizes.height, sizes.width, sizes.batch, torch.device("cpu"))
+    size = StepSize(encoder=sizes.encoder, height=sizes.height, width=sizes.width, batch=sizes.batch)
+    batch = make_batch(size, torch.device("cpu"))
     _fit(bench, Stalling(batch, 4, 0.0), folder / "plain", clock := StepClock())
     stall_s = max(0.05, statistics.median(clock.steps[1:]))
     _fit(bench, Stalling(batch, 8, stall_s), folder / "stalled", clock := StepClock())
@@ -93,47 +93,17 @@ def _fit(bench: Bench, source: Stalling, folder: Path, clock: StepClock) -> None
 
 def train_from_set(bench: Bench) -> Iterator[Check]:
     """Take steps on a constant batch that is on the device, then on batches of the set, with more and more workers."""
-    sizes = bench.sizes
-    with tf32(True):
-        step = Step(bench, Variant(tf32=True, bf16=bench.on_gpu), sizes.step_height, sizes.step_width, sizes.step_batch)
-        constant = time_ms(step, bench.device, sizes.repeats)
-        ceiling = 1000 * sizes.step_batch / constant["ms"]
-        yield Check(name="constant", ok=True, figures=constant | {"images_per_s": ceiling})
-        rows = []
-        for workers in (2, 4, 8, 14) if bench.on_gpu else (0, 1):
-            row = _feed(bench, step, workers)
-            rows.append(row | {"of_constant": row["images_per_s"] / ceiling})
-            yield Check(name="workers", ok=True, figures={"rows": list(rows)})  # again with each row
-
-
-def _feed(bench: Bench, step: Step, workers: int) -> dict[str, float]:
-    """Return images a second, without the first batches, of which each worker makes one."""
-    sizes, device = bench.sizes, bench.device
-    dataset = DiodeDepthDataset(
-        bench.large, augment=PairedAugment(height=sizes.step_height, width=sizes.step_width), shuffle=True
-    )
-    warm, count = max(2, workers), max(4, workers)
-    # One long epoch: a loader would run dry at the end of each short one, whatever the number of its workers.
-    places = [divmod(number, len(dataset)) for number in range((warm + count) * sizes.step_batch)]
-    loading = Loading(batch_size=sizes.step_batch, num_workers=workers, pin_memory=bench.on_gpu)
-    batches = iter(build_loader(dataset, places, loading))  # type: ignore[arg-type]  # torch takes any iterable
-    for batch in islice(batches, warm):
-        _take(step, batch, device)
-    synchronize(device)
-    begin = time.perf_counter()
-    for batch in batches:
-        _take(step, batch, device)
-    synchronize(device)
-    return {"workers": workers, "images_per_s": count * sizes.step_batch / (time.perf_counter() - begin)}
-
-
-def _take(step: Step, batch: dict[str, Any], device: torch.device) -> None:
-    there = {
-        name: part.to(device, non_blocking=True) if isinstance(part, torch.Tensor) else part
-        for name, part in batch.items()
-    }
-    step.batch = there
-    step()
+    size = bench.step_size
+    step = Step(size, LADDER[FED[bench.device.type]], bench.device)
+    for _ in range(2):  # warms up
+        step()
+    ceiling = rate_of_constant(step, bench.sizes.repeats)
+    yield Check(name="constant", ok=True, figures={"ms": 1000 * size.batch / ceiling, "images_per_s": ceiling})
+    rows = []
+    for workers in (2, 4, 8, 14) if bench.on_gpu else (0, 1):
+        rate = rate_of_set(step, size, bench.large, workers, max(4, workers))
+        rows.append({"workers": workers, "images_per_s": rate, "of_constant": rate / ceiling})
+        yield Check(name="workers", ok=True, figures={"rows": list(rows)})  # again with each row
 
 
 def pretrain_from_set(bench: Bench) -> Iterator[Check]:
@@ -155,8 +125,8 @@ def time_transfer(bench: Bench) -> Iterator[Check]:
     if not bench.on_gpu:
         yield unable("transfer", "page-locked memory needs CUDA")
         return
-    sizes, device = bench.sizes, bench.device
-    pageable = make_batch(sizes.step_height, sizes.step_width, sizes.step_batch, torch.device("cpu"))["depth"]
+    device = bench.device
+    pageable = make_batch(bench.step_size, torch.device("cpu"))["depth"]
     pinned = pageable.pin_memory()
     figures = {
         name: time_ms(lambda source=source: source.to(device, non_blocking=True), device, 10)["ms"]  # type: ignore[misc]

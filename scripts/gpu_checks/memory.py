@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
+from step_bench.ladder import LADDER, Rung
+from step_bench.step import Step, StepSize, make_network
 
 from gpu_checks.bench import Bench
 from gpu_checks.check import Check
-from gpu_checks.stepping import Step, Variant, make_network
 from training.finetuning.batches import StepMemory
 from training.model.unet import count_parameters
 
@@ -29,7 +30,11 @@ def measure(name: str, large: bool, bf16: bool, bench: Bench) -> Iterator[Check]
     need = StepMemory.estimate(sizes.encoder, height * width, parameters, 1)
     rows = []
     for micro_batch in MICRO_BATCHES:
-        peak = _peak_bytes(bench, Variant(tf32=True, bf16=bf16), height, width, micro_batch)
+        peak = _peak_bytes(
+            bench,
+            LADDER["bf16" if bf16 else "fused"],
+            StepSize(encoder=sizes.encoder, height=height, width=width, batch=micro_batch),
+        )
         expected = need.state + max(micro_batch * need.sample, need.update)
         rows.append({"micro_batch": micro_batch, "peak_bytes": peak, "expected_bytes": expected})
     over = [row for row in rows if row["peak_bytes"] > row["expected_bytes"] / 0.7]
@@ -37,12 +42,12 @@ def measure(name: str, large: bool, bf16: bool, bench: Bench) -> Iterator[Check]
     yield Check(name=name, ok=not over, why=why, figures={"height": height, "width": width, "rows": rows})
 
 
-def _peak_bytes(bench: Bench, variant: Variant, height: int, width: int, micro_batch: int) -> int:
+def _peak_bytes(bench: Bench, rung: Rung, size: StepSize) -> int:
     gc.collect()
     torch.cuda.init()  # type: ignore[no-untyped-call]  # "Invalid device argument" before it
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(bench.device)
-    step = Step(bench, variant, height, width, micro_batch)
+    step = Step(size, rung, bench.device)
     for _ in range(2):  # the first makes the optimizer's state
         step()
     torch.cuda.synchronize(bench.device)

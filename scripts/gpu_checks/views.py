@@ -11,12 +11,12 @@ import torch
 from lightly_views import take_transform
 from numpy.typing import NDArray
 from PIL import Image
+from step_bench.timing import synchronize, time_ms
 from torchvision.io import decode_jpeg
 
 from gpu_checks.bench import Bench
 from gpu_checks.check import Check, unable
 from gpu_checks.runs import read_series
-from gpu_checks.stepping import synchronize, time_ms
 from sharding.reading.shard_set import ShardSet
 from training.config import ViewsOn
 from training.loading.images import ImageDataset

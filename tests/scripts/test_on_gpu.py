@@ -18,7 +18,7 @@ NEEDS_GPU = {
     *("stopping.from_gpu_to_cpu", "stopping.from_cpu_to_gpu", "stopping.memory_given_back", "stopping.out_of_memory"),
     *("ranks.nccl_one_process", "ranks.synchronised_batchnorm", "ranks.validation", "ranks.nccl_stopped"),
     *("memory.small", "memory.large", "memory.small_bf16", "memory.large_bf16"),
-    *("step.tf32", "step.bf16", "step.channels_last", "step.fused_adamw"),
+    *("step.eager_tf32", "step.eager_float32"),
     *("feed.transfer", "views.decode_jpeg"),
     *("cards.nccl_two_processes", "cards.failing_rank", "cards.unequal_memory"),
 }

@@ -225,10 +225,14 @@ class DepthUnet(LightningModule):
     def on_train_start(self) -> None:
         """Prepare the network; discard the step that an earlier `fit` may have left unfinished."""
         self._train_loss.start_step()
-        self._compute_step = self._computation.prepare(self.unet)
+        self.prepare_steps()
         for optimizer in self.trainer.optimizers:
             align_state(optimizer)
         self._frozen.start_epoch(self.current_epoch)
+
+    def prepare_steps(self) -> None:
+        """Prepare the network, on its device, for steps that are computed as was asked for; a Trainer's start does."""
+        self._compute_step = self._computation.prepare(self.unet)
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's sums; Lightning does not call this when a run resumes in the middle of an epoch."""
