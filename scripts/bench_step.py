@@ -67,6 +67,7 @@ class BenchStepConfig:
         None, "loader processes of `feed` (default: 8; on a CPU 1)", metavar="N", least=0, most=256
     )
     tiny: bool = option(False, "small network and images, to try the program itself")
+    profile: bool = option(False, "add what the time of each way goes to, by operation")
     only: tuple[Name, ...] = option((), "ways to measure, beside the baseline", metavar="NAME", shown="all")
     out: str | None = option(None, "file for the JSON too, written after each way", metavar="FILE", path="local")
 
@@ -136,7 +137,7 @@ def measure(config: BenchStepConfig, size: "StepSize", data: dict[str, Any]) -> 
             continue
         say(f"{name}: {LADDER[name].adds}")
         lacking = name in GPU_ONLY and config.device == "cpu"  # a CPU has no TF32
-        data["rungs"][name] = None if lacking else ladder.measure(name)
+        data["rungs"][name] = None if lacking else ladder.measure(name, config.profile)
         data["matmul_flops"] = ladder.peaks
         yield name
     if FEED in (config.only or (FEED,)):
@@ -187,6 +188,10 @@ def make_table(data: dict[str, Any]) -> str:
     ]
     for name, row in data["rungs"].items():
         lines.append(f"{name:14}null: a CPU has no TF32" if row is None else _line(name, row))
+        lines += [
+            f"  {part['share']:6.1%} {part['ms']:10.2f} ms {part['calls']:6.0f} x {part['name']}"
+            for part in (row and row["profile"]) or ()
+        ]
     if feed := data["feed"]:
         lines.append(
             f"feed: {feed['feed_over_constant']:.3f} ({feed['feed_over_constant_min']:.3f} - "
@@ -216,6 +221,7 @@ COMMAND = Command(
     examples=(
         "scripts/bench_step.py --json > step.json",
         "scripts/bench_step.py --only bf16 compile feed --out step.json",
+        "scripts/bench_step.py --only compile --profile",
         "scripts/bench_step.py --device cpu --json",
         "scripts/bench_step.py --device cpu --tiny --only forward bf16",
     ),

@@ -3,20 +3,25 @@
 from collections.abc import Iterator
 from functools import cache, partial
 
-from step_bench.ladder import GPU_ONLY, LADDER
+from step_bench.ladder import BASELINE, FED, GPU_ONLY, LADDER
 from step_bench.measure import FORMATS, Ladder, explain_losses
-from step_bench.timing import ENOUGH_S
 
 from gpu_checks.bench import Bench
 from gpu_checks.check import Check, unable
 
 LIMIT_S = 40
-"""Enough for the rungs that `finetune` has by default; give `--only step` for those that take long."""
+"""For the first rungs; all of them, compiling included, take some minutes: give `--only step`."""
+
+TURNS_S = 1.0
+"""Seconds after which a rung is not timed again."""
+
+NAMES = tuple(dict.fromkeys((BASELINE, FED["cuda"], *LADDER)))
+"""Most important first."""
 
 
 @cache
 def _ladder(bench: Bench) -> Ladder:
-    return Ladder(bench.step_size, bench.device, bench.sizes.repeats, ENOUGH_S)
+    return Ladder(bench.step_size, bench.device, bench.sizes.repeats, TURNS_S)
 
 
 def measure_matmul(bench: Bench) -> Iterator[Check]:
@@ -35,4 +40,4 @@ def measure_rung(name: str, bench: Bench) -> Iterator[Check]:
     yield Check(name=name, ok=figures["loss_ok"], why=explain_losses(figures), figures=figures)
 
 
-STAGES = ((("matmul",), measure_matmul), *(((name,), partial(measure_rung, name)) for name in LADDER))
+STAGES = ((("matmul",), measure_matmul), *(((name,), partial(measure_rung, name)) for name in NAMES))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from step_bench.ladder import BASELINE, LADDER, Format
+from step_bench.profiling import profile_step
 from step_bench.step import Step, StepSize, count_flop
 from step_bench.timing import Spent, matmul_flops, time_in_turn
 
@@ -55,8 +56,12 @@ class Ladder:
         self._size, self._device, self._repeats, self._enough_s = size, device, repeats, enough_s
         self.peaks: dict[Format, float] = {}
 
-    def measure(self, name: str) -> dict[str, Any]:
+    def measure(self, name: str, profiled: bool = False) -> dict[str, Any]:
         """Measure a rung; the baseline stays on the device, and its bytes do not count.
+
+        Args:
+            name: Of the rung.
+            profiled: Whether to add what the time goes to, see `profile_step`.
 
         Returns:
             Figures; `over_eager` is the time of the baseline's step over that of this one, each pair in turn.
@@ -75,6 +80,7 @@ class Ladder:
             "images_per_s": 1000 * self._size.batch / statistics.median(spent[-1].wall),
             "share_of_matmul_peak": flops / self.peak_flops(number_format),
             "peak_bytes": run.peak_bytes,
+            "profile": profile_step(run.step) if profiled else None,
             **compare_losses(run.losses, base.losses, self._coarser(number_format)),
         }
 

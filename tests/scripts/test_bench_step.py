@@ -82,7 +82,7 @@ def test_the_operations_of_a_step_are_those_that_a_real_one_counts_without_recom
 
 
 def test_our_forward_pass_has_the_losses_of_fastais(few_steps, capsys):
-    assert main([*LEAST, "--only", "forward", "eager_tf32"]) == 0
+    assert main([*LEAST, "--only", "forward", "eager_tf32", "--profile"]) == 0
     found = json.loads(capsys.readouterr().out)
     rows = found["rungs"]
     assert rows.keys() == {"eager", "forward", "eager_tf32"}
@@ -96,6 +96,11 @@ def test_our_forward_pass_has_the_losses_of_fastais(few_steps, capsys):
         found["step_flop"] / (rows["forward"]["ms"] / 1000) / found["matmul_flops"]["float32"]
     )
     assert found["missed"] == []
+    parts = rows["forward"]["profile"]
+    assert any("conv" in part["name"] for part in parts)
+    shares = [part["share"] for part in parts]
+    assert shares == sorted(shares, reverse=True)
+    assert 0.5 < sum(shares) <= 1
 
 
 def test_other_losses_are_a_failure(few_steps, monkeypatch, capsys, tmp_path):
