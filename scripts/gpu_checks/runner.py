@@ -24,7 +24,7 @@ PARTS = ("precision", "stopping", "ranks", "pretraining", "memory", "step", "fee
 """In this order; each is a module with `STAGES` and `LIMIT_S`, the seconds it may take; the limits of those that one
 card can do add up to less than 9 minutes. `lacks(bench)`, if there is one, tells why it cannot be done here."""
 
-CPU_FACTOR = 5
+CPU_FACTOR = 8
 """What the limits are multiplied by on a CPU, which other programs may keep busy."""
 
 MARK = "ON_GPU_PART"
