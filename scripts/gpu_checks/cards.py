@@ -14,8 +14,8 @@ from gpu_checks.bench import Bench, command_of
 from gpu_checks.check import Check, bounded
 from gpu_checks.ranks import compare, train_alone
 from gpu_checks.runs import LAST, count_left, start, wait
-from training.finetuning.batches import StepMemory
-from training.model.unet import count_parameters
+from training.finetuning.memory import StepMemory
+from training.model.cost import compute_cost
 
 LIMIT_S = 150
 RUN_S, END_S = 60.0, 30.0
@@ -54,10 +54,11 @@ def kill_rank(bench: Bench) -> Iterator[Check]:
 
 def occupy_one(bench: Bench) -> Iterator[Check]:
     """Leave the second card the memory of two samples, and let --micro-batch auto decide."""
-    parameters = count_parameters(make_network(bench.sizes.encoder))
-    pixels = bench.sizes.step_height * bench.sizes.step_width
-    need, card = StepMemory.estimate(bench.sizes.encoder, pixels, parameters, 2), torch.device("cuda", 1)
-    left = int((need.state + 2.5 * need.sample) / 0.7)
+    cost = compute_cost(
+        bench.sizes.encoder, bench.sizes.step_height, bench.sizes.step_width, "32-true", recompute=False
+    )
+    need, card = StepMemory.estimate(cost, 2), torch.device("cuda", 1)
+    left = need.least + need.sample  # two samples, and a part of the third
     taken = torch.empty(torch.cuda.mem_get_info(card)[0] - left, dtype=torch.uint8, device=card)
     config = bench.finetune(
         "cards-unequal", set=bench.large, height=bench.sizes.step_height, width=bench.sizes.step_width, batch_size=16,

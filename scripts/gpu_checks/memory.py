@@ -10,8 +10,8 @@ from step_bench.step import Step, StepSize, make_network
 
 from gpu_checks.bench import Bench
 from gpu_checks.check import Check
-from training.finetuning.batches import StepMemory
-from training.model.unet import count_parameters
+from training.finetuning.memory import USABLE, StepMemory
+from training.model.cost import compute_cost
 
 LIMIT_S = 40
 MICRO_BATCHES = (1, 2, 4)
@@ -26,8 +26,8 @@ def measure(name: str, large: bool, bf16: bool, bench: Bench) -> Iterator[Check]
     """Take two steps of each micro-batch; the peak must stay within what the estimate leaves of the memory."""
     sizes = bench.sizes
     height, width = (sizes.step_height, sizes.step_width) if large else (sizes.height, sizes.width)
-    parameters = count_parameters(make_network(sizes.encoder))
-    need = StepMemory.estimate(sizes.encoder, height * width, parameters, 1)
+    precision = "bf16-mixed" if bf16 else "32-true"
+    need = StepMemory.estimate(compute_cost(sizes.encoder, height, width, precision, recompute=False), 1)
     rows = []
     for micro_batch in MICRO_BATCHES:
         peak = _peak_bytes(
@@ -35,9 +35,9 @@ def measure(name: str, large: bool, bf16: bool, bench: Bench) -> Iterator[Check]
             LADDER["bf16" if bf16 else "fused"],
             StepSize(encoder=sizes.encoder, height=height, width=width, batch=micro_batch),
         )
-        expected = need.state + max(micro_batch * need.sample, need.update)
+        expected = need.total(micro_batch)
         rows.append({"micro_batch": micro_batch, "peak_bytes": peak, "expected_bytes": expected})
-    over = [row for row in rows if row["peak_bytes"] > row["expected_bytes"] / 0.7]
+    over = [row for row in rows if row["peak_bytes"] > row["expected_bytes"] / USABLE]
     why = f"more than expected: {over[0]}" if over else ""
     yield Check(name=name, ok=not over, why=why, figures={"height": height, "width": width, "rows": rows})
 

@@ -26,11 +26,13 @@ from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.claim import claimed
 from training.config import FinetuneConfig
-from training.finetuning.batches import AUTO, BatchSplit, StepMemory, split_batch
+from training.finetuning.batches import BatchSplit
 from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
 from training.finetuning.depth_data import DepthData, describe_set, make_data
-from training.finetuning.encoder_name import known_name, recall_name, settle_name
+from training.finetuning.encoder_name import recall_name, settle_name
+from training.finetuning.memory import describe_cost
+from training.finetuning.micro_batch import choose_split
 from training.finetuning.panels import DepthPanels
 from training.finetuning.quiet import quiet_lightning
 from training.finetuning.record import RunRecord, Summary
@@ -39,13 +41,12 @@ from training.finetuning.step import make_computation, make_hyperparameters, sha
 from training.launch.devices import Placement, place
 from training.launch.group import DepthDDP, SameOnAllRanks, joined
 from training.launch.launcher import check_precision
-from training.launch.memory import least_free_memory
 from training.launch.processes import ending_together
 from training.lightning.parts import LightningParts, build_parts
 from training.loading.reading_cost import announce_reading
 from training.model.depth_unet import DepthUnet
 from training.model.encoder import load_encoder, recognize
-from training.model.unet import build_unet, count_parameters, split_parameters
+from training.model.unet import DepthNetwork, build_unet, count_parameters, split_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import TrainProgress
 from training.run_files import read_json
@@ -116,7 +117,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
     with joined(placement):
         unet = make_unet()
         config = settle_name(config, recognize(split_parameters(unet)[0]))
-        split = _split(config, count_parameters(unet), placement)
+        split = choose_split(config, unet, placement)
         data = make_data(config, split, pin_memory=placement.kind == "cuda")
         # After the checks of options and sets, so that a refused command makes no folder.
         with claimed(config.out, config.resume) as folder:
@@ -128,6 +129,8 @@ def _train_in(
     folder: Path, config: FinetuneConfig, unet: nn.Module, data: DepthData, split: BatchSplit, placement: Placement
 ) -> None:
     say(_announce(config, data, split, count_parameters(unet)))
+    if isinstance(unet, DepthNetwork):
+        say(describe_cost(config, split))
     if streaming := streaming_options(config):
         announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
     for samples in (data.val,) if streaming else (data.train, data.val):
@@ -221,21 +224,10 @@ def _lesser(split: BatchSplit) -> str:
     """Return what to do when the micro-batch does not fit."""
     if split.micro_batch > 1:
         return f"give a smaller --micro-batch than {split.micro_batch}; the global batch stays as it is"
-    return "a single sample does not fit: give a smaller --height and --width, or --precision bf16-mixed"
-
-
-def _split(config: FinetuneConfig, parameters: int, placement: Placement) -> BatchSplit:
-    """Split the batch, if it is up to us by the memory of the devices; warn if a single sample may not fit."""
-    if config.micro_batch != AUTO:
-        return split_batch(config.batch_size, placement.world, config.micro_batch, 0)
-    need = StepMemory.estimate(known_name(config), config.height * config.width, parameters, placement.world)
-    free = least_free_memory(placement)
-    if free is not None and free < need.least:
-        say(
-            f"--micro-batch auto: about {need.least / 1e9:.1f} GB are needed for a single sample of {config.height} x "
-            f"{config.width} pixels, the device with the least has {free / 1e9:.1f} GB free: this may run out of memory"
-        )
-    return split_batch(config.batch_size, placement.world, AUTO, need.fitting(free))
+    return (
+        "a single sample does not fit: give --checkpoint-activations, --precision bf16-mixed, or a smaller --height "
+        "and --width"
+    )
 
 
 def _announce(config: FinetuneConfig, data: DepthData, split: BatchSplit, parameters: int) -> str:

@@ -101,16 +101,17 @@ def recognize(parameters: Sequence[nn.Parameter]) -> EncoderName | None:
 
 @cache
 def _shapes_of(name: str) -> Shapes:
-    return _body_shapes(_meta(name).state_dict())
+    return _body_shapes(meta_resnet(name).state_dict())
 
 
 @cache
 def _parameter_shapes(name: str) -> tuple[tuple[int, ...], ...]:
-    return tuple(_body_shapes(dict(_meta(name).named_parameters())).values())
+    return tuple(_body_shapes(dict(meta_resnet(name).named_parameters())).values())
 
 
-def _meta(name: str) -> nn.Module:
-    with torch.device("meta"):  # shapes only, no memory for the weights
+def meta_resnet(name: str) -> nn.Module:
+    """Build a torchvision ResNet on the meta device: shapes only, no memory for the weights."""
+    with torch.device("meta"):
         resnet: nn.Module = get_model(name, weights=None)
     return resnet
 

@@ -28,6 +28,9 @@ def full_float32() -> contextlib.AbstractContextManager[None]:
 
 
 def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Turn mixed precision off, for operations on the device of `tensor`."""
+    """Turn mixed precision off, for operations on the device of `tensor`.
+
+    Tensors without content (meta) follow the switch of the CPU: they have none of their own.
+    """
     kind = tensor.device.type
-    return contextlib.nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)
+    return torch.autocast("cpu" if kind == "meta" else kind, enabled=False)

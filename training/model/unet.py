@@ -70,18 +70,24 @@ class DepthNetwork(nn.Module):
         layers = list(body.children())
         features, skips = image, []
         for begin, end in _SEGMENTS:
-            features = self._run(partial(_chain, layers[begin:end]), features)
+            features = self.run_segment(partial(_chain, layers[begin:end]), features)
             if end - 1 in _SKIPS:
                 skips.append(features)
-        features = self._run(partial(_chain, [norm, relu, middle]), features)
+        features = self.run_segment(partial(_chain, [norm, relu, middle]), features)
         for block in blocks:
-            features = self._run(partial(_merge, block), features, skips.pop())
-        features = self._run(partial(_append, upsample, last), features, image)
+            features = self.run_segment(partial(_merge, block), features, skips.pop())
+        features = self.run_segment(partial(_append, upsample, last), features, image)
         with without_autocast(features):  # bfloat16 would round z, the log of depth: by 0.8 % of depth at worst
             z: Tensor = head(features.float())
         return z
 
-    def _run(self, segment: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    def run_segment(self, segment: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Compute a part of the forward pass, such that its activations are kept or computed again.
+
+        Args:
+            segment: Function of the inputs, with layers of this network.
+            inputs: Float (B, C, H, W) each.
+        """
         if not (self.recompute and torch.is_grad_enabled()):
             return segment(*inputs)
         return recomputed([module for module in self.modules() if isinstance(module, Norm)], segment, *inputs)
@@ -115,7 +121,7 @@ def _resize(features: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(features, like.shape[-2:], mode="nearest")
 
 
-def build_unet(body: nn.Sequential, seed: int = 0) -> DepthNetwork:
+def build_unet(body: nn.Sequential, seed: int = 0, network_class: type[DepthNetwork] = DepthNetwork) -> DepthNetwork:
     """Add a randomly initialised decoder to a body.
 
     The decoder depends on `seed` and on the body's shape, never on its weights: runs that differ in their encoder start
@@ -124,6 +130,7 @@ def build_unet(body: nn.Sequential, seed: int = 0) -> DepthNetwork:
     Args:
         body: From `training.model.encoder`: a ResNet without pooling and classifier; becomes part of the network.
         seed: Seed of the decoder's weights.
+        network_class: What computes the forward pass.
 
     Returns:
         A network from float32 (B, 3, H, W) to (B, 1, H, W), for any H and W (the decoder resizes where a
@@ -131,7 +138,7 @@ def build_unet(body: nn.Sequential, seed: int = 0) -> DepthNetwork:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = DepthNetwork(DynamicUnet(body, n_out=1, img_size=CANVAS_PX))
+        network = network_class(DynamicUnet(body, n_out=1, img_size=CANVAS_PX))
     return network.train()
 
 

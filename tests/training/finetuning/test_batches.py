@@ -1,10 +1,7 @@
 import pytest
-import torch
 
 from sharding.errors import UsageError
-from training.finetuning.batches import BatchSplit, StepMemory, split_batch
-from training.launch.devices import Placement
-from training.launch.memory import least_free_memory
+from training.finetuning.batches import BatchSplit, next_smaller, split_batch
 
 
 @pytest.mark.parametrize(
@@ -41,22 +38,6 @@ def test_a_batch_that_cannot_be_cut_evenly_is_refused(batch, world, micro, expec
         split_batch(batch, world, micro, 1000)
 
 
-@pytest.mark.parametrize(("gigabytes", "expected"), [(24, 2), (80, 8), (4, 0)])
-def test_automatic_micro_batches_of_the_tutorial_fit_the_device(gigabytes, expected):
-    parameters = 339_069_708  # of the ResNet-50 network
-    need = StepMemory.estimate("resnet50", 768 * 768, parameters, 1)
-    assert need.fitting(gigabytes * 10**9) == expected
-    assert (need.fitting(need.least + 1), need.fitting(need.least - 100)) == (1, 0)
-
-
-def test_several_ranks_and_the_update_take_memory_too():
-    alone, several = (StepMemory.estimate("resnet18", 64 * 96, 31_112_908, world) for world in (1, 2))
-    assert several.state - alone.state == 4 * 31_112_908
-    # Activations of a small image are less than what the update takes.
-    assert alone.sample < alone.update
-    assert alone.fitting(alone.least + 1) == alone.update // alone.sample
-
-
-def test_a_cpu_sets_no_limit():
-    assert least_free_memory(Placement((torch.device("cpu"),))) is None
-    assert StepMemory.estimate("resnet18", 768 * 768, 31_112_908, 1).fitting(None) >= 10**6
+@pytest.mark.parametrize(("share", "micro", "expected"), [(8, 8, 4), (15, 15, 5), (30, 15, 6), (7, 7, 1), (6, 2, 1)])
+def test_the_next_smaller_micro_batch_divides_the_share(share, micro, expected):
+    assert next_smaller(share, micro) == expected
