@@ -79,8 +79,8 @@ def format_table(encoder: str, rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         f"**{encoder}**, {rows[0]['parameters'] / 1e6:.1f} M parameters",
         "",
-        "| size | precision | checkpointed | GFLOP, forward | GFLOP, step | kept, bytes a pixel | GB a sample | GB, fixed "
-        f"| {cards} |",
+        "| size | precision | checkpointed | GFLOP, forward | GFLOP, step | kept, bytes a pixel | GB a sample "
+        f"| GB, fixed | {cards} |",
         "|---|---|---|" + "--:|" * (5 + len(CARDS_GB)),
     ]
     for row in rows:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cost_table import CostTableConfig, run
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs/cost.md"
@@ -27,9 +28,7 @@ def test_the_document_has_the_tables_of_the_program():
 
 
 def test_the_document_has_the_rows_of_the_smallest_network_and_size():
-    done = call("--encoders", "resnet18", "--sizes", "256x256")
-    assert done.returncode == 0, done.stderr
-    rows = rows_of(done.stdout)
+    rows = rows_of(run(CostTableConfig(encoders=("resnet18",), sizes=("256x256",))).text)
     assert len(rows) == 4
     document = DOCUMENT.read_text()
     assert rows == rows_of(document[document.index("**resnet18**") :])[:4]

@@ -35,20 +35,34 @@ class StepCost:
     """What a training step costs.
 
     Attributes:
+        encoder_name: Of the network.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+        recompute: Whether activations are computed again in the backward pass.
         parameters: Number of parameters.
-        forward_flop: Floating point operations of the forward pass, an image.
-        step_flop: Those of forward and backward pass, an image; with what is computed again.
         kept_bytes: Bytes that are kept of an image for the backward pass, at the moment when they are most.
         sample_bytes: The same, with the sample itself and the gradients of its activations that live at that moment.
         copy_bytes: Bytes of the copies of weights in 16 bits that mixed precision makes; once, whatever the batch.
     """
 
+    encoder_name: str
+    height: int
+    width: int
+    recompute: bool
     parameters: int
-    forward_flop: int
-    step_flop: int
     kept_bytes: int
     sample_bytes: int
     copy_bytes: int
+
+    @property
+    def forward_flop(self) -> int:
+        """Floating point operations of the forward pass, an image."""
+        return _count_flop(self.encoder_name, self.height, self.width, self.recompute)[0]
+
+    @property
+    def step_flop(self) -> int:
+        """Those of forward and backward pass, an image; with what is computed again."""
+        return _count_flop(self.encoder_name, self.height, self.width, self.recompute)[1]
 
 
 def compute_cost(encoder_name: str, height: int, width: int, precision: str, recompute: bool) -> StepCost:
@@ -63,11 +77,12 @@ def compute_cost(encoder_name: str, height: int, width: int, precision: str, rec
     """
     kept = _trace_memory(encoder_name, height, width, precision)
     kept_bytes = kept.recomputed if recompute else kept.plain
-    forward, step = _count_flop(encoder_name, height, width, recompute)
     return StepCost(
-        parameters=count_parameters(_build(encoder_name, DepthNetwork)),
-        forward_flop=forward,
-        step_flop=step,
+        encoder_name=encoder_name,
+        height=height,
+        width=width,
+        recompute=recompute,
+        parameters=kept.parameters,
         kept_bytes=kept_bytes,
         sample_bytes=kept_bytes + GRADIENTS * kept.largest + BATCH_BYTES * height * width,
         copy_bytes=kept.copies,
@@ -102,6 +117,7 @@ class Storages:
 
 @dataclass(frozen=True)
 class _Kept:
+    parameters: int
     plain: int
     recomputed: int
     largest: int
@@ -141,6 +157,7 @@ def _trace_memory(encoder_name: str, height: int, width: int, precision: str) ->
     # The backward pass goes from the last segment to the first, and frees what it is done with.
     live = [kept[index].count(*given[: index + 1], but=weights) for index in range(len(given))]
     return _Kept(
+        parameters=count_parameters(network),
         plain=rest.count(*kept, but=weights),
         recomputed=max(*live, rest.count(*given, but=weights)),
         largest=kept[-1].largest(),

@@ -46,7 +46,9 @@ def test_what_does_not_fit_another_rank_is_too_much_for_all():
 
 
 def test_a_single_sample_that_does_not_fit_ends_with_what_to_do():
-    with pytest.raises(DataError, match="a step of a single sample does not fit.*--checkpoint-activations.*bf16-mixed"):
+    with pytest.raises(
+        DataError, match=r"a step of a single sample does not fit.*--checkpoint-activations.*bf16-mixed"
+    ):
         find_fitting(split_of(2), memory_for(0, []), int)
 
 
