@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from step_bench.step import make_network
 
 from gpu_checks.bench import Bench, command_of
 from gpu_checks.check import Check, bounded
 from gpu_checks.ranks import compare, train_alone
 from gpu_checks.runs import LAST, count_left, start, wait
-from training.finetuning.memory import StepMemory
+from training.finetuning.memory import USABLE, StepMemory
 from training.model.cost import compute_cost
 
 LIMIT_S = 150
@@ -58,7 +57,7 @@ def occupy_one(bench: Bench) -> Iterator[Check]:
         bench.sizes.encoder, bench.sizes.step_height, bench.sizes.step_width, "32-true", recompute=False
     )
     need, card = StepMemory.estimate(cost, 2), torch.device("cuda", 1)
-    left = need.least + need.sample  # two samples, and a part of the third
+    left = int((need.state + 2.5 * need.sample) / USABLE)
     taken = torch.empty(torch.cuda.mem_get_info(card)[0] - left, dtype=torch.uint8, device=card)
     config = bench.finetune(
         "cards-unequal", set=bench.large, height=bench.sizes.step_height, width=bench.sizes.step_width, batch_size=16,

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 from step_bench.ladder import LADDER, Rung
-from step_bench.step import Step, StepSize, make_network
+from step_bench.step import Step, StepSize
 
 from gpu_checks.bench import Bench
 from gpu_checks.check import Check
