@@ -32,12 +32,16 @@ def read_whole():
         if stream is not None:
             stream.close()
 
+def interrupt(number, frame):
+    while frame is not None:
+        if frame.f_code is read_whole.__code__:
+            raise KeyboardInterrupt
+        frame = frame.f_back
+
+signal.signal(signal.SIGINT, interrupt)  # nothing else is interrupted, such as the loop below
 with raising_signals(terminate=True):
     sender, until = threading.Thread(target=send, daemon=True), time.monotonic() + float(sys.argv[2])
-    try:
-        sender.start()
-    except KeyboardInterrupt:
-        pass
+    sender.start()
     while time.monotonic() < until:
         try:
             read_whole()
