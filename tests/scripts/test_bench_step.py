@@ -81,6 +81,7 @@ def test_the_operations_of_a_step_are_those_that_a_real_one_counts_without_recom
     assert more == counted if name == "forward" else 1.25 < more / counted < 1.4
 
 
+@pytest.mark.slow
 def test_our_forward_pass_has_the_losses_of_fastais(few_steps, capsys):
     assert main([*LEAST, "--only", "forward", "eager_tf32", "--profile"]) == 0
     found = json.loads(capsys.readouterr().out)

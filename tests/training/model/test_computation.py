@@ -81,7 +81,7 @@ def test_weights_have_the_layout_that_was_asked_for(unet):
     assert Computation().arrange(torch.zeros(2, 3, 8, 8)).is_contiguous()
 
 
-@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("fused", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_checkpoint_goes_on_in_another_layout(unet, tmp_path, fused):
     _, trainer = fit(unet, Computation(), epochs=1)
     trainer.save_checkpoint(tmp_path / "one.ckpt")
@@ -134,6 +134,7 @@ def test_a_frozen_encoder_stays_and_is_trained_afterwards(unet):
         assert not any(torch.equal(found[name], before[name]) for name in rest if found[name].is_floating_point())
 
 
+@pytest.mark.slow
 def test_a_frozen_run_that_is_resumed_in_its_second_epoch_trains_the_encoder(unet, tmp_path):
     options = Hyperparameters(encoder_name="resnet18", height=33, width=48, freeze_epochs=1)
     whole, _ = fit(unet, Computation(), options)

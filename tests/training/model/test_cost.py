@@ -82,6 +82,7 @@ def peak_bytes(model, precision, recompute, folder):
     return max(accumulate(change for _, change in changes))
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_real_step_is_the_estimate_and_recomputing_saves_what_it_says(model, tmp_path):
     peaks = [peak_bytes(model, "32-true", recompute, tmp_path) for recompute in (False, True)]
     costs = [compute_cost("resnet18", 192, 256, "32-true", recompute) for recompute in (False, True)]
