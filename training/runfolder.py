@@ -117,10 +117,11 @@ def check_same(config: Any, may_change: Collection[str]) -> None:
     """
     if not (Path(config.out) / CONFIG_NAME).is_file():
         return
-    before = load_config(config.out)
+    # An older version did what the defaults of the options do that it did not have yet.
+    defaults = {one.name: one.default for one in dataclasses.fields(config)}
+    before = without_secrets(defaults) | load_config(config.out)
     for name, value in without_secrets(dataclasses.asdict(config)).items():
-        # An option that an older version did not have yet cannot differ.
-        if name not in may_change and before.get(name, value) != value:
+        if name not in may_change and before[name] != value:
             option = name if isinstance(value, dict) else "--" + name.replace("_", "-")
             raise UsageError(
                 f"--resume: the run was begun with {option} {before[name]}, not {value}; repeat its options, or begin "

@@ -74,3 +74,14 @@ def test_a_command_that_was_not_kept_is_asked_for(tmp_path):
     values = read_file(str(tmp_path / "again.yaml"), options_of(FinetuneConfig))
     with pytest.raises(UsageError, match=r"--pipe: a run folder keeps no command.*give --pipe again"):
         Streaming(shuffle_buffer=1, pipe=values["pipe"])
+
+
+def test_a_run_from_before_an_option_had_its_default(tmp_path):
+    save_config(tmp_path, config(tmp_path))
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    new = ("encoder_lr_factor", "freeze_epochs", "schedule", "warmup", "weight_decay", "clip", "sync_batchnorm")
+    (tmp_path / "config.yaml").write_text(yaml.dump({name: one for name, one in written.items() if name not in new}))
+    check_same(config(tmp_path), ())
+    for changed in ({"schedule": "one-cycle"}, {"warmup": 100.0}, {"clip": 0.0}, {"weight_decay": 0.5}):
+        with pytest.raises(UsageError, match=f"begun with --{next(iter(changed)).replace('_', '-')} .*, not "):
+            check_same(config(tmp_path, **changed), ())

@@ -140,6 +140,13 @@ WRONG = [
     "finetune SET --val SET --out new/run --accelerator cpu --devices 0,1",
     "finetune SET --val SET --out new/run --accelerator cpu --batch-size 10 --micro-batch 3",
     "finetune SET --val SET --out new/run --accelerator cpu --batch-size 10 --devices 3",
+    "finetune SET --val SET --out new/run --accelerator cpu --sync-batchnorm",
+    "finetune SET --val SET --out new/run --accelerator cpu --freeze-epochs 50",
+    "finetune SET --val SET --out new/run --accelerator cpu --clip 0 --config clip.yaml",
+    "finetune SET --val SET --out new/run --accelerator cpu --epochs 2 --config least.yaml",
+    "finetune SET --val SET --out new/run --accelerator cpu --encoder-name resnet18 --batch-size 4 --warmup 1000000",
+    "finetune SET --val SET --out new/run --accelerator gpu --precision 16-mixed --fused",
+    "export run --onnx model.png",
     "finetune SET --val SET --out new/run --encoder nothing",
     "finetune SET --val SET --out new/run --encoder source",
     "finetune SET --val SET --out new/run --pipe cat",
@@ -191,6 +198,8 @@ def world(tmp_path_factory, diode_sets):
     for name in ("file.txt", "source/train/a.png", "downloads/train.tar.gz", "tars/a.tar", "photo.jpg"):
         (folder / name).write_text("text: [\n")
     (folder / "wrong.yaml").write_text("epochs: 2.5")
+    (folder / "clip.yaml").write_text("lightning: {gradient_clip_algorithm: value}")
+    (folder / "least.yaml").write_text("lightning: {min_epochs: 9}")
     (folder / "pipe.yaml").write_text("reader: webdataset\npipe: touch canary; cat {url}")
     (folder / "run" / "config.yaml").write_text("set: nothing\n")
     for name in ("best", "last"):

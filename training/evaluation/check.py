@@ -87,6 +87,8 @@ def check_export(config: ExportConfig) -> None:
     """
     with named_by_user():
         find_checkpoint(config.run, config.checkpoint)
+    if Path(config.onnx).suffix != ".onnx":
+        raise UsageError(f"--onnx {config.onnx}: expected a file name that ends in .onnx")
     check_writable(config.onnx, "--onnx", folder=False)
     check_kind(config.onnx, "--onnx", "an ONNX file", ONNX_START)
     if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:

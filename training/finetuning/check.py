@@ -78,6 +78,13 @@ def _check_step(config: FinetuneConfig) -> None:
             "--fused: with --precision 16-mixed gradients are clipped before the fused optimizer unscales them; give "
             "--no-fused, --clip 0 or --precision bf16-mixed"
         )
+    if config.sync_batchnorm and config.accelerator == "cpu":
+        raise UsageError("--sync-batchnorm: torch shares BatchNorm statistics over GPUs alone; leave it out")
+    lightning = config.lightning or {}
+    if isinstance(least := lightning.get("min_epochs"), int) and least > config.epochs:
+        raise UsageError(f"lightning: min_epochs {least}: expected at most the {config.epochs} of --epochs")
+    if "gradient_clip_algorithm" in lightning and not config.clip:
+        raise UsageError("lightning: gradient_clip_algorithm: --clip 0 clips nothing; leave one of them out")
     if config.freeze_epochs >= config.epochs:
         raise UsageError(
             f"--freeze-epochs {config.freeze_epochs}: expected fewer than the {config.epochs} epochs of the run, in "

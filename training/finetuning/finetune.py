@@ -37,7 +37,7 @@ from training.finetuning.panels import DepthPanels
 from training.finetuning.quiet import quiet_lightning
 from training.finetuning.record import RunRecord, Summary
 from training.finetuning.resume import Resume, find_resume
-from training.finetuning.step import make_computation, make_hyperparameters, shares_statistics
+from training.finetuning.step import check_steps, make_computation, make_hyperparameters, shares_statistics
 from training.launch.devices import Placement, place
 from training.launch.group import DepthDDP, SameOnAllRanks, joined
 from training.launch.launcher import check_precision
@@ -119,6 +119,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
         config = settle_name(config, recognize(split_parameters(unet)[0]))
         split = choose_split(config, unet, placement)
         data = make_data(config, split, pin_memory=placement.kind == "cuda")
+        check_steps(config, data.sampler.num_steps * config.epochs, placement.kind)
         # After the checks of options and sets, so that a refused command makes no folder.
         with claimed(config.out, config.resume) as folder:
             _train_in(folder, config, unet, data, split, placement)
@@ -136,11 +137,12 @@ def _train_in(
     for samples in (data.val,) if streaming else (data.train, data.val):
         announce_reading(samples, DEPTH_PARTS, config.num_workers)
     resume = find_resume(folder, data) if config.resume else Resume()
+    hyperparameters = make_hyperparameters(config, data, resume.decay)
     parts = build_parts(config.lightning, folder, resume.steps if config.resume else None)
     # After resume's checks, so that a refused command leaves the run folder's config as it was.
     save_config(folder, config)
     seed_everything(config.seed, workers=False, verbose=False)
-    model = DepthUnet(unet, make_hyperparameters(config, data, resume.decay), make_computation(config, placement.kind))
+    model = DepthUnet(unet, hyperparameters, make_computation(config, placement.kind))
     with quiet_lightning(), StopSignals() as stop:
         callbacks = [*make_callbacks(config, data, split, stop), *parts.callbacks]
         trainer = make_trainer(config, data, split, placement, callbacks, resume.steps, parts)

@@ -57,6 +57,16 @@ def count_warmup(config: FinetuneConfig, steps: int) -> int:
     return warmup
 
 
+def check_steps(config: FinetuneConfig, steps: int, kind: str) -> None:
+    """Check what depends on the number of steps, or on the kind of device, before anything is written.
+
+    Raises:
+        UsageError: The warm-up is too long, or the device cannot share BatchNorm statistics.
+    """
+    count_warmup(config, steps)
+    shares_statistics(config, kind)
+
+
 def make_computation(config: FinetuneConfig, kind: str) -> Computation:
     """Decide how steps are computed on a kind of device ("cuda", "cpu", "mps"), where the options leave it open."""
     on_gpu = kind == "cuda"

@@ -24,4 +24,5 @@ class EarlyEnd(EarlyStopping):
         super().on_train_epoch_end(trainer, pl_module)
         if self.stopping_reason_message is not None and not had_reason:
             reason = self.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
-            say(f"epoch {trainer.current_epoch + 1} is the last: {reason}")
+            last = max(trainer.current_epoch + 1, trainer.min_epochs or 0)
+            say(f"epoch {last} is the last: {reason}")

@@ -25,10 +25,10 @@ from sharding.format.strict_json import Count, to_type
 from training.launch.world import World
 from training.model.computation import Computation, align_state
 from training.model.encoder import load_encoder
-from training.model.finite import FiniteCheck, is_logged, require_finite_weights
+from training.model.finite import FiniteCheck, is_logged, is_looked_at, require_finite_weights
 from training.model.global_loss import GlobalLoss
 from training.model.hyperparameters import Hyperparameters, as_hyperparameters
-from training.model.inference import predict_photo
+from training.model.inference import evaluating, predict_photo
 from training.model.losses import LOSSES, LossSum
 from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
 from training.model.optimizer import FrozenEncoder, make_optimizer
@@ -147,7 +147,7 @@ class DepthUnet(LightningModule):
 
     @torch.no_grad()
     def predict_depth(self, image: Tensor) -> Tensor:
-        """Predict depth; the network must be in eval mode (as `load` returns it).
+        """Predict depth, in eval mode whatever the mode is.
 
         Args:
             image: uint8 (B, 3, H, W), RGB, on the network's device.
@@ -155,12 +155,13 @@ class DepthUnet(LightningModule):
         Returns:
             float32 (B, 1, H, W), metres, within [`MIN_DEPTH_M`, `MAX_DEPTH_M`].
         """
-        return depth_from_log(self(image))
+        with evaluating(self):
+            return depth_from_log(self(image))
 
     def predict(
         self, image: PhotoSource, *, focal_px: float | None = None, tile_pixels: int = TILE_PIXELS
     ) -> NDArray[np.float32]:
-        """Predict the depth of a picture, as `depthstream predict` does; the network must be in eval mode.
+        """Predict the depth of a picture, as `depthstream predict` does.
 
         Args:
             image: An image file, a PIL image, or an array: uint8, uint16 or float in [0, 1], (H, W, 3) or (H, W).
@@ -198,15 +199,15 @@ class DepthUnet(LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Scale the gradients to those of the mean over the valid pixels of the global batch, and log that mean."""
         loss, factor = self._train_loss.finish_step()
-        logged = is_logged(self.trainer, self.global_step + 1)
-        self._finite.finish_step(loss, look=logged)
+        steps = self.global_step + 1
+        self._finite.finish_step(loss, look=is_looked_at(self.trainer, steps))
         # Lightning has divided the gradients by the number of micro-batches, DDP by the number of ranks: undo both.
         # Lightning clips after this hook, so its threshold applies to the scaled gradients.
         factor = factor * (self.trainer.accumulate_grad_batches * World.current().size)
         self._frozen.drop_gradients(self.current_epoch)
         if gradients := [parameter.grad for parameter in self.parameters() if parameter.grad is not None]:
             torch._foreach_mul_(gradients, factor)  # one kernel for many tensors
-        if logged:  # a number that is given to `log` is copied to the device, which waits for it
+        if is_logged(self.trainer, steps):  # a number given to `log` is copied to the device, which waits for it
             self.log_dict({"train_loss": loss, "lr": optimizer.param_groups[-1]["lr"]})  # lr: of the decoder
 
     def require_finite(self) -> None:
@@ -233,6 +234,10 @@ class DepthUnet(LightningModule):
     def prepare_steps(self) -> None:
         """Prepare the network, on its device, for steps that are computed as was asked for; a Trainer's start does."""
         self._compute_step = self._computation.prepare(self.unet)
+
+    def on_train_end(self) -> None:
+        """Let go of what computed the steps: a compiled function cannot be pickled."""
+        self._compute_step = None
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's sums; Lightning does not call this when a run resumes in the middle of an epoch."""

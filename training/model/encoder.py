@@ -159,6 +159,10 @@ def _hint(found: Mapping[str, tuple[int, ...]], problems: Mapping[str, list[str]
     """Suggest a fix, as far as the keys show the cause."""
     if not any(keys for kind, keys in problems.items() if kind != "not finite"):
         return "The pretraining diverged: lower its learning rate"
+    if not found:
+        return f"It is empty: {ADVICE}"
+    if all(is_counter(key.partition(" ")[0]) for keys in problems.values() for key in keys):
+        return "Its counters are damaged: leave them all out, and they are set to 0"
     for name in ENCODERS:
         if _essential(_shapes_of(name)) == _essential(found):
             return f"These are the weights of a {name}: give --encoder-name {name}"

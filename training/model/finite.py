@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from sharding.errors import DataError
 
+LOOK_EVERY_STEPS = 50
+"""Optimizer steps after which the device is waited for at the latest; Lightning's interval of logging, by default."""
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -82,7 +85,12 @@ def _explain(parts: Sequence[_Part]) -> str:
 def is_logged(trainer: Trainer, steps: int) -> bool:
     """Tell whether Lightning logs the step with which `steps` optimizer steps are done, and waits for the device."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set where a Trainer's loggers are
-    return steps % every == 0
+    return every > 0 and steps % every == 0
+
+
+def is_looked_at(trainer: Trainer, steps: int) -> bool:
+    """Tell whether the losses are looked at: when values are logged, and at least every `LOOK_EVERY_STEPS`."""
+    return is_logged(trainer, steps) or steps % LOOK_EVERY_STEPS == 0
 
 
 def require_finite_weights(network: nn.Module) -> None:

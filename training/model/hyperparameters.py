@@ -73,6 +73,9 @@ class Hyperparameters:
         numbers = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
         if wrong := [name for name, value in numbers.items() if not math.isfinite(value)]:
             raise UsageError(f"expected finite hyper-parameters, found {', '.join(wrong)} that is not")
+        for name in ("encoder_lr_factor", "weight_decay", "freeze_epochs", "warmup_steps", "total_steps"):
+            if not (isinstance(value := getattr(self, name), int | float) and value >= 0):
+                raise UsageError(f"{name}: expected a number, 0 or more, found {value!r}")
         if min(self.camera_focal_px, self.camera_height, self.camera_width) < 0:
             raise UsageError(f"expected a training camera of lengths from 0, found {self.camera}")
 

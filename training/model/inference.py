@@ -1,12 +1,14 @@
 """A network, or a baseline, applied to photos: one way for the command, for Python and for reports."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.model.float32 import full_float32
 from training.photo_options import TILE_PIXELS
@@ -23,18 +25,31 @@ class Predictor(Protocol):
         ...
 
 
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, in which BatchNorm changes nothing; restore the mode of each module."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def predict_image(predictor: Predictor, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
     """Predict the depth of one image of any size, at once and as it is.
 
     Args:
-        predictor: A network on `device`, in evaluation mode, or a baseline.
+        predictor: A network on `device`, or a baseline.
         image: uint8 (H, W, 3), RGB.
         device: Device to compute on.
 
     Returns:
         float32 (H, W), metres, computed without TF32.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)  # (1, 3, H, W)
+    planes = image.transpose(2, 0, 1).copy()  # (3, H, W); torch warns of arrays that cannot be written to
+    tensor = torch.from_numpy(planes)[None].to(device)
     with torch.inference_mode(), full_float32():
         depth: NDArray[np.float32] = predictor.predict_depth(tensor)[0, 0].float().cpu().numpy()
     return depth

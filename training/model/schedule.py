@@ -11,7 +11,7 @@ SCHEDULES = ("cosine", "one-cycle")
 """By name; cosine is the default."""
 
 _FROM, _TO = 25.0, 1e5
-"""One cycle begins at the peak divided by the first, and ends at that divided by the second, as fastai's does."""
+"""One cycle begins at the peak divided by the first, and ends at the peak divided by the second, as fastai's does."""
 
 _BETA1 = (0.85, 0.95)
 """AdamW's first beta falls to the lower one at the peak of one cycle."""
@@ -30,7 +30,7 @@ def make_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_step
     Raises:
         UsageError: One cycle has no steps.
     """
-    if name == "cosine":
+    if name == "cosine" or total_steps == 1:  # a single step is taken at the peak
         return LambdaLR(optimizer, lambda step: rate_factor(step, warmup_steps, total_steps))
     if total_steps < 1:
         raise UsageError("--schedule one-cycle: the number of steps must be known")
@@ -44,7 +44,7 @@ def make_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_step
         base_momentum=_BETA1[0],
         max_momentum=_BETA1[1],
         div_factor=_FROM,
-        final_div_factor=_TO,
+        final_div_factor=_TO / _FROM,  # torch divides the first rate,
     )
 
 

@@ -72,7 +72,7 @@ def at_focal_length(image: NDArray[np.uint8], focal_px: float | None, camera: Ca
     if focal_px is None or not camera.focal_px:
         return image
     height, width = image.shape[:2]
-    factor = camera.focal_px / focal_px
+    factor = min(camera.focal_px / focal_px, 1e9)  # finite, so that it can be refused below
     size = round(width * factor), round(height * factor)
     if size == (width, height):
         return image

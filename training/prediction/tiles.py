@@ -24,6 +24,7 @@ _OVERLAP = 4
 """A tile overlaps its neighbours by its side divided by this, and at most by `_MAX_OVERLAP_PX`."""
 
 _MAX_OVERLAP_PX = 256
+_LEAST_PIXELS = (2 * GRID_PX) ** 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +58,8 @@ def tile_size(height: int, width: int, most_pixels: int) -> tuple[int, int]:
     Returns:
         The image's own size if it has no more pixels; otherwise sides that are multiples of `GRID_PX`, or the image's.
     """
+    if most_pixels < _LEAST_PIXELS:
+        raise ValueError(f"expected tiles of at least {_LEAST_PIXELS} pixels, found {most_pixels}")
     if height * width <= most_pixels:
         return height, width
     side = _on_grid(math.isqrt(most_pixels))

@@ -13,7 +13,7 @@ from sharding.errors import DataError
 from sharding.format.strict_json import to_type
 from sharding.progress import say
 from training.checkpoint.counter import stepped
-from training.model.finite import FiniteCheck, is_logged
+from training.model.finite import FiniteCheck, is_looked_at
 
 _ENCODER = "EmbeddingModel"  # name of the class of LightlyTrain's encoders: a method has one, or student and teacher
 _LEAST_SPREAD = 1e-6
@@ -98,7 +98,7 @@ class CollapseGuard(Callback):
         if ended:
             if trainer.world_size > 1:
                 distributed.all_reduce(self._step_loss)  # all ranks must end at the same step
-            self._finite.finish_step(self._step_loss, look=is_logged(trainer, trainer.global_step))
+            self._finite.finish_step(self._step_loss, look=is_looked_at(trainer, trainer.global_step))
             before = self._step_loss if self._largest is None else self._largest.to(loss.device)
             self._largest, self._step_loss = torch.maximum(before, self._step_loss), None
 

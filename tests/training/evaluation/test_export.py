@@ -98,14 +98,16 @@ def test_a_file_that_differs_from_the_network_is_refused(small: DepthUnet) -> No
 
 def test_the_check_names_what_is_missing_or_would_be_replaced(exported: bytes, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "a.ckpt").touch()
-    (tmp_path / "a.txt").write_text("mine")
+    (tmp_path / "text.onnx").write_text("mine")
     (tmp_path / "a.onnx").write_bytes(exported)
     config = ExportConfig(run=str(tmp_path / "a.ckpt"), onnx=str(tmp_path / "a.onnx"))
     check_export(config)
     with pytest.raises(UsageError, match="expected a checkpoint"):
         check_export(replace(config, run=str(tmp_path)))
     with pytest.raises(UsageError, match="an ONNX file would replace a file of another kind"):
-        check_export(replace(config, onnx=str(tmp_path / "a.txt")))
+        check_export(replace(config, onnx=str(tmp_path / "text.onnx")))
+    with pytest.raises(UsageError, match=r"a\.png: expected a file name that ends in \.onnx"):
+        check_export(replace(config, onnx=str(tmp_path / "a.png")))
     monkeypatch.setattr("training.evaluation.check.find_spec", lambda name: None)  # not installed
     with pytest.raises(UsageError, match=r"needs onnx and onnxruntime: .* pip install '\.\[export\]'"):
         check_export(config)

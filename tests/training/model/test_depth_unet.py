@@ -1,7 +1,9 @@
+import copy
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
@@ -242,3 +244,36 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 def test_impossible_hyperparameters_are_refused(values, expected):
     with pytest.raises(UsageError, match=expected):
         Hyperparameters(**values)
+
+
+def test_predicting_in_training_mode_is_predicting_and_changes_nothing(model):
+    network = copy.deepcopy(model)
+    photo = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    expected = model.predict(photo, focal_px=50.0)
+    network.train()
+    network.unet.layers[0].eval()
+    modes, before = [one.training for one in network.modules()], copy.deepcopy(network.state_dict())
+    assert np.array_equal(network.predict(photo, focal_px=50.0), expected)
+    assert [one.training for one in network.modules()] == modes
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("tile_pixels", [-5, 0, 1, 4095])
+def test_tiles_that_are_too_small_are_refused(model, tile_pixels):
+    with pytest.raises(ValueError, match=f"expected tiles of at least 4096 pixels, found {tile_pixels}"):
+        model.predict(np.zeros((40, 56, 3), np.uint8), focal_px=50.0, tile_pixels=tile_pixels)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"weight_decay": -1.0}, {"encoder_lr_factor": -0.1}, {"freeze_epochs": "1"}, {"warmup_steps": -1}]
+)
+def test_impossible_hyper_parameters_are_refused(wrong):
+    with pytest.raises(UsageError, match=f"{next(iter(wrong))}: expected a number, 0 or more, found"):
+        Hyperparameters(**wrong)
+
+
+def test_a_network_can_be_pickled_after_a_fit(model, tmp_path):
+    trained = DepthUnet(Echo(), Hyperparameters())
+    trainer = Trainer(accelerator="cpu", max_epochs=1, barebones=True)
+    trainer.fit(trained, torch.utils.data.DataLoader([make_batch()], batch_size=None))
+    assert trained._compute_step is None

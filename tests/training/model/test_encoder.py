@@ -245,3 +245,17 @@ def test_random_weights_follow_the_seed_alone():
 def test_an_unknown_encoder_is_refused():
     with pytest.raises(UsageError, match="no encoder 'vit'; there are resnet18, resnet34, resnet50, resnet101"):
         load_encoder("none", "vit")
+
+
+@pytest.mark.parametrize("content", [{}, {"state_dict": {}}])
+def test_an_empty_state_dict_is_called_so(content, tmp_path):
+    torch.save(content, tmp_path / "encoder.pt")
+    with pytest.raises(DataError, match="It is empty: "):
+        load_encoder(tmp_path / "encoder.pt", "resnet18")
+
+
+def test_some_missing_counters_get_advice_of_their_own(state, tmp_path):
+    found = {key: value for key, value in state.items() if key != "bn1.num_batches_tracked"}
+    torch.save(found, tmp_path / "encoder.pt")
+    with pytest.raises(DataError, match="Its counters are damaged: leave them all out, and they are set to 0"):
+        load_encoder(tmp_path / "encoder.pt", "resnet18")

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from sharding.errors import DataError
 from tests.training.model.test_depth_unet import Echo, make_batch
 from training.model.depth_unet import DepthUnet
-from training.model.finite import FiniteCheck
+from training.model.finite import FiniteCheck, is_looked_at
 from training.model.hyperparameters import Hyperparameters
 
 
@@ -88,3 +88,15 @@ def test_another_fit_begins_afresh():
     model._finite.add(0, ["a"], torch.tensor(torch.nan))
     model.on_fit_start()
     model.on_validation_epoch_start()
+
+
+@pytest.mark.parametrize(("every", "looked_at"), [(0, [50, 100]), (30, [30, 50, 60, 90, 100]), (1000, [50, 100])])
+def test_losses_are_looked_at_when_they_are_logged_and_every_fifty_steps(every, looked_at):
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, log_every_n_steps=every)
+    assert [steps for steps in range(1, 101) if is_looked_at(trainer, steps)] == looked_at
+
+
+def test_a_trainer_that_logs_nothing_trains(tmp_path):
+    trainer = Trainer(accelerator="cpu", max_epochs=1, barebones=True)
+    trainer.fit(DepthUnet(Echo(), Hyperparameters()), DataLoader(list(batches(())), batch_size=None))
+    assert trainer.global_step == 8

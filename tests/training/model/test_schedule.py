@@ -43,7 +43,7 @@ def test_one_cycle_rises_to_each_groups_peak_and_falls_to_almost_nothing():
     found = rates("one-cycle", 5, 20)
     assert [rate for rate, _ in found[0]] == pytest.approx([1e-3 / 25, 1e-4 / 25])
     assert [rate for rate, _ in found[4]] == pytest.approx([1e-3, 1e-4])
-    assert [rate for rate, _ in found[19]] == pytest.approx([1e-3 / 25 / 1e5, 1e-4 / 25 / 1e5])
+    assert [rate for rate, _ in found[19]] == pytest.approx([1e-3 / 1e5, 1e-4 / 1e5])
     first = [step[0][0] for step in found[:20]]
     assert first[:5] == sorted(first[:5])
     assert first[4:] == sorted(first[4:], reverse=True)
@@ -64,3 +64,7 @@ def test_cosine_is_rate_factor():
 def test_one_cycle_needs_to_know_its_end():
     with pytest.raises(UsageError, match="one-cycle: the number of steps must be known"):
         rates("one-cycle", 0, 0)
+
+
+def test_a_single_step_of_one_cycle_is_taken_at_the_peak():
+    assert rates("one-cycle", 0, 1)[0][0][0] == pytest.approx(1e-3)

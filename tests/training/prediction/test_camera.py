@@ -25,8 +25,10 @@ def test_a_photo_of_unknown_focal_length_or_camera_stays_as_it_is() -> None:
     assert at_focal_length(HALVES, 1323.0, DIODE) is HALVES
 
 
-@pytest.mark.parametrize("focal_px", [0.5, 20000.0])
+@pytest.mark.parametrize("focal_px", [1e-300, 0.5, 20000.0, 1e300])
 def test_a_focal_length_that_needs_a_huge_or_tiny_image_is_refused(focal_px: float) -> None:
+    with pytest.raises(DataError, match="expected a focal length with which"):
+        at_focal_length(HALVES, focal_px, Camera(focal_px=1e300 if focal_px < 1 else 1e-300))
     with pytest.raises(DataError, match=r"photo of 128 x 100 pixels .*found .* px, which needs .*; give another one"):
         at_focal_length(HALVES, focal_px, DIODE)
 
