@@ -10,7 +10,7 @@
 - `unet`: fastai's decoder on such an encoder.
 - `losses`: losses on log depth, as sums over valid pixels.
 - `global_loss`: one mean per valid pixel from the sums of all micro-batches and ranks.
-- `finite`: finds a loss that is not finite, one step late, so that no step waits for the device.
+- `finite`: finds a loss that is not finite when values are logged, so that no step waits for the device.
 - `float32`: turns TF32 off where numbers are compared.
 - `metrics`: abs_rel, rmse, delta1 and others, per image, and which pixels each protocol compares.
 - `inference`: a network applied to photos of any camera and size.

@@ -30,7 +30,7 @@ class _Seen(msgspec.Struct, forbid_unknown_fields=True):
 class CollapseGuard(Callback):
     """Ends a run with an error: at once if its loss is not finite, at the end if it was always 0 or features collapsed.
 
-    The loss is summed up on the device, and looked at one step late, so that no step waits for the device.
+    The loss is summed up on the device, and looked at when values are logged, so that no step waits for the device.
 
     The features are those that the encoder gives for the last batch of an epoch, in evaluation mode, as the exported
     encoder will be used. (What passes through it in training does not tell: batch normalisation spreads features again
