@@ -104,6 +104,7 @@ def test_our_forward_pass_has_the_losses_of_fastais(few_steps, capsys):
     assert 0.5 < sum(shares) <= 1
 
 
+@pytest.mark.slow
 def test_other_losses_are_a_failure(few_steps, monkeypatch, capsys, tmp_path):
     from training.finetuning.finetune import init_model
 

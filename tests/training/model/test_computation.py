@@ -81,7 +81,8 @@ def test_weights_have_the_layout_that_was_asked_for(unet):
     assert Computation().arrange(torch.zeros(2, 3, 8, 8)).is_contiguous()
 
 
-@pytest.mark.parametrize("fused", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fused", [False, True])
 def test_a_checkpoint_goes_on_in_another_layout(unet, tmp_path, fused):
     _, trainer = fit(unet, Computation(), epochs=1)
     trainer.save_checkpoint(tmp_path / "one.ckpt")

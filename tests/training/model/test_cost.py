@@ -57,6 +57,7 @@ def test_both_formats_of_16_bits_cost_the_same():
 
 
 @pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.slow
 def test_operations_are_those_of_a_real_step(model, recompute):
     cost = compute_cost("resnet18", *SIZE, "32-true", recompute)
     expected = cost.forward_flop, cost.step_flop  # counted now, outside the counter below

@@ -85,7 +85,7 @@ def stock(name, seed=0):
 @pytest.mark.parametrize(
     "size", [(63, 95), *(pytest.param(size, marks=pytest.mark.slow) for size in ((64, 96), (33, 130)))], ids=str
 )
-@pytest.mark.parametrize("mode", ["train", "recompute", "eval"])
+@pytest.mark.parametrize("mode", ["train", pytest.param("recompute", marks=pytest.mark.slow), "eval"])
 @pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_it_is_fastais_network_bit_for_bit(name, mode, size):
     theirs, ours = stock(name), build_unet(load_encoder("none", name))
