@@ -93,6 +93,7 @@ def trace_steps(steps: Steps, source: str, seeds: tuple[int, int], micro_batch: 
 def make_quiet_trainer(steps: int, accumulation: int, observer: Callback) -> Trainer:
     """Make a CPU trainer that writes no files."""
     return Trainer(
+        log_every_n_steps=1,  # DepthUnet gives its loss when values are logged
         accelerator="cpu",
         max_steps=steps,
         accumulate_grad_batches=accumulation,
