@@ -36,6 +36,7 @@ class OptimizerOptions:
         1e-2, "decoupled weight decay of AdamW, not of biases and BatchNorm", metavar="X", least=0
     )
     clip: float = option(1.0, "largest norm of all gradients together; 0: no limit", metavar="X", least=0)
+    sync_batchnorm: bool | None = option(None, "BatchNorm statistics of all GPUs together (default: with several GPUs)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +48,10 @@ class ComputationOptions:
         "number format of the forward pass; losses are always float32. 32-true: convolutions in TF32 on GPUs that have "
         "it; 16-mixed: a step whose gradients overflow changes nothing, but is counted",
     )
-    sync_batchnorm: bool | None = option(None, "BatchNorm statistics of all GPUs together (default: with several GPUs)")
     channels_last: bool | None = option(None, "store images and weights with channels last (default: on a GPU)")
     compile: bool = option(False, "compile the network for the training size: minutes at the start, faster steps")
     checkpoint_activations: bool = option(
-        False, "compute activations again in the backward pass: a third less memory, a third more time"
+        False, "compute activations again in the backward pass: a fifth to a third less memory, a third more operations"
     )
     fused: bool | None = option(
         None, "update all weights in one kernel (default: on a GPU, except for 16-mixed with --clip)"

@@ -37,6 +37,7 @@ def rate_of_set(step: Step, size: StepSize, source: Path | str, workers: int, ba
 def compare_rates(step: Step, size: StepSize, source: Path, workers: int, repeats: int) -> dict[str, Any]:
     """Measure both rates in turn, and `feed_over_constant`, the ratio within a turn."""
     batches = max(4, 2 * workers)
+    rate_of_constant(step, 2)  # warms up
     turns = []
     for _ in range(repeats):
         constant = rate_of_constant(step, batches)

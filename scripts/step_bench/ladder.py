@@ -1,13 +1,13 @@
 """The ways to compute a training step that are compared, each with one measure more than another."""
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 
 from training.model.computation import Computation
+from training.model.float32 import tf32
 
 Format = Literal["float32", "tf32", "bf16"]
 
@@ -40,16 +40,9 @@ class Rung:
             return "bf16"
         return "tf32" if self.tf32 and device.type == "cuda" else "float32"
 
-    @contextlib.contextmanager
-    def formats(self) -> Iterator[None]:
+    def formats(self) -> contextlib.AbstractContextManager[None]:
         """Allow what the rung allows, and restore torch's settings afterwards."""
-        convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-        before = convolutions.allow_tf32, products.allow_tf32
-        convolutions.allow_tf32, products.allow_tf32 = self.tf32, self.product_tf32
-        try:
-            yield
-        finally:
-            convolutions.allow_tf32, products.allow_tf32 = before
+        return tf32(self.tf32, self.product_tf32)
 
 
 BASELINE = "eager"

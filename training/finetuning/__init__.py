@@ -8,10 +8,13 @@
 
 - `finetune`: the command; builds network, loaders, callbacks and trainer, and runs them.
 - `depth_data`: the training and the validation set, checked for metric depth, and their loaders.
-- `batches`: how a global batch is split so that its parts fit a device's memory.
+- `check`: what is wrong with the options, found without torch.
+- `batches`: how a global batch is split; `memory`: what its parts take; `micro_batch`: which part fits a device, tried.
+- `step`: what the options mean for a training step; `camera`: the focal length that the network learns for.
 - `encoder_name`: the encoder's name where the options leave it out.
-- `record`: curves.csv and metrics.json, written after each epoch; the progress bar.
+- `record`: curves.csv and metrics.json, written after each epoch.
 - `best`: best.ckpt, the weights of the best epoch.
 - `panels`: image, truth, prediction and error of a few samples, for TensorBoard.
+- `quiet`: messages of Lightning that do not apply here.
 - `resume`: the newest checkpoint of a run, and whether it is the same run.
 """

@@ -4,15 +4,15 @@ All ranks choose the same. Ranks that `torchrun` or SLURM started try together, 
 for all. Ranks that Lightning starts are told by rank 0, in their environment, what fitted its device.
 """
 
-import contextlib
+import copy
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from sharding.errors import DataError
 from sharding.progress import say
@@ -24,15 +24,16 @@ from training.finetuning.step import make_computation
 from training.launch.devices import Placement
 from training.launch.memory import least_free_memory, least_of_ranks
 from training.launch.out_of_memory import describe_lack
-from training.model.computation import Computation
+from training.lightning.names import AVERAGES
 from training.model.cost import blank_batch
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import Hyperparameters
 from training.model.meta_autocast import DTYPES
-from training.model.unet import DepthNetwork, count_parameters
+from training.model.unet import count_parameters
 
 _TRIED = "DEPTHSTREAM_MICRO_BATCH"  # what fitted rank 0, for the ranks that Lightning starts
 
+_WEIGHT_BYTES = 4  # per parameter: of an average of the weights, which Lightning keeps on the training device
 _MOMENT_BYTES = 8  # per parameter: AdamW's two moments, which a first step makes after its gradients
 
 Attempt = Callable[[int], None]
@@ -88,7 +89,7 @@ def find_fitting(split: BatchSplit, attempt: Attempt, agree: Callable[[int], int
         DataError: A single sample does not fit.
     """
     size, share = split.micro_batch, split.micro_batch * split.accumulation
-    while not agree(_lacks(attempt, size) is None):
+    while not agree(_fits(attempt, size)):
         if size == 1:
             raise DataError(f"--micro-batch auto: a step of a single sample does not fit the memory; {_SMALLER}")
         smaller = next_smaller(share, size)
@@ -97,43 +98,27 @@ def find_fitting(split: BatchSplit, attempt: Attempt, agree: Callable[[int], int
     return size
 
 
-def _lacks(attempt: Attempt, size: int) -> str | None:
-    """Take a step; return what is said about the memory that lacks, None if none does."""
-    lack = None
+def _fits(attempt: Attempt, size: int) -> bool:
+    """Take a step; tell whether the memory suffices."""
+    fits = True
     try:
         attempt(size)
     except RuntimeError as error:  # torch.OutOfMemoryError is one
-        lack = describe_lack(error)
-        if lack is None:
+        if describe_lack(error) is None:
             raise
+        fits = False
     # Here, because the error held the tensors of the step while it was handled.
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    return lack
-
-
-class _Step(nn.Module):
-    """A step as a forward pass, so that the backward pass, too, finds the tensors that a call is given."""
-
-    def __init__(self, model: DepthUnet, precision: str) -> None:
-        super().__init__()
-        self.model, self._dtype = model, DTYPES[precision]
-
-    def forward(self, size: int, device: torch.device) -> None:
-        """Compute loss and gradients of a batch of black images."""
-        options = self.model.options
-        batch = blank_batch(size, options.height, options.width, device)
-        with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
-            loss = self.model.loss_sum(self.model(batch["image"]), batch).mean()
-        torch.autograd.backward(loss)
+    return fits
 
 
 def take_step(config: FinetuneConfig, unet: nn.Module, device: torch.device, world: int, micro_batch: int) -> None:
-    """Take a step on a device, without a trace: on copies of weights and buffers, and without drawing random numbers.
+    """Take a step on a device, without a trace: with a copy of the network, and without drawing random numbers.
 
-    What the optimizer keeps, and DDP if there are several ranks, is stood for by memory that nothing uses. The step is
-    not compiled: a compiled one takes no more.
+    What the optimizer keeps, DDP if there are several ranks, and an average of the weights, is stood for by memory that
+    nothing uses. The step is not compiled, which would take a minute; the compiler keeps less.
 
     Args:
         config: Options.
@@ -145,35 +130,20 @@ def take_step(config: FinetuneConfig, unet: nn.Module, device: torch.device, wor
     Raises:
         torch.OutOfMemoryError: The memory does not suffice; or another RuntimeError, see `describe_lack`.
     """
-    computation, parameters = make_computation(config, device.type), count_parameters(unet)
-    kept = torch.empty(parameters * (_MOMENT_BYTES + BUCKET_BYTES * (world > 1)), dtype=torch.uint8, device=device)
+    average = set(AVERAGES) & set(config.lightning or {})
+    others = _MOMENT_BYTES + BUCKET_BYTES * (world > 1) + _WEIGHT_BYTES * bool(average)
+    parameters = count_parameters(unet)
+    kept = torch.empty(parameters * others, dtype=torch.uint8, device=device)
     options = Hyperparameters(
         encoder_name=known_name(config), height=config.height, width=config.width, loss=config.loss
     )
-    step = _Step(DepthUnet(unet, options, computation), config.precision)
-    copies = dict(_copy(step, device, computation))
-    with _recomputing(unet, computation), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        functional_call(step, copies, (micro_batch, device))
+    computation = replace(make_computation(config, device.type), compiled=False)
+    model = DepthUnet(copy.deepcopy(unet), options, computation).to(device)
+    model.prepare_steps()
+    batch, dtype = blank_batch(micro_batch, config.height, config.width, device), DTYPES[config.precision]
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        loss = model.loss_sum(model(batch["image"]), batch).mean()
+    torch.autograd.backward(loss)
+    del loss
     update = torch.empty(parameters * UPDATE_BYTES, dtype=torch.uint8, device=device)  # the activations are gone
     del kept, update
-
-
-def _copy(step: nn.Module, device: torch.device, computation: Computation) -> Iterator[tuple[str, torch.Tensor]]:
-    """Copy weights and buffers to a device, in the layout of training; weights are leaves that get gradients."""
-    for name, value in (*step.named_parameters(), *step.named_buffers()):
-        last = computation.channels_last and value.ndim == 4
-        layout = torch.channels_last if last else torch.preserve_format
-        yield name, value.detach().to(device, copy=True, memory_format=layout).requires_grad_(value.requires_grad)
-
-
-@contextlib.contextmanager
-def _recomputing(unet: nn.Module, computation: Computation) -> Iterator[None]:
-    """Keep activations, or compute them again, as training will."""
-    if not isinstance(unet, DepthNetwork):
-        yield
-        return
-    before, unet.recompute = unet.recompute, computation.recompute
-    try:
-        yield
-    finally:
-        unet.recompute = before

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -14,6 +14,7 @@ from training.checkpoint.saved_run import read_saved_run
 from training.finetuning.depth_data import DepthData, describe_set
 from training.finetuning.record import RecordState, RunRecord
 from training.model.depth_unet import CHECKPOINT
+from training.model.hyperparameters import DECAYS, Decay
 from training.runfolder import checkpoint_path
 
 
@@ -29,11 +30,11 @@ class Resume:
 
     checkpoint: Path | None = None
     steps: int = 0
-    decay: str = "weights"
+    decay: Decay = DECAYS[0]
 
 
 class _Saved(msgspec.Struct):
-    decay: Literal["weights", "all"] = "all"
+    decay: Decay = "all"  # before there was a choice
 
 
 def find_resume(out: str | Path, data: DepthData) -> Resume:

@@ -7,7 +7,7 @@ from training.finetuning.check import is_clipped_scaled
 from training.finetuning.depth_data import DepthData, mean_log_depth
 from training.finetuning.encoder_name import known_name
 from training.model.computation import Computation
-from training.model.hyperparameters import DECAYS, Hyperparameters
+from training.model.hyperparameters import DECAYS, Decay, Hyperparameters
 
 _SHARES = {"cosine": 0.05, "one-cycle": 0.25}
 """Share of all steps that warms up by default; of one-cycle it is that of fastai's fit_one_cycle."""
@@ -15,7 +15,7 @@ _SHARES = {"cosine": 0.05, "one-cycle": 0.25}
 _MAX_WARMUP_STEPS = 1000  # of the default with cosine
 
 
-def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: str = DECAYS[0]) -> Hyperparameters:
+def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: Decay = DECAYS[0]) -> Hyperparameters:
     """Derive the model's hyper-parameters from the options and the training set.
 
     Args:

@@ -226,5 +226,8 @@ TRAINER_ARGS: Mapping[str, Any] = {
 }
 """Names of `pytorch_lightning.Trainer`."""
 
-LEARNS = ("EMAWeightAveraging", "EarlyStopping", "WeightAveraging", "gradient_clip_algorithm", "min_epochs")
+AVERAGES = ("EMAWeightAveraging", "WeightAveraging")
+"""Callbacks that keep an average of the weights."""
+
+LEARNS = (*AVERAGES, "EarlyStopping", "gradient_clip_algorithm", "min_epochs")
 """Names that change what a run learns, or when it ends; the others may change when it is resumed."""

@@ -3,7 +3,7 @@
     image -> encoder -> decoder -> z = ln(depth in metres) -+-> loss per valid pixel         (training)
              encoder.py  unet.py                            +-> exp, clamp -> depth metrics  (validation)
 
-- `depth_unet`: the Lightning module that holds all of the above, its hyper-parameters and its optimizer.
+- `depth_unet`: the Lightning module that holds all of the above; `hyperparameters`: what defines it besides weights.
 - `encoder`: torchvision's ResNets, and strict loading of pretrained weights.
 - `encoder_file`: the file of such weights, brought to torchvision's names.
 - `encoder_name`: which ResNets there are, and which one a run trained.
@@ -11,10 +11,12 @@
 - `losses`: losses on log depth, as sums over valid pixels.
 - `global_loss`: one mean per valid pixel from the sums of all micro-batches and ranks.
 - `finite`: finds a loss that is not finite when values are logged, so that no step waits for the device.
-- `float32`: turns TF32 off where numbers are compared.
+- `float32`: turns TF32 off where numbers are compared, and mixed precision where it would round too much.
 - `metrics`: abs_rel, rmse, delta1 and others, per image, and which pixels each protocol compares.
 - `inference`: a network applied to photos of any camera and size.
 - `schedule`: the learning rate at a step.
 - `optimizer`: AdamW, and an encoder that is frozen at first.
 - `computation`, `recompute`: what makes a step faster or smaller, and nothing else.
+- `cost`: operations and memory of a step, on tensors without content; `meta_autocast`: their mixed precision.
+- `saved`: loading what torch saved, without running anything in it.
 """

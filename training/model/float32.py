@@ -12,19 +12,20 @@ from torch import Tensor
 
 
 @contextlib.contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Allow TF32 in convolutions and matrix products, or not; restore the settings afterwards."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+def tf32(convolutions: bool, products: bool) -> Iterator[None]:
+    """Allow TF32 in convolutions and in matrix products, or not; restore the settings afterwards."""
+    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, cublas.allow_tf32
+    cudnn.allow_tf32, cublas.allow_tf32 = convolutions, products
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+        cudnn.allow_tf32, cublas.allow_tf32 = before
 
 
 def full_float32() -> contextlib.AbstractContextManager[None]:
     """Turn TF32 off."""
-    return tf32(False)
+    return tf32(False, False)
 
 
 def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sharding.errors import UsageError
 from training.model.encoder_name import ENCODERS
@@ -11,7 +11,8 @@ from training.model.losses import LOSSES
 from training.model.schedule import SCHEDULES
 from training.prediction.camera import Camera
 
-DECAYS = ("weights", "all")
+Decay = Literal["weights", "all"]
+DECAYS: tuple[Decay, ...] = get_args(Decay)
 """What weight decay is for."""
 
 
@@ -49,7 +50,7 @@ class Hyperparameters:
     learning_rate: float = 1e-4
     encoder_lr_factor: float = 1.0
     weight_decay: float = 1e-2
-    decay: str = "weights"
+    decay: Decay = "weights"
     freeze_epochs: int = 0
     schedule: str = "cosine"
     warmup_steps: int = 0

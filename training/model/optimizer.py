@@ -37,8 +37,8 @@ def _groups(parameters: list[nn.Parameter], rate: float, options: Hyperparameter
 class FrozenEncoder:
     """An encoder that stays as it is in the first epochs of a run.
 
-    Its gradients are computed and discarded: that takes 2 % of a step, and DistributedDataParallel, which must know at
-    its start which parameters have gradients, does not have to start again.
+    Its gradients are computed and discarded: that is 1 to 5 % of the operations of a step, and
+    DistributedDataParallel, which must know at its start which parameters have gradients, does not have to start again.
 
     Args:
         unet: The network; one not made by `build_unet` has no encoder.

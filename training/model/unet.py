@@ -103,15 +103,15 @@ def _merge(block: UnetBlock, features: Tensor, skip: Tensor) -> Tensor:
     """Compute what a `UnetBlock` computes of its input and its skip connection."""
     features = _resize(block.shuf(features), skip)
     merged = block.relu(torch.cat([features, block.bn(skip)], dim=1))
-    features = block.conv2(block.conv1(merged))
-    return features
+    made: Tensor = block.conv2(block.conv1(merged))
+    return made
 
 
 def _append(upsample: nn.Module, last: nn.Module, features: Tensor, image: Tensor) -> Tensor:
     """Enlarge to the size of the image, append the image, and compute the last block."""
     features = _resize(upsample(features), image)
-    features = last(torch.cat([features, image], dim=1))
-    return features
+    made: Tensor = last(torch.cat([features, image], dim=1))
+    return made
 
 
 def _resize(features: Tensor, like: Tensor) -> Tensor:

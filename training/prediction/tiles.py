@@ -17,6 +17,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from training.photo_options import MIN_TILE_PIXELS
+
 GRID_PX = 32
 """Tiles begin at multiples of this: an encoder that halves its input five times gives the same features for them."""
 
@@ -24,7 +26,6 @@ _OVERLAP = 4
 """A tile overlaps its neighbours by its side divided by this, and at most by `_MAX_OVERLAP_PX`."""
 
 _MAX_OVERLAP_PX = 256
-_LEAST_PIXELS = (2 * GRID_PX) ** 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +59,8 @@ def tile_size(height: int, width: int, most_pixels: int) -> tuple[int, int]:
     Returns:
         The image's own size if it has no more pixels; otherwise sides that are multiples of `GRID_PX`, or the image's.
     """
-    if most_pixels < _LEAST_PIXELS:
-        raise ValueError(f"expected tiles of at least {_LEAST_PIXELS} pixels, found {most_pixels}")
+    if most_pixels < MIN_TILE_PIXELS:
+        raise ValueError(f"expected tiles of at least {MIN_TILE_PIXELS} pixels, found {most_pixels}")
     if height * width <= most_pixels:
         return height, width
     side = _on_grid(math.isqrt(most_pixels))
