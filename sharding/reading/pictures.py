@@ -148,6 +148,21 @@ def _fit(pixels: NDArray[np.uint8]) -> Image.Image:
     )
 
 
+def fit_side(
+    pixels: NDArray[np.uint8], side_px: int, shrinking: Image.Resampling = Image.Resampling.BOX
+) -> Image.Image:
+    """Scale uint8 (H, W, 3) so that the longer side has `side_px`; pixels of a small picture are repeated.
+
+    Args:
+        pixels: The picture.
+        side_px: Pixels.
+        shrinking: How a large one is made smaller; colours that stand for numbers must not be mixed (NEAREST).
+    """
+    factor = side_px / max(pixels.shape[:2])
+    size = max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor))
+    return Image.fromarray(pixels).resize(size, shrinking if factor < 1 else Image.Resampling.NEAREST)
+
+
 def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Load the font of all pictures; `size` in pixels."""
     return ImageFont.load_default(size)

@@ -26,7 +26,7 @@ from sharding.errors import DataError
 from sharding.format.sample import Sample
 from sharding.machine.files import write_atomically
 from sharding.progress import say, track
-from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png
+from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png, fit_side
 from training.config import PredictConfig
 from training.evaluation.check import check_results
 from training.evaluation.evaluate import file_sha256
@@ -77,19 +77,12 @@ def draw_view(image: NDArray[np.uint8], depth: NDArray[np.float32]) -> Image.Ima
     """
     everywhere = np.ones(depth.shape, np.bool_)
     near, far = depth_range([Sample(key="view", image=image, depth=depth, valid=everywhere)])
-    panels = [_fit(image), _fit(colorize_depth(depth, everywhere, near, far))]
+    panels = [fit_side(one, _VIEW_SIDE_PX) for one in (image, colorize_depth(depth, everywhere, near, far))]
     bar = color_bar(max(panels[0].height, 120), near, far)
     view = Image.new("RGB", (2 * (panels[0].width + _GAP_PX) + bar.width, bar.height), "white")
     for x, picture in ((0, panels[0]), (panels[0].width + _GAP_PX, panels[1]), (2 * (panels[0].width + _GAP_PX), bar)):
         view.paste(picture, (x, 0))
     return view
-
-
-def _fit(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Scale so that the longer side has `_VIEW_SIDE_PX`; small images are enlarged without smoothing."""
-    factor = _VIEW_SIDE_PX / max(pixels.shape[:2])
-    size = max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor))
-    return Image.fromarray(pixels).resize(size, Image.Resampling.BOX if factor < 1 else Image.Resampling.NEAREST)
 
 
 def write_prediction(one: Input, photo: Photo, depth: NDArray[np.float32], out: Path, doubt: str = "") -> Prediction:

@@ -49,7 +49,7 @@ def choose_split(config: FinetuneConfig, unet: nn.Module, placement: Placement) 
     """
     if config.micro_batch != AUTO:
         return split_batch(config.batch_size, placement.world, config.micro_batch, 0)
-    need = StepMemory.estimate(cost_of(config), placement.world)
+    need = StepMemory.estimate(replace(cost_of(config), parameters=count_parameters(unet)), placement.world)
     free = least_free_memory(placement)
     if free is not None and free < need.least:
         say(

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from sharding.format.sample import Sample
-from sharding.reading.pictures import color_bar, colorize_depth, depth_range, load_font
+from sharding.reading.pictures import color_bar, colorize_depth, depth_range, fit_side, load_font
 from sharding.reading.shard_set import ShardSet
 from training.evaluation.error_colours import error_bar, paint_error
 from training.model.metrics import METRICS, PROTOCOLS, image_metrics
@@ -75,11 +75,11 @@ def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> Image.Image:
         raise ValueError(f"sample {sample.key} has no depth to show")
     scale = depth_range([sample])
     pictures = [
-        fit(sample.image, Image.Resampling.BOX),
+        fit_side(sample.image, PICTURE_SIDE_PX),
         # No colour of a scale is mixed from others: rows and columns are left out, or repeated.
-        fit(colorize_depth(depth, valid, *scale)),
-        fit(colorize_depth(prediction, np.ones_like(valid), *scale)),
-        fit(paint_error(prediction, depth, valid, ERROR_SCALE_FACTOR)),
+        fit_side(colorize_depth(depth, valid, *scale), PICTURE_SIDE_PX, Image.Resampling.NEAREST),
+        fit_side(colorize_depth(prediction, np.ones_like(valid), *scale), PICTURE_SIDE_PX, Image.Resampling.NEAREST),
+        fit_side(paint_error(prediction, depth, valid, ERROR_SCALE_FACTOR), PICTURE_SIDE_PX, Image.Resampling.NEAREST),
     ]
     height = max(pictures[0].height, _LEAST_SIDE_PX)
     depth_bar, ratio_bar = color_bar(height, *scale), error_bar(height, ERROR_SCALE_FACTOR)
@@ -100,18 +100,6 @@ def describe_error(depth: NDArray[np.float32], valid: NDArray[np.bool_], predict
     )
     values, counted = image_metrics(guess, truth, known, PROTOCOLS["headline"])
     return f"abs_rel {values[0, METRICS.index('abs_rel')]:.4f}" if counted[0] else "too little was measured"
-
-
-def fit(pixels: NDArray[np.uint8], shrinking: Image.Resampling = Image.Resampling.NEAREST) -> Image.Image:
-    """Scale uint8 (H, W, 3) so that the longer side has `PICTURE_SIDE_PX`; pixels of a small one are repeated.
-
-    Args:
-        pixels: The picture.
-        shrinking: How a large one is made smaller.
-    """
-    factor = PICTURE_SIDE_PX / max(pixels.shape[:2])
-    size = max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor))
-    return Image.fromarray(pixels).resize(size, shrinking if factor < 1 else Image.Resampling.NEAREST)
 
 
 def _column(title: str, note: str, picture: Image.Image, bar: Image.Image | None, height: int) -> Image.Image:

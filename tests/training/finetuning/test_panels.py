@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from sharding.format.sample import Sample
-from sharding.reading.pictures import INVALID_COLOR, color_bar, colorize_depth, depth_range
+from sharding.reading.pictures import INVALID_COLOR, color_bar, colorize_depth, depth_range, fit_side
 from training.evaluation.error_colours import error_bar
-from training.finetuning.panels import ERROR_SCALE_FACTOR, describe_error, draw_panel, fit, spread_rows
+from training.finetuning.panels import ERROR_SCALE_FACTOR, describe_error, draw_panel, spread_rows
 
 BLUE, WHITE, RED = (5, 48, 97), (247, 247, 247), (103, 0, 31)
 TOP, HEIGHT, WIDTH, BAR = 12 + 44, 256, 384, 84  # pixels: of a sample of 8 x 12, enlarged 32 times
@@ -91,10 +91,10 @@ def test_abs_rel_is_that_of_validation(sample):
 def test_of_a_large_depth_map_no_colour_is_mixed():
     stripes = np.zeros((600, 1000, 3), np.uint8)
     stripes[:, ::2] = 255
-    small = np.asarray(fit(stripes))
+    small = np.asarray(fit_side(stripes, 384, Image.Resampling.NEAREST))
     assert small.shape == (230, 384, 3)
     assert set(np.unique(small)) == {0, 255}
-    assert set(np.unique(np.asarray(fit(stripes, Image.Resampling.BOX)))) - {0, 255}  # of a photo they are
+    assert set(np.unique(np.asarray(fit_side(stripes, 384)))) - {0, 255}  # of a photo they are
 
 
 @pytest.mark.parametrize("shape", [(400, 100), (20, 600), (1, 1)])
