@@ -52,7 +52,7 @@ def message_of(loader):
     return plain_message(caught.value)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
 # torch looks every five seconds whether a fork server's worker lives.
 @pytest.mark.parametrize("method", ["fork", pytest.param("forkserver", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["images", "depth"])

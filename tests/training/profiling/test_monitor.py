@@ -360,6 +360,7 @@ def test_fine_tuning_logs_what_a_slow_loader_costs(diode_sets, tmp_path, slow_la
     shutil.rmtree(tmp_path / "run")  # a checkpoint of the least network has 0.4 GB
 
 
+@pytest.mark.slow
 def test_pretraining_logs_what_a_slow_loader_costs(megadepth_set, tmp_path, slow_later):
     slow_later(strategy, ImageDataset, "iterate")
     config = PretrainConfig(
