@@ -99,26 +99,26 @@ def _chain(layers: Sequence[nn.Module], features: Tensor) -> Tensor:
     return features
 
 
+# No activation of these two is bound to a name: in evaluation it goes as soon as the next one is there.
+
+
 def _merge(block: UnetBlock, features: Tensor, skip: Tensor) -> Tensor:
     """Compute what a `UnetBlock` computes of its input and its skip connection."""
-    features = _resize(block.shuf(features), skip)
-    merged = block.relu(torch.cat([features, block.bn(skip)], dim=1))
-    made: Tensor = block.conv2(block.conv1(merged))
+    made: Tensor = block.conv2(block.conv1(block.relu(_join(block.shuf(features), block.bn(skip)))))
     return made
 
 
 def _append(upsample: nn.Module, last: nn.Module, features: Tensor, image: Tensor) -> Tensor:
     """Enlarge to the size of the image, append the image, and compute the last block."""
-    features = _resize(upsample(features), image)
-    made: Tensor = last(torch.cat([features, image], dim=1))
+    made: Tensor = last(_join(upsample(features), image))
     return made
 
 
-def _resize(features: Tensor, like: Tensor) -> Tensor:
-    """Enlarge or shrink by one row or column, where a halving was rounded."""
-    if features.shape[-2:] == like.shape[-2:]:
-        return features
-    return F.interpolate(features, like.shape[-2:], mode="nearest")
+def _join(features: Tensor, skip: Tensor) -> Tensor:
+    """Concatenate the channels of both; where a halving was rounded, enlarge or shrink by one row or column first."""
+    if features.shape[-2:] != skip.shape[-2:]:
+        features = F.interpolate(features, skip.shape[-2:], mode="nearest")
+    return torch.cat([features, skip], dim=1)
 
 
 def build_unet(body: nn.Sequential, seed: int = 0, network_class: type[DepthNetwork] = DepthNetwork) -> DepthNetwork:
