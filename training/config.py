@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sharding.machine.files import check_writable
 from sharding.options import argument, option, parse_bytes, required
 from sharding.stores.node_cache import CacheSettings
+from training.depth_options import WHERE, AugmentOptions, LossOptions, ValidationOptions
 from training.lightly_options import LightlyOptions, Method, PretrainPrecision
 from training.photo_options import PhotoOptions
 from training.step_options import ComputationOptions, OptimizerOptions
@@ -19,16 +20,11 @@ Accelerator = Literal["auto", "cpu", "gpu"]
 ViewsOn = Literal["cpu", "gpu"]
 Reader = Literal["indexed", "webdataset"]
 EncoderName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
-MIN_SIDE_PX = 33
-"""Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
-
 MAX_SEED = 2**32 - 1
 """Largest seed that numpy's and Lightning's generators both take."""
 
 MAX_WORKERS = 1000
 """Most loader processes of a rank: more than any machine has cores, less than what fills its memory at once."""
-
-WHERE = "a condition on columns of the index, such as \"scene_type == 'outdoor'\""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,12 +197,19 @@ class PretrainConfig(LightlyOptions, SubsetOptions, CacheOptions, StreamingOptio
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(ComputationOptions, OptimizerOptions, CacheOptions, StreamingOptions, TrainingOptions):
+class FinetuneConfig(
+    ComputationOptions,
+    OptimizerOptions,
+    LossOptions,
+    AugmentOptions,
+    ValidationOptions,
+    CacheOptions,
+    StreamingOptions,
+    TrainingOptions,
+):
     """Options of `depthstream finetune`."""
 
     set: str = argument("folder or URL of the training set, with depth", metavar="SET", path="any")
-    val: str = required("folder or URL of the validation set", metavar="SET", path="any")
-    where: str | None = option(None, WHERE + "; applies to both sets", metavar="EXPR")
     encoder: str = option(
         "none",
         "run folder of `pretrain`, a state dict file, or none for random weights",
@@ -216,9 +219,6 @@ class FinetuneConfig(ComputationOptions, OptimizerOptions, CacheOptions, Streami
     encoder_name: EncoderName | None = option(
         None, "torchvision encoder (default: that of the run or file in --encoder, else resnet50)"
     )
-    height: int = option(768, "height of the training crop in pixels", metavar="PX", least=MIN_SIDE_PX)
-    width: int = option(768, "width of the training crop in pixels", metavar="PX", least=MIN_SIDE_PX)
-    loss: Literal["silog", "l1_log", "mse_log", "berhu_log"] = option("silog", "loss on log depth over valid pixels")
     epochs: int = option(50, "passes over the training set", metavar="N", least=1)
     batch_size: int = option(
         32, "global batch size, over all devices and accumulated micro-batches", metavar="N", least=1

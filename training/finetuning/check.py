@@ -58,7 +58,7 @@ def check_finetune(config: FinetuneConfig) -> None:
         with named_by_user():
             check_saved(find_weights(config.encoder))
             agree_on_name(config.encoder, config.encoder_name)
-    samples, _ = (_check_depth(address, config) for address in (config.set, config.val))
+    samples, _ = (_check_depth(address, config) for address in (config.set, config.val or ""))
     check_batch(config.batch_size, samples)
 
 

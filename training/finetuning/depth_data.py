@@ -47,7 +47,7 @@ def make_data(config: FinetuneConfig, split: BatchSplit, pin_memory: bool) -> De
         DataError: A set cannot be read, or its depth is not in metres.
         UsageError: The subset is empty, or smaller than a batch.
     """
-    train, val = (open_metric(url, config.where, cache_settings(config)) for url in (config.set, config.val))
+    train, val = (open_metric(url, config.where, cache_settings(config)) for url in (config.set, config.val or ""))
     crops, sampler = _make_crops(config, train, split.micro_batch)
     native = native_batch(val.index)
 
