@@ -159,11 +159,11 @@ def false_positives_over_images(layout: Layout, noise: Noise, experiments: int, 
     scan = np.arange(layout.views) * scans // layout.views
     scene = np.repeat(np.arange(layout.scenes), layout.scans)[scan]
 
-    def difference(deviation: float, count: int) -> Floats:
-        return generator.normal(0.0, deviation * 2**0.5, (experiments, count))
-
-    of_images = difference(noise.run_image, layout.views) + difference(noise.run_scan, scans)[:, scan]
-    of_images += difference(noise.run_scene, layout.scenes)[:, scene] + difference(noise.run, 1)
+    # Differences of two runs; that their variances are twice those of a run makes no difference to the test.
+    of_images = generator.normal(0.0, noise.run_image, (experiments, layout.views))
+    of_images += generator.normal(0.0, noise.run_scan, (experiments, scans))[:, scan]
+    of_images += generator.normal(0.0, noise.run_scene, (experiments, layout.scenes))[:, scene]
+    of_images += generator.normal(0.0, noise.run, (experiments, 1))
     return float(np.mean(stats.ttest_1samp(of_images, 0.0, axis=1).pvalue < ALPHA))
 
 

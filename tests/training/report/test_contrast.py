@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -279,3 +281,8 @@ def test_a_guard_neither_spoils_equivalence_nor_replaces_the_reason_of_what_is_u
     guards = {"rmse": 1.0}
     assert judge(estimate_of(0.99, 0.93, 1.05, 0.94, 1.04, 0.7), guards, 0.1).relation == "equivalent"
     assert judge(estimate_of(0.99, 0.85, 1.15, 0.87, 1.13, 0.7), guards, 0.1).reason.startswith("p = 0.7")
+
+
+def test_it_needs_no_torch():
+    code = "import sys, training.report.simulation; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,5 +1,9 @@
 """The simulation draws what it says, and the bounds that a comparison must keep to hold in it."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,6 +21,7 @@ from training.report.simulation import (
     simulate,
 )
 
+RESULTS = Path(__file__).parents[3] / "docs/results/verdict.md"
 QUIET = Noise(run=0.0, run_scene=0.0, run_scan=0.0, run_image=0.0)
 
 
@@ -92,8 +97,12 @@ def test_images_as_units_find_a_difference_between_runs_of_one_arm_most_of_the_t
     assert false_positives_over_images(VALIDATION, independent, 400, 0) < 0.09
 
 
-def test_4000_experiments_keep_to_every_bound():
-    assert find_missed(calibrate(4000, 0)) == []
+def test_4000_experiments_keep_to_every_bound_and_are_what_the_results_say():
+    shares = calibrate(4000, 0)
+    assert find_missed(shares) == []
+    for name, found in shares.items():
+        (recorded,) = re.findall(rf'^"{name}": (.*)$', RESULTS.read_text(), re.MULTILINE)
+        assert json.loads(recorded) == pytest.approx(found, abs=0.001)
 
 
 def test_what_misses_a_bound_is_named():
