@@ -49,6 +49,11 @@ def parse_where(text: str) -> ast.expr:
     return tree
 
 
+def conjoin(where: str | None, condition: str) -> str:
+    """Join two conditions, each of which is one by itself, to the condition that both hold; None is no condition."""
+    return condition if where is None else f"({where.strip()}) and ({condition})"
+
+
 def _translate(text: str) -> str:
     """Replace `&` and `|` outside of texts by `and` and `or`, after a check of every token."""
     done, begin, words, before = [], 0, 0, tokenize.ENCODING

@@ -1,5 +1,6 @@
 """A finished shard set, opened: its manifest, its index, its samples."""
 
+import copy
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from sharding.format.index import INDEX_NAME, decode_index, select
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.meta import decode_meta
 from sharding.format.sample import Sample
+from sharding.format.where_text import conjoin
 from sharding.limits import MAX_INDEX_BYTES, MAX_JSON_BYTES, over
 from sharding.reading.columns import check_exts, flatten
 from sharding.reading.missing import explain_missing
@@ -83,7 +85,11 @@ class ShardSet:
         whole, self.index_sha256 = _read_again_if_damaged(
             store, INDEX_NAME, partial(_decode, self.url, self.manifest, expected)
         )
-        self.index = select(whole, where)  # keeps the row labels of the whole index
+        self._take(select(whole, where))
+
+    def _take(self, index: "pd.DataFrame") -> None:
+        """Make these rows the subset; they keep the labels of the whole index."""
+        self.index = index
         self.ids: NDArray[np.int64] = self.index.index.to_numpy(np.int64)
         names = [shard.name for shard in self.manifest.shards]
         columns, exts = flatten(self.index, names)
@@ -94,7 +100,7 @@ class ShardSet:
                 open_store,
                 self.address,
                 expected_bytes={shard.name: shard.bytes for shard in self.manifest.shards},
-                cache=cache,
+                cache=self.cache,
                 identity=self.manifest.identity,
             ),
             names,
@@ -102,6 +108,19 @@ class ShardSet:
             columns,
             exts,
         )
+
+    def narrowed(self, condition: str) -> "ShardSet":
+        """Return the samples that also meet a condition; reads nothing.
+
+        Its `where` joins both conditions: the set opened with that has the same samples.
+
+        Raises:
+            UsageError: As `where`.
+        """
+        subset = copy.copy(self)
+        subset.where = conjoin(self.where, condition)
+        subset._take(select(self.index, condition))
+        return subset
 
     def __len__(self) -> int:
         return len(self.index)

@@ -7,7 +7,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from training.checkpoint.counter import SampleCounter
 from training.checkpoint.writer import save_and_say
-from training.finetuning.record import RunRecord, best_row
+from training.finetuning.record import RunRecord
 from training.lightning.averaging import validated_weights
 from training.runfolder import checkpoint_path
 
@@ -38,8 +38,9 @@ class BestWeights(Checkpoint):
         self._save_if_best(trainer)
 
     def _save_if_best(self, trainer: Trainer) -> None:
-        rows = self._record.rows
+        record = self._record
         # Saving is a collective operation, so rank 0 decides for all ranks.
-        if trainer.strategy.broadcast(best_row(rows) is rows[-1]):
+        if trainer.strategy.broadcast(record.best is record.rows[-1]):
+            what = f"weights of epoch {len(record.rows)}, the best by {record.monitor}"
             with validated_weights(trainer):
-                save_and_say(trainer, self._path, f"weights of epoch {len(rows)}, the best", weights_only=True)
+                save_and_say(trainer, self._path, what, weights_only=True)

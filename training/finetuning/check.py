@@ -1,13 +1,15 @@
 """What is wrong with the options of `finetune`, found without torch."""
 
-from sharding.errors import DataError, UsageError, named_by_user
+from sharding.errors import UsageError, named_by_user
 from sharding.reading.check import check_set
-from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.checkpoint.cadence import Cadence
 from training.claim import check_claim, has_run
 from training.config import FinetuneConfig, cache_settings, check_cache
+from training.depth_sets.subsets import check_validation, choose_subsets, naming_val_where, where_of_val
+from training.depth_sets.views import make_augment
 from training.finetuning.batches import split_batch
+from training.finetuning.trace import check_recorded_encoder, goes_on_without
 from training.launch.launcher import check_launch, check_precision
 from training.lightning.arguments import check_lightning, check_same_learning
 from training.loading.order import check_batch
@@ -24,7 +26,7 @@ from training.runfolder import (
 from training.streaming.options import check_budget, streaming_options
 
 MAY_CHANGE = (
-    *(*WHERE_IT_RUNS, "micro_batch", "set", "val", "lightning"),
+    *(*WHERE_IT_RUNS, "micro_batch", "set", "val", "allow_overlap", "lightning"),
     *("channels_last", "compile", "checkpoint_activations", "fused"),
 )
 """Options that may differ when a run is resumed; the paths of sets, because the sets are compared by identity; of
@@ -37,14 +39,17 @@ def check_finetune(config: FinetuneConfig) -> None:
     Raises:
         UsageError: An option, or a combination of them, is impossible; a path is missing; the run folder holds another
             run.
-        DataError: A set is damaged, cannot be reached, or its depth is not in metres.
+        DataError: A set is damaged, cannot be reached, or its depth is not of one kind.
     """
     check_claim(config.out, config.resume)
     if config.resume and has_run(config.out):
         check_same(config, MAY_CHANGE if config.encoder_name else (*MAY_CHANGE, "encoder_name"))
         check_same_learning(config.lightning, load_config(config.out).get("lightning"))
+        check_recorded_encoder(config)
         if is_finished(config.out):
             return  # nothing will be read
+    check_validation(config)
+    make_augment(config)  # its checks
     check_lightning(config.lightning)
     Cadence.parse(config.checkpoint_every)
     check_budget(config.reader, config.max_bad)
@@ -54,12 +59,11 @@ def check_finetune(config: FinetuneConfig) -> None:
     check_precision(config.precision, config.accelerator)
     _check_step(config)
     check_cache(config)
-    if config.encoder != SCRATCH:
+    if config.encoder != SCRATCH and not goes_on_without(config):
         with named_by_user():
             check_saved(find_weights(config.encoder))
             agree_on_name(config.encoder, config.encoder_name)
-    samples, _ = (_check_depth(address, config) for address in (config.set, config.val or ""))
-    check_batch(config.batch_size, samples)
+    _check_sets(config)
 
 
 def is_clipped_scaled(config: FinetuneConfig) -> bool:
@@ -92,26 +96,15 @@ def _check_step(config: FinetuneConfig) -> None:
         )
 
 
-def _check_depth(address: str, config: FinetuneConfig) -> int:
-    """Check a set, and its depth if that costs no transfer; return its number of samples."""
-    if is_remote(address):
-        return check_set(address, config.where, cache_settings(config))
-    check_set(address)
-    opened = ShardSet(address, config.where)
-    check_metric(opened)
-    return len(opened)
-
-
-def check_metric(samples: ShardSet) -> None:
-    """Check that all samples have depth in metres.
-
-    Raises:
-        DataError: Some have other depth; the message lists the kinds found.
-    """
-    kinds = samples.index["kind"].value_counts().to_dict()
-    if set(kinds) != {"metric"}:
-        found = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
-        raise DataError(
-            f"{samples.url}: fine-tuning needs depth in metres, found {found}; choose the subset that has it with "
-            "--where \"kind == 'metric'\", or give another set"
-        )
+def _check_sets(config: FinetuneConfig) -> None:
+    """Check the sets; of remote ones only what costs no index, the rest is checked when they are opened."""
+    val = config.val if config.holdout_scenes is None else None  # else it is not touched
+    if not any(map(is_remote, filter(None, (config.set, val)))):
+        for address in filter(None, (config.set, val)):
+            check_set(address)
+        check_batch(config.batch_size, len(choose_subsets(config).train))
+        return
+    check_batch(config.batch_size, check_set(config.set, config.where, cache_settings(config)))
+    if val is not None:
+        with naming_val_where(config):
+            check_set(val, where_of_val(config), cache_settings(config))

@@ -26,10 +26,11 @@ from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.claim import claimed
 from training.config import FinetuneConfig
+from training.depth_sets.description import decisive, describe_subsets
 from training.finetuning.batches import BatchSplit
 from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
-from training.finetuning.depth_data import DepthData, describe_set, make_data
+from training.finetuning.depth_data import DepthData, make_data
 from training.finetuning.encoder_name import recall_name, settle_name
 from training.finetuning.memory import describe_cost
 from training.finetuning.micro_batch import choose_split
@@ -38,7 +39,8 @@ from training.finetuning.quiet import quiet_lightning
 from training.finetuning.record import RunRecord, Summary
 from training.finetuning.resume import Resume, find_resume
 from training.finetuning.step import check_steps, make_computation, make_hyperparameters, shares_statistics
-from training.launch.devices import Placement, place
+from training.finetuning.trace import Trace, take_trace, weights_to_begin_with
+from training.launch.devices import Placement, describe_device, place
 from training.launch.group import DepthDDP, SameOnAllRanks, joined
 from training.launch.launcher import check_precision
 from training.launch.processes import ending_together
@@ -58,7 +60,7 @@ from training.streaming.options import streaming_options
 def run(config: FinetuneConfig) -> Outcome:
     """Fine-tune from the encoder that `config` names; see `train`."""
     config = recall_name(checked(config))
-    return train(config, lambda: init_model(config.encoder, config.encoder_name, config.seed))
+    return train(config, lambda: init_model(weights_to_begin_with(config), config.encoder_name, config.seed))
 
 
 def init_model(encoder: str | Path = SCRATCH, encoder_name: str | None = None, seed: int = 0) -> nn.Module:
@@ -81,14 +83,14 @@ def init_model(encoder: str | Path = SCRATCH, encoder_name: str | None = None, s
 
 
 def finetune_unet(
-    unet: nn.Module, train_set: str | Path, val_set: str | Path, out: str | Path, **options: Any
+    unet: nn.Module, train_set: str | Path, val_set: str | Path | None, out: str | Path, **options: Any
 ) -> DepthUnet:
-    """Train a network of `init_model` as `depthstream finetune` does, and return it with the weights of its best epoch.
+    """Train a network of `init_model` as `depthstream finetune` does, and return it with the weights of its last epoch.
 
     Args:
         unet: The network; it is trained in place.
         train_set: Shard set to train on.
-        val_set: Shard set to validate on.
+        val_set: Shard set to validate on; it may be None with `holdout_scenes` among the options.
         out: Run folder, new or empty.
         **options: Fields of `FinetuneConfig`, such as batch_size or epochs; `encoder_name` is that of the network.
 
@@ -96,9 +98,10 @@ def finetune_unet(
         >>> unet = init_model("runs/conservative")                                              # doctest: +SKIP
         >>> model = finetune_unet(unet, "sets/train", "sets/val", "runs/depth", batch_size=32)  # doctest: +SKIP
     """
-    config = FinetuneConfig(set=str(train_set), val=str(val_set), out=str(out), **options)
+    val = None if val_set is None else str(val_set)
+    config = FinetuneConfig(set=str(train_set), val=val, out=str(out), **options)
     train(recall_name(checked(config)), lambda: unet)
-    return DepthUnet.load(out)
+    return DepthUnet.load(checkpoint_path(out, "last"))
 
 
 def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome:
@@ -136,7 +139,7 @@ def _train_in(
         announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
     for samples in (data.val,) if streaming else (data.train, data.val):
         announce_reading(samples, DEPTH_PARTS, config.num_workers)
-    resume = find_resume(folder, data) if config.resume else Resume()
+    resume = find_resume(folder, data, config.encoder) if config.resume else Resume()
     hyperparameters = make_hyperparameters(config, data, resume.decay)
     parts = build_parts(config.lightning, folder, resume.steps if config.resume else None)
     # After resume's checks, so that a refused command leaves the run folder's config as it was.
@@ -144,25 +147,28 @@ def _train_in(
     seed_everything(config.seed, workers=False, verbose=False)
     model = DepthUnet(unet, hyperparameters, make_computation(config, placement.kind))
     with quiet_lightning(), StopSignals() as stop:
-        callbacks = [*make_callbacks(config, data, split, stop), *parts.callbacks]
+        trace = take_trace(config, describe_device(placement.devices[placement.local_rank])) if is_rank_zero() else {}
+        callbacks = [*make_callbacks(config, data, split, stop, trace), *parts.callbacks]
         trainer = make_trainer(config, data, split, placement, callbacks, resume.steps, parts)
         with ending_together(placement, trainer.strategy, _lesser(split)):
             trainer.fit(model, data.train_loader, data.val_loader, ckpt_path=resume.checkpoint, weights_only=True)
 
 
-def make_callbacks(config: FinetuneConfig, data: DepthData, split: BatchSplit, stop: StopSignals) -> list[Callback]:
+def make_callbacks(
+    config: FinetuneConfig, data: DepthData, split: BatchSplit, stop: StopSignals, trace: Trace
+) -> list[Callback]:
     """Build the callbacks of a run; their order matters, see below."""
     out, counter = Path(config.out), SampleCounter(config.seed)
     counter.attach(data.sampler)
     about = describe_run(config, data, split)
     budget = BadSampleBudget(config.max_bad)
-    record = RunRecord(out, config.batch_size, about, budget)
+    record = RunRecord(out, config.batch_size, about, budget, trace)
     # The counter first, so that every other callback sees the state after the step. The record before the
     # checkpoint, so that a checkpoint never has more rows than the files. best.ckpt last, from the weights just saved.
     return [
         counter,
         budget,
-        SameOnAllRanks(about),
+        SameOnAllRanks(_plan(about)),
         ThroughputMonitor(),
         TrainProgress(record.standing),
         DepthPanels(data.val),
@@ -216,10 +222,15 @@ def describe_run(config: FinetuneConfig, data: DepthData, split: BatchSplit) -> 
         "encoder": config.encoder,
         "encoder_name": config.encoder_name,
         "seed": config.seed,
-        "train": describe_set(data.train),
-        "val": describe_set(data.val),
+        **describe_subsets(config, data.subsets),
         "split": asdict(split),
     }
+
+
+def _plan(about: dict[str, Any]) -> dict[str, Any]:
+    """Return what must be the same on all ranks: where the sets lie may differ."""
+    sets = {name: decisive(about[name]) for name in ("train", "val")}
+    return {name: value for name, value in about.items() if name != "val_set"} | sets
 
 
 def _lesser(split: BatchSplit) -> str:
@@ -254,9 +265,9 @@ def _outcome(folder: Path, text: str) -> Outcome:
         return Outcome(data={}, text="")
     data = read_json(folder / METRICS_NAME, dict[str, Any])
     summary = to_type(data, Summary, str(folder / METRICS_NAME))
-    best, text = summary.best, text.format(out=folder, epochs=summary.epochs)
+    best, last, text = summary.best, summary.last, text.format(out=folder, epochs=summary.epochs)
     return Outcome(
         data=data | {"out": str(folder)},
-        text=f"{text}; best: epoch {best.epoch + 1}, abs_rel {best.abs_rel:.4f}, delta1 "
-        f"{best.delta1:.4f}; look at it with tensorboard --logdir {folder}",
+        text=f"{text}; last: log10 {last.log10:.4f}, abs_rel {last.abs_rel:.4f}, delta1 {last.delta1:.4f}; best by "
+        f"{summary.monitor}: epoch {best.epoch + 1}; look at it with tensorboard --logdir {folder}",
     )

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from pytorch_lightning import LightningModule, Trainer
@@ -20,17 +20,21 @@ from sharding.limits import MAX_TEXT_CHARS
 from sharding.machine.files import write_atomically
 from sharding.progress import say
 from training.checkpoint.budget import BadSampleBudget
+from training.evaluation.metric_names import METRIC
+from training.finetuning.trace import Trace, continued
 from training.run_files import read_text
 from training.runfolder import CURVES_NAME, METRICS_NAME
 
-MONITOR = "abs_rel"
+MONITOR = METRIC
 """The validation metric that decides which epoch is the best; lower is better."""
 
+FORMER_MONITOR: Literal["abs_rel"] = "abs_rel"
+"""That of runs which do not record theirs; such a run keeps it when it is resumed."""
 
 _VAL = "val_"  # prefix of validation values in Lightning's metrics and in the rows
 
 _COUNTS = ("epoch", "samples_seen")
-_COLUMNS = (*_COUNTS, "train_loss", _VAL + MONITOR)  # of the rows; there are those of the other metrics, too
+_COLUMNS = (*_COUNTS, "train_loss", _VAL + FORMER_MONITOR)  # of all versions; there are those of other metrics, too
 _MAX_ROWS = 10**5
 
 EpochRow = dict[str, float]
@@ -53,42 +57,30 @@ class RunSets(msgspec.Struct):
     val: SetUsed
 
 
-class BestRow(msgspec.Struct):
-    """What is shown of the best epoch."""
+class ShownRow(msgspec.Struct):
+    """What is shown of an epoch."""
 
     epoch: Count
     abs_rel: float
     delta1: float
+    log10: float
 
 
 class Summary(msgspec.Struct):
     """The part of `metrics.json` that is shown when a run has ended."""
 
-    best: BestRow
+    best: ShownRow
+    last: ShownRow
     epochs: Count
-
-
-class SavedRow(msgspec.Struct):
-    """What every row in a checkpoint has."""
-
-    epoch: Count
-    samples_seen: Count
-    train_loss: float
-    val_abs_rel: float
-
-
-class RecordState(msgspec.Struct):
-    """The state of a `RunRecord` in a checkpoint."""
-
-    rows: list[SavedRow]
-    about: RunSets
+    monitor: Text = FORMER_MONITOR
 
 
 class RunRecord(Checkpoint):
     """Writer of curves and metrics after each epoch.
 
-    RUN/curves.csv has a row for each epoch, RUN/metrics.json the last and the best row. The rows are also stored in the
-    checkpoints that a run resumes from.
+    RUN/curves.csv has a row for each epoch, RUN/metrics.json the last and the best row, what identifies the run, where
+    it comes from, and the seconds it took: of all starts, up to the last checkpoint of one that was killed. All this is
+    also in the checkpoints that a run resumes from.
 
     A `Checkpoint`, because Lightning calls those after the module's own epoch end, which logs the epoch's loss. It must
     come before the `CheckpointKeeper`: when a run is killed, the files may be ahead of the last checkpoint (they are
@@ -99,30 +91,59 @@ class RunRecord(Checkpoint):
         batch_size: Samples of the global batch.
         about: Entries of `metrics.json` that identify the run.
         budget: Counts damaged samples, an earlier callback of the same trainer.
+        trace: Entries of `metrics.json` that tell where this start comes from.
+
+    Attributes:
+        rows: A row for each epoch that has ended.
+        monitor: The metric that decides which is the best: `MONITOR`, or that of the checkpoint.
     """
 
-    def __init__(self, out: Path, batch_size: int, about: Mapping[str, Any], budget: BadSampleBudget) -> None:
+    def __init__(
+        self, out: Path, batch_size: int, about: Mapping[str, Any], budget: BadSampleBudget, trace: Trace | None = None
+    ) -> None:
         self.rows: list[EpochRow] = []
+        self.monitor = MONITOR
         self._out, self._batch_size, self._about, self._budget = out, batch_size, dict(about), budget
-        self._begin = 0.0
+        self._trace = dict(trace or {})
+        self._begin = 0.0  # of the epoch
+        self._spent, self._start = 0.0, math.nan  # seconds of earlier starts; when training began in this one
+
+    @property
+    def best(self) -> EpochRow:
+        """Return the row of the best epoch, of at least one."""
+        return best_row(self.rows, self.monitor)
+
+    @property
+    def seconds(self) -> float:
+        """Return for how long the run has trained, over all starts."""
+        return self._spent if math.isnan(self._start) else self._spent + time.monotonic() - self._start
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far and the entries that identify the run, for the checkpoint."""
-        return {"rows": self.rows, "about": self._about}
+        """Return what a later start goes on from, for the checkpoint."""
+        return {"rows": self.rows, "about": self._about, **self._tracing()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the rows of a checkpoint."""
+        """Restore what a checkpoint has; the trace is that of the first start."""
         self.rows = state_dict["rows"]
+        self.monitor = state_dict.get("monitor", FORMER_MONITOR)
+        self._trace = continued(state_dict.get("trace", {}), self._trace)
+        spent = state_dict.get("seconds")
+        self._spent = sum(row.get("seconds", 0.0) for row in self.rows) if spent is None else spent
+
+    def _tracing(self) -> dict[str, Any]:
+        return {"monitor": self.monitor, "seconds": round(self.seconds, 3), "trace": self._trace}
 
     def standing(self) -> str:
-        """Return `MONITOR` of the last and of the best epoch in words; "" before the first validation."""
+        """Return the monitor of the last and the best epoch, and abs_rel, in words; "" before the first validation."""
         if not self.rows:
             return ""
-        name, best = _VAL + MONITOR, best_row(self.rows)
-        return f"{MONITOR} {self.rows[-1][name]:.4f}, best {best[name]:.4f} (epoch {int(best['epoch']) + 1})"
+        name, last, best = _VAL + self.monitor, self.rows[-1], self.best
+        text = f"{self.monitor} {last[name]:.4f}, best {best[name]:.4f} (epoch {int(best['epoch']) + 1})"
+        return text if self.monitor == "abs_rel" else f"{text}, abs_rel {last[_VAL + 'abs_rel']:.4f}"
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the files agree with the checkpoint that the run resumes from."""
+        self._start = time.monotonic()
         self._write(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -138,7 +159,7 @@ class RunRecord(Checkpoint):
         row = self._collect(trainer)
         self.rows.append(row)
         self._write(trainer)
-        say(format_epoch(row, trainer.max_epochs or 0))
+        say(format_epoch(row, trainer.max_epochs or 0, self.monitor))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the run as finished; its last checkpoint is saved by now."""
@@ -148,7 +169,9 @@ class RunRecord(Checkpoint):
         if trainer.is_global_zero and self.rows:
             write_atomically(self._out / CURVES_NAME, to_csv(self.rows))
             bad = {"bad_samples": len(self._budget.keys), "bad_keys": self._budget.keys}
-            content = self._about | summarize(self.rows) | bad | {"finished": finished}
+            tracing = self._tracing()
+            content = self._about | tracing.pop("trace") | tracing | summarize(self.rows, self.monitor) | bad
+            content |= {"finished": finished}
             write_atomically(self._out / METRICS_NAME, to_json(content))
 
     def _collect(self, trainer: Trainer) -> EpochRow:
@@ -163,12 +186,12 @@ class RunRecord(Checkpoint):
         return row | {name: metrics[name + "_epoch" if name == "train_loss" else name] for name in names}
 
 
-def best_row(rows: list[EpochRow]) -> EpochRow:
-    """Find the row with the lowest `MONITOR`, the earliest of equals; a value that is not finite counts as infinite."""
-    return min(rows, key=lambda row: value if math.isfinite(value := row[_VAL + MONITOR]) else math.inf)
+def best_row(rows: list[EpochRow], monitor: str = MONITOR) -> EpochRow:
+    """Find the row with the lowest monitor, the earliest of equals; a value that is not finite counts as infinite."""
+    return min(rows, key=lambda row: value if math.isfinite(value := row[_VAL + monitor]) else math.inf)
 
 
-def summarize(rows: list[EpochRow]) -> dict[str, Any]:
+def summarize(rows: list[EpochRow], monitor: str = MONITOR) -> dict[str, Any]:
     """Derive the part of `metrics.json` that follows from the rows: the last and the best epoch, names without val_."""
 
     def plain(row: EpochRow) -> EpochRow:
@@ -179,7 +202,7 @@ def summarize(rows: list[EpochRow]) -> dict[str, Any]:
         "epochs": int(last["epoch"]) + 1,
         "samples_seen": int(last["samples_seen"]),
         "last": plain(last),
-        "best": plain(best_row(rows)),
+        "best": plain(best_row(rows, monitor)),
     }
 
 
@@ -243,8 +266,9 @@ def _check_counts(row: EpochRow, where: str) -> None:
             raise DataError(f"{where}, {name}: expected a whole number, found {row[name]}")
 
 
-def format_epoch(row: EpochRow, epochs: int) -> str:
+def format_epoch(row: EpochRow, epochs: int, monitor: str = MONITOR) -> str:
     """Describe an epoch in one line."""
-    shown = [f"{name} {row[_VAL + name]:.4f}" for name in (MONITOR, "rmse", "delta1")]
+    names = dict.fromkeys((monitor, "log10", "abs_rel", "rmse", "delta1"))  # each once
+    shown = [f"{name} {row[_VAL + name]:.4f}" for name in names]
     head = f"epoch {int(row['epoch']) + 1}/{epochs}: train loss {row['train_loss']:.4f}"
     return f"{head}; val {', '.join(shown)}; {row['seconds']:.1f} s"

@@ -2,7 +2,7 @@
 
 from sharding.errors import UsageError
 from training.config import FinetuneConfig
-from training.finetuning.camera import training_camera
+from training.depth_sets.camera import training_camera
 from training.finetuning.check import is_clipped_scaled
 from training.finetuning.depth_data import DepthData, mean_log_depth
 from training.finetuning.encoder_name import known_name

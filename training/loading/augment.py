@@ -19,6 +19,10 @@ from training.loading.warp import MAX_SIDE_PX, Pose, Warp, compose_warp, nearest
 
 _Pixel = TypeVar("_Pixel", np.float32, np.uint8)
 
+_BOXES = 10
+_LEAST_RATIO = 3 / 4
+"""Of torchvision's `RandomResizedCrop`: boxes that are tried, and the least width / height; the greatest is 4 / 3."""
+
 LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G and B in the luma (ITU-R BT.601)."""
 
@@ -77,7 +81,7 @@ def warp_image(image: NDArray[np.uint8], warp: Warp) -> NDArray[np.uint8]:
     """
     height, width = image.shape[:2]
     # Bilinear sampling looks at 4 pixels and would alias: the area average shrinks, the warp then has about scale 1.
-    source = resize_image(image, min(warp.magnification, 1.0))
+    source = _shrink(image, *warp.magnification)
     resized = stretch(source.shape[1] / width, source.shape[0] / height)  # not the factor itself: sides were rounded
     # cv2 has the origin at the centre of the first pixel, `Warp` at its corner.
     matrix = shift(-0.5, -0.5) @ resized @ warp.matrix @ shift(0.5, 0.5)
@@ -103,10 +107,19 @@ def resize_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     Returns:
         uint8 (round(H * scale), round(W * scale), 3), at least 1 x 1; `image` itself if the size is the same.
     """
-    height, width = (max(round(side * scale), 1) for side in image.shape[:2])
+    return _resize(image, scale, scale)
+
+
+def _shrink(image: NDArray[np.uint8], down: float, across: float) -> NDArray[np.uint8]:
+    """Shrink an image by a factor along each axis; a factor above 1 leaves that axis as it is."""
+    return _resize(image, min(down, 1.0), min(across, 1.0))
+
+
+def _resize(image: NDArray[np.uint8], down: float, across: float) -> NDArray[np.uint8]:
+    height, width = (max(round(side * by), 1) for side, by in zip(image.shape[:2], (down, across), strict=True))
     if (height, width) == image.shape[:2]:
         return image
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if min(down, across) < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
 
 
@@ -152,6 +165,10 @@ class PairedAugment:
         flip_prob: Probability of a left-right flip.
         scale: Fixed resolution of every view relative to the source (0.5: a network run at half resolution). Depth
             does not change with it; evaluate with `resize_image(image, scale)`.
+        crop_area: (least, largest) share of the source's area that a view shows; None for a crop of `height` x `width`
+            pixels at the view's own scale. With it, boxes are drawn as by torchvision's `RandomResizedCrop`: share
+            uniform, width / height log-uniform from 3/4 to 4/3; the first of ten that fits is placed uniformly and
+            stretched to the output. Depth does not follow this zoom, and `scale` does not change it.
         brightness: The factor is uniform in 1 plus or minus this, 0 to below 1; 0 is off.
         contrast: The same.
         saturation: The same.
@@ -166,6 +183,7 @@ class PairedAugment:
     zoom: tuple[float, float] = (1.0, 1.5)
     flip_prob: float = 0.5
     scale: float = 1.0
+    crop_area: tuple[float, float] | None = None
     brightness: float = 0.2
     contrast: float = 0.2
     saturation: float = 0.2
@@ -176,6 +194,11 @@ class PairedAugment:
         self._require(0 < self.zoom[0] <= self.zoom[1], "zoom must be (low, high) with 0 < low <= high")
         self._require(0 <= self.flip_prob <= 1, "flip_prob must be from 0 to 1")
         self._require(self.scale > 0, "scale must be above 0")
+        if self.crop_area is not None:
+            self._require(
+                0 < self.crop_area[0] <= self.crop_area[1] <= 1, "crop_area must be (low, high) within 0 and 1"
+            )
+            self._require(self.zoom == (1, 1), "zoom must be (1, 1) with crop_area, which has a zoom of its own")
         strengths = (self.brightness, self.contrast, self.saturation)
         self._require(all(0 <= s < 1 for s in strengths), "brightness, contrast, saturation must be from 0 to below 1")
 
@@ -204,7 +227,10 @@ class PairedAugment:
         return replace(warped, image=jitter_colour(warped.image, brightness, contrast, saturation))
 
     def draw_pose(self, rng: np.random.Generator) -> Pose:
-        """Draw a pose: five uniform numbers for angle, zoom, flip and the position of the crop (across, down)."""
+        """Draw a pose: five uniform numbers for angle, zoom, flip and the position of the crop (across, down).
+
+        With `crop_area`, twenty more for its boxes.
+        """
         # Always five draws, also where a range is empty: options then do not shift the draws of others.
         angle, zoom, flip, across, down = rng.random(5).tolist()
         low, high = self.zoom
@@ -214,6 +240,17 @@ class PairedAugment:
             flip=flip < self.flip_prob,
             across=across,
             down=down,
+            boxes=self._draw_boxes(rng),
+        )
+
+    def _draw_boxes(self, rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
+        if self.crop_area is None:
+            return ()
+        # Always all ten, also where the first fits, so that the draws that follow are the same for any source.
+        low, high = self.crop_area
+        return tuple(
+            (low + (high - low) * share, _LEAST_RATIO ** (1 - 2 * ratio))
+            for share, ratio in rng.random((_BOXES, 2)).tolist()
         )
 
 

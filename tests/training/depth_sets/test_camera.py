@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.finetuning.camera import DIODE_FOCAL_PX, training_camera
+from training.depth_sets.camera import DIODE_FOCAL_PX, training_camera
 
 
 def view(number: int, shape: tuple[int, int]):

@@ -1,0 +1,14 @@
+"""What a depth network is trained on, and what it is validated on while it trains; decided from indexes, without torch.
+
+    --where, --val-where --.
+    --holdout-scenes -------+- subsets -> training and validation subset -> finetuning.depth_data (loaders)
+    the sets' indexes ------'
+
+- `subsets`: both subsets, from the options: the only place that decides them.
+- `holdout`: scenes that are taken out of the training set.
+- `kinds`: what depth means in a set, and which views have none.
+- `overlap`: scenes and samples that two sets share.
+- `description`: how metrics.json describes them.
+- `camera`: the focal length that the network learns for.
+- `views`: the augmentation of the training views, from the options.
+"""
