@@ -118,7 +118,11 @@ def make_run(tmp_path_factory: pytest.TempPathFactory, blank_unet: torch.nn.Modu
         content = {"state_dict": state, "hyper_parameters": dict(model.hparams)}  # a few KB: every tensor is constant
         for which in ("best", "last"):
             torch.save(content, folder / "checkpoints" / f"{which}.ckpt")
-        rows = [{"epoch": at, "samples_seen": 8, "train_loss": 1.0, "val_abs_rel": 0.5 - at / 10} for at in range(2)]
+        values = [0.5 - at / 10 for at in range(2)]
+        rows = [
+            {"epoch": at, "samples_seen": 8, "train_loss": 1.0, "val_abs_rel": value, "val_log10": value / 2}
+            for at, value in enumerate(values)
+        ]
         about = {split: {"identity": one.manifest.identity} for split, one in (("train", train), ("val", val))}
         (folder / METRICS_NAME).write_text(json.dumps(about | summarize(rows)))
         (folder / CURVES_NAME).write_bytes(to_csv(rows))

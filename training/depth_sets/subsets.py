@@ -113,7 +113,7 @@ def announce_subsets(subsets: Subsets) -> None:
     for name, count in subsets.without_depth.items():
         if count:
             one, left = {"train": ("training", subsets.train), "val": ("validation", subsets.val)}[name]
-            say(f"{count} views of the {one} set have no valid pixel and are left out; {len(left)} are used")
+            say(f"{one} set: views without a valid pixel, left out: {count}; used: {len(left)}")
     if subsets.held_out:
         scenes = ", ".join(subsets.held_out)
         say(f"held out of training, and validated on: {len(subsets.val)} samples of the scenes {scenes}")

@@ -35,7 +35,6 @@ from training.finetuning.encoder_name import recall_name, settle_name
 from training.finetuning.memory import describe_cost
 from training.finetuning.micro_batch import choose_split
 from training.finetuning.panels import DepthPanels
-from training.finetuning.quiet import quiet_lightning
 from training.finetuning.record import RunRecord, Summary
 from training.finetuning.resume import Resume, find_resume
 from training.finetuning.step import check_steps, make_computation, make_hyperparameters, shares_statistics
@@ -45,6 +44,7 @@ from training.launch.group import DepthDDP, SameOnAllRanks, joined
 from training.launch.launcher import check_precision
 from training.launch.processes import ending_together
 from training.lightning.parts import LightningParts, build_parts
+from training.lightning.quiet import quiet_lightning
 from training.loading.reading_cost import announce_reading
 from training.model.depth_unet import DepthUnet
 from training.model.encoder import load_encoder, recognize

@@ -185,8 +185,8 @@ def check_encoder(encoder: str, before: str | None) -> None:
         return
     raise UsageError(
         f"--resume: the run began from an encoder with sha256 {before[:_SHOWN_DIGITS]}, but {find_weights(encoder)} "
-        f"has {str(now)[:_SHOWN_DIGITS]} now, so it was replaced or pretrained again; put the former file there, or begin "
-        "another run with another --out"
+        f"has {str(now)[:_SHOWN_DIGITS]} now, so it was replaced or pretrained again; put the former file there, or "
+        "begin another run with another --out"
     )
 
 

@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 
 from sharding.errors import DataError, UsageError
 from sharding.format.sample import Sample
-from training.loading.warp import MAX_SIDE_PX, Pose, Warp, compose_warp, nearest_source, shift, stretch
+from training.loading.warp import BOX_RATIOS, MAX_SIDE_PX, Pose, Warp, compose_warp, nearest_source, shift, stretch
 
 _Pixel = TypeVar("_Pixel", np.float32, np.uint8)
 
-_BOXES = 10
-_LEAST_RATIO = 3 / 4
-"""Of torchvision's `RandomResizedCrop`: boxes that are tried, and the least width / height; the greatest is 4 / 3."""
+_BOXES = 10  # that torchvision's `RandomResizedCrop` tries
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G and B in the luma (ITU-R BT.601)."""
@@ -248,8 +246,9 @@ class PairedAugment:
             return ()
         # Always all ten, also where the first fits, so that the draws that follow are the same for any source.
         low, high = self.crop_area
+        narrow, wide = BOX_RATIOS
         return tuple(
-            (low + (high - low) * share, _LEAST_RATIO ** (1 - 2 * ratio))
+            (low + (high - low) * share, narrow * (wide / narrow) ** ratio)
             for share, ratio in rng.random((_BOXES, 2)).tolist()
         )
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+BOX_RATIOS = (3 / 4, 4 / 3)
+"""Least and greatest width / height of the boxes that torchvision's `RandomResizedCrop` draws."""
+
 MAX_SIDE_PX = 32766
 """Longest side of a source: index maps are int16, here and in cv2."""
 
@@ -124,8 +127,8 @@ def place_box(pose: Pose, source: tuple[int, int]) -> tuple[int, int, int, int]:
         source: (H, W), pixels.
 
     Returns:
-        Top, left, height and width in whole pixels. If none fits, the largest box in the middle whose aspect ratio is
-        between the least and the greatest of the boxes.
+        Top, left, height and width in whole pixels. If none fits, the largest box in the middle whose width / height is
+        within `BOX_RATIOS`.
     """
     for share, ratio in pose.boxes:
         area = source[0] * source[1] * share
@@ -133,8 +136,7 @@ def place_box(pose: Pose, source: tuple[int, int]) -> tuple[int, int, int, int]:
         if 0 < width <= source[1] and 0 < height <= source[0]:
             top, left = _crop_offset(source[0], height, pose.down), _crop_offset(source[1], width, pose.across)
             return top, left, height, width
-    ratios = [ratio for _, ratio in pose.boxes]
-    ratio = min(max(source[1] / source[0], min(ratios)), max(ratios))
+    ratio = min(max(source[1] / source[0], BOX_RATIOS[0]), BOX_RATIOS[1])
     width, height = min(source[1], round(source[0] * ratio)), min(source[0], round(source[1] / ratio))
     return (source[0] - height) // 2, (source[1] - width) // 2, max(height, 1), max(width, 1)
 

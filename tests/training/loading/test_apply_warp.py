@@ -112,7 +112,7 @@ def test_image_depth_and_valid_show_the_same_place(scale, seed):
     number = np.rint(result.depth * pose.zoom).astype(int) - 1
     row, column = number // WIDTH, number % WIDTH  # where depth says it comes from
     x, y = result.image[..., 0] / 4, result.image[..., 1] / 4  # where the image says it comes from
-    reach = 1 + 1 / warp.magnification  # bilinear mixes in the mirrored border up to here
+    reach = 1 + 1 / warp.magnification[0]  # bilinear mixes in the mirrored border up to here
     clear = (number >= 0) & (x > reach) & (x < WIDTH - reach) & (y > reach) & (y < HEIGHT - reach)
     assert clear.sum() > 100
     off_x, off_y = (x - column - 0.5)[clear], (y - row - 0.5)[clear]

@@ -7,6 +7,7 @@ import pytest
 from sharding.errors import DataError, UsageError
 from sharding.format.sample import Sample
 from training.loading.augment import PairedAugment, jitter_colour, one_thread_per_worker
+from training.loading.warp import Pose
 
 HEIGHT, WIDTH = 48, 60
 
@@ -72,6 +73,17 @@ def test_poses_stay_within_their_settings_and_fill_them():
     assert 1.96 < zooms.max() <= 2.0
     assert abs(np.log(zooms).mean()) < 0.05  # as often nearer as farther
     assert 900 < sum(p.flip for p in poses) < 1100
+
+
+def test_the_poses_of_a_seed_are_these():
+    """Options that are added draw nothing of their own, so a recorded run can be repeated."""
+    poses = [PairedAugment(height=30, width=40).draw_pose(np.random.default_rng((5, epoch))) for epoch in range(2)]
+    assert poses[0] == Pose(
+        angle_deg=9.150087712361405, zoom=1.3876224287122056, across=0.2858013800881416, down=0.053930702381656426
+    )
+    assert poses[1] == Pose(
+        angle_deg=8.226125411216435, zoom=1.2102919646820727, across=0.8165376458429717, down=0.537936929104719
+    )
 
 
 def test_the_source_is_never_written_to():

@@ -6,7 +6,7 @@ from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, PretrainConfig, cache_settings
 from training.finetuning.batches import BatchSplit
-from training.finetuning.depth_data import make_data, open_metric
+from training.finetuning.depth_data import make_data
 from training.loading.images import IMAGE_PARTS
 from training.loading.read_ahead import THREADS
 from training.loading.reading_cost import announce_reading, describe_reading, format_bytes
@@ -71,7 +71,6 @@ def test_the_cache_options_reach_the_sets(diode_sets, tmp_path):
     assert cache_settings(config) == wanted
     data = make_data(config, BatchSplit(world=1, micro_batch=2, accumulation=1), pin_memory=False)
     assert data.train.cache == data.val.cache == wanted
-    assert open_metric(diode_sets[0].url, None).cache is None
     assert cache_settings(PretrainConfig(sets=("a",), out="run")) is None
 
 

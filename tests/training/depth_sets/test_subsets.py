@@ -1,0 +1,167 @@
+"""Which samples a run is trained on and validated on, and what is refused before anything is written."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sharding.errors import DataError, UsageError
+from sharding.reading.shard_set import ShardSet
+from training.config import FinetuneConfig
+from training.depth_sets.description import describe_subsets
+from training.depth_sets.subsets import announce_subsets, check_validation, choose_subsets
+from training.finetuning.check import check_finetune
+
+DEPTH = np.full((40, 48), 4.0)
+SEEN = np.ones_like(DEPTH)
+
+
+@pytest.fixture
+def config(diode_sets, tmp_path) -> FinetuneConfig:
+    return FinetuneConfig(
+        set=diode_sets[0].url,
+        val=diode_sets[1].url,
+        out=str(tmp_path / "run"),
+        batch_size=8,
+        accelerator="cpu",
+        devices="1",
+    )
+
+
+def refused(config: FinetuneConfig) -> str:
+    """What `finetune` says, before it makes a folder."""
+    with pytest.raises((UsageError, DataError)) as caught:
+        check_finetune(config)
+    assert not Path(config.out).exists()
+    return str(caught.value)
+
+
+def test_two_sets_of_different_scenes_are_taken_whole(config, diode_sets):
+    check_finetune(config)
+    found = choose_subsets(config)
+    assert (found.train.url, found.val.url) == (diode_sets[0].url, diode_sets[1].url)
+    assert (len(found.train), len(found.val), found.held_out, found.shared) == (40, 8, (), "")
+
+
+def test_a_set_is_not_its_own_validation_set(config):
+    said = refused(replace(config, val=config.set))
+    assert "shares 17 scenes (00000, 00001, 00002, 00003, 00004, ...) and 40 samples (" in said
+    assert said.endswith(
+        "with the training set, so it would tell what the network remembers; validate on other scenes (--val-where, or "
+        "--holdout-scenes), or accept it with --allow-overlap"
+    )
+
+
+def test_overlap_is_accepted_with_a_warning_if_it_is_asked_for(config, capsys):
+    wanted = replace(config, val=config.set, allow_overlap=True)
+    check_finetune(wanted)
+    assert capsys.readouterr().err == ""  # said once, when the sets are opened to train
+    announce_subsets(choose_subsets(wanted))
+    assert "warning: --allow-overlap: the validation set shares 17 scenes" in capsys.readouterr().err
+
+
+def test_one_set_may_be_both_by_disjoint_queries(config):
+    both = replace(config, val=config.set, where="scene < '00015'", val_where="scene >= '00015'")
+    found = choose_subsets(both)
+    assert len(found.train) + len(found.val) == 40
+    assert "shares 1 scene (00015) with the training set" not in found.shared
+    assert "shares 1 scene (00014) and " in refused(replace(both, val_where="scene >= '00014'"))
+
+
+def test_a_scene_is_shared_whatever_its_samples_are_called(make_set, config):
+    train = make_set([("00007", DEPTH, SEEN)] + [("00008", DEPTH, SEEN)] * 8)
+    val = make_set([("00009", DEPTH, SEEN), ("00007", DEPTH, SEEN)], "val")
+    said = refused(replace(config, set=train.url, val=val.url))
+    assert "shares 1 scene (00007) with the training set" in said
+
+
+def test_a_query_of_the_training_set_alone_is_named_as_the_default_of_the_other(config, diode_sets):
+    said = refused(replace(config, where="split == 'train'"))
+    assert said == (
+        f"--val-where \"split == 'train'\" selects none of 8 samples of {diode_sets[1].url} (the default is that of "
+        "--where: give the validation set its own)"
+    )
+    own = replace(config, where="split == 'train'", val_where="scene != '00022'")
+    assert set(choose_subsets(own).val.index["scene"]) == {"00019", "00023", "00024"}
+    assert refused(replace(own, val_where="height > 10000")) == (
+        f"--val-where 'height > 10000' selects none of 8 samples of {diode_sets[1].url}"
+    )
+    assert refused(replace(own, where="height > 10000")) == "--where 'height > 10000' selects none of 40 samples"
+
+
+def test_there_is_something_to_validate_on(config):
+    assert refused(replace(config, val=None)) == (
+        "expected scenes to validate on, found neither --val nor --holdout-scenes; give --val SET, or take some scenes "
+        "out of the training set with --holdout-scenes 3"
+    )
+    with pytest.raises(UsageError, match="--val-where selects from --val, and there is none"):
+        check_validation(replace(config, val=None, holdout_scenes="3", val_where="height > 0"))
+
+
+@pytest.fixture
+def sealed(diode_sets, tmp_path) -> str:
+    """A validation set that cannot be opened: its manifest, index and shards are no files but folders."""
+    copy = Path(shutil.copytree(diode_sets[1].url, tmp_path / "sealed"))
+    for file in [path for path in copy.rglob("*") if path.is_file()]:
+        file.unlink()
+        file.mkdir()
+    with pytest.raises((OSError, DataError, UsageError)):
+        ShardSet(copy)
+    return str(copy)
+
+
+def test_held_out_scenes_are_trained_on_by_nothing_and_val_is_not_opened(config, sealed, capsys):
+    wanted = replace(config, val=sealed, holdout_scenes="00008,00011", where="scene_type == 'outdoor'")
+    check_finetune(wanted)
+    found = choose_subsets(wanted)
+    assert set(found.val.index["scene"]) == {"00008", "00011"} == set(found.held_out)
+    assert not set(found.train.index["scene"]) & {"00008", "00011"}
+    assert set(found.train.index["scene_type"]) == set(found.val.index["scene_type"]) == {"outdoor"}
+    described = describe_subsets(wanted, found)
+    assert described["val_set"] == {"path": sealed, "where": "scene_type == 'outdoor'"}
+    for split, samples in (("train", found.train), ("val", found.val)):
+        entry = described[split]
+        assert (entry["holdout"], entry["samples"], entry["without_depth"]) == (["00008", "00011"], len(samples), 0)
+        assert ShardSet(entry["path"], entry["where"]).ids.tolist() == samples.ids.tolist()
+    announce_subsets(found)
+    assert "validated on: 6 samples of the scenes 00008, 00011" in capsys.readouterr().err
+
+
+def test_what_is_left_of_a_hold_out_is_at_least_a_batch(config):
+    said = refused(replace(config, val=None, holdout_scenes="12", batch_size=32))
+    assert "--holdout-scenes 12: " in said
+    assert "samples are left to train on, fewer than a global batch of 32; hold fewer scenes out" in said
+
+
+def test_a_wish_is_refused_with_the_scenes_there_are(config):
+    assert "has no scene 00099; it has 00000, " in refused(replace(config, val=None, holdout_scenes="00099"))
+    assert "expected at least 1 scene" in refused(replace(config, holdout_scenes="0"))
+
+
+def test_views_without_a_return_are_left_out_of_both_counted_and_said(make_set, config, capsys):
+    """Also where the held-out scenes have them."""
+    blind = np.zeros_like(DEPTH)
+    views = [(f"{7 + at % 3:05d}", DEPTH, blind if at in (0, 1, 4) else SEEN) for at in range(12)]
+    train = make_set(views)
+    val = make_set([("00022", DEPTH, SEEN), ("00022", DEPTH, blind)], "val")
+    found = choose_subsets(replace(config, set=train.url, val=val.url))
+    assert (len(found.train), len(found.val), found.without_depth) == (9, 1, {"train": 3, "val": 1})
+    announce_subsets(found)
+    said = capsys.readouterr().err
+    assert "training set: views without a valid pixel, left out: 3; used: 9" in said
+    assert "validation set: views without a valid pixel, left out: 1; used: 1" in said
+    assert describe_subsets(config, found)["val"]["without_depth"] == 1
+    held = choose_subsets(replace(config, set=train.url, val=None, holdout_scenes="00008", batch_size=2))
+    assert (len(held.train), len(held.val), held.without_depth) == (7, 2, {"train": 1, "val": 2})
+    alone = make_set([("00007", DEPTH, blind)] + [("00008", DEPTH, SEEN)] * 8)
+    assert "no sample has a valid pixel" in refused(replace(config, set=alone.url, val=None, holdout_scenes="00007"))
+
+
+def test_depth_of_another_kind_is_not_validated_on(config, megadepth_set):
+    scaled = replace(config, set=megadepth_set.url, where="kind == 'up_to_scale'")
+    assert "expected depth of kind up_to_scale, as in the training set, found metric" in refused(
+        replace(scaled, val_where="kind == 'metric'")
+    )
+    assert choose_subsets(replace(scaled, val=None, holdout_scenes="1")).kind == "up_to_scale"
