@@ -8,7 +8,7 @@ MIN_TILE_PIXELS = 1 << 16
 """Smallest tiles: less is little for a network to go by, and their overlaps need sides of 128 pixels."""
 
 TILE_PIXELS = 1 << 20
-"""Pixels that are predicted at once: a view of DIODE and a third more; 2 GB of activations with a ResNet-18."""
+"""Pixels that a network is given at once: a view of DIODE and a third more; 2 GB of activations with a ResNet-18."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,8 @@ class PhotoOptions:
     )
     tile_pixels: int = option(
         TILE_PIXELS,
-        "most pixels that are predicted at once; larger images are predicted in overlapping tiles",
+        "most pixels that are predicted at once, at the resolution of the network (`finetune --scale`); larger images "
+        "are predicted in overlapping tiles",
         metavar="N",
         least=MIN_TILE_PIXELS,
     )

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ LOG16_CODES = 65534
 """Steps between code 1 (near) and code 65535 (far); 0 is invalid."""
 
 
-def encode_log16(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> bytes:
+def encode_log16(depth: NDArray[np.float32], valid: NDArray[np.bool_], notes: Mapping[str, str] | None = None) -> bytes:
     """Encode valid depth as a 16-bit PNG of log depth; pixels that are not valid, or not above 0, get code 0.
 
     Code c in 1..65535 means `near * (far / near) ** ((c - 1) / 65534)`; `near` and `far`, the least and largest valid
@@ -23,6 +24,7 @@ def encode_log16(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> bytes:
     Args:
         depth: float32 (H, W), metres or another unit, finite where `valid`.
         valid: bool (H, W).
+        notes: Further text chunks, by keyword.
     """
     valid = valid & (depth > 0)  # 0 has no logarithm
     near, far = (float(depth[valid].min()), float(depth[valid].max())) if valid.any() else (1.0, 1.0)
@@ -32,6 +34,8 @@ def encode_log16(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> bytes:
     text = PngImagePlugin.PngInfo()
     text.add_text("near", repr(near))
     text.add_text("far", repr(far))
+    for keyword, note in (notes or {}).items():
+        text.add_text(keyword, note)
     buffer = io.BytesIO()
     Image.fromarray(codes).save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()

@@ -5,8 +5,12 @@
 
 Normalisation and exp are part of the graph. ONNX has no assertion, so the graph begins by folding the image into blocks
 of 32 x 32 and back, which changes nothing and costs no copy: for another size that step fails, and is named
-`height_and_width_must_be_multiples_of_32` in the error of the program that runs it. The only module that imports onnx
-and onnxruntime.
+`height_and_width_must_be_multiples_of_32` in the error of the program that runs it.
+
+A network that works at a scale below 1 shrinks the image first, and enlarges log depth last: both are part of the
+graph, too. Height and width times the scale, rounded, must then be multiples of 32, and the name of the step says so.
+
+The only module that imports onnx and onnxruntime.
 """
 
 import io
@@ -26,7 +30,9 @@ from sharding.cli import Outcome
 from sharding.errors import DataError
 from sharding.machine.files import write_through_links
 from training.config import ExportConfig
+from training.model.depth_range import depth_from_log
 from training.model.depth_unet import DepthUnet
+from training.model.resolution import enlarge, shrink
 from training.runfolder import find_checkpoint
 
 SIZES_PX = ((96, 128), (160, 64), (224, 320))
@@ -44,6 +50,9 @@ BLOCK_PX = 32
 GUARD = "height_and_width_must_be_multiples_of_32"
 """Name of the first step, which fails for other sizes."""
 
+SCALED_GUARD = "height_and_width_times_the_scale_must_be_multiples_of_32"
+"""Name of that step where the image has been shrunk before."""
+
 
 class _Blocks(nn.Module):
     """Returns its input, if both sides are multiples of `BLOCK_PX`; a graph of it fails otherwise."""
@@ -57,11 +66,17 @@ class _Blocks(nn.Module):
 class _Graph(nn.Module):
     def __init__(self, model: DepthUnet) -> None:
         super().__init__()
-        self.model = model
-        self.add_module(GUARD, _Blocks())
+        self.model, self.guard = model, GUARD if model.scale == 1 else SCALED_GUARD
+        self.add_module(self.guard, _Blocks())
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.model.predict_depth(self.get_submodule(GUARD)(image))
+        guarded = self.get_submodule(self.guard)
+        if self.model.scale == 1:
+            return self.model.predict_depth(guarded(image))
+        size = torch._shape_as_tensor(image)[2:]  # round() would make a constant of the example's
+        height, width = (size.double() * self.model.scale).round().long()
+        z = self.model(guarded(shrink(image, height, width)))
+        return depth_from_log(enlarge(z, *image.shape[-2:]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,12 @@
 For an image whose name is S (`training.evaluation.inputs` tells which) three files are written, upright (the
 orientation in the EXIF data is applied):
 
-    S.npy         float32 (H, W), metres, as large as the image
+    S.npy         float32 (H, W), metres, as large as the image; of a network that was trained on depth up to scale,
+                  numbers of which only the ratios within the image mean something
     S.depth.png   the same as 16-bit log depth, which never saturates: code 1..65535 means
-                  near * (far / near) ** ((code - 1) / 65534), and near and far (metres) are in the PNG's text chunks;
+                  near * (far / near) ** ((code - 1) / 65534), and near and far are in the PNG's text chunks;
                   `sharding.codecs.log16.decode_log16` reads it
-    S.view.png    the image next to its depth in colour, with a colour bar in metres
+    S.view.png    the image next to its depth in colour, with a colour bar
 """
 
 from collections import Counter
@@ -34,7 +35,9 @@ from training.evaluation.inputs import ARRAY, CODED, VIEW, Input, find_inputs
 from training.launch.devices import find_devices
 from training.launch.out_of_memory import explaining_lack
 from training.model.depth_unet import DepthUnet
+from training.model.hyperparameters import TrainedKind
 from training.model.inference import predict_photo
+from training.prediction.camera import UP_TO_SCALE
 from training.prediction.photo import Photo, read_photo
 from training.runfolder import find_checkpoint
 
@@ -50,9 +53,11 @@ class Prediction:
     Attributes:
         image: The image file.
         files: Paths of the three files.
-        near_m: Least predicted depth, metres.
-        median_m: Median predicted depth, metres.
-        far_m: Largest predicted depth, metres.
+        depth_kind: "metric", or "up_to_scale" if only ratios within the image mean something.
+        near_m: Least predicted depth, metres; None of depth up to scale.
+        median_m: Median predicted depth, metres; None of depth up to scale.
+        far_m: Largest predicted depth, metres; None of depth up to scale.
+        far_to_near: The largest divided by the least.
         png_error: Largest relative error of the 16-bit PNG.
         focal_px: Focal length of the image in its pixels; None if it is not known.
         doubt: Why its metres may be wrong; "" if nothing is known against them.
@@ -60,45 +65,58 @@ class Prediction:
 
     image: str
     files: tuple[str, ...]
-    near_m: float
-    median_m: float
-    far_m: float
+    depth_kind: TrainedKind
+    near_m: float | None
+    median_m: float | None
+    far_m: float | None
+    far_to_near: float
     png_error: float
     focal_px: float | None
     doubt: str
 
 
-def draw_view(image: NDArray[np.uint8], depth: NDArray[np.float32]) -> Image.Image:
-    """Draw the image, its depth in colour, and a colour bar in metres, side by side.
+def draw_view(image: NDArray[np.uint8], depth: NDArray[np.float32], *, metric: bool = True) -> Image.Image:
+    """Draw the image, its depth in colour, and a colour bar, side by side.
 
     Args:
         image: uint8 (H, W, 3).
-        depth: float32 (H, W), metres.
+        depth: float32 (H, W).
+        metric: Whether it is in metres; if not, the bar is labelled with multiples of the median.
     """
+    depth = depth if metric else depth / np.median(depth)
     everywhere = np.ones(depth.shape, np.bool_)
     near, far = depth_range([Sample(key="view", image=image, depth=depth, valid=everywhere)])
     panels = [fit_side(one, _VIEW_SIDE_PX) for one in (image, colorize_depth(depth, everywhere, near, far))]
-    bar = color_bar(max(panels[0].height, 120), near, far)
+    bar = color_bar(max(panels[0].height, 120), near, far, "m" if metric else "x")
     view = Image.new("RGB", (2 * (panels[0].width + _GAP_PX) + bar.width, bar.height), "white")
     for x, picture in ((0, panels[0]), (panels[0].width + _GAP_PX, panels[1]), (2 * (panels[0].width + _GAP_PX), bar)):
         view.paste(picture, (x, 0))
     return view
 
 
-def write_prediction(one: Input, photo: Photo, depth: NDArray[np.float32], out: Path, doubt: str = "") -> Prediction:
+def write_prediction(
+    one: Input,
+    photo: Photo,
+    depth: NDArray[np.float32],
+    out: Path,
+    doubt: str = "",
+    depth_kind: TrainedKind = "metric",
+) -> Prediction:
     """Write the three files of an image into a folder.
 
     Args:
         one: The image, and the name of its results.
         photo: Its pixels and focal length.
-        depth: float32 (H, W), metres, positive and finite.
+        depth: float32 (H, W), positive and finite; in metres, or up to scale.
         out: The folder to write into; those of the name are made.
         doubt: Why its metres may be wrong; "" if nothing is known against them.
+        depth_kind: "metric" or "up_to_scale".
     """
+    metric, everywhere = depth_kind == "metric", np.ones(depth.shape, np.bool_)
     contents = {
         one.name + ARRAY: encode_npy(depth),
-        one.name + CODED: encode_log16(depth, np.ones(depth.shape, np.bool_)),
-        one.name + VIEW: encode_png(draw_view(photo.image, depth)),
+        one.name + CODED: encode_log16(depth, everywhere, None if metric else {"depth_kind": depth_kind}),
+        one.name + VIEW: encode_png(draw_view(photo.image, depth, metric=metric)),
     }
     # First the one that tells whose the others are: see `check_results`.
     for name in sorted(contents, key=lambda name: not name.endswith(CODED)):
@@ -107,9 +125,11 @@ def write_prediction(one: Input, photo: Photo, depth: NDArray[np.float32], out: 
     return Prediction(
         image=str(one.file),
         files=tuple(str(out / name) for name in contents),
-        near_m=near,
-        median_m=float(np.median(depth)),
-        far_m=far,
+        depth_kind=depth_kind,
+        near_m=near if metric else None,
+        median_m=float(np.median(depth)) if metric else None,
+        far_m=far if metric else None,
+        far_to_near=far / near,
         png_error=log16_error(near, far),
         focal_px=photo.focal_px,
         doubt=doubt,
@@ -169,7 +189,8 @@ def _predict(one: Input, model: DepthUnet, config: PredictConfig) -> Prediction:
         camera = replace(camera, focal_px=config.camera_focal_px)
     photo = read_photo(one.file, config.focal_px)
     depth = predict_photo(model, photo, camera, model.device, config.tile_pixels)
-    return write_prediction(one, photo, depth, Path(config.out), doubt=camera.doubt(photo.focal_px))
+    doubt, kind = camera.doubt(photo.focal_px), model.options.depth_kind
+    return write_prediction(one, photo, depth, Path(config.out), doubt, kind)
 
 
 def _say_doubts(done: list[Prediction]) -> None:
@@ -177,11 +198,15 @@ def _say_doubts(done: list[Prediction]) -> None:
     for doubt, times in Counter(one.doubt for one in done if one.doubt).items():
         first = next(one.image for one in done if one.doubt == doubt)
         others = f" and {times - 1} more" if times > 1 else ""
-        say(f"{first}{others}: {doubt}; give --focal-px, and --camera-focal-px for an older checkpoint")
+        remedy = "" if doubt == UP_TO_SCALE else "; give --focal-px, and --camera-focal-px for an older checkpoint"
+        say(f"{first}{others}: {doubt}{remedy}")
 
 
 def _line(one: Prediction) -> str:
-    return f"{one.image}: {one.near_m:.2f} to {one.far_m:.2f} m, median {one.median_m:.2f} m -> {', '.join(one.files)}"
+    found = f"up to scale, the farthest is {one.far_to_near:.3g} times as far as the nearest"
+    if one.depth_kind == "metric":
+        found = f"{one.near_m:.2f} to {one.far_m:.2f} m, median {one.median_m:.2f} m"
+    return f"{one.image}: {found} -> {', '.join(one.files)}"
 
 
 def _summary(failed: list[Failure], total: int) -> str:

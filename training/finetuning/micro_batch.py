@@ -135,7 +135,11 @@ def take_step(config: FinetuneConfig, unet: nn.Module, device: torch.device, wor
     parameters = count_parameters(unet)
     kept = torch.empty(parameters * others, dtype=torch.uint8, device=device)
     options = Hyperparameters(
-        encoder_name=known_name(config), height=config.height, width=config.width, loss=config.loss or "silog"
+        encoder_name=known_name(config),
+        height=config.height,
+        width=config.width,
+        loss=config.loss or "silog",
+        gradient_weight=config.gradient_weight,
     )
     computation = replace(make_computation(config, device.type), compiled=False)
     model = DepthUnet(copy.deepcopy(unet), options, computation).to(device)

@@ -14,7 +14,9 @@ from sharding.format.sample import Sample
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, fit_side, load_font
 from sharding.reading.shard_set import ShardSet
 from training.evaluation.error_colours import error_bar, paint_error
-from training.model.metrics import METRICS, PROTOCOLS, image_metrics
+from training.model.criterion import make_protocol
+from training.model.hyperparameters import TrainedKind
+from training.model.metrics import METRICS, image_metrics
 
 ERROR_SCALE_FACTOR = 2.0
 """Prediction / truth at the red end of the error's colour scale, truth / prediction at the blue end."""
@@ -50,7 +52,7 @@ class DepthPanels(Callback):
         for sample in self._set.read(self._rows):
             image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))[None]  # (1, 3, H, W)
             prediction = model.predict_depth(image.to(model.device))[0, 0].cpu().numpy()
-            panel = np.asarray(draw_panel(sample, prediction))
+            panel = np.asarray(draw_panel(sample, prediction, model.options.depth_kind))
             writer.add_image(f"val/{sample.key}", panel, trainer.current_epoch, dataformats="HWC")
 
 
@@ -59,7 +61,7 @@ def spread_rows(total: int, count: int) -> list[int]:
     return [(2 * place + 1) * total // (2 * count) for place in range(count)] if total > count else list(range(total))
 
 
-def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> Image.Image:
+def draw_panel(sample: Sample, prediction: NDArray[np.float32], depth_kind: TrainedKind = "metric") -> Image.Image:
     """Draw image, truth, prediction and error side by side, with words above and colour bars beside them.
 
     Truth and prediction share a log scale, from the 1st to the 99th percentile of the truth. The error is
@@ -68,12 +70,15 @@ def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> Image.Image:
 
     Args:
         sample: Image (H, W, 3), depth and valid (H, W).
-        prediction: float32 (H, W), metres, positive and finite.
+        prediction: float32 (H, W), positive and finite.
+        depth_kind: Whether depth is in metres; if not, the prediction is multiplied to have the median of the truth.
     """
     depth, valid = sample.depth, sample.valid
     if depth is None or valid is None:
         raise ValueError(f"sample {sample.key} has no depth to show")
-    scale = depth_range([sample])
+    scale, metric = depth_range([sample]), depth_kind == "metric"
+    if not metric and valid.any():
+        prediction = prediction * np.float32(np.median(depth[valid]) / np.median(prediction[valid]))
     pictures = [
         fit_side(sample.image, PICTURE_SIDE_PX),
         # No colour of a scale is mixed from others: rows and columns are left out, or repeated.
@@ -82,23 +87,29 @@ def draw_panel(sample: Sample, prediction: NDArray[np.float32]) -> Image.Image:
         fit_side(paint_error(prediction, depth, valid, ERROR_SCALE_FACTOR), PICTURE_SIDE_PX, Image.Resampling.NEAREST),
     ]
     height = max(pictures[0].height, _LEAST_SIDE_PX)
-    depth_bar, ratio_bar = color_bar(height, *scale), error_bar(height, ERROR_SCALE_FACTOR)
+    depth_bar, ratio_bar = color_bar(height, *scale, "m" if metric else ""), error_bar(height, ERROR_SCALE_FACTOR)
+    unit = "m" if metric else "up to scale"
     words = [
         ("image", sample.key),
-        ("measured depth (m)", "grey: not measured"),
-        ("predicted depth (m)", "the same scale"),
-        ("error: too near (blue) - too far (red)", describe_error(depth, valid, prediction)),
+        (f"measured depth ({unit})", "grey: not measured"),
+        (f"predicted depth ({unit})", "the same scale" if metric else "multiplied to have the same median"),
+        ("error: too near (blue) - too far (red)", describe_error(depth, valid, prediction, depth_kind)),
     ]
     bars = (None, depth_bar, depth_bar, ratio_bar)
     return _join([_column(*words[at], pictures[at], bars[at], height) for at in range(4)])
 
 
-def describe_error(depth: NDArray[np.float32], valid: NDArray[np.bool_], prediction: NDArray[np.float32]) -> str:
+def describe_error(
+    depth: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    prediction: NDArray[np.float32],
+    depth_kind: TrainedKind = "metric",
+) -> str:
     """Return the sample's abs_rel as validation counts it, in words."""
     guess, truth, known = (
         torch.from_numpy(np.ascontiguousarray(one))[None, None] for one in (prediction, depth, valid)
     )
-    values, counted = image_metrics(guess, truth, known, PROTOCOLS["headline"])
+    values, counted = image_metrics(guess, truth, known, make_protocol(depth_kind))
     return f"abs_rel {values[0, METRICS.index('abs_rel')]:.4f}" if counted[0] else "too little was measured"
 
 

@@ -6,8 +6,10 @@ from training.depth_sets.camera import training_camera
 from training.finetuning.check import is_clipped_scaled
 from training.finetuning.depth_data import DepthData, mean_log_depth
 from training.finetuning.encoder_name import known_name
+from training.finetuning.objective import announce_scale, choose_loss
 from training.model.computation import Computation
-from training.model.hyperparameters import DECAYS, Decay, Hyperparameters
+from training.model.depth_range import MIDDLE_LOG_DEPTH
+from training.model.hyperparameters import DECAYS, Decay, Hyperparameters, TrainedKind
 
 _SHARES = {"cosine": 0.05, "one-cycle": 0.25}
 """Share of all steps that warms up by default; of one-cycle it is that of fastai's fit_one_cycle."""
@@ -23,12 +25,16 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: Decay =
         data: The sets.
         decay: What weight decay is for, see `Hyperparameters`: a resumed run goes on with what it had.
     """
-    steps = data.sampler.num_steps * config.epochs
+    steps, kind = data.sampler.num_steps * config.epochs, _depth_kind(data)
+    loss = choose_loss(config.loss, kind)
+    announce_scale(loss, kind)
     return Hyperparameters(
         encoder_name=known_name(config),
         height=config.height,
         width=config.width,
-        loss=config.loss or "silog",
+        scale=config.scale,
+        loss=loss,
+        gradient_weight=config.gradient_weight,
         learning_rate=config.learning_rate,
         encoder_lr_factor=config.encoder_lr_factor,
         weight_decay=config.weight_decay,
@@ -37,9 +43,15 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: Decay =
         schedule=config.schedule,
         warmup_steps=count_warmup(config, steps),
         total_steps=steps,
-        log_depth_mean=mean_log_depth(data.train),
+        # Depth up to scale has another unit in each scene: a mean of them is none.
+        log_depth_mean=mean_log_depth(data.train) if kind == "metric" else MIDDLE_LOG_DEPTH,
+        depth_kind=kind,
         **training_camera(data.train, config.camera_focal_px),
     )
+
+
+def _depth_kind(data: DepthData) -> TrainedKind:
+    return "up_to_scale" if (data.train.index["kind"] == "up_to_scale").any() else "metric"
 
 
 def count_warmup(config: FinetuneConfig, steps: int) -> int:

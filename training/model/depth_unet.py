@@ -2,9 +2,11 @@
 
 The network predicts z, the natural log of depth in metres, as a difference to the training set's mean log depth. So
 depth is always positive, equal relative errors weigh the same near and far, and training starts at a typical depth.
+
+It may work at a resolution below that of the images (`scale`). Training gives it views of that resolution; validation
+and prediction take images as they are, shrink them, and enlarge z: what is compared with the truth has its size.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -24,14 +26,17 @@ from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import Count, to_type
 from training.launch.world import World
 from training.model.computation import Computation, align_state
+from training.model.criterion import make_loss, make_protocol
+from training.model.depth_range import depth_from_log
 from training.model.encoder import load_encoder
 from training.model.finite import FiniteCheck, is_logged, is_looked_at, require_finite_weights
 from training.model.global_loss import GlobalLoss
 from training.model.hyperparameters import Hyperparameters, as_hyperparameters
 from training.model.inference import evaluating, predict_photo
-from training.model.losses import LOSSES, LossSum
-from training.model.metrics import PROTOCOLS, MetricSums, image_metrics
+from training.model.losses import LossSum
+from training.model.metrics import MetricSums, image_metrics
 from training.model.optimizer import FrozenEncoder, make_optimizer
+from training.model.resolution import enlarge, shrink, size_at
 from training.model.saved import check_shapes, load_saved
 from training.model.schedule import make_schedule
 from training.model.unet import build_unet
@@ -42,9 +47,6 @@ from training.runfolder import SCRATCH, find_checkpoint
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 """Per channel of RGB in [0, 1]: the normalisation of torchvision's encoders and of LightlyTrain's pretraining."""
-
-MIN_DEPTH_M, MAX_DEPTH_M = 0.05, 1000.0
-"""Predictions are clamped to this range, wider than any sensor's; the loss uses unclamped values."""
 
 CHECKPOINT = "a checkpoint of `depthstream finetune`"
 """What `load` expects, for messages."""
@@ -67,7 +69,10 @@ _PLAIN = Computation()
 
 
 class DepthUnet(LightningModule):
-    """A network that turns images into metric depth, with its training and validation.
+    """A network that turns images into depth, with its training and validation.
+
+    Depth is in metres, unless the network was trained on depth up to scale (`options.depth_kind`): then it has the unit
+    of nothing, another one in each image, and only ratios within an image mean something.
 
     Args:
         unet: Network from float32 (B, 3, H, W) to (B, 1, H, W), such as `init_model` returns. None builds an untrained
@@ -102,6 +107,7 @@ class DepthUnet(LightningModule):
         self._computation = computation
         self._compute_step: Callable[[Tensor], Tensor] | None = None
         self._frozen = FrozenEncoder(self.unet, options.freeze_epochs)
+        self._criterion, self._protocol = make_loss(options), make_protocol(options.depth_kind)
         self._train_loss, self._finite = GlobalLoss(), FiniteCheck()
         self._start_sums()
 
@@ -126,8 +132,13 @@ class DepthUnet(LightningModule):
         model.load_state_dict(state)
         return model.eval()
 
+    @property
+    def scale(self) -> float:
+        """Return the resolution that the network works at, by that of the images."""
+        return self.options.scale
+
     def forward(self, image: Tensor) -> Tensor:
-        """Predict z, the log depth.
+        """Predict z, the log depth, of images that have the resolution that the network works at.
 
         Args:
             image: uint8 (B, 3, H, W), RGB.
@@ -145,16 +156,29 @@ class DepthUnet(LightningModule):
         z: Tensor = compute(pixels)
         return z.float() + self.options.log_depth_mean  # float32 under mixed precision, too
 
+    def predict_log(self, image: Tensor) -> Tensor:
+        """Predict z of images of any resolution, at their size: uint8 (B, 3, H, W) to float32 (B, 1, H, W)."""
+        if self.scale == 1:
+            return self(image)
+        height, width = image.shape[-2:]
+        return enlarge(self(shrink(image, *size_at(height, width, self.scale))), height, width)
+
     @torch.no_grad()
     def predict_depth(self, image: Tensor) -> Tensor:
         """Predict depth, in eval mode whatever the mode is.
 
         Args:
-            image: uint8 (B, 3, H, W), RGB, on the network's device.
+            image: uint8 (B, 3, H, W), RGB, on the network's device, not shrunk.
 
         Returns:
             float32 (B, 1, H, W), metres, within [`MIN_DEPTH_M`, `MAX_DEPTH_M`].
         """
+        with evaluating(self):
+            return depth_from_log(self.predict_log(image))
+
+    @torch.no_grad()
+    def predict_shrunk(self, image: Tensor) -> Tensor:
+        """Predict depth of images that have been shrunk by `scale` already; otherwise as `predict_depth`."""
         with evaluating(self):
             return depth_from_log(self(image))
 
@@ -166,11 +190,13 @@ class DepthUnet(LightningModule):
         Args:
             image: An image file, a PIL image, or an array: uint8, uint16 or float in [0, 1], (H, W, 3) or (H, W).
             focal_px: Focal length in pixels of the image; None takes that of its EXIF data.
-            tile_pixels: Most pixels that are predicted at once; a larger image is predicted in tiles.
+            tile_pixels: Most pixels that are predicted at once, at the resolution that the network works at; a larger
+                image is predicted in tiles.
 
         Returns:
             float32 (H, W), metres, as large as the image; they hold for the training camera, with a warning, if the
-            focal length of the image, or of the training images, is unknown.
+            focal length of the image, or of the training images, is unknown. A network that was trained on depth up to
+            scale gives ratios, with a warning.
 
         Raises:
             DataError, ValueError: It is no image, or of an impossible focal length; see `read_photo`.
@@ -188,7 +214,7 @@ class DepthUnet(LightningModule):
             batch: With "depth", "valid" and "weight".
         """
         counts = batch["valid"] & (batch["weight"] > 0)[:, None, None, None]  # bool (B, 1, H, W)
-        return LOSSES[self.options.loss](log_prediction, batch["depth"], counts)
+        return self._criterion(log_prediction, batch["depth"], counts)
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
         """Compute the scalar to differentiate for a micro-batch; `on_before_optimizer_step` turns it into a mean."""
@@ -271,7 +297,7 @@ class DepthUnet(LightningModule):
         self._start_sums()
 
     def validation_step(self, batch: TensorBatch, batch_idx: int) -> None:
-        """Add a batch to the sums: the loss, and the metrics under the headline protocol."""
+        """Add a batch to the sums: the loss, and the metrics under the protocol of `make_protocol`."""
         self._add_to_sums(batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -304,9 +330,9 @@ class DepthUnet(LightningModule):
         self._metrics, self._loss = MetricSums(), LossSum.zero()
 
     def _add_to_sums(self, batch: TensorBatch) -> None:
-        z = self(batch["image"])
+        z = self.predict_log(batch["image"])
         self._loss = self._loss + self.loss_sum(z, batch).detached()
-        values, counted = image_metrics(depth_from_log(z), batch["depth"], batch["valid"], PROTOCOLS["headline"])
+        values, counted = image_metrics(depth_from_log(z), batch["depth"], batch["valid"], self._protocol)
         self._metrics.add(values, counted, batch["weight"])
 
     def _log_means(self, prefix: str) -> None:
@@ -318,8 +344,3 @@ class DepthUnet(LightningModule):
         optimizer = make_optimizer(self.unet, options, fused=self._computation.fused)
         schedule = make_schedule(optimizer, options.schedule, options.warmup_steps, options.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def depth_from_log(z: Tensor) -> Tensor:
-    """Convert z to depth: float32 (B, 1, H, W), natural log of metres to metres in [`MIN_DEPTH_M`, `MAX_DEPTH_M`]."""
-    return z.clamp(math.log(MIN_DEPTH_M), math.log(MAX_DEPTH_M)).exp()

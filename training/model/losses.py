@@ -1,10 +1,11 @@
-"""Losses on log depth over valid pixels, as sums that add up over micro-batches and ranks.
+"""Losses over valid pixels, as sums that add up over micro-batches and ranks.
 
-All of them compare natural logarithms: e = log_prediction - ln(depth). Invalid pixels are replaced before any
+All but `mse` compare natural logarithms: e = log_prediction - ln(depth). Invalid pixels are replaced before any
 logarithm or division, so their content (0, NaN, inf) reaches neither the value nor the gradient. Everything is computed
 in float32, outside autocast. A sample that must not count (weight 0) is passed with `valid` all False.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from training.model.float32 import without_autocast
 
 EPS = 1e-6
 """Added under silog's square root, whose gradient at 0 is infinite (so a perfect prediction costs 0.001, not 0)."""
+
+FARTHEST_M = 1000.0
+"""mse takes exp(log_prediction) up to here, and its tangent beyond: that cannot overflow, and still has a gradient."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,12 @@ def log_error(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
     Raises:
         ValueError: The shapes differ (they would broadcast), or valid is not bool.
     """
+    z, depth = _masked(log_prediction, depth, valid)
+    return (z - depth.log()).flatten(1)
+
+
+def _masked(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in float32, where invalid 0 and its exponential, 1; raises as `log_error`."""
     if not (log_prediction.ndim == 4 and log_prediction.shape == depth.shape == valid.shape):
         raise ValueError(
             "log_prediction, depth and valid must have the same shape (B, 1, H, W), found "
@@ -94,8 +104,7 @@ def log_error(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
     if valid.dtype != torch.bool:
         raise ValueError(f"valid must be bool, found {valid.dtype}; compare the mask with 0.5 first")
     # Replaced before any arithmetic: masked afterwards, an inf of an invalid pixel gives the gradient 0 * inf = NaN.
-    error = torch.where(valid, log_prediction.float(), 0.0) - torch.where(valid, depth.float(), 1.0).log()
-    return error.flatten(1)
+    return torch.where(valid, log_prediction.float(), 0.0), torch.where(valid, depth.float(), 1.0)
 
 
 def _image_sum(value: Tensor, valid: Tensor) -> Tensor:
@@ -131,6 +140,14 @@ def silog(log_prediction: Tensor, depth: Tensor, valid: Tensor, variance_focus: 
         return LossSum((count * root).sum(), count.sum())
 
 
+def si_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
+    """Sum the standard deviation of the log error, `silog` with lambda 1: a wrong scale of an image costs nothing.
+
+    For depth up to scale; of metric depth it learns no scale.
+    """
+    return silog(log_prediction, depth, valid, variance_focus=1.0)
+
+
 def l1_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
     """Sum the absolute log error |e| over valid pixels; arguments as in `Loss`."""
     with without_autocast(log_prediction):
@@ -140,7 +157,7 @@ def l1_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
 def mse_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
     """Sum the squared log error e^2 over valid pixels; arguments as in `Loss`.
 
-    The tutorial's mean squared error, on log depth and without invalid pixels (sky).
+    Without invalid pixels, such as sky.
     """
     with without_autocast(log_prediction):
         return LossSum(log_error(log_prediction, depth, valid).square().sum(), valid.sum())
@@ -162,5 +179,34 @@ def berhu_log(log_prediction: Tensor, depth: Tensor, valid: Tensor) -> LossSum:
         return LossSum(total, valid.sum())
 
 
-LOSSES: dict[str, Loss] = {"silog": silog, "l1_log": l1_log, "mse_log": mse_log, "berhu_log": berhu_log}
-"""By name; silog is the default."""
+def mse(log_prediction: Tensor, depth: Tensor, valid: Tensor, typical_m: float = 1.0) -> LossSum:
+    """Sum the squared error of depth, divided by a typical one: ((exp(log_prediction) - depth) / typical_m)^2.
+
+    The tutorial's loss, over valid pixels and of a number around 1. Beyond `FARTHEST_M` exp is continued by its
+    tangent. Far pixels rule it: an error of 10 % costs 10^4 times more at 100 m than at 1 m.
+
+    Args:
+        log_prediction: (B, 1, H, W), natural log of metres.
+        depth: (B, 1, H, W), metres.
+        valid: bool (B, 1, H, W).
+        typical_m: Metres.
+
+    Returns:
+        The sum, and the number of valid pixels.
+    """
+    with without_autocast(log_prediction):
+        z, depth = _masked(log_prediction, depth, valid)
+        bound = z.clamp(max=math.log(FARTHEST_M))
+        error = (bound.exp() * (1 + (z - bound)) - depth) / typical_m  # (B, 1, H, W), 0 where invalid
+        return LossSum(error.square().sum(), valid.sum())
+
+
+LOSSES: dict[str, Loss] = {
+    "silog": silog,
+    "si_log": si_log,
+    "l1_log": l1_log,
+    "mse_log": mse_log,
+    "berhu_log": berhu_log,
+    "mse": mse,
+}
+"""By name; silog is the default for metric depth. `training.model.criterion` adds the parameters of a run."""

@@ -23,6 +23,10 @@ _MIN_SIDE_PX = 32
 """Shorter side of what a photo is shrunk to: less is one pixel of the encoder's last features, and no picture."""
 
 
+UP_TO_SCALE = "the network was trained on depth up to scale: it predicts ratios within an image, not metres"
+"""What is said of such a network's predictions."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Camera:
     """The camera of the images that a network was trained on; 0 means unknown.
@@ -31,11 +35,13 @@ class Camera:
         focal_px: Focal length in pixels of its images.
         height: Of its images, pixels; 0 also if they differ.
         width: Of its images, pixels; 0 also if they differ.
+        metric: Whether it measured metres; if not, depth is up to scale, and nothing tells metres.
     """
 
     focal_px: float = 0.0
     height: int = 0
     width: int = 0
+    metric: bool = True
 
     def describe(self) -> str:
         """Name the camera by what is known of it: "the training camera (focal length 1323 px)"."""
@@ -45,6 +51,8 @@ class Camera:
 
     def doubt(self, focal_px: float | None) -> str:
         """Say why metres may be wrong for a photo of a focal length (None: unknown); "" if it is accounted for."""
+        if not self.metric:
+            return UP_TO_SCALE
         if self.focal_px and focal_px is not None:
             return ""
         if self.focal_px:

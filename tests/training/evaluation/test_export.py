@@ -13,7 +13,8 @@ from training.config import ExportConfig
 from training.evaluation.check import ONNX_START, check_export
 from training.evaluation.export import SIZES_PX, compare_with, require_agreement, run, to_onnx
 from training.finetuning.finetune import init_model
-from training.model.depth_unet import MAX_DEPTH_M, DepthUnet
+from training.model.depth_range import MAX_DEPTH_M
+from training.model.depth_unet import DepthUnet
 
 
 class Halving(nn.Module):

@@ -18,6 +18,7 @@ from torch.multiprocessing import start_processes
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from training.loading.sampler import EvalSampler, TrainSampler
+from training.model.criterion import make_loss
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import Hyperparameters
 from training.model.losses import LOSSES
@@ -32,6 +33,10 @@ VALID_SHARES = {
 LEFT_OUT = 5  # of each 8, the sample with weight 0
 VERBS = {"validate": "val", "test": "test"}  # of a Trainer, with the prefix of its metrics
 EVALUATED = (7, 3, 1)  # odd; less than 2 ranks x 2; less than 2 ranks
+
+
+TRAINED = (*LOSSES, "silog + gradient")
+"""Losses by name, and one with the gradient term."""
 
 
 class Plain(nn.Module):
@@ -69,7 +74,10 @@ class Views(Dataset):
 
 
 def make_model(loss: str = "silog", learning_rate: float = 1e-3) -> DepthUnet:
-    return DepthUnet(Plain(), Hyperparameters(loss=loss, learning_rate=learning_rate, log_depth_mean=2.0))
+    name, _, term = loss.partition(" + ")
+    weight = 0.5 if term else 0.0
+    options = Hyperparameters(loss=name, gradient_weight=weight, learning_rate=learning_rate, log_depth_mean=2.0)
+    return DepthUnet(Plain(), options)
 
 
 class Observer(Callback):
@@ -130,7 +138,7 @@ def plain_step(loss: str, shares: str, parts: int = 1, clip: float = torch.inf) 
     z, means = model(batch["image"]), []
     for one in range(parts):
         samples = [slice(i, i + 1) for i in range(one * GLOBAL // parts, (one + 1) * GLOBAL // parts)]
-        sums = [LOSSES[loss](z[i], batch["depth"][i], counts[i]) for i in samples]
+        sums = [make_loss(model.options)(z[i], batch["depth"][i], counts[i]) for i in samples]
         means.append(sum(each.total for each in sums) / sum(each.count for each in sums).clamp(min=1))
     value = sum(means) / parts
     value.backward()
@@ -175,7 +183,7 @@ def run_rank(rank: int, world: int, port: int, folder: Path) -> None:
     os.environ.update({name: str(value) for name, value in (here | there).items()})
     report: dict[str, Any] = {f"{verb} {size}": judge(size, verb) for verb in VERBS for size in EVALUATED}
     if GLOBAL % world == 0:
-        steps = {f"{loss} {shares}": take_step(loss, shares, 4) for loss in LOSSES for shares in ("uneven", "half")}
+        steps = {f"{loss} {shares}": take_step(loss, shares, 4) for loss in TRAINED for shares in ("uneven", "half")}
         steps |= {"accumulated": take_step("silog", "uneven", 2), "none": take_step("silog", "none", 4)}
         report["epoch"] = train_epochs(folder / "checkpoints", 2)
         torch.save(steps, folder / f"steps{rank}.pt")

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from sharding.errors import DataError, UsageError
 from training.finetuning.finetune import init_model
-from training.model.depth_unet import IMAGENET_DEVIATION, IMAGENET_MEAN, DepthUnet, depth_from_log
+from training.model.depth_range import depth_from_log
+from training.model.depth_unet import IMAGENET_DEVIATION, IMAGENET_MEAN, DepthUnet
 from training.model.hyperparameters import Hyperparameters
 from training.model.metrics import METRICS
 
@@ -235,7 +236,12 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"loss": "mse"}, "no loss 'mse'; there are silog, l1_log, mse_log, berhu_log"),
+        ({"loss": "ssim"}, "no loss 'ssim'; there are silog, si_log, l1_log, mse_log, berhu_log, mse"),
+        ({"depth_kind": "ordinal"}, "no network for depth of kind 'ordinal'; there are metric, up_to_scale"),
+        ({"scale": 0.0}, "scale: expected a number above 0 and at most 1, found 0.0"),
+        ({"scale": 1.5}, "scale: expected a number above 0 and at most 1, found 1.5"),
+        ({"scale": math.nan}, "scale: expected a number above 0 and at most 1, found nan"),
+        ({"gradient_weight": -1.0}, "gradient_weight: expected a number, 0 or more, found -1.0"),
         ({"encoder_name": "vgg"}, "no encoder 'vgg'"),
         ({"learning_rate": 0.0}, "learning rate must be above 0"),
         ({"learning_rate": math.nan}, "learning rate must be above 0"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from tests.training.model.cut_batches import (
@@ -19,6 +20,7 @@ from tests.training.model.cut_batches import (
     GLOBAL,
     LEFT_OUT,
     STEPS,
+    TRAINED,
     VALID_SHARES,
     VERBS,
     Observer,
@@ -33,9 +35,10 @@ from tests.training.model.cut_batches import (
     train_epochs,
 )
 from training.loading.sampler import TrainSampler
-from training.model.depth_unet import DepthUnet, depth_from_log
+from training.model.depth_range import depth_from_log
+from training.model.depth_unet import DepthUnet
 from training.model.global_loss import GlobalLoss
-from training.model.losses import LOSSES, l1_log
+from training.model.losses import l1_log
 from training.model.metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
 
 ROOT = Path(__file__).parents[3]
@@ -71,17 +74,22 @@ def read_reports(folder: Path, world: int) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{world}-{rank}.json").read_text()) for rank in range(world)]
 
 
+def learnt(step: dict[str, Any], loss: str) -> Tensor:
+    """The weights; without the last bias, the scale of depth, if the loss ignores it: AdamW makes a step of rounding."""
+    return step["weights"][:-1] if loss == "si_log" else step["weights"]
+
+
 @pytest.mark.parametrize("shares", ["uneven", "half"])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", TRAINED)
 @pytest.mark.parametrize("micro_batch", [8, 4, 2, 1])
 def test_a_step_does_not_depend_on_the_micro_batch(loss, shares, micro_batch):
     found, expected = take_step(loss, shares, micro_batch), plain_step(loss, shares)
     assert apart(found["gradient"], expected["gradient"]) < 1e-6
-    assert apart(found["weights"], expected["weights"]) < 1e-6
+    assert apart(learnt(found, loss), learnt(expected, loss)) < 1e-6
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", TRAINED)
 @pytest.mark.parametrize("shares", ["uneven", "half"])
 def test_two_ranks_take_the_same_step(ranks, loss, shares):
     expected = plain_step(loss, shares)
@@ -89,11 +97,11 @@ def test_two_ranks_take_the_same_step(ranks, loss, shares):
         found = torch.load(ranks / f"steps{rank}.pt")
         for step in [found[f"{loss} {shares}"]] + [found["accumulated"]] * ((loss, shares) == ("silog", "uneven")):
             assert apart(step["gradient"], expected["gradient"]) < 1e-6
-            assert apart(step["weights"], expected["weights"]) < 1e-6
+            assert apart(learnt(step, loss), learnt(expected, loss)) < 1e-6
             assert step["loss"] == pytest.approx(expected["loss"], rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", TRAINED)
 @pytest.mark.parametrize("shares", ["uneven", "half"])
 def test_a_mean_of_the_parts_means_would_be_another_step(loss, shares):
     found, expected = plain_step(loss, shares, parts=2), plain_step(loss, shares)
@@ -104,7 +112,7 @@ def test_a_mean_of_the_parts_means_would_be_another_step(loss, shares):
 def test_a_global_batch_without_a_valid_pixel_moves_nothing(ranks):
     before = flatten([*make_model().parameters()])
     steps = [torch.load(ranks / f"steps{rank}.pt")["none"] for rank in (0, 1)]
-    for step in [*steps, *(take_step(loss, "none", 4) for loss in LOSSES)]:
+    for step in [*steps, *(take_step(loss, "none", 4) for loss in TRAINED)]:
         assert not step["gradient"].any()
         assert apart(step["weights"], before) < 1e-4  # AdamW's weight decay
         assert step["loss"] == 0

@@ -1,9 +1,12 @@
 import math
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
-from training.model.losses import EPS, LOSSES, LossSum, berhu_log, l1_log, log_error, mse_log, silog
+from training.depth_options import LossName
+from training.model.losses import EPS, LOSSES, LossSum, berhu_log, l1_log, log_error, mse, mse_log, si_log, silog
 
 ALL = sorted(LOSSES)
 
@@ -75,6 +78,80 @@ def test_logarithms_are_natural():
     depth = torch.full((1, 1, 1, 1), 10.0)
     error = log_error(torch.zeros_like(depth), depth, torch.ones_like(depth, dtype=torch.bool))
     assert error.item() == pytest.approx(-2.302585, abs=1e-6)
+
+
+def plain_loss(name, z, depth, valid):
+    """The mean per valid pixel, image by image in float64."""
+    total = 0.0
+    for one in range(len(z)):
+        here = valid[one]
+        if not here.any():
+            continue
+        p, g = z[one][here].astype(np.float64), depth[one][here].astype(np.float64)
+        e = p - np.log(g)
+        c = 0.2 * np.abs(e).max()
+        total += {
+            "silog": here.sum() * np.sqrt((e**2).mean() - 0.85 * e.mean() ** 2 + EPS),
+            "si_log": here.sum() * np.sqrt(e.var() + EPS),
+            "l1_log": np.abs(e).sum(),
+            "mse_log": (e**2).sum(),
+            "berhu_log": np.where(np.abs(e) <= c, np.abs(e), (e**2 + c**2) / (2 * c)).sum(),
+            "mse": ((np.exp(p) - g) ** 2).sum(),
+        }[name]
+    return total / valid.sum()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_value_and_gradient_are_those_of_a_plain_version_in_float64(name):
+    log_prediction, depth, valid = random_batch(shape=(3, 1, 3, 4))
+    valid[2] = False
+    depth = torch.where(valid, depth, math.nan)
+    log_prediction = torch.where(valid, log_prediction, -math.inf).requires_grad_()
+    loss = LOSSES[name](log_prediction, depth, valid).mean()
+    loss.backward()
+    z, g, m = log_prediction.detach().double().numpy(), depth.numpy(), valid.numpy()
+    assert loss.item() == pytest.approx(plain_loss(name, z, g, m), rel=2e-6)
+    for place in zip(*np.nonzero(m), strict=True):
+        higher, lower = z.copy(), z.copy()
+        higher[place] += 1e-6
+        lower[place] -= 1e-6
+        slope = (plain_loss(name, higher, g, m) - plain_loss(name, lower, g, m)) / 2e-6
+        if name != "berhu_log":  # its threshold moves with the largest error, but has no gradient
+            assert log_prediction.grad[place].item() == pytest.approx(slope, rel=1e-4, abs=1e-7)
+
+
+def test_si_log_ignores_the_scale_of_each_image():
+    log_prediction, depth, valid = random_batch()
+    factors = torch.tensor([7.0, 0.01, 300.0]).view(3, 1, 1, 1)
+    here, there = (si_log(log_prediction, depth * one, valid).mean().item() for one in (1, factors))
+    assert there == pytest.approx(here, rel=1e-5)
+    assert silog(log_prediction, depth * factors, valid).mean() > 2 * here
+
+
+def test_mse_is_of_metres_divided_by_a_typical_depth():
+    depth = torch.tensor([4.0, 10.0]).view(1, 1, 1, 2)
+    valid = torch.ones_like(depth, dtype=torch.bool)
+    loss = mse(torch.log(torch.tensor([6.0, 9.0])).view(1, 1, 1, 2), depth, valid, typical_m=2.0)
+    assert loss.mean().item() == pytest.approx((1.0 + 0.25) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("z", [-1e4, -200.0, 88.0, 89.0, 500.0, 1e4])
+def test_mse_of_a_network_that_is_far_off_is_finite_and_leads_back(z):
+    log_prediction = torch.full((1, 1, 2, 3), z, requires_grad=True)
+    loss = mse(log_prediction, torch.full_like(log_prediction, 8.0), torch.ones(1, 1, 2, 3, dtype=torch.bool), 8.0)
+    loss.mean().backward()
+    assert loss.total.isfinite()
+    assert log_prediction.grad.isfinite().all()
+    assert (log_prediction.grad > 0).all() if z > 0 else (log_prediction.grad <= 0).all()
+
+
+def test_mse_is_continued_smoothly_beyond_a_kilometre():
+    z = torch.tensor([math.log(1000) - 1e-3, math.log(1000) + 1e-3]).view(2, 1, 1, 1).requires_grad_()
+    loss = mse(z, torch.ones_like(z), torch.ones_like(z, dtype=torch.bool))
+    loss.total.backward()
+    near, far = z.grad.flatten().tolist()
+    assert near == pytest.approx(far, rel=5e-3)
+    assert near == pytest.approx(2 * (math.exp(z[0].item()) - 1) * math.exp(z[0].item()), rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -166,7 +243,8 @@ def test_following_the_gradient_lowers_the_loss(name):
     log_prediction.requires_grad_()
     before = LOSSES[name](log_prediction, depth, valid).mean()
     (gradient,) = torch.autograd.grad(before, log_prediction)
-    assert LOSSES[name](log_prediction - gradient, depth, valid).mean() < before
+    step = 1e-3 if name == "mse" else 1.0  # of square metres
+    assert LOSSES[name](log_prediction - step * gradient, depth, valid).mean() < before
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -183,4 +261,4 @@ def test_the_mean_of_nothing_is_zero():
 
 
 def test_the_names_are_those_of_the_command_line():
-    assert list(LOSSES) == ["silog", "l1_log", "mse_log", "berhu_log"]
+    assert tuple(LOSSES) == get_args(LossName)
