@@ -36,7 +36,7 @@ from training.model.resolution import enlarge, shrink
 from training.runfolder import find_checkpoint
 
 SIZES_PX = ((96, 128), (160, 64), (224, 320))
-"""(height, width) at which the file is compared with the network: landscape, portrait, and larger than both."""
+"""(height, width), as the network sees them, at which the file is compared with it: landscape, portrait, and large."""
 
 MAX_ERROR = 1e-3
 """Largest relative difference in depth that is accepted."""
@@ -96,11 +96,16 @@ class Agreement:
     error: float
 
 
+def _image_sizes(model: DepthUnet) -> list[tuple[int, int]]:
+    """Return the sizes of images that the network sees at `SIZES_PX`."""
+    return [(round(height / model.scale), round(width / model.scale)) for height, width in SIZES_PX]
+
+
 def to_onnx(model: DepthUnet) -> bytes:
     """Export a network, in eval mode on the CPU, as the content of an ONNX file."""
     content = io.BytesIO()
     names = {0: "batch", 2: "height", 3: "width"}
-    example = torch.zeros(1, 3, *SIZES_PX[0], dtype=torch.uint8)
+    example = torch.zeros(1, 3, *_image_sizes(model)[0], dtype=torch.uint8)
     with warnings.catch_warnings(), torch.no_grad():
         # Tracing takes the branch of sizes that need no resizing, as is meant, and warns; and the exporter that needs
         # no further library is called the legacy one.
@@ -124,12 +129,24 @@ def _with_notes(content: bytes, model: DepthUnet) -> bytes:
 
     graph = onnx.load_from_string(content)
     graph.doc_string = (
-        "image: uint8 (batch, 3, height, width), RGB, height and width multiples of 32. "
-        "depth: float32 (batch, 1, height, width), metres for the camera that the network was trained on."
+        f"image: uint8 (batch, 3, height, width), RGB, {_describe_sides(model)}. "
+        f"depth: float32 (batch, 1, height, width), {_describe_depth(model)}."
     )
     onnx.helper.set_model_props(graph, {name: str(value) for name, value in dict(model.hparams).items()})
     annotated: bytes = graph.SerializeToString()
     return annotated
+
+
+def _describe_sides(model: DepthUnet) -> str:
+    if model.scale == 1:
+        return f"height and width multiples of {BLOCK_PX}"
+    return f"height and width times {model.scale:g}, rounded, multiples of {BLOCK_PX}"
+
+
+def _describe_depth(model: DepthUnet) -> str:
+    if model.options.depth_kind == "metric":
+        return "metres for the camera that the network was trained on"
+    return "up to scale: ratios within an image, not metres"
 
 
 def compare_with(model: DepthUnet, content: bytes) -> list[Agreement]:
@@ -140,7 +157,7 @@ def compare_with(model: DepthUnet, content: bytes) -> list[Agreement]:
     options.log_severity_level = 3  # errors alone
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     found = []
-    for height, width in SIZES_PX:
+    for height, width in _image_sizes(model):
         for name, image in _pictures(height, width):
             batch = np.ascontiguousarray(image.transpose(2, 0, 1))[None]  # (1, 3, H, W)
             wanted = model.predict_depth(torch.from_numpy(batch)).numpy()
@@ -188,9 +205,11 @@ def run(config: ExportConfig) -> Outcome:
     found = compare_with(model, content)
     worst = require_agreement(found)
     write_through_links(Path(config.onnx), content)
-    sizes = ", ".join(f"{height} x {width}" for height, width in SIZES_PX)
+    sizes = ", ".join(f"{height} x {width}" for height, width in _image_sizes(model))
+    about = {"scale": model.scale, "depth_kind": model.options.depth_kind}
     return Outcome(
-        data={"onnx": config.onnx, "bytes": len(content), "opset": OPSET, "agreement": found},
+        data={"onnx": config.onnx, "bytes": len(content), "opset": OPSET, **about, "agreement": found},
         text=f"{config.onnx}: {len(content) / 1e6:.0f} MB; depth within {worst.error:.1g} of the network's on noise "
-        f"and a picture of {sizes} pixels; takes uint8 (batch, 3, height, width), both sides multiples of {BLOCK_PX}",
+        f"and a picture of {sizes} pixels; takes uint8 (batch, 3, height, width), {_describe_sides(model)}; gives "
+        f"float32 depth, {_describe_depth(model)}",
     )

@@ -3,7 +3,10 @@
     image (H, W) -> area average -> (h, w) -> network -> z (h, w) -> bilinear -> z (H, W)
 
 Training shrinks its views by OpenCV (`training.loading.augment`), before they are cut. Here it is done in torch, on the
-network's device and for a whole batch, to the same levels.
+network's device and for a whole batch.
+
+All sums are of numbers that float32 holds exactly, as in `training.views.area`: so levels depend neither on the device,
+nor on the batch, nor on what computes them (`depthstream export`).
 """
 
 import torch
@@ -11,6 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.model.float32 import full_float32, without_autocast
+
+_ACROSS = 1 << 16  # weights along a row are multiples of its inverse: 255 * 2**16 < 2**24, which float32 holds
+_DOWN = 1 << 12  # those along a column, of sums that are rounded to 1/16 of a level: 255 * 16 * 2**12 < 2**24
+_STEPS = 16
 
 
 def size_at(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -33,19 +40,23 @@ def shrink(image: Tensor, height: int, width: int) -> Tensor:
     rows, columns = image.shape[-2:]
     if (rows, columns) == (height, width):
         return image
-    # Mixed precision and TF32 would round levels.
+    across = _cover(columns, width, _ACROSS).T.to(image.device)
+    down = _cover(rows, height, _DOWN).to(image.device)
     with without_autocast(image), full_float32():
-        levels = _cover(rows, height).to(image.device) @ image.float() @ _cover(columns, width).to(image.device).mT
+        lines = (image.float() @ across * _STEPS).round() / _STEPS  # (B, C, H, width)
+        levels = down @ lines
     return (levels + 0.5).floor().to(torch.uint8)
 
 
-def _cover(length: int, count: int) -> Tensor:
+def _cover(length: int, count: int, unit: int) -> Tensor:
     """Return what each of `count` pixels takes of each of `length` in its place: float32 (count, length).
 
-    Each row adds up to 1. Computed on the CPU, because not every device has float64.
+    Multiples of 1 / unit, of which each row adds up to 1: differences of what is covered up to each pixel, rounded.
+    Computed on the CPU, because not every device has float64.
     """
     ends = torch.arange(length + 1, dtype=torch.float64) * count / length  # of the pixels, in those of the result
-    return (ends - torch.arange(count)[:, None]).clamp(0, 1).diff(dim=1).float()
+    covered = ((ends - torch.arange(count)[:, None]).clamp(0, 1) * unit).round()  # (count, length + 1)
+    return (covered[:, 1:] - covered[:, :-1]).float() / unit
 
 
 def enlarge(z: Tensor, height: int, width: int) -> Tensor:

@@ -86,6 +86,35 @@ def test_the_file_is_valid_and_tells_what_it_takes_and_of_which_camera(exported:
     assert exported.startswith(ONNX_START)
 
 
+@pytest.mark.parametrize(("scale", "sides"), [(0.5, [(64, 128), (192, 65)]), (0.37, [(86, 173), (259, 87)])])
+def test_a_network_of_a_lower_resolution_takes_images_of_their_own_size(scale: float, sides: list) -> None:
+    torch.manual_seed(0)
+    model = DepthUnet(Halving(), {"scale": scale}).eval()
+    content = to_onnx(model)
+    require_agreement(compare_with(model, content))
+    for height, width in sides:
+        image = np.random.default_rng(1).integers(0, 256, (2, 3, height, width), dtype=np.uint8)
+        wanted = model.predict_depth(torch.from_numpy(image)).numpy()
+        assert wanted.std() / wanted.mean() > 0.01
+        assert np.abs(run_onnx(content, image) / wanted - 1).max() < 1e-5
+    with pytest.raises(Exception, match="height_and_width_times_the_scale_must_be_multiples_of_32"):
+        run_onnx(content, np.zeros((1, 3, sides[0][0] + 3, sides[0][1]), np.uint8))
+    graph = onnx.load_from_string(content)
+    assert f"height and width times {scale}, rounded, multiples of 32" in graph.doc_string
+    assert {one.key: one.value for one in graph.metadata_props}["scale"] == str(scale)
+
+
+def test_depth_up_to_scale_is_not_called_metres(tmp_path: Path, monkeypatch) -> None:
+    model = DepthUnet(Halving(), {"depth_kind": "up_to_scale", "loss": "si_log"}).eval()
+    monkeypatch.setattr(DepthUnet, "load", lambda source: model)
+    (tmp_path / "a.ckpt").touch()
+    outcome = run(ExportConfig(run=str(tmp_path / "a.ckpt"), onnx=str(tmp_path / "a.onnx")))
+    doc = onnx.load(tmp_path / "a.onnx").doc_string
+    for said in (doc, outcome.text):
+        assert "up to scale: ratios within an image, not metres" in said
+    assert (outcome.data["depth_kind"], outcome.data["scale"]) == ("up_to_scale", 1.0)
+
+
 def test_depth_is_clamped_as_the_network_clamps_it() -> None:
     depth = run_onnx(to_onnx(DepthUnet(Far()).eval()), np.zeros((1, 3, 32, 32), np.uint8))
     assert np.allclose(depth, MAX_DEPTH_M)

@@ -75,7 +75,7 @@ def read_reports(folder: Path, world: int) -> list[dict[str, Any]]:
 
 
 def learnt(step: dict[str, Any], loss: str) -> Tensor:
-    """The weights; without the last bias, the scale of depth, if the loss ignores it: AdamW makes a step of rounding."""
+    """The weights; without the last bias if the loss ignores scale: AdamW makes a step of its rounding errors."""
     return step["weights"][:-1] if loss == "si_log" else step["weights"]
 
 
