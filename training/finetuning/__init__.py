@@ -1,4 +1,4 @@
-"""`depthstream finetune`: train the depth network on a set with metric depth, and record every epoch.
+"""`depthstream finetune`: train the depth network on a set with depth, and record every epoch.
 
     options -> finetune -+- depth_data: training and validation loaders
                          +- batches: ranks x accumulation x micro-batch
@@ -15,6 +15,7 @@
 - `record`: curves.csv and metrics.json, written after each epoch.
 - `best`: best.ckpt, the weights of the best epoch.
 - `panels`: image, truth, prediction and error of a few samples, for TensorBoard.
+- `objective`: the loss, by what the depth of the set means; `crops`: images that are smaller than the crop.
 - `quiet`: messages of Lightning that do not apply here.
 - `resume`: the newest checkpoint of a run, and whether it is the same run.
 """

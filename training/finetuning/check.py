@@ -9,6 +9,7 @@ from training.config import FinetuneConfig, cache_settings, check_cache
 from training.depth_sets.subsets import check_validation, choose_subsets, naming_val_where, where_of_val
 from training.depth_sets.views import make_augment
 from training.finetuning.batches import split_batch
+from training.finetuning.objective import choose_loss
 from training.finetuning.trace import check_recorded_encoder, goes_on_without
 from training.launch.launcher import check_launch, check_precision
 from training.lightning.arguments import check_lightning, check_same_learning
@@ -102,7 +103,9 @@ def _check_sets(config: FinetuneConfig) -> None:
     if not any(map(is_remote, filter(None, (config.set, val)))):
         for address in filter(None, (config.set, val)):
             check_set(address)
-        check_batch(config.batch_size, len(choose_subsets(config).train))
+        subsets = choose_subsets(config)
+        check_batch(config.batch_size, len(subsets.train))
+        choose_loss(config.loss, subsets.kind)
         return
     check_batch(config.batch_size, check_set(config.set, config.where, cache_settings(config)))
     if val is not None:

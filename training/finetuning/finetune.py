@@ -1,4 +1,4 @@
-"""`depthstream finetune`: train a depth U-Net on a set with metric depth.
+"""`depthstream finetune`: train a depth U-Net on a set with metric depth, or depth up to scale.
 
 Every rank runs this whole module (Lightning starts the command again for each further device). So all decisions follow
 from the options and the run folder alone, and only rank 0 writes files.
@@ -30,6 +30,7 @@ from training.depth_sets.description import decisive, describe_subsets
 from training.finetuning.batches import BatchSplit
 from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
+from training.finetuning.crops import announce_small_images
 from training.finetuning.depth_data import DepthData, make_data
 from training.finetuning.encoder_name import recall_name, settle_name
 from training.finetuning.memory import describe_cost
@@ -122,7 +123,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
         config = settle_name(config, recognize(split_parameters(unet)[0]))
         split = choose_split(config, unet, placement)
         data = make_data(config, split, pin_memory=placement.kind == "cuda")
-        check_steps(config, data.sampler.num_steps * config.epochs, placement.kind)
+        check_steps(config, data, placement.kind)
         # After the checks of options and sets, so that a refused command makes no folder.
         with claimed(config.out, config.resume) as folder:
             _train_in(folder, config, unet, data, split, placement)
@@ -135,6 +136,7 @@ def _train_in(
     say(_announce(config, data, split, count_parameters(unet)))
     if isinstance(unet, DepthNetwork):
         say(describe_cost(config, split))
+    announce_small_images(config, data.train)
     if streaming := streaming_options(config):
         announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
     for samples in (data.val,) if streaming else (data.train, data.val):

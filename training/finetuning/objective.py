@@ -1,16 +1,15 @@
 """What a run minimises, by what the depth of its training set means; without torch."""
 
-from typing import Literal
-
 from sharding.errors import UsageError
 from sharding.progress import say
 from training.depth_options import LossName
+from training.depth_sets.kinds import TrainedKind
 
 SCALE_INVARIANT: tuple[LossName, ...] = ("si_log",)
 """Losses that a wrong scale of an image costs nothing."""
 
 
-def choose_loss(loss: LossName | None, depth_kind: Literal["metric", "up_to_scale"]) -> LossName:
+def choose_loss(loss: LossName | None, depth_kind: TrainedKind) -> LossName:
     """Return the loss of a run: that of --loss, or the default for the depth of the training set.
 
     Args:
@@ -30,7 +29,7 @@ def choose_loss(loss: LossName | None, depth_kind: Literal["metric", "up_to_scal
     return SCALE_INVARIANT[0]
 
 
-def announce_scale(loss: LossName, depth_kind: Literal["metric", "up_to_scale"]) -> None:
+def announce_scale(loss: LossName, depth_kind: TrainedKind) -> None:
     """Say what a run does not learn, if it learns no scale."""
     if depth_kind == "up_to_scale":
         say(

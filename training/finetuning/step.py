@@ -9,7 +9,7 @@ from training.finetuning.encoder_name import known_name
 from training.finetuning.objective import announce_scale, choose_loss
 from training.model.computation import Computation
 from training.model.depth_range import MIDDLE_LOG_DEPTH
-from training.model.hyperparameters import DECAYS, Decay, Hyperparameters, TrainedKind
+from training.model.hyperparameters import DECAYS, Decay, Hyperparameters
 
 _SHARES = {"cosine": 0.05, "one-cycle": 0.25}
 """Share of all steps that warms up by default; of one-cycle it is that of fastai's fit_one_cycle."""
@@ -25,7 +25,7 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: Decay =
         data: The sets.
         decay: What weight decay is for, see `Hyperparameters`: a resumed run goes on with what it had.
     """
-    steps, kind = data.sampler.num_steps * config.epochs, _depth_kind(data)
+    steps, kind = data.sampler.num_steps * config.epochs, data.subsets.kind
     loss = choose_loss(config.loss, kind)
     announce_scale(loss, kind)
     return Hyperparameters(
@@ -50,10 +50,6 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: Decay =
     )
 
 
-def _depth_kind(data: DepthData) -> TrainedKind:
-    return "up_to_scale" if (data.train.index["kind"] == "up_to_scale").any() else "metric"
-
-
 def count_warmup(config: FinetuneConfig, steps: int) -> int:
     """Return the optimizer steps of the warm-up of a run of `steps`.
 
@@ -69,13 +65,15 @@ def count_warmup(config: FinetuneConfig, steps: int) -> int:
     return warmup
 
 
-def check_steps(config: FinetuneConfig, steps: int, kind: str) -> None:
-    """Check what depends on the number of steps, or on the kind of device, before anything is written.
+def check_steps(config: FinetuneConfig, data: DepthData, kind: str) -> None:
+    """Check what depends on the training set, or on the kind of device, before anything is written.
 
     Raises:
-        UsageError: The warm-up is too long, or the device cannot share BatchNorm statistics.
+        UsageError: The warm-up is too long, the loss needs metres that the set has not, or the device cannot share
+            BatchNorm statistics.
     """
-    count_warmup(config, steps)
+    count_warmup(config, data.sampler.num_steps * config.epochs)
+    choose_loss(config.loss, data.subsets.kind)
     shares_statistics(config, kind)
 
 

@@ -161,7 +161,8 @@ class DepthUnet(LightningModule):
         if self.scale == 1:
             return self(image)
         height, width = image.shape[-2:]
-        return enlarge(self(shrink(image, *size_at(height, width, self.scale))), height, width)
+        z: Tensor = self(shrink(image, *size_at(height, width, self.scale)))
+        return enlarge(z, height, width)
 
     @torch.no_grad()
     def predict_depth(self, image: Tensor) -> Tensor:
