@@ -102,7 +102,9 @@ class ModelOptions:
     """Options of the commands that load one fine-tuned model."""
 
     run: str = argument("run folder of `finetune`", metavar="RUN", path="local")
-    checkpoint: Literal["best", "last"] = option("best", "which checkpoint of the run folder")
+    checkpoint: Literal["best", "last"] = option(
+        "last", "which checkpoint of the run folder; best: that of the epoch with the lowest log10 in validation"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +249,13 @@ class FinetuneConfig(
 class EvaluateConfig(EvaluationOptions, SubsetOptions, ModelOptions):
     """Options of `depthstream evaluate`."""
 
-    set: str = argument("folder or URL of a set with metric depth", metavar="SET", path="any")
+    set: str = argument("folder or URL of a set with depth, metric or up to scale", metavar="SET", path="any")
+    protocol: Literal["ours", "devkit", "zoe80garg"] = option(
+        "ours",
+        "which pixels count, and which metrics: ours: within the mask, 0.6 to 350 m, with variants; devkit: as DIODE's "
+        "metrics.py; zoe80garg: as ZoeDepth on DIODE outdoor, to 80 m within Garg's crop; these two read the depth "
+        "under the mask",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

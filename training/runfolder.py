@@ -137,7 +137,7 @@ def checkpoint_path(run: str | Path, which: Which) -> Path:
     return Path(run) / CHECKPOINTS_NAME / f"{which}.ckpt"
 
 
-def find_checkpoint(source: str | Path, which: Which = "best") -> Path:
+def find_checkpoint(source: str | Path, which: Which = "last") -> Path:
     """Find the checkpoint that `source` refers to: a file, or a run folder of `finetune`.
 
     Raises:

@@ -17,7 +17,8 @@ from sharding.config import ShardDiodeConfig
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
-from training.evaluation.results import Evaluation, SetInfo
+from training.evaluation.metric_names import METRIC
+from training.evaluation.results import ORIGINS, Evaluation, SetInfo
 from training.model.metrics import METRICS, PROTOCOLS
 from training.runfolder import save_config
 
@@ -66,18 +67,19 @@ def oracle() -> type[Oracle]:
 
 @dataclass(frozen=True)
 class Fabricator:
-    """Makes evaluations whose abs_rel is given, image by image; every other metric is a multiple of it."""
+    """Makes evaluations whose primary metric is given, image by image; every other metric is a multiple of it."""
 
     set: SetInfo
 
-    def __call__(self, name: str, abs_rel: dict[str, float]) -> Evaluation:
+    def __call__(self, name: str, primary: dict[str, float]) -> Evaluation:
         """Keys look like SCENE_NUMBER."""
+        factors = [1 + (column - METRICS.index(METRIC)) % len(METRICS) for column in range(len(METRICS))]
         rows = [
-            (protocol, key, key.split("_")[0], *(value * (1 + column) for column in range(len(METRICS))))
+            (protocol, key, key.split("_")[0], "", "", *(value * factor for factor in factors))
             for protocol in PROTOCOLS
-            for key, value in abs_rel.items()
+            for key, value in primary.items()
         ]
-        table = pd.DataFrame(rows, columns=["protocol", "key", "scene", *METRICS])
+        table = pd.DataFrame(rows, columns=["protocol", "key", *ORIGINS, *METRICS])
         return Evaluation(predictor=name, fingerprint="f" * 64, set=self.set, device="cpu", table=table)
 
 

@@ -11,8 +11,11 @@ from sharding.errors import UsageError, named_by_user
 from sharding.machine.files import check_kind, check_writable
 from sharding.machine.regular import open_regular
 from sharding.reading.check import check_set
+from sharding.reading.shard_set import ShardSet
+from sharding.stores.address import is_remote
 from training.config import EvaluateConfig, ExportConfig, PredictConfig, cache_settings
 from training.evaluation.inputs import ARRAY, CODED, VIEW, Input, find_inputs
+from training.evaluation.protocol_choice import choose_protocols
 from training.launch.launcher import check_accelerator
 from training.runfolder import find_checkpoint, load_config
 
@@ -24,7 +27,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     """Check run, set and device of `evaluate`; makes no file.
 
     Raises:
-        UsageError: One of them is missing.
+        UsageError: One of them is missing, or the set cannot be judged by the protocol.
         DataError: The set is damaged, or cannot be reached.
     """
     check_accelerator(config.accelerator)
@@ -32,6 +35,8 @@ def check_evaluate(config: EvaluateConfig) -> None:
         load_config(config.run)
         find_checkpoint(config.run, config.checkpoint)
     check_set(config.set, config.where, cache_settings(config))
+    if not is_remote(config.set):  # of a remote set, once it is opened
+        choose_protocols(ShardSet(config.set, config.where), config.protocol)
 
 
 def check_predict(config: PredictConfig) -> None:

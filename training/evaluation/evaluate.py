@@ -1,7 +1,7 @@
 """`depthstream evaluate`: metrics of a predictor on a set, at native resolution, per image and then averaged.
 
-Anything with a method `predict_depth` can be evaluated: a network or a baseline. The ground truth is never resized. It
-runs in one process; the validation of a run while it trains is in `training.model.depth_unet`.
+Anything with a method `predict_depth` can be evaluated. The ground truth is never resized. It runs in one process; the
+validation of a run while it trains is in `training.model.depth_unet`, baselines are in `baseline_metrics`.
 """
 
 import errno
@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 
 from sharding.cli import Outcome
-from sharding.errors import DataError, UsageError
+from sharding.errors import DataError
 from sharding.progress import track
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.config import EvaluateConfig, cache_settings
-from training.evaluation.metric_names import METRIC_NAMES, PROTOCOL, PROTOCOL_NAMES, count, fixed
-from training.evaluation.results import Evaluation, SetInfo
+from training.evaluation.evaluation_text import format_evaluation
+from training.evaluation.protocol_choice import DepthScale, choose_protocols
+from training.evaluation.results import Evaluation, SetInfo, make_table
+from training.evaluation.selection import describe_selection
 from training.launch.devices import describe_device, find_devices
 from training.launch.out_of_memory import explaining_lack
 from training.loading.dataset import DiodeDepthDataset
@@ -32,7 +34,8 @@ from training.loading.sampler import EvalSampler
 from training.model.depth_unet import DepthUnet
 from training.model.float32 import full_float32
 from training.model.inference import Predictor
-from training.model.metrics import METRICS, PROTOCOLS, image_metrics
+from training.model.metrics import image_metrics
+from training.model.protocols import ProtocolChoice, Protocols
 from training.runfolder import find_checkpoint, load_config
 
 BATCH_PIXELS = 1024 * 768
@@ -47,11 +50,13 @@ class NamedPredictor:
         predictor: The network or baseline.
         name: Display name.
         fingerprint: Hash of its weights, by which a stored evaluation is recognised.
+        scale: What its depth means.
     """
 
     predictor: Predictor
     name: str
     fingerprint: str
+    scale: DepthScale = "metric"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,32 +81,35 @@ class Computing:
         return cls(device=find_devices(accelerator, 1)[0], num_workers=num_workers)
 
 
-def evaluate_model(named: NamedPredictor, samples: ShardSet, computing: Computing | None = None) -> Evaluation:
+def evaluate_model(
+    named: NamedPredictor, samples: ShardSet, computing: Computing | None = None, choice: ProtocolChoice = "ours"
+) -> Evaluation:
     """Compute every metric under every protocol for every image, in float32 (without TF32).
 
     Args:
         named: The predictor.
-        samples: Set, or subset, whose depth is metric.
+        samples: Set, or subset.
         computing: Device and loader processes; by default the CPU, without loader processes.
+        choice: Which protocols; depth up to scale has but one (`choose_protocols`).
 
     Raises:
         DataError: A prediction is not finite, no image has enough valid pixels, or the device has too little memory.
-        UsageError: The depth of the set is not in metres.
+        UsageError: The set, or the predictor, cannot be judged by these protocols.
     """
-    _check_metric(samples)
+    protocols = choose_protocols(samples, choice, named.scale)
     computing = computing or Computing()
     with full_float32(), explaining_lack(f"evaluate {named.name}", "give --accelerator cpu"):
-        rows = list(_iter_rows(named.predictor, samples, computing))
-    table = pd.DataFrame(rows, columns=["protocol", "key", *METRICS])
-    table.insert(2, "scene", table["key"].map(dict(zip(samples.index["key"], samples.index["scene"], strict=True))))
+        rows = list(_iter_rows(named.predictor, samples, computing, protocols))
     evaluation = Evaluation(
         predictor=named.name,
         fingerprint=named.fingerprint,
         set=SetInfo.of(samples),
         device=describe_device(computing.device),
-        table=table,
+        table=make_table(rows, samples),
+        choice=choice,
+        protocols=protocols,
     )
-    if evaluation.counted(PROTOCOL) == 0:
+    if evaluation.counted(evaluation.primary) == 0:
         raise DataError(
             f"none of the {len(samples)} images of {samples.url} has enough valid depth to be evaluated; "
             "look at them with `depthstream inspect`"
@@ -109,32 +117,26 @@ def evaluate_model(named: NamedPredictor, samples: ShardSet, computing: Computin
     return evaluation
 
 
-def _check_metric(samples: ShardSet) -> None:
-    # Kind "none" is a view without any measured depth: it is skipped, and counted as skipped.
-    kinds = sorted(set(samples.index["kind"]) - {"metric", "none"})
-    if kinds:
-        raise UsageError(
-            f"metrics are in metres, but {samples.url} has depth of kind {', '.join(kinds)}; "
-            "choose a subset with --where \"kind == 'metric'\""
-        )
-
-
-def _iter_rows(predictor: Predictor, samples: ShardSet, computing: Computing) -> Iterator[tuple[Any, ...]]:
+def _iter_rows(
+    predictor: Predictor, samples: ShardSet, computing: Computing, protocols: Protocols
+) -> Iterator[tuple[Any, ...]]:
     """Yield (protocol, key, *METRICS) of each counted image, image by image in set order."""
     batch_size = native_batch(samples.index)
     loading = Loading(
         batch_size=batch_size, num_workers=computing.num_workers, pin_memory=computing.device.type == "cuda"
     )
-    loader = build_loader(DiodeDepthDataset(samples), EvalSampler(len(samples), batch_size), loading)
+    under_mask = not all(protocol.masked for protocol in protocols.values())
+    images = DiodeDepthDataset(samples, under_mask=under_mask)
+    loader = build_loader(images, EvalSampler(len(samples), batch_size), loading)
     for batch in track(loader, total=len(loader), unit="batches", label="evaluate"):
         with torch.inference_mode():
             prediction = predictor.predict_depth(batch["image"].to(computing.device))
-        yield from _measure(prediction, batch)
+        yield from _measure(prediction, batch, protocols)
 
 
-def _measure(prediction: Tensor, batch: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _measure(prediction: Tensor, batch: dict[str, Any], protocols: Protocols) -> Iterator[tuple[Any, ...]]:
     depth, valid = batch["depth"].to(prediction.device), batch["valid"].to(prediction.device)
-    for name, protocol in PROTOCOLS.items():
+    for name, protocol in protocols.items():
         try:
             values, counted = image_metrics(prediction, depth, valid, protocol)
         except DataError as error:  # it numbers the images of the batch: add their keys
@@ -164,14 +166,23 @@ def load_predictor(file: Path, name: str, device: torch.device) -> NamedPredicto
         DataError: The file is not a checkpoint of `depthstream finetune`.
     """
     model = DepthUnet.load(file).to(device).eval()
-    return NamedPredictor(predictor=model, name=name, fingerprint=file_sha256(file))
+    scale: DepthScale = getattr(model.options, "depth_kind", "metric")
+    return NamedPredictor(predictor=model, name=name, fingerprint=file_sha256(file), scale=scale)
 
 
-def evaluation_file(run: Path, samples: ShardSet, which: str) -> Path:
-    """Return the path at which the evaluation of a run's checkpoint on a set, or a subset of it, is stored."""
+def evaluation_file(run: Path, samples: ShardSet, which: str, choice: ProtocolChoice = "ours") -> Path:
+    """Return the path at which an evaluation on a set, or a subset of it, is stored.
+
+    Args:
+        run: The run folder.
+        samples: The set.
+        which: What was evaluated: "last", "best", or the name of a baseline.
+        choice: Which protocols.
+    """
     # A hash, because a query may contain characters that a file name cannot.
     subset = "" if samples.where is None else "-" + hashlib.sha256(samples.where.encode()).hexdigest()[:8]
-    return run / f"evaluation-{samples.manifest.name}{subset}-{which}.json"
+    protocol = "" if choice == "ours" else f"-{choice}"
+    return run / f"evaluation-{samples.manifest.name}{subset}-{which}{protocol}.json"
 
 
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -180,40 +191,22 @@ READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 def run(config: EvaluateConfig) -> Outcome:
     """Evaluate a run's checkpoint on a set, and store the result in the run folder."""
-    folder = Path(config.run)
+    folder, which = Path(config.run), config.checkpoint
     load_config(folder)  # raises DataError if it is not a run folder
-    file = find_checkpoint(folder, config.checkpoint)
+    file = find_checkpoint(folder, which)
     samples = ShardSet(config.set, config.where, cache_settings(config))
+    choose_protocols(samples, config.protocol)  # before the network is loaded
     computing = Computing.choose(config.accelerator, config.num_workers)
     announce_reading(samples, DEPTH_PARTS, config.num_workers)
-    named = load_predictor(file, f"{folder.name}, {config.checkpoint} checkpoint", computing.device)
-    evaluation = evaluate_model(named, samples, computing)
-    kept = evaluation_file(folder, samples, config.checkpoint)
+    named = load_predictor(file, f"{folder.name}, {which} checkpoint", computing.device)
+    evaluation = evaluate_model(named, samples, computing, config.protocol)
+    kept = evaluation_file(folder, samples, which, config.protocol)
     failure = evaluation.save(kept)
+    selection = describe_selection(folder, samples) if which == "best" else ""
+    text = format_evaluation(evaluation, selection)
     return Outcome(
-        data=evaluation.summary() | {"file": None if failure else str(kept)},
-        text=format_evaluation(evaluation) + ("" if failure else f"\n\nstored in {kept}"),
+        data=evaluation.summary()
+        | {"checkpoint": which, "selection": selection or None, "file": None if failure else str(kept)},
+        text=text + ("" if failure else f"\n\nstored in {kept}"),
         ok=failure is None or failure.errno in READ_ONLY,
     )
-
-
-def format_evaluation(evaluation: Evaluation) -> str:
-    """Format the metrics as plain text tables: a line for each protocol, then a line for each scene."""
-    shown = ["abs_rel", "rmse", "log10", "silog", "delta1", "delta2", "delta3"]
-    lines = [
-        f"{evaluation.predictor} on {evaluation.set.describe()}",
-        "",
-        _line("", [METRIC_NAMES[name].label for name in shown]),
-    ]
-    for protocol in PROTOCOLS:
-        if means := evaluation.mean(protocol):
-            lines.append(_line(PROTOCOL_NAMES[protocol].label, [fixed(means[name]) for name in shown]))
-    lines += ["", _line("scene (headline)", [METRIC_NAMES[name].label for name in shown])]
-    for scene, row in evaluation.scenes(PROTOCOL).items():
-        lines.append(_line(scene, [fixed(row[name]) for name in shown]))
-    skipped = evaluation.set.images - evaluation.counted(PROTOCOL)
-    return "\n".join([*lines, "", f"{count(skipped, 'image')} skipped for too few valid pixels"])
-
-
-def _line(name: str, cells: list[str]) -> str:
-    return f"{name:<20}" + "".join(f"{cell:>10}" for cell in cells)

@@ -6,9 +6,10 @@ metric.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -20,11 +21,18 @@ from sharding.format.strict_json import Count, Text, to_type
 from sharding.machine.files import write_atomically
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
-from training.model.metrics import METRICS, PROTOCOLS
+from training.evaluation.metric_names import PROTOCOL, PROTOCOL_NAMES, columns_of
+from training.model.protocols import METRICS, PROTOCOLS, Protocol, ProtocolChoice, Protocols
 from training.run_files import read_json
 
-EVALUATION_FORMAT = 2
+EVALUATION_FORMAT = 3
 """Version of the JSON format."""
+
+ORIGINS = ("scene", "scan", "scene_type")
+"""Columns of an image's origin, as in the index of its set."""
+
+Means = dict[str, dict[str, float]]
+"""By scene, scan or scene type: `images`, their number, and the mean of each metric over them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,7 @@ class SetInfo:
         where: Subset, a condition on the index; None means all.
         images: Samples of the subset.
         scenes: Scenes of the subset.
+        without_return: Samples of the subset without any valid pixel.
     """
 
     name: Text
@@ -48,6 +57,7 @@ class SetInfo:
     where: Text | None
     images: Count
     scenes: Count
+    without_return: Count = 0
 
     @classmethod
     def of(cls, samples: ShardSet) -> "SetInfo":
@@ -60,6 +70,7 @@ class SetInfo:
             where=samples.where,
             images=len(samples),
             scenes=int(samples.index["scene"].nunique()),
+            without_return=int((samples.index["valid_fraction"] == 0).sum()),
         )
 
     @property
@@ -82,8 +93,11 @@ class Evaluation:
         fingerprint: SHA-256 of the checkpoint, or of the fitted baselines.
         set: The set it was evaluated on.
         device: What computed the predictions, as `describe_device` names it.
-        table: One row for each protocol and image that was counted (in set order): protocol, key, scene, and METRICS.
+        table: One row for each protocol and image that was counted (in set order): protocol, key, `ORIGINS`, and
+            METRICS, which protocols of others rename (`columns_of`).
         precision: Number format of the predictions; float32 is without TF32.
+        choice: The value of `--protocol`.
+        protocols: The protocols it was made under.
     """
 
     predictor: str
@@ -92,40 +106,71 @@ class Evaluation:
     device: str
     table: pd.DataFrame
     precision: str = "float32"
+    choice: ProtocolChoice = "ours"
+    protocols: Protocols = field(default_factory=lambda: PROTOCOLS)
+
+    @property
+    def primary(self) -> str:
+        """Name of the protocol that comes first: the headline where there is one."""
+        return PROTOCOL if PROTOCOL in self.protocols else next(iter(self.protocols))
 
     def rows(self, protocol: str) -> pd.DataFrame:
-        """Select the images counted under a protocol: scene and METRICS, indexed by key."""
-        return self.table[self.table["protocol"] == protocol].drop(columns="protocol").set_index("key")
+        """Select the images counted under a protocol: `ORIGINS` and its metrics, indexed by key."""
+        found = self.table[self.table["protocol"] == protocol].set_index("key")
+        columns = columns_of(self.protocols[protocol])
+        metrics = {column.name: found[column.metric] * column.factor for column in columns}
+        return pd.DataFrame({**{name: found[name] for name in ORIGINS}, **metrics})
 
     def counted(self, protocol: str) -> int:
         """Count the images with enough valid pixels under the protocol; the others of the set were skipped."""
         return int((self.table["protocol"] == protocol).sum())
 
+    def skipped(self, protocol: str) -> int:
+        """Count the images with too few valid pixels under the protocol."""
+        return self.set.images - self.counted(protocol)
+
     def mean(self, protocol: str) -> dict[str, float]:
         """Average each metric over the counted images; empty without counted images."""
         rows = self.rows(protocol)
-        return {metric: float(rows[metric].mean()) for metric in METRICS} if len(rows) else {}
+        return _means(rows) if len(rows) else {}
 
-    def scenes(self, protocol: str) -> dict[str, dict[str, float]]:
-        """Average each metric over the counted images of each scene; `images` is their number."""
-        groups = self.rows(protocol).groupby("scene", sort=True)
-        return {
-            str(scene): {"images": len(rows)} | {metric: float(rows[metric].mean()) for metric in METRICS}
-            for scene, rows in groups
-        }
+    def scenes(self, protocol: str) -> Means:
+        """Average each metric over the counted images of each scene."""
+        rows = self.rows(protocol)
+        return _grouped(rows, rows["scene"])
+
+    def scans(self, protocol: str) -> Means:
+        """Average over the counted images of each scan, named SCENE/SCAN; empty for sets without scans."""
+        rows = self.rows(protocol)
+        rows = rows[rows["scan"] != ""]
+        return _grouped(rows, rows["scene"] + "/" + rows["scan"])
+
+    def scene_types(self, protocol: str) -> Means:
+        """Average over the counted images of each scene type, such as "outdoor"; empty for sets without types."""
+        rows = self.rows(protocol)
+        rows = rows[rows["scene_type"] != ""]
+        return _grouped(rows, rows["scene_type"])
+
+    def definitions(self) -> dict[str, str]:
+        """Return the definition of each protocol in words."""
+        return {name: PROTOCOL_NAMES[name].definition(protocol) for name, protocol in self.protocols.items()}
 
     def summary(self) -> dict[str, Any]:
         """Return everything but the per-image rows, as a JSON object."""
         return {
             "predictor": self.predictor,
             "fingerprint": self.fingerprint,
+            "protocol": self.choice,
+            "definitions": self.definitions(),
             "set": asdict(self.set),
             "device": self.device,
             "precision": self.precision,
-            "metrics": {name: self.mean(name) for name in PROTOCOLS},
-            "counted": {name: self.counted(name) for name in PROTOCOLS},
-            "skipped": {name: self.set.images - self.counted(name) for name in PROTOCOLS},
-            "scenes": {name: self.scenes(name) for name in PROTOCOLS},
+            "metrics": {name: self.mean(name) for name in self.protocols},
+            "counted": {name: self.counted(name) for name in self.protocols},
+            "skipped": {name: self.skipped(name) for name in self.protocols},
+            "scenes": {name: self.scenes(name) for name in self.protocols},
+            "scans": {name: self.scans(name) for name in self.protocols},
+            "scene_types": {name: self.scene_types(name) for name in self.protocols},
         }
 
     def save(self, file: Path) -> OSError | None:
@@ -135,7 +180,8 @@ class Evaluation:
             Why it is not possible, if it is not: the caller has the result, and hours of computing are not lost.
         """
         rows = {str(name): column.tolist() for name, column in self.table.items()}
-        data = {"format": EVALUATION_FORMAT, **self.summary(), "protocols": protocol_definitions(), "rows": rows}
+        protocols = {name: asdict(protocol) for name, protocol in self.protocols.items()}
+        data = {"format": EVALUATION_FORMAT, **self.summary(), "protocols": protocols, "rows": rows}
         try:
             write_atomically(file, (json.dumps(data, indent=1) + "\n").encode())
         except OSError as error:
@@ -148,42 +194,71 @@ class Evaluation:
         """Read a file that `save` wrote.
 
         Raises:
-            DataError: The file is not an evaluation of this version, or was made under other protocols.
+            DataError: The file is not an evaluation of this version.
         """
-        data = read_json(file, _File)
-        if data.format != EVALUATION_FORMAT or data.protocols != protocol_definitions():
+        if read_json(file, _Version).format != EVALUATION_FORMAT:
             raise DataError(f"{file} was written by another version of this program; evaluate again")
+        data = read_json(file, _File)
+        if strange := sorted(data.protocols.keys() - PROTOCOL_NAMES.keys()):
+            raise DataError(f"{file}: protocols: {_found(strange[0], PROTOCOL_NAMES)}; evaluate again")
         return cls(
             predictor=data.predictor,
             fingerprint=data.fingerprint,
             set=data.set,
             device=data.device,
             precision=data.precision,
-            table=_read_rows(file, data.rows),
+            choice=data.protocol,
+            protocols=data.protocols,
+            table=_read_rows(file, data.rows, data.protocols),
         )
 
 
-def _read_rows(file: Path, rows: dict[str, list[Any]]) -> pd.DataFrame:
+def _means(rows: pd.DataFrame) -> dict[str, float]:
+    """Average the metrics of at least one image."""
+    return {str(name): float(rows[name].mean()) for name in rows.columns if name not in ORIGINS}
+
+
+def _grouped(rows: pd.DataFrame, names: "pd.Series[str]") -> Means:
+    return {str(name): {"images": len(group), **_means(group)} for name, group in rows.groupby(names, sort=True)}
+
+
+def make_table(rows: Iterable[tuple[Any, ...]], samples: ShardSet) -> pd.DataFrame:
+    """Make the table of an evaluation from rows of (protocol, key, METRICS) and the origins of the samples."""
+    table = pd.DataFrame(rows, columns=["protocol", "key", *METRICS])
+    by_key = samples.index.set_index("key")
+    for place, name in enumerate(ORIGINS, 2):
+        table.insert(place, name, table["key"].map(by_key[name]).astype(str))
+    return table
+
+
+def _read_rows(file: Path, rows: dict[str, list[Any]], protocols: Protocols) -> pd.DataFrame:
     """Check the rows of a file and make the table of them."""
     texts = {
-        name: to_type(rows.get(name), list[Text], str(file), f"rows.{name}") for name in ("protocol", "key", "scene")
+        name: to_type(rows.get(name), list[Text], str(file), f"rows.{name}") for name in ("protocol", "key", *ORIGINS)
     }
     numbers = {name: to_type(rows.get(name), list[float], str(file), f"rows.{name}") for name in METRICS}
     if len({*map(len, texts.values()), *map(len, numbers.values())}) > 1:
         raise DataError(f"{file}: rows: expected columns of one length, found others; evaluate again")
-    if strange := sorted(set(texts["protocol"]) - set(PROTOCOLS)):
-        found = shorten(escape(strange[0]), 60)
-        raise DataError(f"{file}: rows: expected the protocols {', '.join(PROTOCOLS)}, found {found}; evaluate again")
+    if strange := sorted(set(texts["protocol"]) - set(protocols)):
+        raise DataError(f"{file}: rows: {_found(strange[0], protocols)}; evaluate again")
     if not all(np.isfinite(column).all() for column in numbers.values()):
         raise DataError(f"{file}: rows: expected finite metrics, found others; evaluate again")
     return pd.DataFrame({**texts, **{name: np.array(column, np.float64) for name, column in numbers.items()}})
 
 
+def _found(strange: str, known: Iterable[str]) -> str:
+    return f"expected the protocols {', '.join(known)}, found {shorten(escape(strange), 60)}"
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
 class _File(msgspec.Struct):
     """What is read of a file that `Evaluation.save` wrote."""
 
-    format: int
-    protocols: dict[str, dict[str, Any]]
+    protocol: ProtocolChoice
+    protocols: Annotated[dict[str, Protocol], msgspec.Meta(min_length=1)]
     predictor: Text
     fingerprint: Text
     set: SetInfo
@@ -192,12 +267,9 @@ class _File(msgspec.Struct):
     rows: dict[str, list[Any]]
 
 
-def protocol_definitions() -> dict[str, dict[str, Any]]:
-    """Return the parameters of every protocol, by name."""
-    return {name: asdict(protocol) for name, protocol in PROTOCOLS.items()}
-
-
-def load_matching(file: Path, fingerprint: str, samples: ShardSet, device: str) -> Evaluation | None:
+def load_matching(
+    file: Path, fingerprint: str, samples: ShardSet, device: str, protocols: Protocols = PROTOCOLS
+) -> Evaluation | None:
     """Read the evaluation in `file` if it is that of this predictor on this subset and device; otherwise return None.
 
     Args:
@@ -205,6 +277,7 @@ def load_matching(file: Path, fingerprint: str, samples: ShardSet, device: str) 
         fingerprint: Fingerprint of the current predictor.
         samples: The current set.
         device: The current device, as `describe_device` names it: numbers of several devices are never compared.
+        protocols: The protocols that it must have been made under.
     """
     if not file.exists():
         return None
@@ -212,8 +285,8 @@ def load_matching(file: Path, fingerprint: str, samples: ShardSet, device: str) 
         found = Evaluation.load(file)
     except DataError:
         return None  # another version, or damaged: a cache miss
-    about = found.fingerprint, found.set.key, found.set.images, found.device
-    same = about == (fingerprint, SetInfo.of(samples).key, len(samples), device)
+    about = found.fingerprint, found.set.key, found.set.images, found.device, found.protocols
+    same = about == (fingerprint, SetInfo.of(samples).key, len(samples), device, protocols)
     return found if same and _is_about(found, samples) else None
 
 

@@ -7,6 +7,7 @@
 import copy
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         shuffle: Whether a position counts through the epoch's order or through the rows.
         tolerant: Whether a damaged sample becomes an item of zeros with weight 0 and a mark
             (`training.loading.bad_samples`), instead of an error; needs `augment`, which gives it its size.
+        under_mask: Whether every pixel whose stored depth is above 0 is valid, whatever the mask says.
 
     Raises:
         DataError: The set has no depth.
@@ -68,6 +70,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         shuffle: bool = False,
         tolerant: bool = False,
+        under_mask: bool = False,
     ) -> None:
         if tolerant and augment is None:
             raise UsageError("tolerant: expected an augmentation, which gives items their size, found None")
@@ -78,6 +81,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
                 "or select with --where \"kind == 'metric'\""
             )
         self.augment, self.seed, self.shuffle = augment, seed, shuffle
+        self._under_mask = under_mask
         self._blank_size = (augment.height, augment.width) if augment and tolerant else None
         self._reader = share(opened.reader.with_image_decoder(decode_rgb))
         sizes = tuple(int(size) for size in opened.shard_sizes)
@@ -147,6 +151,8 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
     def _item(self, found: Found, row: int, epoch: int, place: int) -> dict[str, Any]:
         note(f"decoding {self._reader.describe(row)}")
         sample = self._reader.decode(row, found)
+        if self._under_mask and sample.depth is not None:
+            sample = replace(sample, valid=sample.depth > 0)
         if self.augment is not None:
             sample = self.augment(sample, np.random.default_rng((self.seed, epoch, int(self._ids[row]), 0)))
         return to_item(sample, weight=float(self.shuffle or place < len(self)))

@@ -116,7 +116,7 @@ class DepthUnet(LightningModule):
         """Load a trained network in eval mode, on the CPU.
 
         Args:
-            source: A checkpoint file, or a run folder of `finetune` (its best checkpoint is taken).
+            source: A checkpoint file, or a run folder of `finetune` (its last checkpoint is taken).
 
         Raises:
             DataError: There is no checkpoint, or it is not that of a DepthUnet.

@@ -5,6 +5,7 @@ clipped: pixels out of range are left out. Independent of networks, sets and fil
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,53 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sharding.errors import DataError
-
-METRICS = ("abs_rel", "sq_rel", "mae", "rmse", "rmse_log", "log10", "silog", "delta1", "delta2", "delta3")
-"""Names of the metrics, in the order of their columns."""
-
-MIN_VALID_PIXELS = 10
-"""Images with fewer valid pixels are not counted."""
-
-EDGE_WINDOW_PX = 5
-EDGE_RATIO = 1.15
-"""A pixel is at an edge if the largest / least valid depth of its 5 x 5 window exceeds this ratio.
-
-A choice of this project, because DIODE's masks are liberal: false depths between a near and a far surface ("flying
-pixels") count as valid. The window reaches 2 pixels to each side. A steeply slanted surface that changes by 15 % within
-5 pixels (ground just below the horizon) is left out too.
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """Which pixels are compared, and how.
-
-    Attributes:
-        name: Key in `PROTOCOLS`.
-        min_depth: Metres; ground truth below is left out, predictions below are raised to it.
-        max_depth: Metres; ground truth beyond is left out, predictions beyond are lowered to it.
-        drop_edges: Leave out pixels at depth edges (`EDGE_RATIO`).
-        median_scale: First multiply each prediction by median(truth) / median(prediction) over the compared pixels, as
-            monodepth2 does: for comparison with scale-free methods, not for the headline of a metric model.
-    """
-
-    name: str
-    min_depth: float = 0.6
-    max_depth: float = 350.0
-    drop_edges: bool = False
-    median_scale: bool = False
-
-
-PROTOCOLS: dict[str, Protocol] = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol(name="headline"),
-        Protocol(name="cap80", max_depth=80.0),
-        Protocol(name="edge_cleaned", drop_edges=True),
-        Protocol(name="median_scaled", median_scale=True),
-    )
-}
-"""By name: the headline (0.6 to 350 m is the range of DIODE's scanner), and the variants reported next to it."""
+from training.model.formulas import FORMULAS, Pairs
+from training.model.protocols import EDGE_RATIO, EDGE_WINDOW_PX, GARG_COLUMNS, GARG_ROWS
+from training.model.protocols import METRICS as METRICS
+from training.model.protocols import MIN_VALID_PIXELS as MIN_VALID_PIXELS
+from training.model.protocols import PROTOCOLS as PROTOCOLS
+from training.model.protocols import Protocol as Protocol
 
 
 def image_metrics(prediction: Tensor, depth: Tensor, valid: Tensor, protocol: Protocol) -> tuple[Tensor, Tensor]:
@@ -73,41 +33,110 @@ def image_metrics(prediction: Tensor, depth: Tensor, valid: Tensor, protocol: Pr
 
     Returns:
         values: float64 (B, 10), columns as in `METRICS`; 0 where the image is not counted.
-        counted: bool (B,), False for images with fewer than `MIN_VALID_PIXELS` pixels to compare.
+        counted: bool (B,), False for images with fewer pixels to compare than `protocol.min_pixels`.
 
     Raises:
         ValueError: The shapes differ, or valid is not bool.
         DataError: The prediction contains NaN or inf; a valid depth is not finite and positive; the median to scale by
-            is not positive.
+            is not positive, nor is a prediction that is not clamped.
     """
-    prediction, depth = _checked(prediction, depth, valid)
-    valid = valid.to(depth.device)  # from mps to the CPU, as `_checked` moved the others
-    chosen = valid & (depth >= protocol.min_depth) & (depth <= protocol.max_depth)
-    if protocol.drop_edges:
-        chosen &= ~depth_edges(depth, valid)
-    prediction, depth, chosen = prediction.flatten(1), depth.flatten(1), chosen.flatten(1)  # (B, P)
-    counted = chosen.sum(1) >= MIN_VALID_PIXELS
-    chosen &= counted[:, None]  # so that all metrics of other images are 0
-    if protocol.median_scale:
-        prediction = _median_scaled(prediction, depth, chosen)
-    prediction = prediction.clamp(protocol.min_depth, protocol.max_depth)
-    return _metric_columns(prediction, depth, chosen), counted
+    truth = ComparedTruth.of(depth, valid, protocol)
+    return truth.metrics(prediction), truth.counted
 
 
-def _checked(prediction: Tensor, depth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Return prediction and depth in float64, depth 1 where invalid."""
-    if not (prediction.ndim == 4 and prediction.shape == depth.shape == valid.shape and valid.dtype == torch.bool):
-        raise ValueError(
-            "prediction, depth and valid (bool) must have the same shape (B, 1, H, W), found "
-            f"{tuple(prediction.shape)}, {tuple(depth.shape)} and {tuple(valid.shape)} {valid.dtype}"
-        )
-    depth = torch.where(valid, depth, 1.0)
-    if prediction.device.type == "mps":  # which has no float64
-        prediction, depth = prediction.cpu(), depth.cpu()
-    prediction, depth = prediction.double(), depth.double()
-    _require(prediction.isfinite(), "the prediction contains NaN or inf; look at the run's loss curve")
-    _require(depth.isfinite() & (depth > 0), "valid pixels have a depth that is not finite and above 0")
-    return prediction, depth
+@dataclass(frozen=True, kw_only=True)
+class ComparedTruth:
+    """The truth of a batch under a protocol: chosen once, then compared with any number of predictions.
+
+    Attributes:
+        depth: float64 (B, 1, H, W), metres; 1 where invalid.
+        chosen: bool (B, 1, H, W), pixels to compare; none in images that are not counted.
+        counted: bool (B,).
+        protocol: The protocol.
+    """
+
+    depth: Tensor
+    chosen: Tensor
+    counted: Tensor
+    protocol: Protocol
+
+    @classmethod
+    def of(cls, depth: Tensor, valid: Tensor, protocol: Protocol) -> "ComparedTruth":
+        """Choose the pixels of `depth` (B, 1, H, W) that the protocol compares.
+
+        Raises:
+            ValueError: The shapes differ, or valid is not bool.
+            DataError: A valid depth is not finite and positive.
+        """
+        if not (depth.ndim == 4 and depth.shape == valid.shape and valid.dtype == torch.bool):
+            raise ValueError(
+                "depth and valid (bool) must have the same shape (B, 1, H, W), found "
+                f"{tuple(depth.shape)} and {tuple(valid.shape)} {valid.dtype}"
+            )
+        depth = _double(torch.where(valid, depth, 1.0))
+        valid = valid.to(depth.device)
+        _require(depth.isfinite() & (depth > 0), "valid pixels have a depth that is not finite and above 0")
+        chosen = valid & _within(depth, protocol)
+        if protocol.garg_crop:
+            chosen &= _garg_crop(depth)
+        if protocol.drop_edges:
+            chosen &= ~depth_edges(depth, valid)
+        counted = chosen.flatten(1).sum(1) >= protocol.min_pixels
+        chosen &= counted[:, None, None, None]  # so that all metrics of other images are 0
+        return cls(depth=depth, chosen=chosen, counted=counted, protocol=protocol)
+
+    def metrics(self, prediction: Tensor, names: Sequence[str] = METRICS) -> Tensor:
+        """Compute metrics of each image.
+
+        Args:
+            prediction: (B, 1, H, W) metres, finite everywhere.
+            names: Which metrics.
+
+        Returns:
+            float64 (B, len(names)); 0 where the image is not counted.
+
+        Raises:
+            ValueError: The shape is not that of the truth.
+            DataError: As `image_metrics`.
+        """
+        if prediction.shape != self.depth.shape:
+            shapes = f"{tuple(prediction.shape)}, {tuple(self.depth.shape)}"
+            raise ValueError(f"prediction and depth must have the same shape (B, 1, H, W), found {shapes}")
+        prediction = _double(prediction)
+        _require(prediction.isfinite(), "the prediction contains NaN or inf; look at the run's loss curve")
+        p, g, chosen = prediction.flatten(1), self.depth.flatten(1), self.chosen.flatten(1)  # (B, P)
+        if self.protocol.median_scale:
+            p = _median_scaled(p, g, chosen)
+        if self.protocol.clamp:
+            p = p.clamp(self.protocol.min_depth, self.protocol.max_depth)
+        else:
+            _require((p > 0) | ~chosen, "predictions are not above 0, and this protocol does not clamp them")
+        pairs = Pairs(p, g, chosen)
+        return torch.stack([FORMULAS[name](pairs) for name in names], 1)
+
+
+def _double(value: Tensor) -> Tensor:
+    """Return float64, on the CPU if the device (mps) has none."""
+    return (value.cpu() if value.device.type == "mps" else value).double()
+
+
+def _within(depth: Tensor, protocol: Protocol) -> Tensor:
+    """Tell which depths are in the protocol's range: bool, of the shape of depth."""
+    most = math.inf if protocol.max_depth is None else protocol.max_depth
+    if protocol.open_range:
+        return (depth > protocol.min_depth) & (depth < most)
+    return (depth >= protocol.min_depth) & (depth <= most)
+
+
+def _garg_crop(depth: Tensor) -> Tensor:
+    """Return bool (B, 1, H, W), True within the crop of Garg et al., its sides rounded down as ZoeDepth does."""
+    inside = torch.zeros_like(depth, dtype=torch.bool)
+    (top, bottom), (left, right) = (
+        [int(share * side) for share in shares]
+        for shares, side in zip((GARG_ROWS, GARG_COLUMNS), depth.shape[2:], strict=True)
+    )
+    inside[..., top:bottom, left:right] = True
+    return inside
 
 
 def _require(holds: Tensor, otherwise: str) -> None:
@@ -150,50 +179,15 @@ def _median(value: Tensor, chosen: Tensor) -> Tensor:
         value: (B, P).
         chosen: bool (B, P).
     """
-    count = chosen.sum(1, keepdim=True)  # (B, 1)
-    ordered = torch.where(chosen, value, torch.inf).sort(1).values  # chosen values first
-    middle = torch.cat([(count - 1).clamp(min=0) // 2, count // 2], 1).clamp(max=value.shape[1] - 1)  # (B, 2)
-    return torch.where(count[:, 0] > 0, ordered.gather(1, middle).mean(1), 1.0)
+    rows = [row[mask] for row, mask in zip(value, chosen, strict=True)]
+    ones = torch.ones((), dtype=value.dtype, device=value.device)
+    return torch.stack([_middle(row) if len(row) else ones for row in rows])
 
 
-def _metric_columns(p: Tensor, g: Tensor, chosen: Tensor) -> Tensor:
-    """Compute the metrics, float64 (B, 10), of prediction p and truth g; 0 for a row without chosen pixels.
-
-    With e = ln p - ln g and means over the chosen pixels:
-
-        abs_rel   mean |p - g| / g         rmse_log  sqrt(mean e^2)
-        sq_rel    mean (p - g)^2 / g (m)   log10     mean |log10 p - log10 g|
-        mae       mean |p - g| (m)         silog     100 sqrt(mean e^2 - (mean e)^2)
-        rmse      sqrt(mean (p - g)^2) (m) deltaK    share with max(p / g, g / p) < 1.25^K, strictly
-
-    Source: the evaluation code of monodepth2, NeWCRFs and ZoeDepth; silog with its factor 100 as on KITTI. The DIODE
-    devkit's log_rmse uses log10: times ln 10 it is rmse_log.
-
-    Args:
-        p: Prediction (B, P), > 0 where chosen.
-        g: Truth (B, P), > 0 where chosen.
-        chosen: bool (B, P).
-    """
-    count = chosen.sum(1).clamp(min=1).double()  # (B,)
-    # Both become 1 where not chosen: differences and logarithms are 0 there and add nothing to the sums.
-    p, g = torch.where(chosen, p, 1.0), torch.where(chosen, g, 1.0)
-    off, ratio, e = (p - g).abs(), torch.maximum(p / g, g / p), (p / g).log()
-    # e minus its mean before squaring: mean e^2 - (mean e)^2 would cancel when the scale is far off.
-    spread = torch.where(chosen, e - (e.sum(1) / count)[:, None], 0.0)
-    sums = {
-        "abs_rel": (off / g).sum(1),
-        "sq_rel": (off.square() / g).sum(1),
-        "mae": off.sum(1),
-        "rmse": off.square().sum(1),
-        "rmse_log": e.square().sum(1),
-        "log10": e.abs().sum(1) / math.log(10),
-        "silog": spread.square().sum(1) * 100**2,
-    }
-    # The ratio is 1 where not chosen, which would count as correct without `& chosen`.
-    deltas = {f"delta{k}": ((ratio < 1.25**k) & chosen).sum(1) for k in (1, 2, 3)}
-    means = {name: total / count for name, total in (sums | deltas).items()}
-    roots = {name: means[name].sqrt() for name in ("rmse", "rmse_log", "silog")}
-    return torch.stack([(means | roots)[name] for name in METRICS], 1)
+def _middle(values: Tensor) -> Tensor:
+    """Return the median of at least one value, without sorting them all."""
+    lower, upper = ((len(values) + 1) // 2, len(values) // 2 + 1)  # ranks from 1; equal if the number is odd
+    return (values.kthvalue(lower).values + values.kthvalue(upper).values) / 2
 
 
 class MetricSums:

@@ -4,9 +4,6 @@ Evaluations and baselines are stored in the run folders, and read from there as 
 are those they were made with. Arms that were validated on different sets are refused.
 """
 
-import hashlib
-import json
-import math
 import platform
 import shlex
 from collections.abc import Callable, Sequence
@@ -19,7 +16,8 @@ from sharding.machine.files import write_through_links
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from training.config import CompareConfig, cache_settings
-from training.evaluation.baselines import Baselines, load_or_fit
+from training.evaluation.baseline_metrics import evaluate_baselines
+from training.evaluation.baselines import ROW, Baselines, load_or_fit
 from training.evaluation.evaluate import (
     Computing,
     NamedPredictor,
@@ -28,7 +26,7 @@ from training.evaluation.evaluate import (
     file_sha256,
     load_predictor,
 )
-from training.evaluation.metric_names import count
+from training.evaluation.metric_names import METRIC
 from training.evaluation.results import Evaluation, SetInfo, load_matching
 from training.launch.devices import describe_device
 from training.model.inference import predict_image
@@ -44,7 +42,6 @@ CHECKPOINT: Which = "last"
 """Checkpoint that is compared; not the best one, which was selected on the very images it would be evaluated on."""
 
 BASELINES_NAME = "baselines.json"  # in a run folder
-CONSTANT, ROW = "constant median", "row mean"
 REPORT_PACKAGES = ("depthstream", "torch", "torchvision", "pytorch-lightning", "fastai", "numpy")
 
 
@@ -160,29 +157,25 @@ def measure_baselines(group: TrainedOn, both: Baselines, measuring: Measuring, w
         measuring: Set and device to evaluate on.
         whose: Suffix of their names that distinguishes them from the baselines of other training sets.
     """
-    top, bottom = (math.exp(both.row.log_depth[at]) for at in (0, -1))
-    pixels = f"the {both.num_pixels:,} valid pixels of {count(both.num_images, 'training image')}"
-    described = (
-        (CONSTANT, both.constant, f"{both.constant.depth_m:.4g} m everywhere: the median of {pixels}"),
-        (
-            ROW,
-            both.row,
-            f"mean log depth of each image row over {pixels}: {top:.4g} m at the top, {bottom:.4g} m at the bottom",
-        ),
-    )
-    fingerprint = hashlib.sha256(json.dumps(both.to_json()).encode()).hexdigest()
-    results = []
-    for kind, predictor, detail in described:
-        named = NamedPredictor(predictor=predictor, name=kind + whose, fingerprint=fingerprint)
-        file = evaluation_file(_keeper(group), measuring.val, kind.replace(" ", "-"))
-        # The default argument binds this iteration's predictor, not the loop variable.
-        evaluation = measuring.measure(file, fingerprint, lambda named=named: named)  # type: ignore[misc]
-        results.append(
-            BaselineResult(
-                name=named.name, kind=kind, detail=detail, evaluation=evaluation, train=SetInfo.of(group.samples)
-            )
+    val, device = measuring.val, measuring.computing.device
+    files = {name: evaluation_file(_keeper(group), val, name) for name in both.by_name}
+    kept = {name: load_matching(file, both.fingerprint, val, describe_device(device)) for name, file in files.items()}
+    if None in kept.values():
+        kept |= evaluate_baselines(both, val, device)
+        for name, file in files.items():
+            if (made := kept[name]) is not None:
+                made.save(file)
+    return [
+        BaselineResult(
+            name=name + whose,
+            kind=name,
+            detail=both.describe(name, METRIC),
+            evaluation=evaluation,
+            train=SetInfo.of(group.samples),
         )
-    return results
+        for name, evaluation in kept.items()
+        if evaluation is not None
+    ]
 
 
 def make_gallery(
@@ -213,7 +206,11 @@ def make_gallery(
         )
     for result, both in zip(rows, fitted, strict=True):
         shown.append(
-            show(result.name, result.evaluation, NamedPredictor(predictor=both.row, name=result.name, fingerprint=""))
+            show(
+                result.name,
+                result.evaluation,
+                NamedPredictor(predictor=both.row[METRIC], name=result.name, fingerprint=""),
+            )
         )
     return build_gallery(choices, samples, shown)
 

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
-from training.evaluation.baselines import ConstantBaseline
+from training.evaluation.baselines import constant_baseline
 from training.evaluation.evaluate import (
     Computing,
     NamedPredictor,
     Predictor,
     evaluate_model,
     evaluation_file,
-    format_evaluation,
     native_batch,
 )
+from training.evaluation.evaluation_text import format_evaluation
 from training.evaluation.results import Evaluation, load_matching
 from training.loading.dataset import DiodeDepthDataset
 from training.model.metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
@@ -57,14 +57,14 @@ def test_each_image_counts_the_same_however_many_pixels_it_has(make_set) -> None
     few = np.zeros((4, 5))
     few[:2] = 1  # 10 pixels
     views = [("00001", np.full((4, 5), 2.0), few), ("00001", np.full((4, 5), 8.0), EVERYWHERE)]
-    found = judge(ConstantBaseline(depth_m=4.0), make_set(views)).mean("headline")
+    found = judge(constant_baseline(4.0), make_set(views)).mean("headline")
     assert found["abs_rel"] == pytest.approx((1.0 + 0.5) / 2)
     assert found["rmse"] == pytest.approx((2.0 + 4.0) / 2)
 
 
 def test_scene_means_are_over_the_images_of_the_scene(make_set) -> None:
     views = [(scene, np.full((4, 5), depth), EVERYWHERE) for scene, depth in (("00001", 2), ("00001", 8), ("00002", 5))]
-    scenes = judge(ConstantBaseline(depth_m=4.0), make_set(views)).scenes("headline")
+    scenes = judge(constant_baseline(4.0), make_set(views)).scenes("headline")
     assert scenes["00001"]["abs_rel"] == pytest.approx(0.75)
     assert scenes["00002"]["abs_rel"] == pytest.approx(0.2)
     assert [scenes[scene]["images"] for scene in ("00001", "00002")] == [2, 1]
@@ -74,7 +74,7 @@ def test_images_with_too_few_pixels_are_skipped_and_counted(make_set) -> None:
     few = np.zeros((4, 5))
     few[0] = 1  # 5 pixels
     views = [("00001", np.full((4, 5), 2.0), few), ("00001", np.full((4, 5), 8.0), EVERYWHERE)]
-    evaluation = judge(ConstantBaseline(depth_m=4.0), make_set(views))
+    evaluation = judge(constant_baseline(4.0), make_set(views))
     assert evaluation.mean("headline")["abs_rel"] == pytest.approx(0.5)
     assert evaluation.summary()["counted"]["headline"] == 1
     assert evaluation.summary()["skipped"]["headline"] == 1
@@ -84,13 +84,13 @@ def test_images_with_too_few_pixels_are_skipped_and_counted(make_set) -> None:
 def test_pixels_beyond_the_cap_count_only_without_it(make_set) -> None:
     depth = np.full((4, 5), 10.0)
     depth[0] = 100
-    evaluation = judge(ConstantBaseline(depth_m=10.0), make_set([("00001", depth, EVERYWHERE)]))
+    evaluation = judge(constant_baseline(10.0), make_set([("00001", depth, EVERYWHERE)]))
     assert evaluation.mean("headline")["abs_rel"] == pytest.approx(0.9 / 4)
     assert evaluation.mean("cap80")["abs_rel"] == 0
 
 
 def test_means_equal_the_sums_that_training_reduces(diode_sets) -> None:
-    val, predictor = diode_sets[1], ConstantBaseline(depth_m=7.0)
+    val, predictor = diode_sets[1], constant_baseline(7.0)
     sums = MetricSums()
     for row in range(len(val)):
         item = DiodeDepthDataset(val)[row]
@@ -109,7 +109,7 @@ def test_images_of_different_sizes_are_evaluated_as_they_are(make_set, oracle) -
 
 
 def test_workers_do_not_change_the_result(diode_sets) -> None:
-    named = NamedPredictor(predictor=ConstantBaseline(depth_m=7.0), name="", fingerprint="")
+    named = NamedPredictor(predictor=constant_baseline(7.0), name="", fingerprint="")
     alone = evaluate_model(named, diode_sets[1])
     with_workers = evaluate_model(named, diode_sets[1], Computing(num_workers=2))
     pd.testing.assert_frame_equal(alone.table, with_workers.table)
@@ -117,7 +117,7 @@ def test_workers_do_not_change_the_result(diode_sets) -> None:
 
 def test_a_subset_is_evaluated_alone(diode_sets) -> None:
     outdoor = ShardSet(diode_sets[1].url, where="scene_type == 'outdoor'")
-    evaluation = judge(ConstantBaseline(depth_m=7.0), outdoor)
+    evaluation = judge(constant_baseline(7.0), outdoor)
     assert set(evaluation.rows("headline").index) == set(outdoor.index["key"])
     assert evaluation.set.where == "scene_type == 'outdoor'"
 
@@ -141,18 +141,18 @@ def test_a_prediction_that_is_not_finite_stops_with_the_keys(make_set) -> None:
         judge(Broken(), samples)
 
 
-def test_depth_that_is_not_metric_is_refused(megadepth_set) -> None:
-    with pytest.raises(UsageError, match="up_to_scale"):
-        judge(ConstantBaseline(depth_m=1.0), megadepth_set)
+def test_depth_of_several_kinds_is_refused(megadepth_set) -> None:
+    with pytest.raises(UsageError, match=r"found .* of kind ordinal, \d+ of kind up_to_scale"):
+        judge(constant_baseline(1.0), megadepth_set)
 
 
 def test_a_set_without_valid_depth_is_refused(make_set) -> None:
     with pytest.raises(DataError, match="none of the 1 images"):
-        judge(ConstantBaseline(depth_m=1.0), make_set([("00001", np.full((4, 5), 2.0), np.zeros((4, 5)))]))
+        judge(constant_baseline(1.0), make_set([("00001", np.full((4, 5), 2.0), np.zeros((4, 5)))]))
 
 
 def test_a_kept_evaluation_is_read_back_without_loss(diode_sets, tmp_path: Path) -> None:
-    evaluation = judge(ConstantBaseline(depth_m=7.0), diode_sets[1])
+    evaluation = judge(constant_baseline(7.0), diode_sets[1])
     evaluation.save(tmp_path / "kept.json")
     loaded = Evaluation.load(tmp_path / "kept.json")
     pd.testing.assert_frame_equal(loaded.table, evaluation.table)
@@ -163,7 +163,7 @@ def test_a_kept_evaluation_is_read_back_without_loss(diode_sets, tmp_path: Path)
 def test_a_kept_evaluation_holds_only_for_its_predictor_and_set(diode_sets, tmp_path: Path) -> None:
     train, val = diode_sets
     file = tmp_path / "kept.json"
-    judge(ConstantBaseline(depth_m=7.0), val).save(file)
+    judge(constant_baseline(7.0), val).save(file)
     assert load_matching(file, "0" * 64, val, "cpu") is not None
     assert load_matching(file, "1" * 64, val, "cpu") is None
     assert load_matching(file, "0" * 64, train, "cpu") is None
@@ -174,7 +174,7 @@ def test_a_kept_evaluation_holds_only_for_its_predictor_and_set(diode_sets, tmp_
 
 def test_a_kept_evaluation_of_other_protocols_is_made_again(diode_sets, tmp_path: Path) -> None:
     file = tmp_path / "kept.json"
-    judge(ConstantBaseline(depth_m=7.0), diode_sets[1]).save(file)
+    judge(constant_baseline(7.0), diode_sets[1]).save(file)
     content = json.loads(file.read_text())
     content["protocols"]["headline"]["max_depth"] = 100.0
     file.write_text(json.dumps(content))
@@ -196,6 +196,6 @@ def test_evaluations_of_subsets_and_checkpoints_are_kept_apart(diode_sets, tmp_p
 
 
 def test_the_same_set_at_another_place_is_the_same_set(diode_sets) -> None:
-    info = judge(ConstantBaseline(depth_m=7.0), diode_sets[1]).set
+    info = judge(constant_baseline(7.0), diode_sets[1]).set
     assert replace(info, url="elsewhere", name="other").key == info.key
     assert replace(info, where="scene == '00001'").key != info.key

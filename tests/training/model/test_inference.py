@@ -19,7 +19,7 @@ GREY = np.full((4, 5, 3), 100, np.uint8)
 
 
 def test_prediction_goes_through_the_predictor_at_native_size() -> None:
-    depth = predict_image(RowBaseline(log_depth=(2.0, 0.0)), GREY[:2], CPU)
+    depth = predict_image(RowBaseline(depth_m=(np.exp(2.0), 1.0)), GREY[:2], CPU)
     assert depth.shape == (2, 5)
     assert depth.dtype == np.float32
     assert np.allclose(np.log(depth), [[2.0] * 5, [0.0] * 5], atol=1e-6)

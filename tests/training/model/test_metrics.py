@@ -182,10 +182,12 @@ def test_a_valid_pixel_without_depth_fails(wrong):
 
 def test_shapes_that_would_broadcast_are_refused():
     prediction, depth, valid = random_batch()
-    with pytest.raises(ValueError, match=r"\(3, 1, 7, 9\), \(3, 7, 9\)"):
+    with pytest.raises(ValueError, match=r"\(3, 7, 9\) and \(3, 1, 7, 9\)"):
         image_metrics(prediction, depth[:, 0], valid, HEADLINE)
     with pytest.raises(ValueError, match="float32"):
         image_metrics(prediction, depth, valid.float(), HEADLINE)
+    with pytest.raises(ValueError, match=r"\(3, 7, 9\), \(3, 1, 7, 9\)"):
+        image_metrics(prediction[:, 0], depth, valid, HEADLINE)
 
 
 @pytest.mark.parametrize("pixels", [10, 11])

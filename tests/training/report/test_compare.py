@@ -49,17 +49,19 @@ def test_arms_and_baselines_have_the_numbers_worked_out_by_hand(compared) -> Non
     headline = {name: found["metrics"]["headline"]["abs_rel"] for name, found in contenders.items()}
     assert headline["four"] == pytest.approx(constant_abs_rel(4.0), rel=1e-5)
     assert headline["twelve"] == pytest.approx(constant_abs_rel(12.0), rel=1e-5)
-    assert headline["constant median"] == pytest.approx(constant_abs_rel(6.0), rel=1e-5)  # between 4 and 8
-    assert headline["row mean"] == pytest.approx((0.2 + 0.0) / 2, rel=1e-5)
+    assert headline["constant"] == pytest.approx(constant_abs_rel(2.0), rel=1e-5)  # weights 1/2 to 1/32
+    assert headline["row"] == pytest.approx((0.2 + 0.0) / 2, rel=1e-5)
+    log10 = contenders["constant"]["metrics"]["headline"]["log10"]
+    assert log10 == pytest.approx(np.mean([np.mean(np.abs(np.log10(6.0 / g))) for g in (ROWS * 1.25, ROWS)]), rel=1e-5)
 
 
 def test_the_verdict_follows_from_the_numbers(compared) -> None:
     data, page = compared
     assert [(s["arm"], s["baseline"], s["relation"]) for s in data["standings"]] == [
-        ("four", "constant median", "beats"), ("four", "row mean", "does not beat"),
-        ("twelve", "constant median", "does not beat"), ("twelve", "row mean", "does not beat"),
+        ("four", "constant", "does not beat"), ("four", "row", "does not beat"),
+        ("twelve", "constant", "does not beat"), ("twelve", "row", "does not beat"),
     ]  # fmt: skip
-    assert "1 of 2 arms beats the constant median, and none of the 2 arms beats the row mean on abs_rel." in page
+    assert "None of the 2 arms beats the constant and the row on log10." in page
 
 
 def test_the_report_holds_every_number_of_the_run_and_no_other(compared) -> None:
@@ -106,15 +108,15 @@ def test_each_arm_meets_the_baselines_of_its_own_training_set(make_run, make_set
     other = make_set([("00001", ROWS * 2, ONES)])
     data = compare(tmp_path / "report.html", make_run("a", 4.0, *sets), make_run("b", 4.0, other, sets[1]))
     assert [(s["arm"], s["baseline"]) for s in data["standings"]] == [
-        ("a", "constant median for a"),
-        ("a", "row mean for a"),
-        ("b", "constant median for b"),
-        ("b", "row mean for b"),
+        ("a", "constant for a"),
+        ("a", "row for a"),
+        ("b", "constant for b"),
+        ("b", "row for b"),
     ]
     assert data["verdict"][0].startswith("The arms were not trained on the same set")
     assert "The arms were not trained on the same set" in (tmp_path / "report.html").read_text()
-    assert data["baselines"]["constant median for b"]["metrics"]["headline"]["abs_rel"] == pytest.approx(
-        constant_abs_rel(12.0), rel=1e-5
+    assert data["baselines"]["constant for b"]["metrics"]["headline"]["abs_rel"] == pytest.approx(
+        constant_abs_rel(4.0), rel=1e-5
     )
 
 
@@ -132,7 +134,7 @@ def test_evaluate_measures_a_run_and_keeps_it_in_its_folder(make_run, sets, tmp_
     assert outcome.data["metrics"]["headline"]["log10"] == pytest.approx(
         np.mean([np.mean(np.abs(np.log10(4.0 / truth))) for truth in (ROWS * 1.25, ROWS)]), rel=1e-5
     )
-    kept = json.loads((folder / "evaluation-diode-val-best.json").read_text())
+    kept = json.loads((folder / "evaluation-diode-val-last.json").read_text())
     assert kept["set"]["identity"] == sets[1].manifest.identity
     assert kept["metrics"] == outcome.data["metrics"]
     assert math.isclose(kept["scenes"]["headline"]["00008"]["abs_rel"], np.mean(np.abs(4 - ROWS) / ROWS), rel_tol=1e-5)

@@ -47,7 +47,7 @@ def test_scenes_and_images_are_counted_where_the_arm_is_strictly_lower(fabricate
 
 def test_the_sentence_holds_the_numbers() -> None:
     assert standing(0.3, 0.4).sentence() == (
-        "a beats the row mean: abs_rel 0.300 against 0.400 (25 % lower); "
+        "a beats the row mean: log10 0.300 against 0.400 (25 % lower); "
         "it is lower in 1 of 2 scenes and on 3 of 4 images"
     )
 
@@ -86,11 +86,11 @@ def test_relative_changes_are_in_words(value: float, reference: float, text: str
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ([0.1, 0.2, 0.3], "All 3 arms beat the row mean on abs_rel."),
-        ([0.1, 0.6, 0.7], "1 of 3 arms beats the row mean on abs_rel."),
-        ([0.1, 0.2, 0.7], "2 of 3 arms beat the row mean on abs_rel."),
-        ([0.5, 0.6, 0.7], "None of the 3 arms beats the row mean on abs_rel."),
-        ([0.6], "The arm does not beat the row mean on abs_rel."),
+        ([0.1, 0.2, 0.3], "All 3 arms beat the row mean on log10."),
+        ([0.1, 0.6, 0.7], "1 of 3 arms beats the row mean on log10."),
+        ([0.1, 0.2, 0.7], "2 of 3 arms beat the row mean on log10."),
+        ([0.5, 0.6, 0.7], "None of the 3 arms beats the row mean on log10."),
+        ([0.6], "The arm does not beat the row mean on log10."),
     ],
 )
 def test_the_headline_counts_arms_that_beat_strictly(values: list[float], text: str) -> None:
@@ -99,15 +99,15 @@ def test_the_headline_counts_arms_that_beat_strictly(values: list[float], text: 
 
 def test_the_headline_names_each_baseline() -> None:
     found = [standing(0.3, 0.5, "constant median"), standing(0.3, 0.2)]
-    assert headline(found) == "The arm beats the constant median, and the arm does not beat the row mean on abs_rel."
+    assert headline(found) == "The arm beats the constant median, and the arm does not beat the row mean on log10."
     found = [standing(value, 0.5, name) for name in ("constant median", "row mean") for value in (0.3, 0.4)]
-    assert headline(found) == "Both arms beat the constant median and the row mean on abs_rel."
+    assert headline(found) == "Both arms beat the constant median and the row mean on log10."
 
 
 def test_the_ranking_tells_near_values_apart_and_admits_ties() -> None:
     ranked = ranking([("b", 0.43124), ("a", 0.43121), ("c", 0.5)])
-    assert ranked == "Among the arms a has the lowest abs_rel (0.43121), then b (0.43124), c (0.500)."
-    assert ranking([("a", 0.4), ("b", 0.4)]) == "a and b share the lowest abs_rel (0.400)."
+    assert ranked == "Among the arms a has the lowest log10 (0.43121), then b (0.43124), c (0.500)."
+    assert ranking([("a", 0.4), ("b", 0.4)]) == "a and b share the lowest log10 (0.400)."
     assert ranking([("a", 0.4)]) == ""
 
 
