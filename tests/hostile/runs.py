@@ -14,8 +14,9 @@ from tests.hostile.case import Case, anything
 from tests.hostile.worlds import World
 
 TINY = (
-    "--encoder-name resnet18 --height 48 --width 64 --epochs 1 --batch-size 3 --num-workers 0 --accelerator cpu".split()
-)
+    "--allow-overlap --encoder-name resnet18 --height 48 --width 64 --epochs 1 --batch-size 3 --num-workers 0 "
+    "--accelerator cpu"
+).split()
 
 
 class Calls:

@@ -78,7 +78,8 @@ class World:
         here = self.root / "runs"
         here.mkdir(exist_ok=True)
         tiny = (
-            "--encoder-name resnet18 --height 48 --width 64 --epochs 1 --batch-size 3 --num-workers 0 --accelerator cpu"
+            "--allow-overlap --encoder-name resnet18 --height 48 --width 64 --epochs 1 --batch-size 3 --num-workers 0 "
+            "--accelerator cpu"
         )
         place = str(self.diode_set)
         for words in (["finetune", place, "--val", place, "--out", "run", *tiny.split()], ["evaluate", "run", place]):

@@ -24,7 +24,7 @@ RIGHT = {
     "verify": "SET",
     "inspect": "SET",
     "pretrain": "SET --out new/run",
-    "finetune": "SET --val SET --out new/run --accelerator cpu",
+    "finetune": "SET --val SET --allow-overlap --out new/run --accelerator cpu",
     "evaluate": "run SET",
     "predict": "run photo.jpg --out new/out",
     "export": "run --onnx new/a.onnx",
@@ -82,6 +82,16 @@ WRONG = [
     "toyworld s3:/bucket/x --layout diode --images 1",
     "pretrain SET SET --out new/run --weights 1e308,1e308",
     "finetune SET --val SET --out new/run --learning-rate 1_0",
+    "finetune SET --out new/run",
+    "finetune SET --val SET --out new/run",  # its own validation set
+    *(
+        f"finetune SET --out new/run --holdout-scenes {value}"
+        for value in ("", "0", "-1", "x", "1e3", "500", "00007,x")
+    ),
+    *(f"finetune SET --val SET --out new/run --zoom {value}" for value in ("2,1", "1", "0,1", "nan,1", "")),
+    *(f"finetune SET --val SET --out new/run --jitter {value}" for value in ("1,0,0", "0,0", "x")),
+    "finetune SET --val SET --out new/run --augment tutorial --zoom 1,2",
+    "finetune SET --out new/run --holdout-scenes 1 --val-where height>0",
     "finetune SET --val SET --out new/run --checkpoint-every 99999999999999999999steps",
     "finetune SET --val SET --out new/run --cache file.txt",
     "finetune SET --val SET --out new/run --accelerator cpu --precision 16-mixed",
@@ -144,7 +154,8 @@ WRONG = [
     "finetune SET --val SET --out new/run --accelerator cpu --freeze-epochs 50",
     "finetune SET --val SET --out new/run --accelerator cpu --clip 0 --config clip.yaml",
     "finetune SET --val SET --out new/run --accelerator cpu --epochs 2 --config least.yaml",
-    "finetune SET --val SET --out new/run --accelerator cpu --encoder-name resnet18 --batch-size 4 --warmup 1000000",
+    "finetune SET --val SET --allow-overlap --out new/run --accelerator cpu --encoder-name resnet18 --batch-size 4 "
+    "--warmup 1000000",
     "finetune SET --val SET --out new/run --accelerator gpu --precision 16-mixed --fused",
     "export run --onnx model.png",
     "finetune SET --val SET --out new/run --encoder nothing",

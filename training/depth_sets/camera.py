@@ -19,7 +19,7 @@ def training_camera(samples: ShardSet, focal_px: float | None) -> dict[str, Any]
 
     Args:
         samples: The training set. Crops and zooms of its images do not matter: a crop keeps the focal length, and the
-            depth of a zoomed view is divided by the zoom.
+            depth of a zoomed view is divided by the zoom (of the tutorial's views it is not, as in the tutorial).
         focal_px: Focal length in pixels of its images, as the user gives it; None: that of DIODE, if the images are
             of its size, else unknown.
     """

@@ -75,7 +75,8 @@ def test_a_run_leaves_its_options_metrics_and_curves(finished, diode_sets):
     assert (metrics["epochs"], metrics["samples_seen"], metrics["arm"]) == (2, 16 * steps, "finished")
     assert metrics["train"]["samples"] == len(train)
     assert metrics["last"]["abs_rel"] == curves[-1]["val_abs_rel"]
-    assert metrics["best"]["abs_rel"] == min(row["val_abs_rel"] for row in curves)
+    assert metrics["best"]["log10"] == min(row["val_log10"] for row in curves)
+    assert metrics["monitor"] == "log10"
     assert set(METRICS) < set(metrics["last"])
 
 
@@ -178,17 +179,17 @@ def test_another_run_is_not_resumed(finished, diode_sets):
 def test_another_set_is_not_resumed(finished, diode_sets, folder):
     other = shutil.copytree(finished, folder / "other")
     swapped = (diode_sets[0], diode_sets[0])
-    config = make_config(swapped, other, resume=True)
+    config = make_config(swapped, other, resume=True, allow_overlap=True)
     record = json.loads((other / "metrics.json").read_text())
     (other / "metrics.json").write_text(json.dumps(record | {"finished": False}))
     with pytest.raises(UsageError, match=r"the val set of .* was .*diode-val.*, found .*diode-train"):
         finetune.run(config)
 
 
-def test_depth_that_is_not_in_metres_is_refused(megadepth_set, diode_sets, tmp_path):
+def test_depth_of_several_kinds_is_refused(megadepth_set, diode_sets, tmp_path):
     sets = (megadepth_set, diode_sets[1])
     with pytest.raises(
-        DataError, match=r"needs depth in metres, found .* of kind up_to_scale.*--where \"kind == 'metric'\""
+        DataError, match=r"found .* of kind ordinal, .* of kind up_to_scale; .*--where \"kind == 'up_to_scale'"
     ):
         finetune.run(make_config(sets, tmp_path / "run", where=None))
     assert not (tmp_path / "run").exists()

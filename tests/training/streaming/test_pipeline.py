@@ -21,6 +21,7 @@ from sharding.errors import DataError, UsageError
 from sharding.making.create import shard_diode
 from sharding.making.index_tars import run as index_tars
 from sharding.reading.shard_set import ShardSet
+from training.depth_sets.holdout import hold_out
 from training.launch.world import World
 from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
@@ -106,6 +107,18 @@ def test_a_single_shard_serves_more_processes_than_there_are_shards(diode_tree, 
         assert not set(mine) & set(found)
         found |= mine
     assert found.items() <= indexed_items(opened, 0).items()
+
+
+def test_held_out_scenes_are_streamed_to_nobody(train):
+    """They lie in the same shards as the others, and are read past."""
+    left, held, _ = hold_out(train, "5", seed=2)
+    batch_size = 4
+    found = items(stream_loader(left, batch_size, 2, num_workers=2)[0])
+    assert len(found) == len(left) // batch_size * batch_size
+    assert not set(found) & set(held.index["key"])
+    assert found.items() <= indexed_items(left, 0).items()
+    both = (left.shard_sizes > 0) & (held.shard_sizes > 0)
+    assert both.any()
 
 
 def keys(loader):
