@@ -9,6 +9,6 @@
 - `kinds`: what depth means in a set, and which views have none.
 - `overlap`: scenes and samples that two sets share.
 - `description`: how metrics.json describes them.
-- `camera`: the focal length that the network learns for.
+- `camera`: the focal length that the network learns for; `crops`: images that are smaller than the crop.
 - `views`: the augmentation of the training views, from the options.
 """

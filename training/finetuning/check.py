@@ -1,5 +1,7 @@
 """What is wrong with the options of `finetune`, found without torch."""
 
+from dataclasses import replace
+
 from sharding.errors import UsageError, named_by_user
 from sharding.reading.check import check_set
 from sharding.stores.address import is_remote
@@ -44,7 +46,7 @@ def check_finetune(config: FinetuneConfig) -> None:
     """
     check_claim(config.out, config.resume)
     if config.resume and has_run(config.out):
-        check_same(config, MAY_CHANGE if config.encoder_name else (*MAY_CHANGE, "encoder_name"))
+        check_same(_as_begun(config), MAY_CHANGE if config.encoder_name else (*MAY_CHANGE, "encoder_name"))
         check_same_learning(config.lightning, load_config(config.out).get("lightning"))
         check_recorded_encoder(config)
         if is_finished(config.out):
@@ -65,6 +67,12 @@ def check_finetune(config: FinetuneConfig) -> None:
             check_saved(find_weights(config.encoder))
             agree_on_name(config.encoder, config.encoder_name)
     _check_sets(config)
+
+
+def _as_begun(config: FinetuneConfig) -> FinetuneConfig:
+    """Return the options with the default loss by its name, if the run has it so: an earlier version saved that."""
+    named = config.loss is None and load_config(config.out).get("loss") == "silog"
+    return replace(config, loss="silog") if named else config
 
 
 def is_clipped_scaled(config: FinetuneConfig) -> bool:

@@ -26,11 +26,11 @@ from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.claim import claimed
 from training.config import FinetuneConfig
+from training.depth_sets.crops import announce_small_images
 from training.depth_sets.description import decisive, describe_subsets
 from training.finetuning.batches import BatchSplit
 from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
-from training.finetuning.crops import announce_small_images
 from training.finetuning.depth_data import DepthData, make_data
 from training.finetuning.encoder_name import recall_name, settle_name
 from training.finetuning.memory import describe_cost

@@ -6,6 +6,7 @@
     averaging  weight averaging
     stopping   an early end
     logs       loggers that go on where the run does
+    quiet      what Lightning says and does not apply here
 
 Tests hold the tables equal to the installed release.
 """

@@ -1,0 +1,27 @@
+"""What is wrong with the options of a run, found before anything is loaded."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from sharding.errors import UsageError
+from training.config import FinetuneConfig
+from training.finetuning.check import check_finetune
+
+BEFORE = "set: a\nval: b\nout: c\nepochs: 2\nloss: {}\n"
+"""What config.yaml had before there were held-out scenes, a scale, and a loss that the depth decides."""
+
+
+def test_a_run_of_an_earlier_version_is_resumed_by_the_command_it_was_begun_with(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({"finished": True}))
+    config = FinetuneConfig(set="a", val="b", out=str(tmp_path), epochs=2, resume=True)
+    (tmp_path / "config.yaml").write_text(BEFORE.format("silog"))
+    check_finetune(config)
+    check_finetune(replace(config, loss="silog"))
+    for other in ({"loss": "l1_log"}, {"holdout_scenes": "3"}, {"scale": 0.5}, {"augment": "tutorial"}):
+        with pytest.raises(UsageError, match=f"begun with --{next(iter(other)).replace('_', '-')} "):
+            check_finetune(replace(config, **other))
+    (tmp_path / "config.yaml").write_text(BEFORE.format("l1_log"))
+    with pytest.raises(UsageError, match="begun with --loss l1_log, not None"):
+        check_finetune(config)
