@@ -34,12 +34,12 @@ from training.model.global_loss import GlobalLoss
 from training.model.hyperparameters import Hyperparameters, as_hyperparameters
 from training.model.inference import evaluating, predict_photo
 from training.model.losses import LossSum
-from training.model.metrics import MetricSums, image_metrics
 from training.model.optimizer import FrozenEncoder, make_optimizer
 from training.model.resolution import enlarge, shrink, size_at
 from training.model.saved import check_shapes, load_saved
 from training.model.schedule import make_schedule
 from training.model.unet import build_unet
+from training.model.validation import ValidationSums
 from training.photo_options import TILE_PIXELS
 from training.prediction.photo import PhotoSource, read_photo
 from training.runfolder import SCRATCH, find_checkpoint
@@ -107,7 +107,7 @@ class DepthUnet(LightningModule):
         self._computation = computation
         self._compute_step: Callable[[Tensor], Tensor] | None = None
         self._frozen = FrozenEncoder(self.unet, options.freeze_epochs)
-        self._criterion, self._protocol = make_loss(options), make_protocol(options.depth_kind)
+        self._criterion = make_loss(options)
         self._train_loss, self._finite = GlobalLoss(), FiniteCheck()
         self._start_sums()
 
@@ -158,10 +158,9 @@ class DepthUnet(LightningModule):
 
     def predict_log(self, image: Tensor) -> Tensor:
         """Predict z of images of any resolution, at their size: uint8 (B, 3, H, W) to float32 (B, 1, H, W)."""
-        if self.scale == 1:
-            return self(image)
         height, width = image.shape[-2:]
-        z: Tensor = self(shrink(image, *size_at(height, width, self.scale)))
+        seen = image if self.scale == 1 else shrink(image, *size_at(height, width, self.scale))
+        z: Tensor = self(seen)
         return enlarge(z, height, width)
 
     @torch.no_grad()
@@ -324,17 +323,14 @@ class DepthUnet(LightningModule):
         Raises:
             DataError: No image has enough valid pixels.
         """
-        self._metrics.all_reduce()
-        return {"loss": float(self._loss.over_ranks().mean()), **self._metrics.mean()}
+        return self._sums.means()
 
     def _start_sums(self) -> None:
-        self._metrics, self._loss = MetricSums(), LossSum.zero()
+        self._sums = ValidationSums(make_protocol(self.options.depth_kind))
 
     def _add_to_sums(self, batch: TensorBatch) -> None:
         z = self.predict_log(batch["image"])
-        self._loss = self._loss + self.loss_sum(z, batch).detached()
-        values, counted = image_metrics(depth_from_log(z), batch["depth"], batch["valid"], self._protocol)
-        self._metrics.add(values, counted, batch["weight"])
+        self._sums.add(z, self.loss_sum(z, batch), batch)
 
     def _log_means(self, prefix: str) -> None:
         self.log_dict({f"{prefix}_{name}": value for name, value in self.validation_means().items()})

@@ -158,7 +158,7 @@ def judge(size: int, verb: str) -> dict[str, float]:
     model = make_model()
     data = DataLoader(Views(size, VALID_SHARES["judged"]), 2, sampler=EvalSampler(size, 2))
     (found,) = getattr(make_trainer(), verb)(model, data, verbose=False)
-    assert model._metrics.count == size
+    assert model._sums.metrics.count == size
     return found
 
 

@@ -1,0 +1,41 @@
+"""What validation adds up: loss and metrics of an epoch's images, exact over batches and ranks."""
+
+from typing import Any
+
+from torch import Tensor
+
+from training.model.depth_range import depth_from_log
+from training.model.losses import LossSum
+from training.model.metrics import MetricSums, Protocol, image_metrics
+
+
+class ValidationSums:
+    """Sums of the loss, and of the metrics under a protocol.
+
+    Args:
+        protocol: Which pixels are compared, and how.
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.metrics, self._loss, self._protocol = MetricSums(), LossSum.zero(), protocol
+
+    def add(self, z: Tensor, loss: LossSum, batch: dict[str, Any]) -> None:
+        """Add a batch.
+
+        Args:
+            z: float32 (B, 1, H, W), natural log of the predicted depth.
+            loss: Of the batch.
+            batch: With "depth", "valid" and "weight".
+        """
+        self._loss = self._loss + loss.detached()
+        values, counted = image_metrics(depth_from_log(z), batch["depth"], batch["valid"], self._protocol)
+        self.metrics.add(values, counted, batch["weight"])
+
+    def means(self) -> dict[str, float]:
+        """Reduce over the ranks to means: "loss" and each of METRICS, every sample counted exactly once.
+
+        Raises:
+            DataError: No image has enough valid pixels.
+        """
+        self.metrics.all_reduce()
+        return {"loss": float(self._loss.over_ranks().mean()), **self.metrics.mean()}
