@@ -6,6 +6,9 @@ from typing import Literal
 from sharding.options import option
 
 LossName = Literal["silog", "si_log", "l1_log", "mse_log", "berhu_log", "mse"]
+TrainedKind = Literal["metric", "up_to_scale"]
+"""Depth that a network is trained on, and so predicts: metres, or metres times an unknown factor of each scene."""
+
 MIN_SIDE_PX = 33
 """Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
 

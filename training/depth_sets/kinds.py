@@ -1,15 +1,13 @@
 """What the depth of a set means, and which of its views have none."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
-
-TrainedKind = Literal["metric", "up_to_scale"]
-"""Kinds of depth that a network is trained on: metres, or metres times an unknown factor of each scene."""
+from training.depth_options import TrainedKind
 
 _TRAINED = ("metric", "up_to_scale")
 

@@ -9,8 +9,9 @@ from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
 from training.config import FinetuneConfig, cache_settings
+from training.depth_options import TrainedKind
 from training.depth_sets.holdout import check_wish, hold_out
-from training.depth_sets.kinds import TrainedKind, depth_kind, with_depth
+from training.depth_sets.kinds import depth_kind, with_depth
 from training.depth_sets.overlap import describe_overlap
 
 

@@ -29,13 +29,13 @@ from sharding.machine.files import write_atomically
 from sharding.progress import say, track
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, encode_png, fit_side
 from training.config import PredictConfig
+from training.depth_options import TrainedKind
 from training.evaluation.check import check_results
 from training.evaluation.evaluate import file_sha256
 from training.evaluation.inputs import ARRAY, CODED, VIEW, Input, find_inputs
 from training.launch.devices import find_devices
 from training.launch.out_of_memory import explaining_lack
 from training.model.depth_unet import DepthUnet
-from training.model.hyperparameters import TrainedKind
 from training.model.inference import predict_photo
 from training.prediction.camera import UP_TO_SCALE
 from training.prediction.photo import Photo, read_photo

@@ -2,8 +2,7 @@
 
 from sharding.errors import UsageError
 from sharding.progress import say
-from training.depth_options import LossName
-from training.depth_sets.kinds import TrainedKind
+from training.depth_options import LossName, TrainedKind
 
 SCALE_INVARIANT: tuple[LossName, ...] = ("si_log",)
 """Losses that a wrong scale of an image costs nothing."""

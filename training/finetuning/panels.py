@@ -13,9 +13,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from sharding.format.sample import Sample
 from sharding.reading.pictures import color_bar, colorize_depth, depth_range, fit_side, load_font
 from sharding.reading.shard_set import ShardSet
+from training.depth_options import TrainedKind
 from training.evaluation.error_colours import error_bar, paint_error
 from training.model.criterion import make_protocol
-from training.model.hyperparameters import TrainedKind
 from training.model.metrics import METRICS, image_metrics
 
 ERROR_SCALE_FACTOR = 2.0

@@ -1,13 +1,13 @@
 """The loss that a run minimises, and the protocol that judges it while it trains, by its hyper-parameters."""
 
 import math
-from dataclasses import replace
 from functools import partial
 
+from training.depth_options import TrainedKind
 from training.model.gradient_term import with_gradient
-from training.model.hyperparameters import Hyperparameters, TrainedKind
+from training.model.hyperparameters import Hyperparameters
 from training.model.losses import LOSSES, Loss, mse
-from training.model.metrics import PROTOCOLS, Protocol
+from training.model.protocols import PROTOCOLS, UP_TO_SCALE, Protocol
 
 
 def make_loss(options: Hyperparameters) -> Loss:
@@ -26,6 +26,4 @@ def make_protocol(depth_kind: TrainedKind) -> Protocol:
 
     A range of metres would choose pixels by a unit that means nothing.
     """
-    if depth_kind == "metric":
-        return PROTOCOLS["headline"]
-    return replace(PROTOCOLS["median_scaled"], min_depth=0.0, max_depth=math.inf)
+    return PROTOCOLS["headline"] if depth_kind == "metric" else UP_TO_SCALE

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from sharding.errors import UsageError
+from training.depth_options import TrainedKind
 from training.model.encoder_name import ENCODERS
 from training.model.losses import LOSSES
 from training.model.schedule import SCHEDULES
@@ -15,9 +16,7 @@ Decay = Literal["weights", "all"]
 DECAYS: tuple[Decay, ...] = get_args(Decay)
 """What weight decay is for."""
 
-TrainedKind = Literal["metric", "up_to_scale"]
 TRAINED_KINDS: tuple[TrainedKind, ...] = get_args(TrainedKind)
-"""Kinds of depth that a network is trained on, see `sharding.format.sample.DepthKind`."""
 
 _NOT_NEGATIVE = (
     *("gradient_weight", "encoder_lr_factor", "weight_decay"),

@@ -94,6 +94,35 @@ def test_a_result_never_replaces_an_image(tmp_path, ending):
     check_results(images, str(tmp_path))
 
 
+def test_depth_up_to_scale_is_never_called_metres(tmp_path: Path, capsys) -> None:
+    images = [tmp_path / f"{name}.png" for name in "ab"]
+    save_grey(*images)
+    options = {"depth_kind": "up_to_scale", "loss": "si_log", "camera_focal_px": 500.0}
+    outcome = predict(images, tmp_path / "out", options, focal_px=500.0)
+    doubt = "the network was trained on depth up to scale: it predicts ratios within an image, not metres"
+    for one in outcome.data["predictions"]:
+        assert (one.near_m, one.median_m, one.far_m) == (None, None, None)
+        assert (one.depth_kind, one.far_to_near, one.doubt) == ("up_to_scale", pytest.approx(1.0), doubt)
+    assert f"{images[0]} and 1 more: {doubt}\n" in capsys.readouterr().err  # no focal length would help
+    first = outcome.text.splitlines()[0]
+    assert first.startswith(f"{images[0]}: up to scale, the farthest is 1 times as far as the nearest -> ")
+    assert Image.open(tmp_path / "out" / "a.depth.png").info["depth_kind"] == "up_to_scale"
+    assert np.allclose(decode_log16((tmp_path / "out" / "a.depth.png").read_bytes()), 8, rtol=1e-5)
+
+
+def test_of_metric_depth_nothing_but_near_and_far_is_written_beside_the_codes(tmp_path: Path) -> None:
+    done = write(tmp_path, np.array([[2.0, 8.0]]))
+    assert set(Image.open(tmp_path / "x.y.depth.png").info) == {"near", "far"}
+    assert (done.depth_kind, done.near_m, done.far_m, done.far_to_near) == ("metric", 2.0, 8.0, 4.0)
+
+
+def test_the_bar_of_depth_up_to_scale_has_multiples_of_the_median() -> None:
+    depth = np.geomspace(1, 100, 40 * 50, dtype=np.float32).reshape(40, 50)
+    views = [np.asarray(draw_view(np.zeros((40, 50, 3), np.uint8), depth * factor, metric=False)) for factor in (1, 64)]
+    assert np.array_equal(*views)
+    assert not np.array_equal(views[0], np.asarray(draw_view(np.zeros((40, 50, 3), np.uint8), depth)))
+
+
 class Constant(nn.Module):
     """A network that predicts the depth that the model adds, here 8 m."""
 

@@ -18,6 +18,7 @@ from sharding.making.create import shard_megadepth
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig, PredictConfig
 from training.evaluation import predict
+from training.evaluation.evaluate import evaluate_model, load_predictor
 from training.finetuning import finetune
 from training.finetuning.check import check_finetune
 from training.finetuning.objective import announce_scale, choose_loss
@@ -141,4 +142,13 @@ def test_a_real_run_predicts_ratios_and_says_so(run, megadepth_tree, tmp_path, c
     assert "it predicts ratios within an image, not metres\n" in capsys.readouterr().err
     with pytest.warns(UserWarning, match="ratios within an image, not metres"):
         model.predict(image)
-    assert json.loads((run / "metrics.json").read_text())["epochs"] == 1
+
+
+@pytest.mark.slow
+def test_its_validation_is_its_evaluation(run, megadepth_set) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    held_out = ShardSet(megadepth_set.url, metrics["val"]["where"])
+    named = load_predictor(run / "checkpoints" / "last.ckpt", "last", torch.device("cpu"))
+    found = evaluate_model(named, held_out).mean("median_scaled")
+    for name in UNIT_FREE:
+        assert found[name] == pytest.approx(metrics["last"][name], rel=1e-5)

@@ -76,6 +76,19 @@ def test_words_stand_above_each_column_with_the_key_and_the_samples_abs_rel(samp
     assert [np.array_equal(a, b) for a, b in zip(right, renamed, strict=True)] == [False, True, True, True]
 
 
+def test_depth_up_to_scale_is_shown_multiplied_to_the_median_and_never_in_metres(sample):
+    panels = [draw_panel(sample, times(sample, factor), "up_to_scale") for factor in (0.02, 1, 300)]
+    _, measured, predicted, error = pictures(panels[0])
+    assert np.array_equal(measured[sample.valid], predicted[sample.valid])
+    assert (error[sample.valid] == WHITE).all()
+    metric = draw_panel(sample, times(sample, 1))
+    same = [np.array_equal(a, b) for a, b in zip(heads(panels[1]), heads(metric), strict=True)]
+    assert same == [True, False, False, True]  # the words of both depths
+    bars = [np.asarray(one)[TOP:, LEFT[1] + WIDTH + GAP :][:, :BAR] for one in (panels[1], metric)]
+    assert not np.array_equal(*bars)  # no "m"
+    assert describe_error(sample.depth, sample.valid, times(sample, 40), "up_to_scale") == "abs_rel 0.0000"
+
+
 def test_a_long_key_is_cut_within_its_column(sample):
     head = np.asarray(draw_panel(replace(sample, key="k" * 200), times(sample, 1)))[:TOP]
     assert (head[:, LEFT[1] - 12 : LEFT[1]] == 255).all()
