@@ -30,6 +30,7 @@ from sharding.cli import Outcome
 from sharding.errors import DataError
 from sharding.machine.files import write_through_links
 from training.config import ExportConfig
+from training.evaluation.selection import say_selection
 from training.model.depth_range import depth_from_log
 from training.model.depth_unet import DepthUnet
 from training.model.resolution import enlarge, shrink
@@ -200,6 +201,7 @@ def run(config: ExportConfig) -> Outcome:
     Raises:
         DataError: They differ.
     """
+    say_selection(config.run, config.checkpoint)
     model = DepthUnet.load(find_checkpoint(config.run, config.checkpoint))
     content = to_onnx(model)
     found = compare_with(model, content)

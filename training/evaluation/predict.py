@@ -33,6 +33,7 @@ from training.depth_options import TrainedKind
 from training.evaluation.check import check_results
 from training.evaluation.evaluate import file_sha256
 from training.evaluation.inputs import ARRAY, CODED, VIEW, Input, find_inputs
+from training.evaluation.selection import say_selection
 from training.launch.devices import find_devices
 from training.launch.out_of_memory import explaining_lack
 from training.model.depth_unet import DepthUnet
@@ -150,6 +151,7 @@ def run(config: PredictConfig) -> Outcome:
     check_results(inputs, config.out)
     device = find_devices(config.accelerator, 1)[0]
     file = find_checkpoint(config.run, config.checkpoint)
+    say_selection(config.run, config.checkpoint)
     outcome = predict_inputs(inputs, DepthUnet.load(file).to(device), config)
     return replace(outcome, data=outcome.data | {"checkpoint_sha256": file_sha256(file)})
 

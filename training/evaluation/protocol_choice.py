@@ -72,7 +72,7 @@ def _check_under_mask(samples: ShardSet, choice: str) -> None:
     if lost := _loss(samples):
         raise UsageError(
             f"--protocol {choice} counts every pixel whose depth is above 0, whatever the mask says, but {samples.url} "
-            f"{lost}; shard DIODE again with --preset exact, without --max-side"
+            f"{lost}; shard DIODE again, at its own size, with --preset exact"
         )
 
 

@@ -7,10 +7,11 @@ import msgspec
 
 from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import Text
+from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.run_files import read_json
-from training.runfolder import METRICS_NAME
+from training.runfolder import METRICS_NAME, Which
 
 
 class _ChosenOn(msgspec.Struct):
@@ -56,6 +57,12 @@ def describe_selection(run: Path, samples: ShardSet | None = None) -> str:
         return text
     what = "this very set" if shared == len(samples) else f"{shared} of these {len(samples)} images"
     return f"{text}; the checkpoint was chosen on {what}, so its numbers are optimistic"
+
+
+def say_selection(source: str, which: Which) -> None:
+    """Print what a checkpoint was chosen on, if it is the best one of a run folder."""
+    if which == "best" and Path(source).is_dir():
+        say(describe_selection(Path(source)))
 
 
 def _shared(chosen: _ChosenOn, samples: ShardSet) -> int:

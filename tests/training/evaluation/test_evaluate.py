@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sharding.errors import DataError, UsageError
@@ -24,6 +25,7 @@ from training.evaluation.evaluation_text import format_evaluation
 from training.evaluation.results import Evaluation, load_matching
 from training.loading.dataset import DiodeDepthDataset
 from training.model.metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
+from training.model.protocols import CHOICES
 
 EVERYWHERE = np.ones((4, 5))
 
@@ -199,3 +201,124 @@ def test_the_same_set_at_another_place_is_the_same_set(diode_sets) -> None:
     info = judge(constant_baseline(7.0), diode_sets[1]).set
     assert replace(info, url="elsewhere", name="other").key == info.key
     assert replace(info, where="scene == '00001'").key != info.key
+
+
+class Reader:
+    """Predicts something that depends on the image."""
+
+    def predict_depth(self, image: Tensor) -> Tensor:
+        return 0.5 + image.float().mean(1, keepdim=True) / 10
+
+
+def sources(tree: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Prediction and stored depth of each validation view, read from the files of the data set: no mask."""
+    found = {}
+    for file in sorted(tree.glob("val/*/*/*/[0-9]*.png")):
+        image = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1)[None]
+        depth = np.load(f"{file.with_suffix('')}_depth.npy")[..., 0].astype(np.float64)
+        found[file.stem] = Reader().predict_depth(image)[0, 0].numpy().astype(np.float64), depth
+    return found
+
+
+def test_devkit_reads_the_depth_under_the_mask(diode_tree: Path, diode_sets) -> None:
+    val = diode_sets[1]
+    named = NamedPredictor(predictor=Reader(), name="", fingerprint="")
+    evaluation = evaluate_model(named, val, choice="devkit")
+    plain = {}
+    for key, (p, g) in sources(diode_tree).items():
+        with np.errstate(invalid="ignore"):
+            chosen = g > 0
+        p, g = p[chosen], g[chosen]
+        plain[key] = np.abs(p - g).mean(), np.sqrt(np.mean((np.log10(p) - np.log10(g)) ** 2))
+    assert set(plain) == set(val.index["key"])
+    assert evaluation.mean("devkit")["mae"] == pytest.approx(np.mean([mae for mae, _ in plain.values()]), rel=1e-12)
+    assert evaluation.mean("devkit")["log_rmse"] == pytest.approx(np.mean([e for _, e in plain.values()]), rel=1e-12)
+    assert list(evaluation.mean("devkit")) == [
+        *("mae", "rmse", "abs_rel", "log_mae", "log_rmse", "delta1", "delta2", "delta3"),
+    ]
+    masked = [np.abs(p - g)[one.valid].mean() for one, (p, g) in zip_samples(val, sources(diode_tree))]
+    assert evaluation.mean("devkit")["mae"] != pytest.approx(np.mean(masked), rel=1e-5)  # there is depth under it
+
+
+def zip_samples(val: ShardSet, by_key: dict[str, tuple[np.ndarray, np.ndarray]]):
+    return [(sample, by_key[sample.key]) for sample in val.read(range(len(val)))]
+
+
+def test_zoe_has_its_own_names(diode_sets) -> None:
+    named = NamedPredictor(predictor=Reader(), name="", fingerprint="")
+    evaluation = evaluate_model(named, diode_sets[1], choice="zoe80garg")
+    assert list(evaluation.mean("zoe80garg")) == [
+        *("a1", "a2", "a3", "abs_rel", "rmse", "log_10", "rmse_log", "silog", "sq_rel"),
+    ]
+    assert evaluation.summary()["protocol"] == "zoe80garg"
+    assert "within the crop of Garg et al." in evaluation.summary()["definitions"]["zoe80garg"]
+    assert "log_10" in format_evaluation(evaluation)
+
+
+def test_rows_by_scene_scan_and_scene_type_are_means_over_their_images(diode_sets) -> None:
+    val = diode_sets[1]
+    evaluation = judge(constant_baseline(7.0), val)
+    rows = evaluation.rows("headline")
+    for groups, names in (
+        (evaluation.scenes("headline"), val.index["scene"]),
+        (evaluation.scans("headline"), val.index["scene"] + "/" + val.index["scan"]),
+        (evaluation.scene_types("headline"), val.index["scene_type"]),
+    ):
+        assert set(groups) == set(names)
+        for name, group in groups.items():
+            keys = val.index["key"][names == name]
+            assert group["images"] == len(keys)
+            assert group["log10"] == pytest.approx(rows.loc[keys, "log10"].mean())
+    text = format_evaluation(evaluation)
+    assert all(f"\n{name} " in text for name in ("indoors", "outdoor", "00022", *evaluation.scans("headline")))
+    assert "protocol ours:" in text
+
+
+def test_many_scans_are_in_the_data_alone(make_set) -> None:
+    views = [(f"{scene:05d}", np.full((4, 5), 2.0), EVERYWHERE) for scene in range(1, 22)]
+    evaluation = judge(constant_baseline(7.0), make_set(views))
+    assert len(evaluation.summary()["scans"]["headline"]) == 21
+    assert "00007/00001" not in format_evaluation(evaluation)
+
+
+def test_depth_up_to_scale_gives_median_scaled_metrics_without_metres(megadepth_set) -> None:
+    relative = ShardSet(megadepth_set.url, where="kind == 'up_to_scale'")
+    evaluation = judge(Reader(), relative)
+    assert list(evaluation.summary()["metrics"]) == ["median_scaled"]
+    assert list(evaluation.mean("median_scaled")) == [
+        *("abs_rel", "rmse_log", "log10", "silog", "delta1", "delta2", "delta3"),
+    ]
+    assert evaluation.primary == "median_scaled"
+    text = format_evaluation(evaluation)
+    assert "All truth counts" in text
+    assert not any(word in text for word in ("rmse ", "Headline", " m counts"))
+
+
+def test_a_network_up_to_scale_is_not_judged_in_metres(diode_sets, oracle) -> None:
+    named = NamedPredictor(predictor=oracle(diode_sets[1], 100.0), name="", fingerprint="", scale="up_to_scale")
+    evaluation = evaluate_model(named, diode_sets[1])
+    assert list(evaluation.protocols) == ["median_scaled"]
+    assert evaluation.mean("median_scaled")["abs_rel"] == pytest.approx(0, abs=1e-6)
+
+
+def test_views_without_a_return_are_skipped_and_said(make_set) -> None:
+    views = [("00001", np.full((4, 5), 2.0), 0 * EVERYWHERE), ("00001", np.full((4, 5), 8.0), EVERYWHERE)]
+    evaluation = judge(constant_baseline(4.0), make_set(views))
+    assert evaluation.set.without_return == 1
+    assert format_evaluation(evaluation).endswith(
+        "1 image skipped for too few valid pixels, 1 of them without a return"
+    )
+
+
+def test_evaluations_of_other_protocols_are_kept_apart(diode_sets, tmp_path: Path) -> None:
+    val = diode_sets[1]
+    choices = ("ours", "devkit", "zoe80garg")
+    assert len({evaluation_file(tmp_path, val, "last", choice) for choice in choices}) == 3
+    named = NamedPredictor(predictor=Reader(), name="", fingerprint="0" * 64)
+    evaluation = evaluate_model(named, val, choice="devkit")
+    evaluation.save(tmp_path / "kept.json")
+    assert Evaluation.load(tmp_path / "kept.json").summary() == evaluation.summary()
+    assert load_matching(tmp_path / "kept.json", "0" * 64, val, "cpu") is None
+    found = load_matching(tmp_path / "kept.json", "0" * 64, val, "cpu", CHOICES["devkit"])
+    assert found is not None
+    pd.testing.assert_frame_equal(found.table, evaluation.table)

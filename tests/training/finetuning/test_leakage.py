@@ -14,8 +14,8 @@ from sharding.format.sample import Sample
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
+from training.evaluation.baseline_metrics import evaluate_baselines
 from training.evaluation.baselines import fit_baselines
-from training.evaluation.evaluate import NamedPredictor, evaluate_model
 from training.finetuning import finetune
 
 Paint = Callable[[Sample, np.random.Generator], NDArray[np.uint8]]
@@ -67,8 +67,8 @@ def learn(
         config = FinetuneConfig(
             set=train_set.url, val=val_set.url, out=str(tmp_path / "run"), learning_rate=1e-3, **options, **machine
         )
-        row = NamedPredictor(predictor=fit_baselines(train_set).row, name="row", fingerprint="")
-        return finetune.run(config).data["last"], evaluate_model(row, val_set).mean("headline")
+        row = evaluate_baselines(fit_baselines(train_set), val_set)["row"]
+        return finetune.run(config).data["last"], row.mean("headline")
 
     yield train
     shutil.rmtree(tmp_path / "run")

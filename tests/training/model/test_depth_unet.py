@@ -229,7 +229,7 @@ def test_a_foreign_checkpoint_is_refused(content, expected, tmp_path):
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"checkpoints/best\.ckpt, found none"):
+    with pytest.raises(DataError, match=r"checkpoints/last\.ckpt, found none"):
         DepthUnet.load(tmp_path)
 
 
