@@ -166,8 +166,7 @@ def load_predictor(file: Path, name: str, device: torch.device) -> NamedPredicto
         DataError: The file is not a checkpoint of `depthstream finetune`.
     """
     model = DepthUnet.load(file).to(device).eval()
-    scale: DepthScale = getattr(model.options, "depth_kind", "metric")
-    return NamedPredictor(predictor=model, name=name, fingerprint=file_sha256(file), scale=scale)
+    return NamedPredictor(predictor=model, name=name, fingerprint=file_sha256(file), scale=model.options.depth_kind)
 
 
 def evaluation_file(run: Path, samples: ShardSet, which: str, choice: ProtocolChoice = "ours") -> Path:

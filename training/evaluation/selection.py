@@ -23,10 +23,9 @@ class _ChosenOn(msgspec.Struct):
 
     def describe(self) -> str:
         """Name the set in words."""
-        where = f", where {self.where}" if self.where else ""
         if self.holdout:
-            return f"the held-out scenes {', '.join(self.holdout)} of the training set {self.name}{where}"
-        return f"the validation set {self.name}{where}"
+            return f"the held-out scenes {', '.join(self.holdout)} of the training set {self.name}"
+        return f"the validation set {self.name}" + (f", where {self.where}" if self.where else "")
 
     def keys(self, address: str) -> set[str]:
         """Return the keys of its samples, if the set is at an address."""

@@ -13,7 +13,7 @@
 - `global_loss`: one mean per valid pixel from the sums of all micro-batches and ranks.
 - `finite`: finds a loss that is not finite when values are logged, so that no step waits for the device.
 - `float32`: turns TF32 off where numbers are compared, and mixed precision where it would round too much.
-- `metrics`: abs_rel, rmse, delta1 and others, per image, and which pixels each protocol compares.
+- `metrics`: abs_rel, rmse, delta1 and others, per image; `formulas`: theirs; `protocols`: which pixels are compared.
 - `validation`: what an epoch's validation adds up.
 - `resolution`: the resolution that the network works at: images shrunk, log depth enlarged; `depth_range`: exp, clamp.
 - `inference`: a network applied to photos of any camera and size.

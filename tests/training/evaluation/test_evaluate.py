@@ -19,6 +19,7 @@ from training.evaluation.evaluate import (
     Predictor,
     evaluate_model,
     evaluation_file,
+    load_predictor,
     native_batch,
 )
 from training.evaluation.evaluation_text import format_evaluation
@@ -322,3 +323,11 @@ def test_evaluations_of_other_protocols_are_kept_apart(diode_sets, tmp_path: Pat
     found = load_matching(tmp_path / "kept.json", "0" * 64, val, "cpu", CHOICES["devkit"])
     assert found is not None
     pd.testing.assert_frame_equal(found.table, evaluation.table)
+
+
+def test_what_a_run_predicts_is_read_from_its_checkpoint(make_run, diode_sets, tmp_path: Path) -> None:
+    file = make_run("arm", 3.0, *diode_sets) / "checkpoints/last.ckpt"
+    content = torch.load(file, weights_only=True)
+    for kind in ("metric", "up_to_scale"):
+        torch.save(content | {"hyper_parameters": content["hyper_parameters"] | {"depth_kind": kind}}, file)
+        assert load_predictor(file, "arm", torch.device("cpu")).scale == kind
