@@ -33,11 +33,11 @@ def option(default: Any, help: str, **extra: Any) -> Any:
     Args:
         default: Its value if it is not given.
         help: What it does, in one line.
-        **extra: Any of metavar; shown (the default in help); least, most, above (bounds of a number; `above` is
-            exclusive); pattern and expected (a regular expression that text must match, and what that is in words);
-            parse (a function from text to the value, raising ValueError); path ("local" for one that may not be a URL,
-            "any" for a local path or URL, `~` is expanded in both); executed (True for a command, which is not taken
-            from a file).
+        **extra: Any of metavar; shown (the default in help); least, most, above, below (bounds of a number; the last
+            two are exclusive); repeated (True for a list that has one element each time the option is given); pattern
+            and expected (a regular expression that text must match, and what that is in words); parse (a function from
+            text to the value, raising ValueError); path ("local" for one that may not be a URL, "any" for a local path
+            or URL, `~` is expanded in both); executed (True for a command, which is not taken from a file).
     """
     return dataclasses.field(default=default, metadata={"help": help, **extra})
 
@@ -47,9 +47,9 @@ def required(help: str, **extra: Any) -> Any:
     return dataclasses.field(metadata={"help": help, **extra})
 
 
-def argument(help: str, **extra: Any) -> Any:
-    """Declare a positional field; `extra` as for `option`."""
-    return dataclasses.field(metadata={"help": help, "positional": True, **extra})
+def argument(help: str, default: Any = dataclasses.MISSING, **extra: Any) -> Any:
+    """Declare a positional field, which must be given unless it has a default; `extra` as for `option`."""
+    return dataclasses.field(default=default, metadata={"help": help, "positional": True, **extra})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,11 @@ class Option:
     def is_positional(self) -> bool:
         """Whether it is a word without `--`."""
         return bool(self.extra.get("positional"))
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it is given once for each of its elements."""
+        return bool(self.extra.get("repeated"))
 
     @property
     def is_mapping(self) -> bool:
@@ -169,7 +174,8 @@ class Option:
         least, most = self.extra.get("least", -math.inf), self.extra.get("most", math.inf)
         if isinstance(value, int) and abs(value) >= 2**63:  # no library takes more
             return False
-        return math.isfinite(value) and least <= value <= most and value > self.extra.get("above", -math.inf)
+        above, below = self.extra.get("above", -math.inf), self.extra.get("below", math.inf)
+        return math.isfinite(value) and least <= value <= most and above < value < below
 
     def _check_text(self, text: str) -> str:
         if self.choices and text not in self.choices:
@@ -193,7 +199,7 @@ _KINDS = {
     str: "text",
     dict: "a mapping of names to values",
 }
-_BOUNDS = {"least": "of at least", "above": "above", "most": "of at most"}
+_BOUNDS = {"least": "of at least", "above": "above", "most": "of at most", "below": "below"}
 
 
 def options_of(config: type) -> list[Option]:

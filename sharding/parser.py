@@ -58,7 +58,7 @@ class CommandParser(argparse.ArgumentParser):
         needed = [one for one in options if one.is_required and not one.is_positional]
         mappings = [one for one in options if one.is_mapping]
         # A dataclass lists inherited fields first, a reader looks for what is special to the command first.
-        rest = [one for one in options if not one.is_required and not one.is_mapping]
+        rest = [one for one in options if not one.is_required and not one.is_positional and not one.is_mapping]
         rest.sort(key=lambda one: one.name in inherited)
         usage = " ".join([self.prog, *map(_usage, [*words, *needed]), "[OPTION ...]"])
         self.usage = textwrap.fill(usage, _COLUMNS - len("usage: "), subsequent_indent="    ").replace("%", "%%")
@@ -107,10 +107,10 @@ def _add(parser: "argparse._ActionsContainer", one: Option) -> None:
         settings["action"] = argparse.BooleanOptionalAction  # --no-NAME overrides a file given by --config
     else:
         settings |= {"type": _reader(one)} | ({"choices": one.choices} if one.choices else {})
-        settings |= {"nargs": "+"} if one.many else {}
+        settings |= ({"action": "append"} if one.is_repeated else {"nargs": "+"}) if one.many else {}
         # Not required by argparse: a file given by --config may have it; build_config checks.
         settings |= {"nargs": "*" if one.many else "?"} if one.is_positional else {}
-        if one.default not in (dataclasses.MISSING, None, ""):
+        if one.default not in (dataclasses.MISSING, None, "", ()):
             settings["help"] += f" (default: {one.extra.get('shown', one.default)})"
     action = parser.add_argument(
         *([one.name] if one.is_positional else ["--" + one.name.replace("_", "-")]), **settings
@@ -135,8 +135,10 @@ def _describe(mappings: Sequence[Option]) -> str:
 
 def _usage(one: Option) -> str:
     value = str(one.extra.get("metavar") or "|".join(one.choices) or one.name.upper())
-    value += f" [{value} ...]" if one.many else ""
-    return value if one.is_positional else f"{one.flag} {value}"
+    more = f"[{value} ...]" if one.many else ""
+    if one.is_positional:
+        return " ".join(filter(None, [value if one.is_required else "", more]))
+    return f"{one.flag} {value}"
 
 
 def _reader(one: Option) -> Callable[[str], Any]:
@@ -247,7 +249,7 @@ def words_first(arguments: Sequence[str], config: type) -> list[str]:
             rest.append(left.popleft())  # its value, also if it begins with a minus
         elif left and one is None and word not in switches and "=" not in word and not left[0].startswith("-"):
             rest.append(left.popleft())  # of an option that there is not
-        while one is not None and one.many and left and not left[0].startswith("-"):
+        while one is not None and one.many and not one.is_repeated and left and not left[0].startswith("-"):
             rest.append(left.popleft())
     return [*words, *rest]
 

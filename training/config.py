@@ -282,7 +282,28 @@ class CompareConfig(EvaluationOptions):
     """Options of `depthstream compare`."""
 
     runs: tuple[str, ...] = argument(
-        "run folders of `finetune`, trained and validated on the same sets", metavar="RUN", path="local"
+        "run folders of `finetune`; those with the same options but the seed are the runs of one arm",
+        (),
+        metavar="RUN",
+        path="local",
+    )
+    arm: tuple[str, ...] = option(
+        (), "runs that are one arm, whatever their options; once for each arm", metavar="NAME=RUN,RUN", repeated=True
+    )
+    contrasts: str | None = option(
+        None, "pairs of arms to compare, chosen before the results are known (default: all pairs)", metavar="A:B,C:D"
+    )
+    margin: float = option(
+        0.10, "relative difference that does not matter: 0.10 is ten percent", metavar="X", above=0, below=1
+    )
+    val: str | None = option(
+        None,
+        "folder or URL of the set to compare on (default: what the runs were validated on)",
+        metavar="SET",
+        path="any",
+    )
+    where: str | None = option(
+        None, WHERE + ", for the set to compare on (default: that of the runs' validation)", metavar="EXPR"
     )
     out: str = required("report to write, one self-contained file", metavar="REPORT.html", path="local")
 

@@ -104,13 +104,25 @@ def blank_unet() -> torch.nn.Module:
 
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory, blank_unet: torch.nn.Module) -> Callable[..., Path]:
-    """A function that leaves what a fine-tuning run leaves, of a network that predicts `depth_m` everywhere."""
+    """A function that leaves what a fine-tuning run leaves, of a network that predicts `depth_m` everywhere.
+
+    `facts` are further entries of its metrics.json.
+    """
     from training.finetuning.record import summarize, to_csv
     from training.model.depth_unet import DepthUnet
     from training.model.hyperparameters import Hyperparameters
     from training.runfolder import CURVES_NAME, METRICS_NAME
 
-    def make(name: str, depth_m: float, train: ShardSet, val: ShardSet, **options: Any) -> Path:
+    def make(
+        name: str,
+        depth_m: float,
+        train: ShardSet,
+        val: ShardSet,
+        /,
+        *,
+        facts: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Path:
         folder = tmp_path_factory.mktemp("run") / name
         (folder / "checkpoints").mkdir(parents=True)
         config = {"set": train.url, "val": val.url, "out": str(folder), "encoder_name": "resnet18"} | options
@@ -126,7 +138,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory, blank_unet: torch.nn.Modu
             for at, value in enumerate(values)
         ]
         about = {split: {"identity": one.manifest.identity} for split, one in (("train", train), ("val", val))}
-        (folder / METRICS_NAME).write_text(json.dumps(about | summarize(rows)))
+        (folder / METRICS_NAME).write_text(json.dumps(about | summarize(rows) | (facts or {})))
         (folder / CURVES_NAME).write_bytes(to_csv(rows))
         return folder
 

@@ -1,16 +1,22 @@
-"""The values of a comparison: arms, baselines, standings, example images, and how all of it was made.
+"""The values of a comparison: arms of runs, baselines, standings, contrasts, example images, and how all was made.
 
 `training.report.compare` collects them from run folders, `training.report.page` shows them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from statistics import fmean, stdev
+from typing import Any, Protocol
 
 from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation, SetInfo
-from training.report.standing import Standing, caution, headline, ranking
+from training.report.arms.run import Run
+from training.report.gallery import Gallery
+from training.report.standing import Standing
+from training.report.verdict import Contrast, headline
+
+Values = dict[str, float]
+"""Metric -> value; `images` is the number of images in the mean of a scene."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,112 +26,161 @@ class Epoch:
     Attributes:
         epoch: From 1.
         train_loss: Mean training loss; None if it was not logged.
-        val_abs_rel: Validation abs_rel under the headline protocol; None if it was not logged.
+        val: Validation metrics under the headline protocol, by name; finite.
     """
 
     epoch: int
     train_loss: float | None
-    val_abs_rel: float | None
+    val: Mapping[str, float]
+
+
+class Contender(Protocol):
+    """An arm or a baseline: a row of a table."""
+
+    @property
+    def name(self) -> str:
+        """Name of the row."""
+        ...
+
+    def mean(self, protocol: str) -> Values:
+        """Return each metric under a protocol; empty without counted images."""
+        ...
+
+    def spread(self, protocol: str) -> Values:
+        """Return the standard deviation of each metric over runs; empty for less than two."""
+        ...
+
+    def scenes(self, protocol: str) -> dict[str, Values]:
+        """Return each metric by scene."""
+        ...
+
+    def counted(self, protocol: str) -> int:
+        """Count the images under a protocol."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
-    """A fine-tuned run.
+class RunResult:
+    """A run, evaluated.
 
     Attributes:
-        name: Name of its run folder.
-        folder: Its run folder.
-        config: Its resolved options.
+        label: Name of its folder, or its path where several have that name.
+        run: The run.
         history: Its epochs in order.
-        evaluation: Evaluation of its last checkpoint on its validation set.
-        train: The set it was trained on.
+        evaluation: Evaluation of its last checkpoint.
+    """
+
+    label: str
+    run: Run
+    history: tuple[Epoch, ...]
+    evaluation: Evaluation
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an element of `arms.NAME.runs`."""
+        facts = self.run.facts
+        return {
+            "folder": str(self.run.folder),
+            "name": self.label,
+            "seed": self.run.seed,
+            "epochs": facts.epochs,
+            "seconds": facts.seconds,
+            "devices": facts.split.world,
+            "device": facts.device,
+            "device_hours": self.run.device_hours,
+            **self.evaluation.summary(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """An arm: the mean of its runs, each weighing the same.
+
+    Attributes:
+        name: Its name.
+        runs: Its runs, at least one.
+        by_hand: Whether the user named it.
     """
 
     name: str
-    folder: Path
-    config: dict[str, Any]
-    history: tuple[Epoch, ...]
-    evaluation: Evaluation
-    train: SetInfo
+    runs: tuple[RunResult, ...]
+    by_hand: bool = False
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Return the evaluations of its runs."""
+        return [one.evaluation for one in self.runs]
+
+    def mean(self, protocol: str) -> Values:
+        """Average each metric over the runs."""
+        return _mean([one.mean(protocol) for one in self.evaluations])
+
+    def spread(self, protocol: str) -> Values:
+        """Return the standard deviation of each metric over the runs; empty for a single run."""
+        found = [one.mean(protocol) for one in self.evaluations]
+        if len(found) < 2:
+            return {}
+        return {metric: stdev([one[metric] for one in found]) for metric in found[0]}
+
+    def scenes(self, protocol: str) -> dict[str, Values]:
+        """Average each metric over the runs, scene by scene."""
+        found = [one.scenes(protocol) for one in self.evaluations]
+        return {scene: _mean([one[scene] for one in found if scene in one]) for scene in found[0]}
+
+    def counted(self, protocol: str) -> int:
+        """Count the images under a protocol; the same for each run."""
+        return self.evaluations[0].counted(protocol)
+
+    def to_json(self, protocols: Sequence[str]) -> dict[str, Any]:
+        """Return an element of `arms`."""
+        hours = [one.run.device_hours for one in self.runs]
+        return {
+            "runs": [one.to_json() for one in self.runs],
+            "metrics": {protocol: self.mean(protocol) for protocol in protocols},
+            "spread": {protocol: self.spread(protocol) for protocol in protocols},
+            "scenes": {protocol: self.scenes(protocol) for protocol in protocols},
+            "device_hours": None if None in hours else sum(filter(None, hours)),
+        }
+
+
+def _mean(found: Sequence[Values]) -> Values:
+    return {metric: fmean([one[metric] for one in found]) for metric in found[0]}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineResult:
-    """A baseline, evaluated.
+    """A baseline of a training set, evaluated.
 
     Attributes:
-        name: "constant median" or "row mean" (with the names of its arms if there are several training
-            sets).
-        kind: "constant median" or "row mean".
+        name: "constant" or "row", with the names of its arms or runs if there are several training sets.
+        kind: "constant" or "row".
         detail: What it predicts, with numbers.
-        evaluation: Evaluation on the arms' validation set.
-        train: The set it was computed from.
+        evaluation: Its evaluation: the value of each metric is that of the predictor fitted for it.
+        train: The training set, in words.
+        runs: Labels of the runs that were trained on it.
     """
 
     name: str
     kind: str
     detail: str
     evaluation: Evaluation
-    train: SetInfo
+    train: str
+    runs: tuple[str, ...]
 
+    def mean(self, protocol: str) -> Values:
+        """Return the means of its evaluation."""
+        return self.evaluation.mean(protocol)
 
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """A predictor's depth of one image and its error, as PNG files.
+    def spread(self, protocol: str) -> Values:
+        """Return nothing: it is not drawn."""
+        return {}
 
-    Attributes:
-        name: Name of the predictor.
-        abs_rel: abs_rel of this prediction on this image.
-        depth_png: Depth in colour, on the gallery's scale.
-        error_png: Log ratio of prediction to truth in colour, on the gallery's scale; grey where there is no truth.
-    """
+    def scenes(self, protocol: str) -> dict[str, Values]:
+        """Return the means of its evaluation by scene."""
+        return self.evaluation.scenes(protocol)
 
-    name: str
-    abs_rel: float
-    depth_png: bytes
-    error_png: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One image with truth and predictions.
-
-    Attributes:
-        key: Key of the sample.
-        scene: Its scene.
-        reason: Why this image is shown.
-        image_png: The image.
-        truth_png: Measured depth in colour; grey where nothing was measured.
-        panels: One for each arm, then the row baseline.
-    """
-
-    key: str
-    scene: str
-    reason: str
-    image_png: bytes
-    truth_png: bytes
-    panels: tuple[Panel, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gallery:
-    """Example images and the two colour scales they share.
-
-    Attributes:
-        examples: The images.
-        near_m: Depth at the left end of the depth scale, metres; the scale is logarithmic.
-        far_m: Depth at its right end, metres.
-        max_factor: Error at the right end of the error scale: prediction / truth; its inverse at the left end.
-        depth_bar_png: The depth scale, left to right.
-        error_bar_png: The error scale, left to right.
-    """
-
-    examples: tuple[Example, ...]
-    near_m: float
-    far_m: float
-    max_factor: float
-    depth_bar_png: bytes
-    error_bar_png: bytes
+    def counted(self, protocol: str) -> int:
+        """Count the images of its evaluation."""
+        return self.evaluation.counted(protocol)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,54 +189,78 @@ class Comparison:
 
     Attributes:
         arms: In the order given.
-        baselines: Two for each training set.
-        standings: Each arm against the baselines of its own training set.
+        baselines: Two for each training set that could be read.
+        standings: Each arm against the baselines of its training sets.
+        contrasts: Pairs of arms.
+        factors: What the arms differ in, in clauses.
         warnings: What limits the comparison, in whole sentences.
         val: The set that all were evaluated on.
+        note: What the set was to the runs while they trained, in a sentence.
+        margin: Relative difference that does not matter.
+        named: Whether the contrasts were named beforehand.
         gallery: Example images.
         command: The command that makes this report again.
         versions: Version by name, of the software that was used.
+        protocol: Protocol under which the deciding metric decides.
     """
 
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmResult, ...]
     baselines: tuple[BaselineResult, ...]
     standings: tuple[Standing, ...]
+    contrasts: tuple[Contrast, ...]
+    factors: tuple[str, ...]
     warnings: tuple[str, ...]
     val: SetInfo
+    note: str
+    margin: float
+    named: bool
     gallery: Gallery
     command: str
     versions: dict[str, str]
+    protocol: str = PROTOCOL
 
-    def contenders(self) -> Iterator[tuple[str, Evaluation]]:
-        """Yield name and evaluation of every arm, then of every baseline."""
-        for arm in self.arms:
-            yield arm.name, arm.evaluation
-        for baseline in self.baselines:
-            yield baseline.name, baseline.evaluation
+    def contenders(self) -> Iterator[ArmResult | BaselineResult]:
+        """Yield every arm, then every baseline."""
+        yield from self.arms
+        yield from self.baselines
+
+    @property
+    def protocols(self) -> list[str]:
+        """Return the protocols that there are values under, the deciding one first."""
+        found = self.arms[0].evaluations[0].table["protocol"].unique().tolist()
+        return sorted(map(str, found), key=lambda name: name != self.protocol)
 
     def verdict(self) -> list[str]:
-        """Return the result in whole sentences: warnings, the standing of each arm, ranking, and what is not shown."""
-        values = [(arm.name, arm.evaluation.mean(PROTOCOL)[METRIC]) for arm in self.arms]
-        sentences = [*self.warnings, headline(self.standings)]
+        """Return the result in whole sentences: contrasts, what the arms differ in, standings, warnings."""
+        sentences = [headline(self.contrasts), *(text for one in self.contrasts for text in one.sentences())]
+        if self.factors:
+            sentences.append(f"The arms differ in: {', '.join(self.factors)}.")
         sentences += [standing.sentence() + "." for standing in self.standings]
-        sentences += [text for text in [ranking(values)] if text]
-        return [*sentences, self.caution()]
-
-    def caution(self) -> str:
-        """State what the numbers do not show."""
-        seeds = [arm.config.get("seed", "unknown") for arm in self.arms]
-        return caution(seeds, self.arms[0].evaluation.counted(PROTOCOL), len(self.arms[0].evaluation.scenes(PROTOCOL)))
+        return [*sentences, self.note, *self.warnings]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object of `depthstream compare --json`: metrics of arms and baselines, standings and verdict."""
+        """Return the object of `depthstream compare --json`."""
         return {
             "val": asdict(self.val),
-            "arms": {arm.name: arm.evaluation.summary() for arm in self.arms},
+            "metric": METRIC,
+            "protocol": self.protocol,
+            "margin": self.margin,
+            "arms": {arm.name: arm.to_json(self.protocols) for arm in self.arms},
+            "contrasts": [one.to_json() for one in self.contrasts],
+            "named_beforehand": self.named,
+            "factors": list(self.factors),
             "baselines": {
-                result.name: {"detail": result.detail, "train": asdict(result.train), **result.evaluation.summary()}
+                result.name: {
+                    "kind": result.kind,
+                    "detail": result.detail,
+                    "train": result.train,
+                    "runs": list(result.runs),
+                    **result.evaluation.summary(),
+                }
                 for result in self.baselines
             },
-            "standings": [asdict(standing) | {"relation": standing.relation} for standing in self.standings],
+            "standings": [standing.to_json() for standing in self.standings],
+            "note": self.note,
             "warnings": list(self.warnings),
             "verdict": self.verdict(),
         }

@@ -14,13 +14,22 @@ from PIL import Image
 
 from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth, encode_png
+from training.evaluation.baselines import ROW
 from training.evaluation.error_colours import paint_error, paint_log_ratio
+from training.evaluation.evaluate import load_predictor
 from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation
-from training.report.comparison import Example, Gallery, Panel
+from training.model.inference import Predictor, predict_image
+from training.report.comparison import ArmResult, BaselineResult
+from training.report.gallery import Example, Gallery, Panel
+from training.report.measuring import CHECKPOINT, Measuring, Trained
+from training.runfolder import find_checkpoint
 
 THUMBNAIL_SIDE_PX = 320
 """Longer side of a painted image."""
+
+WORST = 5
+"""Number of worst images that are shown."""
 
 ERROR_SCALE_FACTOR = 4.0
 """Prediction / truth at the ends of the error scale, and its inverse."""
@@ -41,28 +50,32 @@ class Choice:
     reason: str
 
 
-def choose_examples(arms: Sequence[Evaluation], most_scenes: int = 4) -> list[Choice]:
-    """Pick, by mean abs_rel over the arms, the median image of each scene and the worst image of all.
+def choose_examples(
+    arms: Sequence[Evaluation], protocol: str = PROTOCOL, most_scenes: int = 4, worst: int = WORST
+) -> list[Choice]:
+    """Pick, by the deciding metric, mean over all runs, the median image of each scene and the worst of all.
 
     Args:
-        arms: Evaluations on one set.
+        arms: Evaluations of all runs, on one set.
+        protocol: Protocol of the metric.
         most_scenes: Maximum number of scenes; of more scenes, this many are taken, evenly spaced by name.
+        worst: Number of worst images.
     """
-    # By key: the mean over the arms of the image's abs_rel.
-    difficulty = pd.concat([arm.rows(PROTOCOL)[METRIC] for arm in arms]).groupby(level=0, sort=False).mean()
-    scenes = arms[0].rows(PROTOCOL)["scene"]
+    # By key: the mean over the runs of the image's metric.
+    difficulty = pd.concat([arm.rows(protocol)[METRIC] for arm in arms]).groupby(level=0, sort=False).mean()
+    scenes = arms[0].rows(protocol)["scene"]
     names = sorted(set(scenes))
     spaced = [names[round(at)] for at in np.linspace(0, len(names) - 1, min(most_scenes, len(names)))]
     chosen = {}
     for scene in spaced:
         ordered = difficulty[scenes[scenes == scene].index].sort_values(kind="stable")
         key = str(ordered.index[(len(ordered) - 1) // 2])
-        chosen[key] = Choice(key=key, scene=scene, reason="the scene's median image by abs_rel, mean over the arms")
-    worst = str(difficulty.idxmax())
-    hardest = Choice(
-        key=worst, scene=str(scenes[worst]), reason="the worst image of all by abs_rel, mean over the arms"
-    )
-    chosen.setdefault(worst, hardest)
+        chosen[key] = Choice(key=key, scene=scene, reason=f"the scene's median image by {METRIC}, mean over all runs")
+    hardest = difficulty.sort_values(ascending=False, kind="stable").index[:worst]
+    for rank, key in enumerate(map(str, hardest), 1):
+        reason = f"number {rank} of the worst images by {METRIC}, mean over all runs"
+        both = f"{chosen[key].reason}; {reason}" if key in chosen else reason
+        chosen[key] = Choice(key=key, scene=str(scenes[key]), reason=both)
     return list(chosen.values())
 
 
@@ -125,7 +138,7 @@ def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple
         panels.append(
             Panel(
                 name=one.name,
-                abs_rel=float(one.evaluation.rows(PROTOCOL)[METRIC][choice.key]),
+                value=float(one.evaluation.rows(one.evaluation.primary)[METRIC][choice.key]),
                 depth_png=encode_png(colorize_depth(depth, np.ones_like(valid), *span)),
                 error_png=encode_png(paint_error(depth, truth, valid, ERROR_SCALE_FACTOR)),
             )
@@ -139,3 +152,37 @@ def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple
         truth_png=encode_png(colorize_depth(truth, valid, *span)),
         panels=tuple(panels),
     )
+
+
+def make_gallery(
+    arms: Sequence[ArmResult], trained: Sequence[Trained], baselines: Sequence[BaselineResult], measuring: Measuring
+) -> Gallery:
+    """Predict and paint the example images, by the first run of each arm and by the row baselines.
+
+    Args:
+        arms: All arms.
+        trained: The training sets.
+        baselines: Their baselines.
+        measuring: Set and device to predict on.
+    """
+    val, device = measuring.val, measuring.computing.device
+    evaluations = [one for arm in arms for one in arm.evaluations]
+    choices = choose_examples(evaluations, evaluations[0].primary)
+    place = {key: row for row, key in enumerate(val.index["key"])}  # row of each key
+    samples = {sample.key: sample for sample in val.read([place[choice.key] for choice in choices])}
+
+    def show(name: str, evaluation: Evaluation, predictor: Predictor) -> Shown:
+        depths = {key: predict_image(predictor, sample.image, device) for key, sample in samples.items()}
+        return Shown(name=name, evaluation=evaluation, depths=depths)
+
+    shown = []
+    for arm in arms:  # one network in memory at a time
+        first = arm.runs[0]
+        named = load_predictor(find_checkpoint(first.run.folder, CHECKPOINT), arm.name, device)
+        name = arm.name if len(arm.runs) == 1 else f"{arm.name}, seed {first.run.seed}"
+        shown.append(show(name, first.evaluation, named.predictor))
+    fitted = [both for group in trained if (both := group.baselines()) is not None]
+    rows = [one for one in baselines if one.kind == ROW]
+    for result, both in zip(rows, fitted, strict=True):
+        shown.append(show(result.name, result.evaluation, both.row[METRIC]))
+    return build_gallery(choices, samples, shown)

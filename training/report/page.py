@@ -1,34 +1,38 @@
 """The report: one self-contained HTML file, rendered from a `Comparison`.
 
-Converts values to the variables of the template (report.html, report.css). Every metric cell contains the exact value
-in addition to the printed one. Computes no metric and reads no file but the template.
+Converts values to the variables of the template (report.html, report.css). Computes no metric and reads no file but the
+template.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from training.evaluation.metric_names import METRIC, METRIC_NAMES, PROTOCOL, PROTOCOL_NAMES, MetricName, count, fixed
-from training.evaluation.results import Evaluation
-from training.model.metrics import METRICS, MIN_VALID_PIXELS, PROTOCOLS
-from training.report.charts import Line, Reference, line_chart
-from training.report.comparison import Arm, Comparison, Gallery
-from training.report.standing import Standing, distinct, headline, ranking
-from training.report.strip import strip_plot
-
-SUMMARY = {
-    "headline": ("abs_rel", "rmse", "log10", "delta1", "delta2", "delta3"),
-    "cap80": ("abs_rel", "rmse", "delta1"),
-    "edge_cleaned": ("abs_rel", "rmse", "delta1"),
-}
-"""Columns of the summary table: metrics by protocol."""
-
-NUM_ARM_STYLES, NUM_BASELINE_STYLES = 6, 2
-"""Number of line styles that report.css defines; further arms and baselines reuse them in turn."""
+from training.evaluation.metric_names import METRIC, METRIC_NAMES, PROTOCOL_NAMES, count, fixed
+from training.model.metrics import MIN_VALID_PIXELS
+from training.report.charts.forest import Bar, forest_plot
+from training.report.charts.line_chart import Line, Reference, line_chart
+from training.report.charts.strip import Track, strip_plot
+from training.report.charts.styles import Style, arm_styles, style_sheet
+from training.report.comparison import ArmResult, Comparison
+from training.report.gallery import Gallery
+from training.report.standing import Standing, distinct_texts
+from training.report.tables import (
+    Look,
+    config_rows,
+    cost_rows,
+    full_table,
+    mean_text,
+    run_table,
+    scene_table,
+    standing_table,
+    summary_table,
+)
+from training.report.verdict import Claim, Contrast, headline
 
 RELATION_CSS = {"beats": "beats", "does not beat": "not", "equals": "equals"}
 
@@ -47,32 +51,45 @@ def render_report(comparison: Comparison) -> str:
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
     environment.filters["fixed"] = fixed
     template = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))
-    css = (folder / "report.css").read_text(encoding="utf-8")
+    styles = arm_styles(len(comparison.arms))
+    css = (folder / "report.css").read_text(encoding="utf-8") + style_sheet(styles)
     # Markup marks text of our own as HTML; all other values, such as names of folders, are escaped.
-    return template.render(css=Markup(css), **_page(comparison))
+    return template.render(css=Markup(css), **_page(comparison, styles))
 
 
-def _page(comparison: Comparison) -> dict[str, Any]:
-    contenders = _contenders(comparison)
-    num_arms, num_baselines = len(comparison.arms), len(comparison.baselines)
-    values = [(arm.name, arm.evaluation.mean(PROTOCOL)[METRIC]) for arm in comparison.arms]
+def _page(comparison: Comparison, styles: Sequence[Style]) -> dict[str, Any]:
+    looks = _looks(comparison, styles)
+    num_arms, num_runs = len(comparison.arms), sum(len(arm.runs) for arm in comparison.arms)
     return {
-        "title": f"{count(num_arms, 'arm')}, {count(num_baselines, 'baseline')}: {comparison.val.name}",
-        "headline": headline(comparison.standings),
+        "title": f"{count(num_arms, 'arm')}, {count(num_runs, 'run')}: {comparison.val.name}",
+        "metric": METRIC,
+        "metric_definition": METRIC_NAMES[METRIC].definition,
+        "protocol": PROTOCOL_NAMES[comparison.protocol].label,
+        "headline": headline(comparison.contrasts),
+        "contrasts": [
+            {"css": _css(one), "sentences": one.sentences(), "factors": one.factors, "a": one.a, "b": one.b}
+            for one in comparison.contrasts
+        ],
+        "named": comparison.named,
+        "factors": comparison.factors,
+        "margin": comparison.margin,
+        "forest": _forest(comparison),
         "warnings": comparison.warnings,
-        "ranking": ranking(values),
-        "caution": comparison.caution(),
+        "note": comparison.note,
         "val": comparison.val,
-        "contenders": contenders,
-        # `contenders` begins with the arms, in the same order.
-        "arms": [_card(arm, look, comparison) for arm, look in zip(comparison.arms, contenders, strict=False)],
+        "contenders": looks,
+        # `looks` begins with the arms, in the same order.
+        "arms": [_card(arm, look, comparison) for arm, look in zip(comparison.arms, looks, strict=False)],
         "baselines": comparison.baselines,
-        "strip": strip_plot([look | {"evaluation": evaluation} for look, (_, evaluation) in _looks(comparison)]),
-        "table": _summary_table(comparison),
-        "scene_tables": [_scene_table(comparison, metric) for metric in ("abs_rel", "delta1")],
-        "full_tables": [_full_table(comparison, protocol) for protocol in PROTOCOLS],
-        "charts": _charts(comparison),
-        "config": _config_rows(comparison.arms),
+        "strip": _strip(comparison, looks),
+        "table": summary_table(comparison, looks),
+        "standings": standing_table(comparison),
+        "scene_tables": [scene_table(comparison, metric) for metric in (METRIC, "abs_rel")],
+        "full_tables": [full_table(comparison, looks, protocol) for protocol in comparison.protocols],
+        "runs": run_table(comparison, looks),
+        "cost": cost_rows(comparison),
+        "charts": _charts(comparison, styles),
+        "config": config_rows(comparison),
         "facts": _facts(comparison),
         "command": comparison.command,
         "metrics": list(METRIC_NAMES.values()),
@@ -81,37 +98,78 @@ def _page(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _contenders(comparison: Comparison) -> list[dict[str, Any]]:
+def _css(contrast: Contrast) -> str:
+    return contrast.these_scenes.relation
+
+
+def _looks(comparison: Comparison, styles: Sequence[Style]) -> list[Look]:
     """Return name and style of every arm, then of every baseline."""
     arms = [
-        {"name": arm.name, "css": f"s{index % NUM_ARM_STYLES}", "baseline": False}
-        for index, arm in enumerate(comparison.arms)
+        {"name": arm.name, "css": style.css, "marker": style.marker, "baseline": False}
+        for arm, style in zip(comparison.arms, styles, strict=True)
     ]
     return arms + [
-        {"name": result.name, "css": f"r{index % NUM_BASELINE_STYLES}", "baseline": True}
+        {"name": result.name, "css": f"r{index % 2}", "marker": "", "baseline": True}
         for index, result in enumerate(comparison.baselines)
     ]
 
 
-def _looks(comparison: Comparison) -> list[tuple[dict[str, Any], tuple[str, Evaluation]]]:
-    return list(zip(_contenders(comparison), comparison.contenders(), strict=True))
+def _forest(comparison: Comparison) -> dict[str, Any] | None:
+    bars = [
+        Bar(
+            name=f"{one.a} : {one.b}",
+            kind=place,
+            relation=claim.relation,
+            ratio=claim.ratio,
+            low=claim.low,
+            high=claim.high,
+            text=_interval(claim),
+        )
+        for one in comparison.contrasts
+        for place, claim in one.claims()
+    ]
+    return forest_plot(bars, comparison.margin) if bars else None
 
 
-def _card(arm: Arm, look: dict[str, Any], comparison: Comparison) -> dict[str, Any]:
-    own = [standing for standing in comparison.standings if standing.arm == arm.name]
-    config = arm.config
-    encoder = config.get("encoder", "none")
-    start = "random weights" if encoder == "none" else f"encoder {encoder}"
+def _interval(claim: Claim) -> str:
+    return f"{claim.ratio:.3f}" + ("" if claim.low is None else f" ({claim.low:.3f} to {claim.high:.3f})")
+
+
+def _strip(comparison: Comparison, looks: Sequence[Look]) -> dict[str, Any]:
+    protocol = comparison.protocol
+    tracks = [_track(arm, protocol) for arm in comparison.arms]
+    for baseline in comparison.baselines:
+        value = baseline.mean(protocol)[METRIC]
+        tracks.append(Track(name=baseline.name, mean=value, text=fixed(value)))
+    plot = strip_plot(tracks)
+    return plot | {"rows": [look | row for look, row in zip(looks, plot["rows"], strict=True)]}
+
+
+def _track(arm: ArmResult, protocol: str) -> Track:
+    values = [(run.label, run.evaluation.mean(protocol)[METRIC]) for run in arm.runs]
+    dots = tuple((label, value, fixed(value)) for label, value in values)
+    return Track(name=arm.name, mean=arm.mean(protocol)[METRIC], text=mean_text(arm, protocol), dots=dots)
+
+
+def _card(arm: ArmResult, look: Look, comparison: Comparison) -> dict[str, Any]:
+    runs = [one.run for one in arm.runs]
+    epochs = " or ".join(dict.fromkeys(str(run.facts.epochs) for run in runs))
+    about = [
+        ", ".join(dict.fromkeys(str(run.config["encoder_name"]) for run in runs)),
+        ", ".join(dict.fromkeys(run.encoder.describe() for run in runs)),
+        f"{epochs} epochs",
+        f"seed{'s' if len(runs) > 1 else ''} {', '.join(str(run.seed) for run in runs)}",
+    ]
     return look | {
-        "about": [config["encoder_name"], start, f"{len(arm.history)} epochs", f"seed {config['seed']}"],
-        "value": fixed(arm.evaluation.mean(PROTOCOL)[METRIC]),
-        "counted": count(arm.evaluation.counted(PROTOCOL), "image"),
-        "standings": [_standing(standing) for standing in own],
+        "about": about,
+        "value": mean_text(arm, comparison.protocol),
+        "counted": f"{count(len(runs), 'run')} on {count(arm.counted(comparison.protocol), 'image')}",
+        "standings": [_standing(one) for one in comparison.standings if one.arm == arm.name],
     }
 
 
 def _standing(standing: Standing) -> dict[str, str]:
-    arm_value, baseline_value = distinct(standing.arm_value, standing.baseline_value)
+    arm_value, baseline_value = distinct_texts(standing.arm_value, standing.baseline_value)
     return {
         "css": RELATION_CSS[standing.relation],
         "relation": standing.relation,
@@ -119,114 +177,48 @@ def _standing(standing: Standing) -> dict[str, str]:
         "arm_value": arm_value,
         "baseline_value": baseline_value,
         "change": standing.change(),
-        "scenes": f"{standing.scenes_better} of {count(standing.num_scenes, 'scene')}",
-        "images": f"{standing.images_better} of {count(standing.num_images, 'image')}",
+        "where": standing.where(),
     }
 
 
-def _cells(
-    values: Mapping[str, Mapping[str, float]], protocol: str, metric: str, scene: str = ""
-) -> list[dict[str, Any]]:
-    """Make the cells of a metric, one per contender; the best printed values are marked, unless all are the same.
-
-    Args:
-        values: Metrics by contender; without the metric the text is empty, which the template shows as a dash.
-        protocol: Protocol of the values.
-        metric: Metric of the cells.
-        scene: Scene of the values; empty for all scenes.
-    """
-    name = METRIC_NAMES[metric]
-    found = [row[metric] for row in values.values() if metric in row]
-    printed = {fixed(value, name.digits) for value in found}
-    # Compared as printed: values that a reader cannot distinguish are all marked.
-    best = fixed((min if name.lower_is_better else max)(found), name.digits) if len(printed) > 1 else None
-    cells = []
-    for contender, row in values.items():
-        value = row.get(metric)
-        text = "" if value is None else fixed(value, name.digits)
-        place = {"contender": contender, "protocol": protocol, "metric": metric, "scene": scene}
-        cells.append(place | {"exact": "" if value is None else repr(value), "text": text, "best": text == best})
-    return cells
-
-
-def _columns(comparison: Comparison, protocol: str, metrics: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """Make the cells of a table, by contender and then by metric."""
-    values = {name: evaluation.mean(protocol) for name, evaluation in comparison.contenders()}
-    columns = [_cells(values, protocol, metric) for metric in metrics]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _summary_table(comparison: Comparison) -> dict[str, Any]:
-    by_group = [_columns(comparison, protocol, metrics) for protocol, metrics in SUMMARY.items()]
-    rows = zip(_contenders(comparison), *by_group, strict=True)
-    return {
-        "groups": [
-            {"label": PROTOCOL_NAMES[protocol].label, "metrics": _named(metrics)}
-            for protocol, metrics in SUMMARY.items()
-        ],
-        "rows": [look | {"groups": groups} for look, *groups in rows],
-    }
-
-
-def _named(metrics: Sequence[str]) -> list[MetricName]:
-    return [METRIC_NAMES[metric] for metric in metrics]
-
-
-def _full_table(comparison: Comparison, protocol: str) -> dict[str, Any]:
-    counted = {evaluation.counted(protocol) for _, evaluation in comparison.contenders()}
-    total = comparison.val.images
-    return {
-        "label": PROTOCOL_NAMES[protocol].label,
-        "definition": PROTOCOL_NAMES[protocol].definition(PROTOCOLS[protocol]),
-        "counted": f"{' / '.join(map(str, sorted(counted)))} of {count(total, 'image')} counted.",
-        "metrics": _named(METRICS),
-        "rows": [
-            look | {"cells": cells}
-            for look, cells in zip(_contenders(comparison), _columns(comparison, protocol, METRICS), strict=True)
-        ],
-    }
-
-
-def _scene_table(comparison: Comparison, metric: str) -> dict[str, Any]:
-    by_contender = {name: evaluation.scenes(PROTOCOL) for name, evaluation in comparison.contenders()}
-    scenes = sorted({scene for scenes in by_contender.values() for scene in scenes})
-    rows = []
-    for scene in scenes:
-        values = {name: found.get(scene, {}) for name, found in by_contender.items()}
-        images = max(int(row.get("images", 0)) for row in values.values())
-        rows.append({"scene": scene, "images": images, "cells": _cells(values, PROTOCOL, metric, scene)})
-    return {"metric": METRIC_NAMES[metric], "rows": rows}
-
-
-def _charts(comparison: Comparison) -> list[dict[str, Any]]:
-    val: list[Line] = []
-    train: list[Line] = []
-    for index, arm in enumerate(comparison.arms):
-        for lines, field in ((val, "val_abs_rel"), (train, "train_loss")):
-            points = tuple(
-                (epoch.epoch, getattr(epoch, field)) for epoch in arm.history if getattr(epoch, field) is not None
-            )
-            lines.append(Line(name=arm.name, points=points, style=index % NUM_ARM_STYLES))
+def _charts(comparison: Comparison, styles: Sequence[Style]) -> list[dict[str, Any]]:
+    metric = _curve_metric(comparison)
+    val, train = _lines(comparison, styles, metric), _lines(comparison, styles, None)
     levels = [
-        Reference(name=result.name, value=result.evaluation.mean(PROTOCOL)[METRIC], style=index % NUM_BASELINE_STYLES)
+        Reference(name=result.name, value=result.mean(comparison.protocol)[metric], style=index)
         for index, result in enumerate(comparison.baselines)
+        if metric is not None
     ]
-    losses = ", ".join(sorted({str(arm.config.get("loss", "loss")) for arm in comparison.arms}))
-    drawn = [(f"Validation {METRIC}", val, levels), (f"Training loss ({losses})", train, [])]
+    losses = ", ".join(
+        sorted({str(one.run.config.get("loss") or "loss") for arm in comparison.arms for one in arm.runs})
+    )
+    note = "" if metric == METRIC else f"Some run has logged no {METRIC}: this is the metric that all have."
+    drawn = [(f"Validation {metric}", val, levels, note), (f"Training loss ({losses})", train, [], "")]
     return [
-        {"title": title, "svg": Markup(line_chart(f"{title} by epoch", lines, references))}
-        for title, lines, references in drawn
+        {"title": title, "note": note, "svg": Markup(line_chart(f"{title} by epoch", lines, references))}
+        for title, lines, references, note in drawn
         if any(line.points for line in lines)
     ]
 
 
-def _config_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """List the options, first those in which the arms differ; `out`, which always differs, is not marked."""
-    rows = []
-    for name in dict.fromkeys(name for arm in arms for name in arm.config):
-        values = ["" if arm.config.get(name) is None else str(arm.config[name]) for arm in arms]
-        rows.append({"name": name, "cells": values, "differs": name != "out" and len(set(values)) > 1})
-    return sorted(rows, key=lambda row: not row["differs"])
+def _curve_metric(comparison: Comparison) -> str | None:
+    """Return the deciding metric if every run has logged it, else abs_rel, as older runs have; None for neither."""
+    histories = [one.history for arm in comparison.arms for one in arm.runs]
+    for metric in (METRIC, "abs_rel"):
+        if all(any(metric in epoch.val for epoch in history) for history in histories):
+            return metric
+    return None
+
+
+def _lines(comparison: Comparison, styles: Sequence[Style], metric: str | None) -> list[Line]:
+    """Return the curve of each run: of a validation metric, or with None of the training loss."""
+    lines = []
+    for arm, style in zip(comparison.arms, styles, strict=True):
+        for number, one in enumerate(arm.runs):
+            values = [(at.epoch, at.train_loss if metric is None else at.val.get(metric)) for at in one.history]
+            points = tuple((float(epoch), value) for epoch, value in values if value is not None)
+            lines.append(Line(name=f"{arm.name}, {one.label}", points=points, style=style, dash=number))
+    return lines
 
 
 def _gallery(gallery: Gallery) -> dict[str, Any]:
@@ -246,17 +238,19 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
-    trained = {arm.train.key: arm.train for arm in comparison.arms}
-    skipped = {
-        name: comparison.val.images - evaluation.counted(PROTOCOL) for name, evaluation in comparison.contenders()
-    }
+    skipped = [comparison.val.images - one.counted(comparison.protocol) for one in comparison.contenders()]
+    computed = dict.fromkeys(
+        f"in {one.precision} on {one.device}" for arm in comparison.arms for one in arm.evaluations
+    )
+    trained = dict.fromkeys(result.train for result in comparison.baselines)
     return [
-        ("Evaluated on", f"{comparison.val.describe()}, at {comparison.val.url}"),
-        ("Computed", f"in {comparison.arms[0].evaluation.precision} on {comparison.arms[0].evaluation.device}"),
-        *(("Trained on", f"{info.describe()}, at {info.url}") for info in trained.values()),
-        (
-            "Left out",
-            f"Images with fewer than {MIN_VALID_PIXELS} pixels to compare: {max(skipped.values())} (headline).",
+        ("Compared on", f"{comparison.val.describe()}, at {comparison.val.url}"),
+        ("Computed", "; ".join(computed)),
+        *(("Baselines of", text) for text in trained),
+        ("Left out", f"Images with fewer than {MIN_VALID_PIXELS} pixels to compare: {max(skipped)}."),
+        *(
+            (f"Checkpoint of {one.label}", f"sha256 {one.evaluation.fingerprint}")
+            for arm in comparison.arms
+            for one in arm.runs
         ),
-        *((f"Checkpoint of {arm.name}", f"sha256 {arm.evaluation.fingerprint}") for arm in comparison.arms),
     ]

@@ -1,8 +1,11 @@
-import errno
+"""Whole comparisons of run folders whose networks predict one depth everywhere, with values worked out by hand."""
+
 import json
 import math
 import os
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,60 +14,130 @@ import yaml
 
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
-from training.config import CompareConfig, EvaluateConfig
-from training.evaluation.baselines import load_or_fit
-from training.evaluation.evaluate import run as evaluate
+from training.config import CompareConfig
 from training.report.check import check_compare
 from training.report.compare import run
+from training.report.contrast import on_scenes_like_these, on_these_scenes
 
 ROWS = np.repeat(np.array([[32.0], [8.0], [4.0], [2.0]]), 5, axis=1)
 ONES = np.ones((4, 5))
+TRUTH = {"00007": ROWS * 1.25, "00008": ROWS}
+"""Depth of each validation scene, one image each: by row 32, 8, 4, 2 m, and a quarter deeper in one of them."""
 
 
 @pytest.fixture(scope="module")
 def sets(make_set) -> tuple[ShardSet, ShardSet]:
-    """Training and validation depth by row: 32, 8, 4, 2 m, and a quarter deeper in one of two validation scenes."""
-    return make_set([("00001", ROWS, ONES)]), make_set([("00007", ROWS * 1.25, ONES), ("00008", ROWS, ONES)], "val")
+    """Training and validation set."""
+    return make_set([("00001", ROWS, ONES)]), make_set([(scene, depth, ONES) for scene, depth in TRUTH.items()], "val")
 
 
-def compare(out: Path, *runs: Path) -> dict:
-    config = CompareConfig(runs=tuple(map(str, runs)), out=str(out), num_workers=0, accelerator="cpu")
-    return json.loads(json.dumps(run(config).data))
+def config_of(out: Path, *runs: Path, **options) -> CompareConfig:
+    return CompareConfig(runs=tuple(map(str, runs)), out=str(out), num_workers=0, accelerator="cpu", **options)
+
+
+def compare(out: Path, *runs: Path, **options) -> dict:
+    return json.loads(json.dumps(run(config_of(out, *runs, **options)).data))
+
+
+def log10_of(depth_m: float) -> dict[str, float]:
+    """log10 of a constant by validation scene."""
+    return {scene: float(np.mean(np.abs(np.log10(depth_m / truth)))) for scene, truth in TRUTH.items()}
+
+
+def logs_of(depths: Sequence[float]) -> np.ndarray:
+    return np.log([list(log10_of(depth).values()) for depth in depths])
+
+
+NEAR, FAR = (3.4, 3.6, 3.8), (20.0, 22.0, 24.0)
+"""Depths that the runs of two arms predict."""
 
 
 @pytest.fixture(scope="module")
-def compared(make_run, sets, tmp_path_factory) -> tuple[dict, str]:
-    """What comparing an arm of 4 m and one of 12 m gives: data and page."""
+def arms(make_run, sets) -> tuple[list[Path], list[Path]]:
+    """Three runs of an arm, and three of another with another learning rate, a copy of each other but for the seed."""
+    near = [make_run(f"near-{seed}", depth, *sets, seed=seed, facts={"seconds": 1800.0 * (seed + 1), "device": "cpu"})
+            for seed, depth in enumerate(NEAR)]  # fmt: skip
+    far = [make_run(f"far-{seed}", depth, *sets, seed=seed, learning_rate=1e-5) for seed, depth in enumerate(FAR)]
+    return near, far
+
+
+@pytest.fixture(scope="module")
+def compared(arms, tmp_path_factory) -> tuple[dict, str]:
+    """What comparing both arms gives: data and page."""
     out = tmp_path_factory.mktemp("compared") / "report.html"
-    return compare(out, make_run("four", 4.0, *sets), make_run("twelve", 12.0, *sets)), out.read_text()
+    return compare(out, *arms[0], *arms[1]), out.read_text()
 
 
-def constant_abs_rel(depth_m: float) -> float:
-    """abs_rel of a constant on the validation set, by hand."""
-    return float(np.mean([np.mean(np.abs(depth_m - truth) / truth) for truth in (ROWS * 1.25, ROWS)]))
+def test_runs_are_grouped_and_measured(compared) -> None:
+    arms = compared[0]["arms"]
+    assert list(arms) == ["near", "far"]
+    for name, depths in (("near", NEAR), ("far", FAR)):
+        values = [float(np.mean(list(log10_of(depth).values()))) for depth in depths]
+        runs = arms[name]["runs"]
+        assert [one["seed"] for one in runs] == [0, 1, 2]
+        assert [one["metrics"]["headline"]["log10"] for one in runs] == pytest.approx(values, rel=1e-5)
+        assert arms[name]["metrics"]["headline"]["log10"] == pytest.approx(np.mean(values), rel=1e-5)
+        assert arms[name]["spread"]["headline"]["log10"] == pytest.approx(np.std(values, ddof=1), rel=1e-4)
+        assert Path(runs[0]["folder"]).name == f"{name}-0"
 
 
-def test_arms_and_baselines_have_the_numbers_worked_out_by_hand(compared) -> None:
-    contenders = compared[0]["arms"] | compared[0]["baselines"]
-    headline = {name: found["metrics"]["headline"]["abs_rel"] for name, found in contenders.items()}
-    assert headline["four"] == pytest.approx(constant_abs_rel(4.0), rel=1e-5)
-    assert headline["twelve"] == pytest.approx(constant_abs_rel(12.0), rel=1e-5)
-    assert headline["constant"] == pytest.approx(constant_abs_rel(2.0), rel=1e-5)  # weights 1/2 to 1/32
-    assert headline["row"] == pytest.approx((0.2 + 0.0) / 2, rel=1e-5)
-    log10 = contenders["constant"]["metrics"]["headline"]["log10"]
-    assert log10 == pytest.approx(np.mean([np.mean(np.abs(np.log10(6.0 / g))) for g in (ROWS * 1.25, ROWS)]), rel=1e-5)
+def test_contrasts_are_those_of_the_log_scene_means(compared) -> None:
+    data = compared[0]
+    (contrast,) = data["contrasts"]
+    assert (contrast["a"], contrast["b"], contrast["metric"], data["margin"]) == ("near", "far", "log10", 0.1)
+    for kind, estimate in (("these_scenes", on_these_scenes), ("scenes_like_these", on_scenes_like_these)):
+        expected, found = estimate(logs_of(NEAR), logs_of(FAR)), contrast[kind]
+        for name in ("ratio", "low", "high", "low90", "high90", "df", "p_value"):
+            assert found[name] == pytest.approx(float(getattr(expected, name)), rel=1e-3), name
+        assert found["p_adjusted"] == found["p_value"]
+    assert contrast["these_scenes"]["relation"] == "better"
+    assert contrast["factors"] == ["learning rate (0.0001 | 1e-05)"]
+    assert data["warnings"] == ["The arms differ in learning rate: 0.0001 | 1e-05."]
 
 
-def test_the_verdict_follows_from_the_numbers(compared) -> None:
+def test_guards_are_ratios_of_scene_means_too(compared) -> None:
+    def abs_rel(depths: Sequence[float]) -> np.ndarray:
+        return np.array([[np.mean(np.abs(depth - truth) / truth) for truth in TRUTH.values()] for depth in depths])
+
+    guards = compared[0]["contrasts"][0]["guards"]
+    # Edge-cleaned, no pixel of these 4 x 5 images is left.
+    assert list(guards) == ["abs_rel", "rmse", "silog", "delta1"]
+    expected = math.exp(np.log(abs_rel(NEAR)).mean() - np.log(abs_rel(FAR)).mean())
+    assert guards["abs_rel"]["ratio"] == pytest.approx(expected, rel=1e-4)
+    assert guards["abs_rel"]["worse"] == "b"
+    assert guards["silog"]["ratio"] == pytest.approx(1, rel=1e-3)  # of a constant: the spread of the truth alone
+
+
+def test_each_arm_is_held_against_baselines_fitted_for_the_metric(compared) -> None:
+    data = compared[0]
+    baselines = {name: one["metrics"]["headline"]["log10"] for name, one in data["baselines"].items()}
+    # The constant with the least mean |log10| is the median of the training depth, here any from 4 to 8 m.
+    assert baselines["constant"] == pytest.approx(np.mean(list(log10_of(5.66).values())), abs=0.03)
+    assert baselines["row"] == pytest.approx(np.log10(1.25) / 2, rel=1e-3)
+    found = {(one["arm"], one["baseline"]): one for one in data["standings"]}
+    assert list(found) == [("near", "constant"), ("near", "row"), ("far", "constant"), ("far", "row")]
+    for (arm, baseline), one in found.items():
+        depths = NEAR if arm == "near" else FAR
+        values = [float(np.mean(list(log10_of(depth).values()))) for depth in depths]
+        assert one["arm_value"] == pytest.approx(np.mean(values), rel=1e-5)
+        assert one["runs_better"] == sum(value < baselines[baseline] for value in values)
+        by_scene = data["baselines"][baseline]["scenes"]["headline"]
+        for scene, each in one["scenes"].items():
+            own = [log10_of(depth)[scene] for depth in depths]
+            assert each["arm_value"] == pytest.approx(np.mean(own), rel=1e-5)
+            assert each["runs_better"] == sum(value < by_scene[scene]["log10"] for value in own)
+    assert {one["relation"] for one in data["standings"] if one["baseline"] == "row"} == {"does not beat"}
+
+
+def test_cost_is_in_device_hours_and_unknown_where_it_was_not_recorded(compared) -> None:
     data, page = compared
-    assert [(s["arm"], s["baseline"], s["relation"]) for s in data["standings"]] == [
-        ("four", "constant", "does not beat"), ("four", "row", "does not beat"),
-        ("twelve", "constant", "does not beat"), ("twelve", "row", "does not beat"),
-    ]  # fmt: skip
-    assert "None of the 2 arms beats the constant and the row on log10." in page
+    assert [one["device_hours"] for one in data["arms"]["near"]["runs"]] == [0.5, 1.0, 1.5]
+    assert (data["arms"]["near"]["device_hours"], data["arms"]["far"]["device_hours"]) == (3.0, None)
+    assert "<td>3 h</td><td>1 h</td>" in page
+    assert "<td>unknown</td><td>unknown</td>" in page
 
 
-def test_the_report_holds_every_number_of_the_run_and_no_other(compared) -> None:
+def test_the_report_holds_every_mean_of_arms_and_baselines(compared) -> None:
     data, page = compared
     cells = re.findall(r'data-contender="([^"]+)" data-protocol="(\w+)" data-metric="(\w+)" data-value="([^"]+)"', page)
     found = {(name, protocol, metric): float(value) for name, protocol, metric, value in cells}
@@ -75,91 +148,235 @@ def test_the_report_holds_every_number_of_the_run_and_no_other(compared) -> None
         for metric, value in metrics.items()
     }
     assert found == expected
-    assert len(expected) == 4 * 3 * 10  # edge-cleaned, no pixel of these 4 x 5 images is left
+    assert len(expected) == 4 * 3 * 10
 
 
 def test_the_report_is_one_file_with_all_pictures(compared) -> None:
     page = compared[1]
     assert not re.search(r'(src|href)="(?!data:)', page)
-    assert page.count('src="data:image/png;base64,') == 2 * (2 + 2 + 2 * 3)  # two scenes: image, truth, scales, panels
+    assert page.count('src="data:image/png;base64,') == 2 * (2 + 2 + 2 * 3)  # two images: image, truth, scales, panels
 
 
-def test_what_was_evaluated_before_is_not_evaluated_again(make_run, sets, tmp_path: Path) -> None:
-    folder = make_run("four", 4.0, *sets)
-    first = compare(tmp_path / "report.html", folder)
-    kept = sorted([*folder.glob("evaluation-*.json"), folder / "baselines.json"])
+def test_what_was_evaluated_before_is_not_evaluated_again(arms, compared, tmp_path: Path) -> None:
+    kept = sorted(file for one in (*arms[0], *arms[1]) for file in one.glob("*.json"))
+    assert len(kept) == 6 * 2 + 3  # metrics and evaluation of each; fitted baselines and the evaluations of both
     before = [file.stat().st_mtime_ns for file in kept]
-    assert compare(tmp_path / "report.html", folder) == first
+    again = compare(tmp_path / "report.html", *arms[0], *arms[1])
+    assert again | {"report": ""} == compared[0] | {"report": ""}
     assert [file.stat().st_mtime_ns for file in kept] == before
-    assert len(kept) == 4
 
 
 @pytest.mark.slow
 def test_another_checkpoint_is_evaluated_anew(make_run, sets, tmp_path: Path) -> None:
-    folder = make_run("arm", 4.0, *sets)
-    before = compare(tmp_path / "report.html", folder)["arms"]["arm"]["metrics"]["headline"]["abs_rel"]
+    folder = make_run("arm", 3.0, *sets)
+    before = compare(tmp_path / "report.html", folder)["arms"]["arm"]["metrics"]["headline"]["log10"]
     os.replace(make_run("other", 12.0, *sets) / "checkpoints/last.ckpt", folder / "checkpoints/last.ckpt")
-    after = compare(tmp_path / "report.html", folder)["arms"]["arm"]["metrics"]["headline"]["abs_rel"]
-    assert (before, after) == pytest.approx((constant_abs_rel(4.0), constant_abs_rel(12.0)), rel=1e-5)
+    after = compare(tmp_path / "report.html", folder)["arms"]["arm"]["metrics"]["headline"]["log10"]
+    expected = [float(np.mean(list(log10_of(depth).values()))) for depth in (3.0, 12.0)]
+    assert (before, after) == pytest.approx(tuple(expected), rel=1e-5)
 
 
-@pytest.mark.slow
+def test_named_contrasts_are_the_only_ones_and_are_corrected_together(make_run, sets, arms, tmp_path: Path) -> None:
+    third = [make_run(f"third-{seed}", depth, *sets, seed=seed, loss="l1_log")
+             for seed, depth in enumerate((3.3, 3.5, 3.7))]  # fmt: skip
+    runs = [*arms[0], *arms[1], *third]
+    data = compare(tmp_path / "r.html", *runs, contrasts="far:near,third:near")
+    assert [(one["a"], one["b"]) for one in data["contrasts"]] == [("far", "near"), ("third", "near")]
+    assert data["named_beforehand"]
+    first, second = (one["these_scenes"] for one in data["contrasts"])
+    assert first["relation"] == "worse"
+    assert (first["p_adjusted"], second["p_adjusted"]) == pytest.approx((2 * first["p_value"], second["p_value"]))
+    assert len(compare(tmp_path / "r.html", *runs)["contrasts"]) == 3
+
+
+def test_one_seed_is_undecided_with_the_reason_and_still_stands_against_the_baselines(arms, tmp_path: Path) -> None:
+    out = tmp_path / "r.html"
+    data = compare(out, arms[0][0], *arms[1])
+    (contrast,) = data["contrasts"]
+    for kind in ("these_scenes", "scenes_like_these"):
+        assert contrast[kind]["relation"] == "undecided"
+        assert contrast[kind]["reason"] == "an arm has fewer than 3 runs (1 and 3)"
+        assert contrast[kind]["ratio"] == pytest.approx(math.exp(logs_of(NEAR[:1]).mean() - logs_of(FAR).mean()))
+        assert contrast[kind]["p_value"] is contrast[kind]["low"] is None
+    assert len(data["standings"]) == 4
+    assert "fewer than 3 runs (1 and 3)" in out.read_text()
+
+
+def test_a_single_arm_is_held_against_the_baselines_alone(arms, tmp_path: Path) -> None:
+    data = compare(tmp_path / "r.html", *arms[0])
+    assert (data["contrasts"], len(data["standings"])) == ([], 2)
+    assert data["verdict"][0] == "One arm: there is nothing to compare it with but the baselines."
+
+
+def test_copies_of_a_run_count_once(arms, tmp_path: Path) -> None:
+    copies = [shutil.copytree(arms[0][0], tmp_path / f"copy-{at}") for at in range(2)]
+    data = compare(
+        tmp_path / "r.html", arm=(f"a={arms[0][0]},{copies[0]},{copies[1]}", f"b={','.join(map(str, arms[1]))}")
+    )
+    assert data["contrasts"][0]["these_scenes"]["reason"] == "an arm has fewer than 3 runs (1 and 3)"
+    assert any("Only 1 of the 3 runs of a predict something of their own" in text for text in data["warnings"])
+    assert any("have the same options and seed 0: repeats" in text for text in data["warnings"])
+
+
+def test_seed_sets_of_one_arm_can_be_compared_by_hand(arms, tmp_path: Path) -> None:
+    data = compare(tmp_path / "r.html", arm=(f"a={arms[0][0]},{arms[0][1]}", f"b={arms[0][2]}"))
+    assert data["factors"] == data["contrasts"][0]["factors"] == []
+    assert data["warnings"] == []
+
+
+def test_mixed_epochs_are_a_warning(make_run, sets, tmp_path: Path) -> None:
+    runs = [make_run(f"r-{seed}", 4.0 + seed, *sets, seed=seed, epochs=5 if seed else 2) for seed in (0, 1)]
+    data = compare(tmp_path / "r.html", *runs)
+    assert "The arms differ in epochs: 2 | 5." in data["warnings"]
+    assert "r-1 has not finished: 2 of 5 epochs are done." in data["warnings"]
+    assert "r-1 has not finished: 2 of 5 epochs are done." in (tmp_path / "r.html").read_text()
+
+
+def test_it_works_from_any_folder_and_says_where_it_looked(make_run, sets, tmp_path: Path, monkeypatch) -> None:
+    """A relative path in the options is found from the run folder up, a moved set is not, unless it is given."""
+    project = tmp_path / "project"
+    shutil.copytree(sets[0].url, project / "sets/train")
+    shutil.copytree(sets[1].url, project / "sets/val")
+    made = make_run("r", 4.0, *sets)
+    options = yaml.safe_load((made / "config.yaml").read_text())
+    (made / "config.yaml").write_text(yaml.safe_dump(options | {"set": "sets/train", "val": "sets/val"}))
+    folder = Path(shutil.copytree(made, project / "runs/r"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    first = compare(tmp_path / "a.html", folder)
+    assert (first["val"]["url"], first["val"]["identity"]) == (str(project / "sets/val"), sets[1].manifest.identity)
+    (project / "sets").rename(tmp_path / "moved")
+    config = config_of(tmp_path / "b.html", folder)
+    with pytest.raises(UsageError) as error:
+        check_compare(config)
+    places = [str(base / "sets/val") for base in (tmp_path / "elsewhere", project / "runs", project, tmp_path)]
+    assert all(f"{place} (nothing)" in str(error.value) for place in places)
+    assert "give it with --val SET" in str(error.value)
+    second = compare(tmp_path / "b.html", folder, val=str(tmp_path / "moved/val"))
+    assert second["arms"]["r"]["metrics"] == first["arms"]["r"]["metrics"]
+    assert second["baselines"].keys() == first["baselines"].keys()  # from baselines.json in the run folder
+    (folder / "baselines.json").unlink()
+    third = compare(tmp_path / "b.html", folder, val=str(tmp_path / "moved/val"))
+    assert (third["baselines"], third["standings"]) == ({}, [])
+    assert any(text.startswith("There are no baselines: ") and "looked for at" in text for text in third["warnings"])
+
+
+def test_another_set_at_the_recorded_place_is_not_taken(make_run, make_set, sets, tmp_path: Path) -> None:
+    other = make_set([("00009", ROWS * 2, ONES)], "val")
+    folder = make_run("r", 4.0, *sets, val=other.url)
+    found = rf"hand.*set \(a set with identity {other.manifest.identity[:12]}\)"
+    with pytest.raises(UsageError, match=found):
+        check_compare(config_of(tmp_path / "r.html", folder))
+    data = compare(tmp_path / "r.html", folder, val=other.url)
+    assert data["warnings"] == [
+        f"The runs were validated on another set than {other.manifest.name} ({other.manifest.identity[:12]})."
+    ]
+
+
+def test_the_recorded_path_finds_a_set_whose_address_was_relative(make_run, sets, tmp_path: Path) -> None:
+    train, val = ({"identity": one.manifest.identity, "name": "x", "path": one.url} for one in sets)
+    folder = make_run("r", 4.0, *sets, facts={"train": train, "val": val}, set="gone/train", val="gone/val")
+    assert compare(tmp_path / "r.html", folder)["val"]["url"] == sets[1].url
+
+
+def test_runs_validated_on_different_sets_are_refused_by_name(make_run, sets, tmp_path: Path) -> None:
+    train, val = sets
+    runs = make_run("a", 4.0, train, val), make_run("b", 4.0, train, train)
+    for call in (run, check_compare):
+        with pytest.raises(UsageError, match=r"different sets.*: a on .*; b on .*Give one set with --val SET"):
+            call(config_of(tmp_path / "report.html", *runs))
+    assert not (tmp_path / "report.html").exists()
+    assert compare(tmp_path / "report.html", *runs, val=val.url)["val"]["identity"] == val.manifest.identity
+
+
+def test_runs_validated_on_different_parts_need_a_condition(make_run, diode_sets, tmp_path: Path) -> None:
+    where = "scene_type == 'outdoor'"
+    runs = make_run("a", 4.0, *diode_sets), make_run("b", 4.0, *diode_sets, where=where)
+    with pytest.raises(UsageError, match=r"different sets.*outdoor"):
+        check_compare(config_of(tmp_path / "r.html", *runs))
+    with pytest.raises(UsageError, match=r"different parts of their sets \(all samples, scene_type == 'outdoor'\)"):
+        check_compare(config_of(tmp_path / "r.html", *runs, val=diode_sets[1].url))
+    check_compare(config_of(tmp_path / "r.html", *runs, where=where))
+    check_compare(config_of(tmp_path / "r.html", *runs, val=diode_sets[1].url, where=where))
+
+
+@pytest.fixture(scope="module")
+def held_out(make_set) -> tuple[ShardSet, ShardSet, ShardSet]:
+    """A training set of three scenes, what is left of it without one of them, and that one."""
+    whole = make_set([(scene, ROWS * factor, ONES) for scene, factor in (("00001", 1), ("00002", 1), ("00003", 1.25))])
+    return whole, whole.narrowed("scene not in ['00003']"), whole.narrowed("scene in ['00003']")
+
+
+def hold_out_facts(rest: ShardSet, held: ShardSet, val_set: dict | None = None) -> dict:
+    return {
+        name: {"identity": one.manifest.identity, "where": one.where, "name": "train", "holdout": ["00003"]}
+        for name, one in (("train", rest), ("val", held))
+    } | {"val_set": val_set}
+
+
+def test_runs_without_a_validation_set_are_compared_on_their_held_out_scenes(make_run, held_out, tmp_path) -> None:
+    whole, rest, held = held_out
+    options = {"val": None, "holdout_scenes": "00003", "facts": hold_out_facts(rest, held)}
+    runs = [make_run(f"r-{seed}", depth, whole, whole, seed=seed, **options) for seed, depth in enumerate(NEAR)]
+    data = compare(tmp_path / "r.html", *runs)
+    assert (data["val"]["where"], data["val"]["images"]) == ("scene in ['00003']", 1)
+    assert "held out of training and monitored on" in data["note"]
+    assert data["note"] in (tmp_path / "r.html").read_text().replace("&#39;", "'")
+    assert data["warnings"] == []
+    assert data["baselines"]["row"]["metrics"]["headline"]["log10"] == pytest.approx(np.log10(1.25), rel=1e-3)
+
+
+def test_runs_with_other_held_out_scenes_need_a_set(make_run, sets, held_out, tmp_path) -> None:
+    whole, rest, held = held_out
+    second = whole.narrowed("scene not in ['00001']"), whole.narrowed("scene in ['00001']")
+    runs = [make_run(f"r-{at}", 4.0, whole, whole, seed=at, val=None, holdout_scenes="1", facts=hold_out_facts(*both))
+            for at, both in enumerate(((rest, held), second))]  # fmt: skip
+    with pytest.raises(UsageError, match=r"different sets.*00003.*00001.*--val SET"):
+        check_compare(config_of(tmp_path / "r.html", *runs))
+    data = compare(tmp_path / "r.html", *runs, val=sets[1].url)
+    assert list(data["arms"]) == ["r"]  # of one arm: the seed draws the scenes, too
+    assert sorted(data["baselines"]) == ["constant for r-0", "constant for r-1", "row for r-0", "row for r-1"]
+    assert len(data["standings"]) == 2
+
+
+def test_a_validation_set_that_was_not_touched_is_what_runs_are_compared_on(make_run, sets, held_out, tmp_path) -> None:
+    whole, rest, held = held_out
+    facts = hold_out_facts(rest, held, {"path": sets[1].url, "where": None})
+    folder = make_run("r", 4.0, whole, sets[1], holdout_scenes="00003", facts=facts, val="gone/val")
+    data = compare(tmp_path / "r.html", folder)
+    assert data["val"]["identity"] == sets[1].manifest.identity
+    assert data["warnings"] == []
+
+
+def test_a_set_that_was_trained_on_is_a_warning(make_run, sets, tmp_path: Path) -> None:
+    data = compare(tmp_path / "r.html", make_run("r", 4.0, *sets), val=sets[0].url)
+    assert data["warnings"][0].startswith("r: trained on 1 scene (00001) and 1 sample (")
+
+
 def test_each_arm_meets_the_baselines_of_its_own_training_set(make_run, make_set, sets, tmp_path: Path) -> None:
     other = make_set([("00001", ROWS * 2, ONES)])
     data = compare(tmp_path / "report.html", make_run("a", 4.0, *sets), make_run("b", 4.0, other, sets[1]))
-    assert [(s["arm"], s["baseline"]) for s in data["standings"]] == [
-        ("a", "constant for a"),
-        ("a", "row for a"),
-        ("b", "constant for b"),
-        ("b", "row for b"),
-    ]
-    assert data["verdict"][0].startswith("The arms were not trained on the same set")
-    assert "The arms were not trained on the same set" in (tmp_path / "report.html").read_text()
-    assert data["baselines"]["constant for b"]["metrics"]["headline"]["abs_rel"] == pytest.approx(
-        constant_abs_rel(4.0), rel=1e-5
-    )
+    assert list(data["baselines"]) == ["constant for a", "row for a", "constant for b", "row for b"]
+    values = {(one["arm"], one["baseline"]): one["baseline_value"] for one in data["standings"]}
+    assert values["a", "row"] == pytest.approx(np.log10(1.25) / 2, rel=1e-3)
+    assert values["b", "row"] == pytest.approx((np.log10(2) + np.log10(1.6)) / 2, rel=1e-3)
+    assert any(text.startswith("The arms differ in training set: ") for text in data["warnings"])
 
 
-def test_runs_validated_on_different_sets_leave_no_report(make_run, sets, tmp_path: Path) -> None:
-    train, val = sets
-    with pytest.raises(UsageError, match="validated on different sets"):
-        compare(tmp_path / "report.html", make_run("a", 4.0, train, val), make_run("b", 4.0, train, train))
-    assert not (tmp_path / "report.html").exists()
+def test_the_command_that_makes_the_report_again_stands_in_it(arms, tmp_path: Path) -> None:
+    out = tmp_path / "r r.html"
+    compare(out, *arms[1], arm=(f"x={arms[0][0]}",), margin=0.05, contrasts="x:far")
+    page = out.read_text().replace("&#39;", "'")
+    assert f"--arm x={arms[0][0]} --contrasts x:far --margin 0.05 --out '{out}'" in page
 
 
-def test_evaluate_measures_a_run_and_keeps_it_in_its_folder(make_run, sets, tmp_path: Path) -> None:
-    folder = make_run("four", 4.0, *sets)
-    outcome = evaluate(EvaluateConfig(run=str(folder), set=sets[1].url, num_workers=0, accelerator="cpu"))
-    assert outcome.data["metrics"]["headline"]["abs_rel"] == pytest.approx(constant_abs_rel(4.0), rel=1e-5)
-    assert outcome.data["metrics"]["headline"]["log10"] == pytest.approx(
-        np.mean([np.mean(np.abs(np.log10(4.0 / truth))) for truth in (ROWS * 1.25, ROWS)]), rel=1e-5
-    )
-    kept = json.loads((folder / "evaluation-diode-val-last.json").read_text())
-    assert kept["set"]["identity"] == sets[1].manifest.identity
-    assert kept["metrics"] == outcome.data["metrics"]
-    assert math.isclose(kept["scenes"]["headline"]["00008"]["abs_rel"], np.mean(np.abs(4 - ROWS) / ROWS), rel_tol=1e-5)
-    assert "00008" in outcome.text
-
-
-def test_what_a_run_folder_cannot_keep_is_measured_all_the_same(make_run, sets, monkeypatch) -> None:
-    def refuse(path: Path, content: bytes) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
-
-    folder = make_run("four", 4.0, *sets)
-    for module in ("results", "baselines"):
-        monkeypatch.setattr(f"training.evaluation.{module}.write_atomically", refuse)
-    outcome = evaluate(EvaluateConfig(run=str(folder), set=sets[1].url, num_workers=0, accelerator="cpu"))
-    assert outcome.data["metrics"]["headline"]["abs_rel"] == pytest.approx(constant_abs_rel(4.0), rel=1e-5)
-    assert (outcome.data["file"], "stored in" in outcome.text, outcome.ok) == (None, False, True)
-    fitted = load_or_fit(sets[0], folder / "baselines.json")
-    assert fitted.where == sets[0].where
-    assert not list(folder.glob("*.json.*")) + list(folder.glob("evaluation*")) + list(folder.glob("baselines*"))
-
-
-def test_a_validation_set_that_is_not_there_is_told_at_once(make_run, sets, tmp_path: Path) -> None:
-    folder = make_run("four", 4.0, *sets)
-    path = folder / "config.yaml"
-    config = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump(config | {"val": "sets/val"}))
-    with pytest.raises(UsageError, match=r"config\.yaml, val: sets/val: expected a shard set .* change to that folder"):
-        check_compare(CompareConfig(runs=(str(folder),), out=str(tmp_path / "r.html")))
+def test_a_metric_of_an_older_run_is_drawn_where_the_deciding_one_was_not_logged(
+    make_run, sets, tmp_path: Path
+) -> None:
+    runs = make_run("a", 4.0, *sets), make_run("b", 5.0, *sets, epochs=3)
+    curves = runs[0] / "curves.csv"
+    curves.write_text(curves.read_text().replace("val_log10", "val_other"))
+    compare(tmp_path / "r.html", *runs)
+    page = (tmp_path / "r.html").read_text()
+    assert "Validation abs_rel" in page
+    assert "Some run has logged no log10" in page

@@ -1,0 +1,39 @@
+"""The options that decide what a run learns, in a form in which runs can be compared.
+
+Left out are seed and folder, where the run is computed, and what changes nothing but rounding. Sets count by identity,
+wherever they lie, and an encoder by the options of its pretraining.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from training.report.arms.run import Run
+from training.report.arms.sets import judged_on
+from training.runfolder import WHERE_IT_RUNS
+from training.step_options import ComputationOptions
+
+NO_FACTOR = (
+    *(*WHERE_IT_RUNS, "seed", "deterministic", "micro_batch", "allow_overlap", "camera_focal_px"),
+    *(one.name for one in dataclasses.fields(ComputationOptions)),
+)
+"""Options that two runs of one arm may differ in."""
+
+CROP = ("height", "width")
+"""Options that are one factor: the size of the training crop."""
+
+
+def deciding(run: Run) -> dict[str, Any]:
+    """Return factor -> value of everything that decides what a run learns, but its seed."""
+    found = {name: value for name, value in run.config.items() if name not in (*NO_FACTOR, *CROP)}
+    found["crop"] = " x ".join(str(run.config[name]) for name in CROP)
+    found["loss"] = run.config.get("loss") or "silog"  # what the default was before it depended on the depth
+    found["set"] = run.facts.train.identity
+    found["val"], found["val_where"] = judged_on(run).key if run.config["val"] is not None else (None, None)
+    found["encoder"] = run.encoder.key
+    return found
+
+
+def frozen(value: Any) -> str:
+    """Return text that is the same for equal options, whatever the order of their names."""
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,54 @@
+"""Places for texts beside a plot, so that none covers another or a point."""
+
+from collections.abc import Sequence
+
+FONT_PX = 15.0
+"""Largest size that texts of a chart are shown in, on a phone; in SVG user units."""
+
+LINE_PX = 1.25 * FONT_PX
+"""Least distance of two lines of text."""
+
+_WIDTH = 0.62  # of a letter, in sizes of the font: above the mean of the fonts in report.css
+
+
+def text_width(text: str) -> float:
+    """Estimate the width of a text in `FONT_PX`, rather too wide than too narrow."""
+    return _WIDTH * FONT_PX * len(text)
+
+
+def cut(text: str, width: float) -> str:
+    """Shorten a text so that it fits a width, with an ellipsis at its end."""
+    most = int(width / (_WIDTH * FONT_PX))
+    return text if len(text) <= most else text[: max(most - 1, 1)].rstrip() + "…"
+
+
+def spread(wished: Sequence[float], low: float, high: float, gap: float = LINE_PX) -> list[float]:
+    """Move positions apart as little as possible, until each is at least `gap` from the next.
+
+    The sum of squared moves is least: with i gaps subtracted from the i-th in order, the positions need only not fall,
+    which is isotonic regression (pool adjacent violators; Barlow et al., 1972).
+
+    Args:
+        wished: Positions, in any order.
+        low: Least position allowed.
+        high: Largest position allowed; `gap` becomes smaller if they would not fit.
+        gap: Least distance.
+
+    Returns:
+        The positions in the order given.
+    """
+    if len(wished) > 1:
+        gap = min(gap, (high - low) / (len(wished) - 1))
+    order = sorted(range(len(wished)), key=lambda at: wished[at])
+    pools: list[tuple[float, int]] = []  # mean of shifted positions, number of them
+    for rank, at in enumerate(order):
+        pools.append((wished[at] - rank * gap, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (first, m), (second, n) = pools[-2:]
+            pools[-2:] = [((first * m + second * n) / (m + n), m + n)]
+    shifted = [mean for mean, number in pools for _ in range(number)]
+    top = high - (len(wished) - 1) * gap
+    found = [0.0] * len(wished)
+    for rank, at in enumerate(order):
+        found[at] = min(max(shifted[rank], low), top) + rank * gap
+    return found

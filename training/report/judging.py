@@ -1,0 +1,144 @@
+"""Contrasts of arms from the evaluations of their runs.
+
+Units are the means of a metric over the images of a scene, of each run, on a logarithmic scale. Images are no units:
+those of a scene are alike. A claim "on these scenes" takes the runs as random, one "on scenes like these" the scenes as
+well; see `training.report.contrast`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluation.metric_names import GUARD_PROTOCOL, GUARDS, METRIC, METRIC_NAMES, PROTOCOL, count
+from training.evaluation.results import Evaluation
+from training.report import contrast
+from training.report.contrast import Estimate, holm, on_scenes_like_these, on_these_scenes
+from training.report.verdict import Claim, Contrast, Guard, Side
+
+FLOOR = 1e-6
+"""Least mean of a scene that a logarithm is taken of: a scene may be predicted without error, or nowhere well."""
+
+KINDS = {"these_scenes": on_these_scenes, "scenes_like_these": on_scenes_like_these}
+"""The two kinds of claims, and how each is estimated."""
+
+Arms = Mapping[str, Sequence[Evaluation]]
+"""Evaluations of the runs of each arm."""
+
+Pair = tuple[str, str]
+Logs = NDArray[np.float64]
+"""Natural log of scene means, float64 (runs, scenes); lower is better."""
+
+
+def judge(arms: Arms, pairs: Sequence[Pair], margin: float, protocol: str = PROTOCOL) -> list[Contrast]:
+    """Compare pairs of arms; each kind of claim is corrected over all pairs (Holm 1979).
+
+    Args:
+        arms: Evaluations of the runs, all on one set; a run that repeats another is left out.
+        pairs: Names of the arms to compare.
+        margin: Relative difference that does not matter: a ratio from 1 / (1 + margin) to 1 + margin.
+        protocol: Protocol under which the deciding metric decides.
+    """
+    kept = {name: distinct(runs) for name, runs in arms.items()}
+    logs = [log_pair(kept[a], kept[b], METRIC, protocol) for a, b in pairs]
+    guards = [find_guards(kept[a], kept[b], margin, protocol) for a, b in pairs]
+    claims: dict[str, list[Claim]] = {}
+    for kind, estimate in KINDS.items():
+        estimates = [estimate(*both) for both in logs]
+        adjusted = holm([float(one.p_value) for one in estimates]) if pairs else np.empty(0)
+        claims[kind] = [
+            decide(*each, margin, len(pairs))
+            for each in zip(estimates, map(float, adjusted), guards, pairs, strict=True)
+        ]
+    return [
+        Contrast(
+            a=a,
+            b=b,
+            metric=METRIC,
+            guards=tuple(guards[at]),
+            these_scenes=claims["these_scenes"][at],
+            scenes_like_these=claims["scenes_like_these"][at],
+        )
+        for at, (a, b) in enumerate(pairs)
+    ]
+
+
+def distinct(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return the runs without those that repeat an earlier one: a copy has every value of every image in common."""
+    found: dict[bytes, Evaluation] = {}
+    for one in evaluations:
+        found.setdefault(one.table.select_dtypes("number").to_numpy().tobytes(), one)
+    return list(found.values())
+
+
+def log_pair(a: Sequence[Evaluation], b: Sequence[Evaluation], metric: str, protocol: str) -> tuple[Logs, Logs]:
+    """Return the logs of the scene means of two arms, float64 (S_a, C) and (S_b, C).
+
+    Only scenes count in which every run was measured. Of a share, which is better when higher, it is the negative log.
+    """
+    by_run = [one.scenes(protocol) for one in (*a, *b)]
+    scenes = [scene for scene in by_run[0] if all(scene in found for found in by_run)]
+    means = np.array([[found[scene].get(metric, math.nan) for scene in scenes] for found in by_run], np.float64)
+    logs = np.log(np.maximum(means.reshape(len(by_run), len(scenes)), FLOOR))
+    logs = logs if METRIC_NAMES[metric].lower_is_better else -logs
+    return logs[: len(a)], logs[len(a) :]
+
+
+def find_guards(
+    a: Sequence[Evaluation], b: Sequence[Evaluation], margin: float, protocol: str = PROTOCOL
+) -> list[Guard]:
+    """Compare two arms by each guard that all their runs have values of."""
+    found = []
+    for metric, place in (*((metric, protocol) for metric in GUARDS), (METRIC, GUARD_PROTOCOL)):
+        ours, theirs = log_pair(a, b, metric, place)
+        if not (ours.size and np.isfinite(ours).all() and np.isfinite(theirs).all()):
+            continue
+        ratio = math.exp(float(ours.mean() - theirs.mean()))
+        worse: Side = "a" if ratio > 1 + margin else "b" if ratio < 1 / (1 + margin) else ""
+        name = metric if place == protocol else f"{metric}_{place}"
+        found.append(Guard(name=name, metric=metric, protocol=place, ratio=ratio, worse=worse))
+    return found
+
+
+def decide(
+    estimate: Estimate, adjusted: float, guards: Sequence[Guard], names: Pair, margin: float, num_contrasts: int = 1
+) -> Claim:
+    """Make the claim that follows from an estimate, unless a guard withholds it.
+
+    Args:
+        estimate: Of one contrast.
+        adjusted: Its p value after Holm's correction.
+        guards: Those of the contrast.
+        names: Of both arms.
+        margin: Relative difference that does not matter.
+        num_contrasts: Number of contrasts that were corrected together.
+    """
+    corrected = dataclasses.replace(estimate, p_value=np.asarray(adjusted))
+    alone = contrast.relation(corrected, margin)
+    verdict = contrast.judge(corrected, {one.name: math.log(one.ratio) for one in guards}, margin, names)
+    withheld = alone if verdict.relation != alone else ""
+    fields = ("low", "high", "low90", "high90", "df", "p_value")
+    values = {name: _finite(getattr(estimate, name)) for name in fields if not estimate.lack}
+    reason = verdict.reason or (
+        f"the 90 % interval, {estimate.low90:.3f} to {estimate.high90:.3f}, lies within "
+        f"{1 / (1 + margin):.3f} to {1 + margin:.3f}"
+        if alone == "equivalent"
+        else f"p {adjusted:.2g}"
+    )
+    if num_contrasts > 1 and "p " in reason and not estimate.lack:
+        reason += f" (p after Holm's correction over {count(num_contrasts, 'contrast')})"
+    return Claim(
+        ratio=float(estimate.ratio),
+        **values,
+        p_adjusted=None if estimate.lack else _finite(adjusted),
+        relation=verdict.relation,
+        withheld=withheld,
+        reason=reason,
+    )
+
+
+def _finite(value: object) -> float | None:
+    number = float(value)  # type: ignore[arg-type]  # float64 array without axes
+    return number if math.isfinite(number) else None
