@@ -1,19 +1,16 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
 from training.model.metrics import METRICS, PROTOCOLS
-from training.report.comparison import Arm, BaselineResult, Comparison, Epoch, Example, Gallery, Panel
+from training.report.comparison import Comparison
 from training.report.page import render_report
-from training.report.standing import compare_evaluations
 
-ARM = {"1_a": 0.2, "1_b": 0.3, "2_a": 0.25, "2_b": 0.3123456789}
 CONSTANT = {"1_a": 0.5, "1_b": 0.6, "2_a": 0.4, "2_b": 0.9}
 ROW = {"1_a": 0.1, "1_b": 0.2, "2_a": 0.2, "2_b": 0.25}
-PNG = b"\x89PNG"
+SCENES = ("1", "2")
 
 
 class Page(HTMLParser):
@@ -48,38 +45,13 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def comparison(fabricate) -> Comparison:
-    def arm(name: str, values: dict[str, float], encoder: str) -> Arm:
-        config = {"encoder_name": "resnet18", "encoder": encoder, "seed": 0, "loss": "silog", "epochs": 2, "out": name}
-        history = tuple(Epoch(epoch=at, train_loss=1 / at, val_abs_rel=0.5 / at) for at in (1, 2))
-        return Arm(
-            name=name, folder=Path(name), config=config, history=history, evaluation=fabricate(name, values),
-            train=replace(fabricate.set, name="hand-train"),
-        )  # fmt: skip
-
-    def baseline(name: str, values: dict[str, float]) -> BaselineResult:
-        return BaselineResult(
-            name=name, kind=name, detail=f"detail of {name}", evaluation=fabricate(name, values), train=fabricate.set
-        )
-
-    arms = (arm("pre<trained>", ARM, "runs/pretrained"), arm("scratch", CONSTANT, "none"))
-    baselines = (baseline("constant median", CONSTANT), baseline("row mean", ROW))
-    panels = tuple(Panel(name=one.name, abs_rel=0.5, depth_png=PNG, error_png=PNG) for one in (*arms, baselines[1]))
-    example = Example(key="1_a", scene="1", reason="why", image_png=PNG, truth_png=PNG, panels=panels)
-    return Comparison(
-        arms=arms,
-        baselines=baselines,
-        standings=tuple(
-            compare_evaluations((a.name, a.evaluation), (b.name, b.evaluation)) for a in arms for b in baselines
-        ),
-        warnings=(),
-        val=fabricate.set,
-        gallery=Gallery(
-            examples=(example,), near_m=2.0, far_m=50.0, max_factor=2.0, depth_bar_png=PNG, error_bar_png=PNG
-        ),
-        command="depthstream compare a b --out report.html",
-        versions={"torch": "2.0"},
-    )
+def comparison(fabricate_comparison, draw_images) -> Comparison:
+    """Two arms of three runs, 0.27 and 0.6, and two baselines, 0.6 and 0.19."""
+    arms = {
+        "pre<trained>": [draw_images(0.27, seed, SCENES) for seed in (0, 1, 2)],
+        "scratch": [CONSTANT, *(draw_images(0.6, seed, SCENES) for seed in (3, 4))],
+    }
+    return fabricate_comparison(arms, {"constant": CONSTANT, "row": ROW})
 
 
 def test_every_metric_of_every_contender_is_in_the_report_exactly(comparison: Comparison) -> None:
@@ -87,30 +59,49 @@ def test_every_metric_of_every_contender_is_in_the_report_exactly(comparison: Co
     found = {(c["data-contender"], c["data-protocol"], c["data-metric"]): float(c["data-value"])
              for c in cells if "data-scene" not in c}  # fmt: skip
     expected = {
-        (name, protocol, metric): value
-        for name, evaluation in comparison.contenders()
+        (one.name, protocol, metric): value
+        for one in comparison.contenders()
         for protocol in PROTOCOLS
-        for metric, value in evaluation.mean(protocol).items()
+        for metric, value in one.mean(protocol).items()
     }
     assert found == expected
     assert len(expected) == 4 * len(PROTOCOLS) * len(METRICS)
 
 
 def test_every_scene_of_every_contender_is_in_the_report_exactly(comparison: Comparison) -> None:
-    cells = [cell for cell in Page(render_report(comparison)).cells if cell.get("data-metric") == "abs_rel"]
+    cells = [cell for cell in Page(render_report(comparison)).cells if cell.get("data-metric") == "log10"]
     found = {(c["data-contender"], c["data-scene"]): float(c["data-value"]) for c in cells if "data-scene" in c}
     expected = {
-        (name, scene): row["abs_rel"]
-        for name, evaluation in comparison.contenders()
-        for scene, row in evaluation.scenes("headline").items()
+        (one.name, scene): row["log10"]
+        for one in comparison.contenders()
+        for scene, row in one.scenes("headline").items()
     }
     assert found == expected
 
 
-def test_printed_values_are_the_exact_ones_rounded(comparison: Comparison) -> None:
-    for cell in Page(render_report(comparison)).cells:
-        digits = len(cell["text"].split(".")[1])
-        assert cell["text"] == f"{float(cell['data-value']):.{digits}f}"
+def test_printed_values_are_the_exact_ones_rounded_with_their_spread(comparison: Comparison) -> None:
+    cells = Page(render_report(comparison)).cells
+    spreads = {arm.name: arm.spread("headline") for arm in comparison.arms}
+    seen = 0
+    for cell in cells:
+        text, _, spread = cell["text"].partition("±")
+        digits = len(text.split(".")[1])
+        assert text == f"{float(cell['data-value']):.{digits}f}"
+        if cell["data-protocol"] == "headline" and "data-scene" not in cell and cell["data-contender"] in spreads:
+            assert spread.strip() == f"{spreads[cell['data-contender']][cell['data-metric']]:.{digits}f}"
+            seen += 1
+    assert seen == 2 * (len(METRICS) + 5)  # the table of all metrics, and the first one
+
+
+def test_every_run_is_in_the_report(comparison: Comparison) -> None:
+    rows = re.findall(r'data-run="([^"]+)" data-run-metric="log10" data-value="([^"]+)"', render_report(comparison))
+    expected = {
+        run.label.replace("<", "&lt;").replace(">", "&gt;"): run.evaluation.mean("headline")["log10"]
+        for arm in comparison.arms
+        for run in arm.runs
+    }
+    assert {name: float(value) for name, value in rows} == expected
+    assert len(rows) == 6
 
 
 def test_the_page_refers_to_nothing_outside_itself(comparison: Comparison) -> None:
@@ -123,25 +114,32 @@ def test_the_page_refers_to_nothing_outside_itself(comparison: Comparison) -> No
 
 
 def test_names_cannot_break_the_page(comparison: Comparison) -> None:
-    html = render_report(comparison)
+    html = render_report(replace(comparison, warnings=("<b>bold</b>",), factors=("loss (<i> | x)",)))
     assert "pre<trained>" not in html
+    assert "<b>bold" not in html
+    assert "<i> |" not in html
     assert "pre<trained>" in Page(html).text
 
 
-def test_the_verdict_stands_in_the_report(comparison: Comparison) -> None:
-    text = Page(render_report(comparison)).text
-    assert "1 of 2 arms beats the constant median, and none of the 2 arms beats the row mean on log10." in text
-    assert "equals the constant median: 0.600 against 0.600, the same" in text
-    assert "does not beat the row mean: 0.266 against 0.188, 42 % higher" in text
-    assert comparison.caution() in text
-
-
-def test_warnings_come_first(comparison: Comparison) -> None:
-    warned = replace(comparison, warnings=("The arms were not trained on the same set.",))
+def test_contrasts_come_first_and_then_warnings(comparison: Comparison) -> None:
+    warned = replace(comparison, warnings=("The arms differ in epochs: 2 | 3.",))
     text = Page(render_report(warned)).text
-    assert text.index("not trained on the same set") < text.index("beats the constant median:")
-    assert warned.verdict()[0] == "The arms were not trained on the same set."
-    assert "not trained on the same set" not in Page(render_report(comparison)).text
+    (contrast,) = comparison.contrasts
+    assert contrast.these_scenes.relation == "better"
+    places = [text.index(part) for part in (
+        "pre<trained> is better than scratch, on these scenes and on scenes like these.",
+        *contrast.sentences(), "differ in encoder (a | b).", "The arms differ in epochs", "beats the constant baseline",
+    )]  # fmt: skip
+    assert places == sorted(places)
+    assert "The arms differ in epochs" not in Page(render_report(comparison)).text
+
+
+def test_the_standing_says_how_many_runs_beat_a_baseline(comparison: Comparison) -> None:
+    text = Page(render_report(comparison)).text
+    for standing in comparison.standings:
+        assert standing.where() in text
+    assert "lower in 3 of 3 runs and in 2 of 2 scenes" in text
+    assert "lower in 0 of 3 runs and in 0 of 2 scenes" in text
 
 
 def test_all_contenders_that_print_as_the_best_are_marked(comparison: Comparison) -> None:
@@ -149,8 +147,7 @@ def test_all_contenders_that_print_as_the_best_are_marked(comparison: Comparison
         cells = [cell for cell in Page(render_report(comparison)).cells if "data-scene" not in cell]
         return {c["data-contender"] for c in cells if c["data-metric"] == metric and "best" in c["class"]}
 
-    assert best("abs_rel") == {"row mean"}
-    assert best("delta1") == {"scratch", "constant median"}  # a multiple of abs_rel here: equal, and the highest
+    assert best("log10") == {"row"}
 
 
 def test_options_that_differ_come_first_and_are_marked(comparison: Comparison) -> None:
@@ -160,12 +157,61 @@ def test_options_that_differ_come_first_and_are_marked(comparison: Comparison) -
     assert {name for _, name in rows} == {"encoder_name", "encoder", "seed", "loss", "epochs", "out"}
 
 
-def test_curves_of_all_arms_and_levels_of_both_baselines_are_drawn(comparison: Comparison) -> None:
+def test_curves_of_all_runs_and_levels_of_both_baselines_are_drawn(comparison: Comparison) -> None:
     html = render_report(comparison)
-    assert html.count("<polyline") == 4  # two arms, two charts
+    assert html.count("<polyline") == 2 * 6  # six runs, two charts
     assert html.count('class="ref r') == 2
-    assert "scratch, epoch 2: 0.25" in html
+    assert "scratch, scratch-1, epoch 2: 0.26" in html
 
 
 def test_every_picture_is_inlined(comparison: Comparison) -> None:
     assert Page(render_report(comparison)).tags.count("img") == 2 + 2 + 2 * 3  # image, truth, scales, panels
+
+
+def test_wide_tables_say_that_they_scroll(comparison: Comparison) -> None:
+    html = render_report(comparison)
+    hint, box = (
+        r'<p class="swipe[^"]*">← (\d+) columns[^<]*</p>\s*',
+        r'<div class="scroll" tabindex="0"[^>]*>(.*?)</table>',
+    )
+    tables = re.findall(f"({hint})?{box}", html, re.S)
+    assert len(tables) == html.count("<table")
+    for said, number, table in tables:
+        first = max(re.findall(r"<tr[^>]*>(.*?)</tr>", table, re.S), key=lambda row: len(re.findall("<t[hd]", row)))
+        columns = len(re.findall(r"<t[hd][ >]", first))
+        assert bool(said) == (columns > 4), table[:300]
+        assert not said or int(number) == columns
+    assert re.search(r"@media \(max-width: 640px\) \{\s*\.swipe \{ display: block; \}", html)
+
+
+@pytest.mark.parametrize("number", [7, 12])
+def test_many_arms_have_different_colours(fabricate_comparison, draw_images, number: int) -> None:
+    arms = {f"arm{at}": [draw_images(0.3, at, SCENES)] for at in range(number)}
+    html = render_report(fabricate_comparison(arms, {"row": ROW}))
+    light, dark = html.split("@media (prefers-color-scheme: dark) { .s0")
+    rules = [re.findall(r"\.?s(\d+) \{ --s: (#[0-9a-f]{6})", part) for part in (light, "s0" + dark)]
+    for found in rules:
+        assert len({colour for _, colour in found}) == len(found) == number
+    chips = re.findall(r'<h3><i class="chip (s\d+) (\w+)"></i>arm(\d+)</h3>', html)
+    assert [css for css, _, _ in chips] == [f"s{at}" for at in range(number)]
+
+
+def test_one_arm_has_no_contrast(fabricate_comparison) -> None:
+    html = render_report(fabricate_comparison({"alone": [CONSTANT]}, {"row": ROW}))
+    assert "One arm: there is nothing to compare it with but the baselines." in html
+    assert 'class="forest"' not in html
+
+
+def test_without_baselines_there_is_a_report_all_the_same(fabricate_comparison, draw_images) -> None:
+    html = render_report(fabricate_comparison({"a": [CONSTANT], "b": [ROW]}, {}))
+    assert "fewer than 3 runs" in html
+    assert "Runs that are lower than a baseline" not in html
+
+
+def test_the_forest_holds_both_claims_of_each_contrast(comparison: Comparison) -> None:
+    html = render_report(comparison)
+    (contrast,) = comparison.contrasts
+    for place, claim in contrast.claims():
+        assert f"<small>{place}</small>" in html
+        assert f"{claim.ratio:.3f} ({claim.low:.3f} to {claim.high:.3f})" in html
+    assert html.count('class="point better"') == sum(claim.relation == "better" for _, claim in contrast.claims())

@@ -1,0 +1,172 @@
+"""Contrasts of fabricated runs against a plain computation."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from training.evaluation.metric_names import GUARDS
+from training.report.judging import distinct, find_guards, judge, log_pair
+from training.report.verdict import Claim, Contrast, Guard, headline, percent
+
+
+@pytest.fixture
+def arms(fabricate, draw_images, plausible):
+    """A near arm, one 30 % above it, and another seed set of the first, with three runs each."""
+    means = {"low": (0.2, 0), "high": (0.26, 10), "again": (0.2, 20)}
+    return {
+        name: [plausible(fabricate(name, draw_images(mean, first + seed))) for seed in range(3)]
+        for name, (mean, first) in means.items()
+    }
+
+
+def test_the_ratio_is_that_of_geometric_means_over_scenes_and_runs(arms) -> None:
+    (contrast,) = judge(arms, [("low", "high")], 0.1)
+    means = [
+        [[row["log10"] for row in run.scenes("headline").values()] for run in arms[name]] for name in ("low", "high")
+    ]
+    low, high = np.log(means).mean(axis=(1, 2))
+    assert contrast.these_scenes.ratio == pytest.approx(math.exp(low - high))
+
+
+def test_on_these_scenes_the_test_is_welchs_over_runs(arms) -> None:
+    (contrast,) = judge(arms, [("low", "high")], 0.1)
+    units = [[np.mean([math.log(row["log10"]) for row in run.scenes("headline").values()]) for run in arms[name]]
+             for name in ("low", "high")]  # fmt: skip
+    found = stats.ttest_ind(*units, equal_var=False)
+    claim = contrast.these_scenes
+    assert (claim.p_value, claim.df) == pytest.approx((found.pvalue, found.df))
+    assert (claim.low, claim.high) == pytest.approx(tuple(np.exp(found.confidence_interval(0.95))))
+    assert (claim.low90, claim.high90) == pytest.approx(tuple(np.exp(found.confidence_interval(0.90))))
+    assert claim.relation == "better"
+
+
+def test_holm_is_over_all_contrasts_and_can_withhold(arms, fabricate, draw_images) -> None:
+    pairs = [("low", "high"), ("low", "again"), ("high", "again")]
+    contrasts = judge(arms, pairs, 0.1)
+    values = np.array([one.these_scenes.p_value for one in contrasts])
+    order = np.argsort(values)
+    stepped = np.minimum(1, np.maximum.accumulate(values[order] * (3, 2, 1)))
+    assert [contrasts[at].these_scenes.p_adjusted for at in order] == pytest.approx(list(stepped))
+    assert [one.these_scenes.relation for one in contrasts] == ["better", "equivalent", "worse"]
+
+
+def test_turning_a_contrast_round_turns_its_claims(arms) -> None:
+    there, back = (judge(arms, [pair], 0.1)[0] for pair in (("low", "high"), ("high", "low")))
+    for ahead, behind in zip((one for _, one in there.claims()), (one for _, one in back.claims()), strict=True):
+        assert ahead.ratio == pytest.approx(1 / behind.ratio)
+        assert (ahead.low, ahead.high) == pytest.approx((1 / behind.high, 1 / behind.low))
+        assert {"better": "worse", "undecided": "undecided"}[ahead.relation] == behind.relation
+
+
+def scaled(evaluation, factor: float, *metrics: str):
+    """An evaluation some metrics of which are multiplied."""
+    table = evaluation.table.copy()
+    for metric in metrics:
+        table[metric] *= factor
+    return type(evaluation)(**{**vars(evaluation), "table": table})
+
+
+@pytest.mark.parametrize(("metric", "factor"), [("abs_rel", 2.0), ("rmse", 2.0), ("silog", 2.0), ("delta1", 0.5)])
+def test_better_is_withheld_if_a_guard_is_worse_beyond_the_margin(arms, metric: str, factor: float) -> None:
+    spoilt = {**arms, "low": [scaled(run, factor, metric) for run in arms["low"]]}
+    (contrast,) = judge(spoilt, [("low", "high")], 0.1)
+    assert next(guard for guard in contrast.guards if guard.name == metric).worse == "a"
+    claim = contrast.these_scenes
+    assert (claim.relation, claim.withheld) == ("undecided", "better")
+    assert "withheld" in claim.reason
+    assert metric in claim.reason
+    (turned,) = judge(spoilt, [("high", "low")], 0.1)
+    assert (turned.these_scenes.relation, turned.these_scenes.withheld) == ("undecided", "worse")
+
+
+def test_a_guard_within_the_margin_or_of_the_loser_withholds_nothing(arms) -> None:
+    (plain,) = judge(arms, [("low", "high")], 0.1)
+    ratio = next(guard.ratio for guard in plain.guards if guard.name == "rmse")
+    for factor, runs in ((1.05 / ratio, "low"), (3.0, "high")):
+        changed = {**arms, runs: [scaled(run, factor, "rmse") for run in arms[runs]]}
+        assert judge(changed, [("low", "high")], 0.1)[0].these_scenes.relation == "better"
+
+
+def test_guards_are_the_metrics_and_the_deciding_one_without_edges(arms) -> None:
+    names = [guard.name for guard in find_guards(arms["low"], arms["high"], 0.1)]
+    assert names == [*GUARDS, "log10_edge_cleaned"]
+    without = [
+        type(run)(**{**vars(run), "table": run.table[run.table["protocol"] != "edge_cleaned"]}) for run in arms["low"]
+    ]
+    assert [guard.name for guard in find_guards(without, arms["high"], 0.1)] == list(GUARDS)
+
+
+def test_copies_count_once_and_too_few_runs_are_undecided(arms) -> None:
+    assert len(distinct([*arms["low"], arms["low"][0]])) == 3
+    (contrast,) = judge({"a": [arms["low"][0]] * 3, "b": arms["high"]}, [("a", "b")], 0.1)
+    for _, claim in contrast.claims():
+        assert (claim.relation, claim.reason) == ("undecided", "an arm has fewer than 3 runs (1 and 3)")
+        assert (claim.low, claim.df, claim.p_value, claim.p_adjusted) == (None, None, None, None)
+    assert contrast.sentences()[0].startswith(
+        "a against b: undecided: an arm has fewer than 3 runs (1 and 3); log10 is "
+    )
+
+
+def test_one_scene_tells_nothing_of_others(fabricate, draw_images, plausible) -> None:
+    arms = {name: [plausible(fabricate(name, draw_images(mean, at, ("1",)))) for at in range(3)]
+            for name, mean in (("a", 0.2), ("b", 0.4))}  # fmt: skip
+    (contrast,) = judge(arms, [("a", "b")], 0.1)
+    assert contrast.these_scenes.relation == "better"
+    assert (contrast.scenes_like_these.relation, contrast.scenes_like_these.reason) == (
+        "undecided",
+        "there is a single scene",
+    )
+
+
+def test_only_scenes_that_all_runs_have_count_and_none_is_without_a_logarithm(fabricate) -> None:
+    a = [fabricate("a", {"1_a": 0.0, "2_a": 0.5}), fabricate("a", {"1_a": 0.1, "2_a": 0.5, "3_a": 1.0})]
+    ours, theirs = log_pair(a, [fabricate("b", {"1_a": 1.0, "2_a": 0.2, "3_a": 0.1})], "log10", "headline")
+    assert ours == pytest.approx(np.log([[1e-6, 0.5], [0.1, 0.5]]))
+    assert theirs == pytest.approx(np.log([[1.0, 0.2]]))
+    shares, _ = log_pair(a, a, "delta1", "headline")
+    assert np.isfinite(shares).all()
+
+
+def contrast(first: str = "better", second: str = "undecided", ratio: float = 0.8, guards=()) -> Contrast:
+    low, high = {"low": ratio * 0.9, "high": ratio * 1.1}.values()
+    these, like = (
+        Claim(ratio=ratio, low=low, high=high, df=3.5, p_value=0.01, relation=relation, reason="the reason")
+        for relation in (first, second)
+    )
+    return Contrast(a="x", b="y", metric="log10", these_scenes=these, scenes_like_these=like, guards=guards)
+
+
+def test_sentences_hold_relation_numbers_and_reason() -> None:
+    assert contrast().sentences() == [
+        "On these scenes, x is better than y: log10 is 20 % lower with x "
+        "(ratio 0.800, 95 % interval 0.720 to 0.880, df 3.5); the reason.",
+        "On scenes like these, x against y is undecided: log10 is 20 % lower with x "
+        "(ratio 0.800, 95 % interval 0.720 to 0.880, df 3.5); the reason.",
+    ]
+
+
+def test_the_headline_says_what_was_decided() -> None:
+    assert headline([contrast()]) == "x is better than y on these scenes; on scenes like these it is undecided."
+    assert headline([contrast("equivalent", "equivalent")]) == (
+        "x and y are equivalent, on these scenes and on scenes like these."
+    )
+    assert headline([contrast(), contrast("undecided")]) == (
+        "x is better than y on these scenes; on scenes like these 0 of 2 contrasts are decided."
+    )
+    assert headline([contrast("undecided"), contrast("undecided")]).startswith("No arm is shown to be better")
+
+
+def test_guards_are_said_for_the_arm_that_is_worse() -> None:
+    def clause(name: str, metric: str, ratio: float, protocol: str = "headline") -> str:
+        return Guard(name=name, metric=metric, protocol=protocol, ratio=ratio, worse="a").clause()
+
+    assert clause("abs_rel", "abs_rel", 1.25) == "abs_rel is 25 % higher"
+    assert clause("abs_rel", "abs_rel", 0.8) == "abs_rel is 25 % higher"
+    assert clause("delta1", "delta1", 1.25) == "delta1 is 20 % lower"
+    assert clause("log10_edge_cleaned", "log10", 1.5, "edge_cleaned") == "log10 (edge-cleaned) is 50 % higher"
+
+
+def test_shares_are_printed_as_percent() -> None:
+    assert [percent(share) for share in (0.25, 0.0994, 0.004, 1e-5)] == ["25 %", "9.9 %", "0.4 %", "less than 0.1 %"]
