@@ -6,6 +6,7 @@ from the options and the run folder alone, and only rank 0 writes files.
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,10 @@ from training.launch.processes import ending_together
 from training.lightning.parts import LightningParts, build_parts
 from training.lightning.quiet import quiet_lightning
 from training.loading.reading_cost import announce_reading
+from training.model.computation import Computation
 from training.model.depth_unet import DepthUnet
 from training.model.encoder import load_encoder, recognize
+from training.model.hyperparameters import Hyperparameters
 from training.model.unet import DepthNetwork, build_unet, count_parameters, split_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import TrainProgress
@@ -105,8 +108,17 @@ def finetune_unet(
     return DepthUnet.load(checkpoint_path(out, "last"))
 
 
-def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome:
+MakeModel = Callable[[nn.Module, Hyperparameters, Computation], DepthUnet]
+"""(network, its hyper-parameters, how steps are computed): `DepthUnet`, or a subclass of it."""
+
+
+def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module], make_model: MakeModel = DepthUnet) -> Outcome:
     """Train the network that `make_unet()` returns; `training.finetuning.record` documents the files of the run folder.
+
+    Args:
+        config: Options of the run.
+        make_unet: Builds the network; called once the options and sets are checked.
+        make_model: Makes of it what is trained.
 
     Raises:
         UsageError: An option has an impossible value, or the run folder contains another run.
@@ -126,28 +138,26 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module]) -> Outcome
         check_steps(config, data, placement.kind)
         # After the checks of options and sets, so that a refused command makes no folder.
         with claimed(config.out, config.resume) as folder:
-            _train_in(folder, config, unet, data, split, placement)
+            _announce(config, data, split, unet)
+            _train_in(folder, config, partial(make_model, unet), data, split, placement)
             return _outcome(folder, "{out}: {epochs} epochs")
 
 
 def _train_in(
-    folder: Path, config: FinetuneConfig, unet: nn.Module, data: DepthData, split: BatchSplit, placement: Placement
+    folder: Path,
+    config: FinetuneConfig,
+    make_model: Callable[[Hyperparameters, Computation], DepthUnet],
+    data: DepthData,
+    split: BatchSplit,
+    placement: Placement,
 ) -> None:
-    say(_announce(config, data, split, count_parameters(unet)))
-    if isinstance(unet, DepthNetwork):
-        say(describe_cost(config, split))
-    announce_small_images(config, data.train)
-    if streaming := streaming_options(config):
-        announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
-    for samples in (data.val,) if streaming else (data.train, data.val):
-        announce_reading(samples, DEPTH_PARTS, config.num_workers)
     resume = find_resume(folder, data, config.encoder) if config.resume else Resume()
     hyperparameters = make_hyperparameters(config, data, resume.decay)
     parts = build_parts(config.lightning, folder, resume.steps if config.resume else None)
     # After resume's checks, so that a refused command leaves the run folder's config as it was.
     save_config(folder, config)
     seed_everything(config.seed, workers=False, verbose=False)
-    model = DepthUnet(unet, hyperparameters, make_computation(config, placement.kind))
+    model = make_model(hyperparameters, make_computation(config, placement.kind))
     with quiet_lightning(), StopSignals() as stop:
         trace = take_trace(config, describe_device(placement.devices[placement.local_rank])) if is_rank_zero() else {}
         callbacks = [*make_callbacks(config, data, split, stop, trace), *parts.callbacks]
@@ -245,15 +255,24 @@ def _lesser(split: BatchSplit) -> str:
     )
 
 
-def _announce(config: FinetuneConfig, data: DepthData, split: BatchSplit, parameters: int) -> str:
+def _announce(config: FinetuneConfig, data: DepthData, split: BatchSplit, unet: nn.Module) -> None:
+    """Say what is trained, from what, on how much, and what a step and the reading of an epoch cost."""
     origin = "random weights" if config.encoder == SCRATCH else config.encoder
     steps = data.sampler.num_steps
     batch = f"batch {config.batch_size} = {split.world} ranks x {split.accumulation} x {split.micro_batch}"
     length = f"{config.epochs} x {steps} steps"
-    return (
-        f"finetune: {config.encoder_name} U-Net, {parameters / 1e6:.1f} M parameters, encoder from {origin}; "
+    parameters = f"{count_parameters(unet) / 1e6:.1f} M parameters"
+    say(
+        f"finetune: {config.encoder_name} U-Net, {parameters}, encoder from {origin}; "
         f"{len(data.train)} samples, validated on {len(data.val)}; {batch}; {length} -> {config.out}"
     )
+    if isinstance(unet, DepthNetwork):
+        say(describe_cost(config, split))
+    announce_small_images(config, data.train)
+    if streaming := streaming_options(config):
+        announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
+    for samples in (data.val,) if streaming else (data.train, data.val):
+        announce_reading(samples, DEPTH_PARTS, config.num_workers)
 
 
 def _outcome(folder: Path, text: str) -> Outcome:
