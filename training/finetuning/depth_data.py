@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
-from training.depth_sets.subsets import Subsets, announce_subsets, choose_subsets
+from training.depth_sets.subsets import Subsets, choose_subsets
 from training.depth_sets.views import make_augment
 from training.evaluation.evaluate import native_batch
 from training.finetuning.batches import BatchSplit
@@ -55,7 +55,6 @@ def make_data(config: FinetuneConfig, split: BatchSplit, pin_memory: bool) -> De
         UsageError: A subset is empty, or smaller than a batch; or scenes are in both.
     """
     subsets = choose_subsets(config)
-    announce_subsets(subsets)
     val = subsets.val
     crops, sampler = _make_crops(config, subsets.train, split.micro_batch)
     native = native_batch(val.index)

@@ -29,6 +29,7 @@ from training.claim import claimed
 from training.config import FinetuneConfig
 from training.depth_sets.crops import announce_small_images
 from training.depth_sets.description import decisive, describe_subsets
+from training.depth_sets.subsets import announce_subsets
 from training.finetuning.batches import BatchSplit
 from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
@@ -268,6 +269,7 @@ def _announce(config: FinetuneConfig, data: DepthData, split: BatchSplit, unet: 
     )
     if isinstance(unet, DepthNetwork):
         say(describe_cost(config, split))
+    announce_subsets(data.subsets)
     announce_small_images(config, data.train)
     if streaming := streaming_options(config):
         announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)

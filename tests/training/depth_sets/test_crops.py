@@ -2,10 +2,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from training.finetuning.crops import announce_small_images
 
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
+from training.depth_sets.crops import announce_small_images
 
 
 @pytest.fixture(scope="module")
