@@ -51,7 +51,7 @@ COMMANDS = (
         runner="training.evaluation.evaluate:run",
         check="training.evaluation.check:check_evaluate",
         help="measure a run on a set, at native resolution",
-        examples=("evaluate runs/depth sets/diode-val", "evaluate runs/depth sets/diode-val --json"),
+        examples=("evaluate runs/depth sets/diode-val", "evaluate runs/depth sets/diode-val --protocol devkit --json"),
     ),
     Command(
         name="predict",

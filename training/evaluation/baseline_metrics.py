@@ -11,7 +11,7 @@ from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
 from training.evaluation.baselines import Baselines, Fitted
 from training.evaluation.depth_sums import iter_depths
-from training.evaluation.protocol_choice import depth_scale
+from training.evaluation.protocol_choice import depth_kind
 from training.evaluation.results import Evaluation, SetInfo, make_table
 from training.launch.devices import describe_device
 from training.model.metrics import ComparedTruth
@@ -34,7 +34,7 @@ def evaluate_baselines(baselines: Baselines, samples: ShardSet, device: torch.de
     Raises:
         UsageError: The depth of the set is not in metres.
     """
-    if depth_scale(samples) != "metric":
+    if depth_kind(samples) != "metric":
         raise UsageError(f"baselines are in metres, but the depth of {samples.url} is up to scale")
     by_name = baselines.by_name
     rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in by_name}

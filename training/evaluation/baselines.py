@@ -27,7 +27,7 @@ from sharding.progress import say, track
 from sharding.reading.shard_set import ShardSet
 from training.evaluation.depth_sums import MAX_ROWS, DepthSummation, iter_depths, profile_rows
 from training.evaluation.fits import fit_profiles
-from training.evaluation.protocol_choice import depth_scale
+from training.evaluation.protocol_choice import depth_kind
 from training.model.protocols import METRICS
 from training.run_files import read_json
 
@@ -203,7 +203,7 @@ def fit_baselines(train: ShardSet) -> Baselines:
         DataError: No image has enough valid depth within the headline's range, or it is up to scale.
         UsageError: The depth of the set is of several kinds.
     """
-    if depth_scale(train) != "metric":
+    if depth_kind(train) != "metric":
         raise DataError(f"baselines are in metres, but the depth of {train.url} is up to scale")
     summation = DepthSummation(min(MAX_ROWS, int(train.index["height"].mode().iloc[0])))
     for sample in track(iter_depths(train), total=len(train), unit="images", label="baselines"):

@@ -21,8 +21,9 @@ from sharding.errors import DataError
 from sharding.progress import track
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.config import EvaluateConfig, cache_settings
+from training.depth_options import TrainedKind
 from training.evaluation.evaluation_text import format_evaluation
-from training.evaluation.protocol_choice import DepthScale, choose_protocols
+from training.evaluation.protocol_choice import choose_protocols
 from training.evaluation.results import Evaluation, SetInfo, make_table
 from training.evaluation.selection import describe_selection
 from training.launch.devices import describe_device, find_devices
@@ -50,13 +51,13 @@ class NamedPredictor:
         predictor: The network or baseline.
         name: Display name.
         fingerprint: Hash of its weights, by which a stored evaluation is recognised.
-        scale: What its depth means.
+        depth_kind: What its depth means.
     """
 
     predictor: Predictor
     name: str
     fingerprint: str
-    scale: DepthScale = "metric"
+    depth_kind: TrainedKind = "metric"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,7 @@ def evaluate_model(
         DataError: A prediction is not finite, no image has enough valid pixels, or the device has too little memory.
         UsageError: The set, or the predictor, cannot be judged by these protocols.
     """
-    protocols = choose_protocols(samples, choice, named.scale)
+    protocols = choose_protocols(samples, choice, named.depth_kind)
     computing = computing or Computing()
     with full_float32(), explaining_lack(f"evaluate {named.name}", "give --accelerator cpu"):
         rows = list(_iter_rows(named.predictor, samples, computing, protocols))
@@ -166,7 +167,9 @@ def load_predictor(file: Path, name: str, device: torch.device) -> NamedPredicto
         DataError: The file is not a checkpoint of `depthstream finetune`.
     """
     model = DepthUnet.load(file).to(device).eval()
-    return NamedPredictor(predictor=model, name=name, fingerprint=file_sha256(file), scale=model.options.depth_kind)
+    return NamedPredictor(
+        predictor=model, name=name, fingerprint=file_sha256(file), depth_kind=model.options.depth_kind
+    )
 
 
 def evaluation_file(run: Path, samples: ShardSet, which: str, choice: ProtocolChoice = "ours") -> Path:

@@ -1,20 +1,17 @@
 """Which protocols a set, and a network, can be judged under; what cannot be is refused before anything is computed."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
+from training.depth_options import TrainedKind
 from training.model.protocols import CHOICES, MEDIAN_SCALED, UP_TO_SCALE, ProtocolChoice, Protocols
-
-DepthScale = Literal["metric", "up_to_scale"]
-"""Whether depth is in metres, or in metres times an unknown factor."""
 
 _WHOLE_EXTS = ("planes.npy", "npy")
 """Extensions of depth parts that can hold depth under the mask; the others have a code for invalid instead."""
 
 
-def depth_scale(samples: ShardSet) -> DepthScale:
+def depth_kind(samples: ShardSet) -> TrainedKind:
     """Tell what the depth of a set means; views of kind "none", without any measured depth, do not matter.
 
     Raises:
@@ -34,7 +31,7 @@ def depth_scale(samples: ShardSet) -> DepthScale:
     )
 
 
-def choose_protocols(samples: ShardSet, choice: ProtocolChoice, predicted: DepthScale = "metric") -> Protocols:
+def choose_protocols(samples: ShardSet, choice: ProtocolChoice, predicted: TrainedKind = "metric") -> Protocols:
     """Choose the protocols of an evaluation.
 
     Depth up to scale, of the set or of the network, is judged by median-scaled metrics alone.
@@ -47,7 +44,7 @@ def choose_protocols(samples: ShardSet, choice: ProtocolChoice, predicted: Depth
     Raises:
         UsageError: The depth of the set is of several kinds, or what it has cannot be judged by the choice.
     """
-    truth = depth_scale(samples)
+    truth = depth_kind(samples)
     if choice == "ours":
         if truth == "up_to_scale":
             return {UP_TO_SCALE.name: UP_TO_SCALE}

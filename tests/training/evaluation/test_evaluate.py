@@ -296,7 +296,7 @@ def test_depth_up_to_scale_gives_median_scaled_metrics_without_metres(megadepth_
 
 
 def test_a_network_up_to_scale_is_not_judged_in_metres(diode_sets, oracle) -> None:
-    named = NamedPredictor(predictor=oracle(diode_sets[1], 100.0), name="", fingerprint="", scale="up_to_scale")
+    named = NamedPredictor(predictor=oracle(diode_sets[1], 100.0), name="", fingerprint="", depth_kind="up_to_scale")
     evaluation = evaluate_model(named, diode_sets[1])
     assert list(evaluation.protocols) == ["median_scaled"]
     assert evaluation.mean("median_scaled")["abs_rel"] == pytest.approx(0, abs=1e-6)
@@ -330,4 +330,4 @@ def test_what_a_run_predicts_is_read_from_its_checkpoint(make_run, diode_sets, t
     content = torch.load(file, weights_only=True)
     for kind in ("metric", "up_to_scale"):
         torch.save(content | {"hyper_parameters": content["hyper_parameters"] | {"depth_kind": kind}}, file)
-        assert load_predictor(file, "arm", torch.device("cpu")).scale == kind
+        assert load_predictor(file, "arm", torch.device("cpu")).depth_kind == kind

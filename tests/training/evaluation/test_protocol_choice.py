@@ -12,7 +12,7 @@ from sharding.making.index_tars import run as index
 from sharding.reading.shard_set import ShardSet
 from training.config import EvaluateConfig, FinetuneConfig
 from training.evaluation.check import check_evaluate
-from training.evaluation.protocol_choice import choose_protocols, depth_scale
+from training.evaluation.protocol_choice import choose_protocols, depth_kind
 from training.model.protocols import DEVKIT, PROTOCOLS, UP_TO_SCALE
 from training.runfolder import save_config
 
@@ -68,7 +68,7 @@ def test_an_index_of_tars_made_elsewhere_is_refused(shard, tmp_path: Path) -> No
 
 def test_depth_up_to_scale_is_judged_by_median_scaled_metrics_alone(megadepth_set, diode_sets) -> None:
     relative = ShardSet(megadepth_set.url, where="kind in ('up_to_scale', 'none')")
-    assert depth_scale(relative) == "up_to_scale"
+    assert depth_kind(relative) == "up_to_scale"
     assert choose_protocols(relative, "ours") == {"median_scaled": UP_TO_SCALE}
     assert choose_protocols(diode_sets[1], "ours", "up_to_scale") == {"median_scaled": PROTOCOLS["median_scaled"]}
     for choice in OTHERS:
@@ -84,7 +84,7 @@ def test_mixed_kinds_are_refused_with_their_counts_and_a_subset_that_is_not(mega
     counts = megadepth_set.index["kind"].value_counts()
     assert {"ordinal", "up_to_scale"} <= set(counts.index)
     with pytest.raises(UsageError) as refused:
-        depth_scale(megadepth_set)
+        depth_kind(megadepth_set)
     for kind, count in counts.items():
         assert f"{count} of kind {kind}" in str(refused.value)
     assert str(refused.value).endswith("choose a subset with --where \"kind == 'up_to_scale'\"")
@@ -94,7 +94,7 @@ def test_views_without_a_return_do_not_decide_the_kind(make_set) -> None:
     ones = np.ones((4, 5))
     samples = make_set([("00001", 2 * ones, ones), ("00001", 2 * ones, 0 * ones)])
     assert sorted(samples.index["kind"]) == ["metric", "none"]
-    assert depth_scale(samples) == "metric"
+    assert depth_kind(samples) == "metric"
     assert choose_protocols(samples, "devkit") == {"devkit": DEVKIT}
 
 
