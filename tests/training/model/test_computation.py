@@ -16,6 +16,10 @@ from training.model.computation import Computation, align_state
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import Hyperparameters
 
+LATER = 3e-3
+"""Relative difference that the losses of four steps may have: AdamW moves a weight about as far for a gradient that is
+rounding noise as for a large one. The first loss, before any step, is held to 1e-5."""
+
 OPTIONS = Hyperparameters(encoder_name="resnet18", height=33, width=48, learning_rate=1e-4)
 
 
@@ -63,7 +67,8 @@ def count_batches(model):
 )
 def test_a_run_learns_the_same(unet, plain, computation):
     model, _ = fit(unet, computation)
-    assert model.losses == pytest.approx(plain.losses, rel=1e-4)
+    assert model.losses[0] == pytest.approx(plain.losses[0], rel=1e-5)
+    assert model.losses == pytest.approx(plain.losses, rel=LATER)
     assert list(model.state_dict()) == list(plain.state_dict())
     assert count_batches(model) == {4}
     if computation == Computation(recompute=True):
@@ -92,7 +97,7 @@ def test_a_checkpoint_goes_on_in_another_layout(unet, tmp_path, fused):
     ]
     losses = [model.losses for model, _ in found]
     assert len(losses[0]) == 2
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[1] == pytest.approx(losses[0], rel=LATER)
     moments = [state["exp_avg"] for state in found[1][1].optimizers[0].state.values()]
     assert any(moment.is_contiguous(memory_format=torch.channels_last) for moment in moments if moment.ndim == 4)
 
@@ -114,7 +119,7 @@ def test_a_compiled_run_learns_the_same_and_compiles_once(unet, plain, recompute
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     model, _ = fit(unet, Computation(compiled=True, recompute=recompute))
-    assert model.losses == pytest.approx(plain.losses, rel=1e-3)
+    assert model.losses == pytest.approx(plain.losses, rel=LATER)
     assert list(model.state_dict()) == list(plain.state_dict())
     assert count_batches(model) == {4}
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
