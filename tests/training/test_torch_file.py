@@ -122,6 +122,18 @@ def test_plain_values_are_loaded_as_they_were(tmp_path, options):
     assert found["module"].keys() == {"weight", "bias"}
 
 
+def test_what_a_gpu_has_saved_is_loaded_onto_the_cpu(tmp_path):
+    """Its storages are marked with the device that they were on, which there need not be here."""
+    marked = repacked(saved(STATE), lambda name, data: data.replace(text("cpu"), text("cuda:1")))
+    assert marked.count(text("cuda:1")) == 1  # named once, then referred to
+    file = tmp_path / "file.pt"
+    file.write_bytes(marked)
+    check_torch_file(file, EXPECTED)
+    found = load_saved(file, EXPECTED)
+    assert found["weight"].device == torch.device("cpu")
+    assert torch.equal(found["weight"], STATE["weight"])
+
+
 @pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}], ids=["archive", "legacy"])
 def test_nothing_in_a_file_is_run(tmp_path, options):
     canary = tmp_path / "canary"

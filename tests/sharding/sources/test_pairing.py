@@ -1,5 +1,6 @@
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,22 @@ def test_a_file_in_the_wrong_folder_is_refused_by_name():
     (refusal,) = diode.layout("train").pair([*files, stray]).refused
     assert refusal.files == (stray.name,)
     assert "00001_00002_outdoor_" in refusal.reason
+
+
+@pytest.mark.parametrize("above", ["images/", "depth/imgs/x.png/", "my_depth.npy/y_depth_mask.npy/"])
+def test_names_of_folders_above_a_data_set_mean_nothing(above, diode_source, megadepth_source):
+    for source, layout in (
+        (diode_source, diode.layout("train")),
+        (megadepth_source, megadepth.layout(with_depth=True)),
+    ):
+        files = FolderSource(source).list()
+        plain = layout.pair(files).candidates
+        moved = layout.pair([replace(file, name=above + file.name) for file in files]).candidates
+        assert [one.key for one in moved] == [one.key for one in plain]
+        for one, other in zip(moved, plain, strict=True):
+            assert {role: file.name for role, file in one.files.items()} == {
+                role: above + file.name for role, file in other.files.items()
+            }
 
 
 def test_megadepth_keys_tell_equal_stems_apart(megadepth_source):

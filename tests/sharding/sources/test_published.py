@@ -24,6 +24,14 @@ def test_an_archive_of_another_size_is_none_of_them():
     assert recognise("diode", "train.tar.gz", 82 << 30, "") is None
 
 
+def test_diode_has_84_gib_in_two_archives():
+    for num_bytes, name in ((VAL, "val.tar.gz"), (TRAIN, "train.tar.gz")):
+        assert by_size("diode", num_bytes).name == name
+    assert round((VAL + TRAIN) / 2**30, 1) == 83.6
+    assert round((VAL + TRAIN) / 1e9, 1) == 89.7
+    assert by_size("diode", 110 * 10**9 - VAL) is None
+
+
 def test_what_was_not_hashed_is_said():
     assert "not computed" in recognise("diode", "val.tar.gz", VAL, "")
     megadepth = recognise("megadepth", "MegaDepth_v1.tar.gz", 213_461_598_257, "")

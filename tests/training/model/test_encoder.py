@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor
 from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -129,6 +130,16 @@ def test_one_prefix_of_all_keys_is_taken_off_and_said(state, prefix, head, tmp_p
     file = save(prefixed(state, prefix) | classifier, tmp_path)
     assert same_body(load_encoder(file, "resnet18"), state)
     assert capsys.readouterr().err == f"{file}: its keys are read without their prefix {prefix}\n"
+
+
+def test_torchvisions_own_file_of_a_resnet50_is_an_encoder(tmp_path, capsys):
+    """The ImageNet arm: what `torch.save(resnet50(weights=...).state_dict(), FILE)` leaves."""
+    state = torchvision.models.resnet50(weights=None).state_dict()
+    loaded = load_encoder(save(state, tmp_path))
+    assert capsys.readouterr().err == f"{tmp_path / 'encoder.pt'}: the keys are those of a resnet50\n"
+    assert {"fc.weight", "fc.bias"} < set(state)
+    assert len(loaded.state_dict()) == len(state) - 2
+    assert same_body(loaded, state)
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net"])

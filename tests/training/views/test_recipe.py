@@ -2,6 +2,7 @@ import copy
 from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
 
 from sharding.errors import UsageError
@@ -30,6 +31,18 @@ def test_each_view_of_dino_has_its_own_recipe(transforms):
     assert [view.solarize for view in views] == [Solarize(), Solarize(p=0.2, threshold=(0.5, 0.5)), *6 * [Solarize()]]
     assert all(view.rotation == Rotation() for view in views)
     assert all(view.rotation.degrees == (-90.0, 90.0) for view in read_recipe(transforms["dino", "aggressive"]))
+
+
+@pytest.mark.parametrize("degrees", [15.0, 45.0, 90.0])
+def test_corners_of_a_rotated_view_are_mirrored_not_black(transforms, degrees):
+    """Black corners would tell the angle. 45 degrees leave 17 % of a square without an image of its own."""
+    compose = transforms["simclr", "aggressive"].transforms[0].transform
+    rotate = copy.deepcopy(next(op for op in compose.transforms if type(op).__name__ == "Rotate"))
+    rotate.limit = (degrees, degrees)
+    white = np.full((224, 224, 3), 255, np.uint8)
+    np.testing.assert_array_equal(rotate(image=white)["image"], white)
+    rotate.border_mode = cv2.BORDER_CONSTANT  # the control: torchvision's way
+    assert (rotate(image=white)["image"][0, 0] == 0).all() == (degrees != 90)
 
 
 def test_a_transform_of_a_single_view_such_as_distillations(transforms):
