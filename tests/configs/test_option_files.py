@@ -1,28 +1,28 @@
 """Every file of configs/ is one that its command takes, and all of its options go together."""
 
+import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from sharding.cli import build_parser
-from sharding.parser import build_config
-from training.commands import COMMANDS
+from tests.docs.documents import ROOT, parse, read_script
 from training.config import FinetuneConfig
 from training.finetuning.batches import split_batch
 from training.finetuning.check import check_finetune
 from training.pretraining.check import check_pretrain
 
-FOLDER = Path(__file__).parents[2] / "configs"
+FOLDER = ROOT / "configs"
 FILES = sorted(FOLDER.iterdir())
 CHECKS = {"finetune": check_finetune, "pretrain": check_pretrain}
 
 
+def command_of(file):
+    return re.match("[a-z]+", file.name)[0]
+
+
 def read(file, samples, *more):
     """The options of a file, with a set and a run folder on the command line, as the program makes them."""
-    command = next(one for one in COMMANDS if one.name == file.name.partition("-")[0].removesuffix(".yaml"))
-    words = [command.name, samples, "--config", str(file), "--out", "new/run", *more]
-    return build_config(command.config, build_parser("depthstream", "", [command]).parse_args(words))
+    return parse((command_of(file), samples, "--config", str(file), "--out", "new/run", *more))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -32,8 +32,17 @@ def test_a_file_passes_the_check_of_its_command(file, diode_sets, tmp_path, monk
     config = read(file, diode_sets[0].url, "--accelerator", "cpu", "--seed", "1")
     if not isinstance(config, FinetuneConfig):
         config = replace(config, batch_size=32)  # of the toy set's 40 images
-    CHECKS[file.name.partition("-")[0].removesuffix(".yaml")](config)
+    CHECKS[command_of(file)](config)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_command_in_a_file_is_one_and_takes_the_file(file, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (words,) = read_script(file.read_text().replace("\n#", "\n"))
+    assert words[0] == command_of(file)
+    assert f"configs/{file.name}" in words
+    parse(words)
 
 
 def test_the_two_full_size_runs_learn_the_same():

@@ -16,14 +16,17 @@ Words = tuple[str, ...]
 
 
 def read_commands(text: str) -> list[Words]:
-    """Return the words of each `depthstream` command; a variable of a loop has its first value."""
-    found = []
-    for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
-        values = dict(re.findall(r"\bfor (\w+) in ([^\s;]+)", block))
-        for line in block.replace("\\\n", " ").splitlines():
-            if called := re.match(r"\s*depthstream (.*)", line):
-                words = re.sub(r"\$\{?(\w+)\}?", lambda name, values=values: values[name[1]], called[1])
-                found.append(tuple(shlex.split(words, comments=True)))
+    """Return the words of each `depthstream` command in the bash blocks of a document."""
+    return [words for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for words in read_script(block)]
+
+
+def read_script(script: str) -> list[Words]:
+    """Return the words of each `depthstream` command of a script; a variable of a loop has its first value."""
+    values, found = dict(re.findall(r"\bfor (\w+) in ([^\s;]+)", script)), []
+    for line in script.replace("\\\n", " ").splitlines():
+        if called := re.match(r"\s*depthstream (.*)", line):
+            words = re.sub(r"\$\{?(\w+)\}?", lambda name: values[name[1]], called[1])
+            found.append(tuple(shlex.split(words, comments=True)))
     return found
 
 
