@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from tests.docs.documents import ROOT, parse, read_script
-from training.config import FinetuneConfig
 from training.finetuning.batches import split_batch
 from training.finetuning.check import check_finetune
 from training.pretraining.check import check_pretrain
@@ -27,11 +26,9 @@ def read(file, samples, *more):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_a_file_passes_the_check_of_its_command(file, diode_sets, tmp_path, monkeypatch):
-    """As far as it goes without a GPU and the real set; the toy set has 35 outdoor views in DIODE's 12 scenes."""
+    """As far as it goes without a GPU and the real set: the toy set has 35 outdoor views in DIODE's 12 scenes."""
     monkeypatch.chdir(tmp_path)
-    config = read(file, diode_sets[0].url, "--accelerator", "cpu", "--seed", "1")
-    if not isinstance(config, FinetuneConfig):
-        config = replace(config, batch_size=32)  # of the toy set's 40 images
+    config = read(file, diode_sets[0].url, "--accelerator", "cpu", "--batch-size", "16", "--seed", "1")
     CHECKS[command_of(file)](config)
     assert not any(tmp_path.iterdir())
 
