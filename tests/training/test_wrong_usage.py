@@ -151,7 +151,7 @@ WRONG = [
     "finetune SET --val SET --out new/run --accelerator cpu --batch-size 10 --micro-batch 3",
     "finetune SET --val SET --out new/run --accelerator cpu --batch-size 10 --devices 3",
     "finetune SET --val SET --out new/run --accelerator cpu --sync-batchnorm",
-    "finetune SET --val SET --out new/run --accelerator cpu --freeze-epochs 50",
+    "finetune SET --val SET --out new/run --accelerator cpu --freeze-epochs 51",
     "finetune SET --val SET --out new/run --accelerator cpu --clip 0 --config clip.yaml",
     "finetune SET --val SET --out new/run --accelerator cpu --epochs 2 --config least.yaml",
     "finetune SET --val SET --allow-overlap --out new/run --accelerator cpu --encoder-name resnet18 --batch-size 4 "

@@ -98,10 +98,10 @@ def _check_step(config: FinetuneConfig) -> None:
         raise UsageError(f"lightning: min_epochs {least}: expected at most the {config.epochs} of --epochs")
     if "gradient_clip_algorithm" in lightning and not config.clip:
         raise UsageError("lightning: gradient_clip_algorithm: --clip 0 clips nothing; leave one of them out")
-    if config.freeze_epochs >= config.epochs:
+    if config.freeze_epochs > config.epochs:
         raise UsageError(
-            f"--freeze-epochs {config.freeze_epochs}: expected fewer than the {config.epochs} epochs of the run, in "
-            "the rest of which the encoder is trained"
+            f"--freeze-epochs {config.freeze_epochs}: expected at most the {config.epochs} epochs of the run, in all "
+            "of which the encoder then stays as it is"
         )
 
 
