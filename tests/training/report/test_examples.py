@@ -18,18 +18,23 @@ def decode(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
-def test_each_scene_shows_its_median_image_and_the_worst_of_all_is_added(fabricate) -> None:
-    values = {"1_a": 0.1, "1_b": 0.2, "1_c": 0.9, "2_a": 0.5, "2_b": 0.4, "2_c": 0.3}
+def test_each_scene_shows_its_median_image_and_the_five_worst_of_all_are_added(fabricate) -> None:
+    values = {"1_a": 0.1, "1_b": 0.2, "1_c": 0.9, "2_a": 0.5, "2_b": 0.4, "2_c": 0.3, "3_a": 0.05, "3_b": 0.06}
     choices = choose_examples([fabricate("arm", values)])
-    assert [choice.key for choice in choices] == ["1_b", "2_b", "1_c"]
-    assert [choice.scene for choice in choices] == ["1", "2", "1"]
-    assert "worst" in choices[-1].reason
+    assert [choice.key for choice in choices] == ["1_b", "2_b", "3_a", "1_c", "2_a", "2_c"]
+    assert [choice.scene for choice in choices] == ["1", "2", "3", "1", "2", "2"]
+    ranks = {choice.key: choice.reason for choice in choices}
+    assert "number 1 of the worst" in ranks["1_c"]
+    assert "median" in ranks["2_b"]
+    assert "number 3 of the worst" in ranks["2_b"]  # both
+    assert "number 5 of the worst" in ranks["1_b"]
+    assert "worst" not in ranks["3_a"]
 
 
-def test_difficulty_is_the_mean_over_the_arms(fabricate) -> None:
+def test_difficulty_is_the_mean_over_all_runs(fabricate) -> None:
     first = fabricate("first", {"1_a": 0.1, "1_b": 0.2, "1_c": 0.3})
     second = fabricate("second", {"1_a": 0.7, "1_b": 0.1, "1_c": 0.3})
-    assert [choice.key for choice in choose_examples([first, second])] == ["1_c", "1_a"]
+    assert [choice.key for choice in choose_examples([first, second], worst=1)] == ["1_c", "1_a"]
 
 
 def test_of_many_scenes_evenly_spaced_ones_are_shown(fabricate) -> None:
@@ -47,7 +52,7 @@ def test_one_depth_scale_is_shared_by_truth_and_predictions(fabricate) -> None:
     assert np.array_equal(decode(panel.depth_png), decode(gallery.examples[0].truth_png))
     assert np.array_equal(decode(panel.depth_png), colorize_depth(depth, sample.valid, gallery.near_m, gallery.far_m))
     assert np.all(decode(panel.error_png) == 247)
-    assert panel.abs_rel == 0.25
+    assert panel.value == 0.25
     assert 2 <= gallery.near_m < gallery.far_m <= 50
 
 
