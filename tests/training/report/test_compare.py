@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
@@ -157,6 +156,7 @@ def test_the_report_is_one_file_with_all_pictures(compared) -> None:
     assert page.count('src="data:image/png;base64,') == 2 * (2 + 2 + 2 * 3)  # two images: image, truth, scales, panels
 
 
+@pytest.mark.slow
 def test_what_was_evaluated_before_is_not_evaluated_again(arms, compared, tmp_path: Path) -> None:
     kept = sorted(file for one in (*arms[0], *arms[1]) for file in one.glob("*.json"))
     assert len(kept) == 6 * 2 + 3  # metrics and evaluation of each; fitted baselines and the evaluations of both
@@ -176,6 +176,7 @@ def test_another_checkpoint_is_evaluated_anew(make_run, sets, tmp_path: Path) ->
     assert (before, after) == pytest.approx(tuple(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_named_contrasts_are_the_only_ones_and_are_corrected_together(make_run, sets, arms, tmp_path: Path) -> None:
     third = [make_run(f"third-{seed}", depth, *sets, seed=seed, loss="l1_log")
              for seed, depth in enumerate((3.3, 3.5, 3.7))]  # fmt: skip
@@ -218,86 +219,31 @@ def test_copies_of_a_run_count_once(arms, tmp_path: Path) -> None:
     assert any("have the same options and seed 0: repeats" in text for text in data["warnings"])
 
 
-def test_seed_sets_of_one_arm_can_be_compared_by_hand(arms, tmp_path: Path) -> None:
-    data = compare(tmp_path / "r.html", arm=(f"a={arms[0][0]},{arms[0][1]}", f"b={arms[0][2]}"))
-    assert data["factors"] == data["contrasts"][0]["factors"] == []
-    assert data["warnings"] == []
-
-
-def test_mixed_epochs_are_a_warning(make_run, sets, tmp_path: Path) -> None:
-    runs = [make_run(f"r-{seed}", 4.0 + seed, *sets, seed=seed, epochs=5 if seed else 2) for seed in (0, 1)]
-    data = compare(tmp_path / "r.html", *runs)
-    assert "The arms differ in epochs: 2 | 5." in data["warnings"]
-    assert "r-1 has not finished: 2 of 5 epochs are done." in data["warnings"]
-    assert "r-1 has not finished: 2 of 5 epochs are done." in (tmp_path / "r.html").read_text()
-
-
-def test_it_works_from_any_folder_and_says_where_it_looked(make_run, sets, tmp_path: Path, monkeypatch) -> None:
-    """A relative path in the options is found from the run folder up, a moved set is not, unless it is given."""
-    project = tmp_path / "project"
-    shutil.copytree(sets[0].url, project / "sets/train")
-    shutil.copytree(sets[1].url, project / "sets/val")
-    made = make_run("r", 4.0, *sets)
-    options = yaml.safe_load((made / "config.yaml").read_text())
-    (made / "config.yaml").write_text(yaml.safe_dump(options | {"set": "sets/train", "val": "sets/val"}))
-    folder = Path(shutil.copytree(made, project / "runs/r"))
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    first = compare(tmp_path / "a.html", folder)
-    assert (first["val"]["url"], first["val"]["identity"]) == (str(project / "sets/val"), sets[1].manifest.identity)
-    (project / "sets").rename(tmp_path / "moved")
-    config = config_of(tmp_path / "b.html", folder)
-    with pytest.raises(UsageError) as error:
-        check_compare(config)
-    places = [str(base / "sets/val") for base in (tmp_path / "elsewhere", project / "runs", project, tmp_path)]
-    assert all(f"{place} (nothing)" in str(error.value) for place in places)
-    assert "give it with --val SET" in str(error.value)
-    second = compare(tmp_path / "b.html", folder, val=str(tmp_path / "moved/val"))
-    assert second["arms"]["r"]["metrics"] == first["arms"]["r"]["metrics"]
-    assert second["baselines"].keys() == first["baselines"].keys()  # from baselines.json in the run folder
-    (folder / "baselines.json").unlink()
-    third = compare(tmp_path / "b.html", folder, val=str(tmp_path / "moved/val"))
-    assert (third["baselines"], third["standings"]) == ({}, [])
-    assert any(text.startswith("There are no baselines: ") and "looked for at" in text for text in third["warnings"])
-
-
-def test_another_set_at_the_recorded_place_is_not_taken(make_run, make_set, sets, tmp_path: Path) -> None:
-    other = make_set([("00009", ROWS * 2, ONES)], "val")
-    folder = make_run("r", 4.0, *sets, val=other.url)
-    found = rf"hand.*set \(a set with identity {other.manifest.identity[:12]}\)"
-    with pytest.raises(UsageError, match=found):
-        check_compare(config_of(tmp_path / "r.html", folder))
-    data = compare(tmp_path / "r.html", folder, val=other.url)
-    assert data["warnings"] == [
-        f"The runs were validated on another set than {other.manifest.name} ({other.manifest.identity[:12]})."
-    ]
-
-
-def test_the_recorded_path_finds_a_set_whose_address_was_relative(make_run, sets, tmp_path: Path) -> None:
-    train, val = ({"identity": one.manifest.identity, "name": "x", "path": one.url} for one in sets)
-    folder = make_run("r", 4.0, *sets, facts={"train": train, "val": val}, set="gone/train", val="gone/val")
-    assert compare(tmp_path / "r.html", folder)["val"]["url"] == sets[1].url
-
-
-def test_runs_validated_on_different_sets_are_refused_by_name(make_run, sets, tmp_path: Path) -> None:
+def test_runs_validated_on_different_sets_leave_no_report(make_run, sets, tmp_path: Path) -> None:
     train, val = sets
     runs = make_run("a", 4.0, train, val), make_run("b", 4.0, train, train)
     for call in (run, check_compare):
         with pytest.raises(UsageError, match=r"different sets.*: a on .*; b on .*Give one set with --val SET"):
             call(config_of(tmp_path / "report.html", *runs))
     assert not (tmp_path / "report.html").exists()
-    assert compare(tmp_path / "report.html", *runs, val=val.url)["val"]["identity"] == val.manifest.identity
+    check_compare(config_of(tmp_path / "report.html", *runs, val=val.url))
 
 
-def test_runs_validated_on_different_parts_need_a_condition(make_run, diode_sets, tmp_path: Path) -> None:
-    where = "scene_type == 'outdoor'"
-    runs = make_run("a", 4.0, *diode_sets), make_run("b", 4.0, *diode_sets, where=where)
-    with pytest.raises(UsageError, match=r"different sets.*outdoor"):
-        check_compare(config_of(tmp_path / "r.html", *runs))
-    with pytest.raises(UsageError, match=r"different parts of their sets \(all samples, scene_type == 'outdoor'\)"):
-        check_compare(config_of(tmp_path / "r.html", *runs, val=diode_sets[1].url))
-    check_compare(config_of(tmp_path / "r.html", *runs, where=where))
-    check_compare(config_of(tmp_path / "r.html", *runs, val=diode_sets[1].url, where=where))
+def test_what_is_wrong_is_told_before_anything_is_read(make_run, sets, tmp_path: Path) -> None:
+    folder, out = make_run("r", 4.0, *sets), tmp_path / "r.html"
+    wrong = {
+        "no arm named 'x'": {"contrasts": "x:r"},
+        "expected NAME=RUN,RUN": {"arm": ("x",)},
+        "given twice": {"arm": (f"x={folder}",)},
+        "expected a shard set": {"val": str(tmp_path / "nothing")},
+        "--where 'nonsense'": {"where": "nonsense"},
+    }
+    for text, options in wrong.items():
+        with pytest.raises(UsageError, match=text):
+            check_compare(config_of(out, folder, **options))
+    (folder / "checkpoints/last.ckpt").unlink()
+    with pytest.raises(UsageError, match=r"expected a checkpoint at .*last\.ckpt"):
+        check_compare(config_of(out, folder))
 
 
 @pytest.fixture(scope="module")
@@ -326,33 +272,13 @@ def test_runs_without_a_validation_set_are_compared_on_their_held_out_scenes(mak
     assert data["baselines"]["row"]["metrics"]["headline"]["log10"] == pytest.approx(np.log10(1.25), rel=1e-3)
 
 
-def test_runs_with_other_held_out_scenes_need_a_set(make_run, sets, held_out, tmp_path) -> None:
-    whole, rest, held = held_out
-    second = whole.narrowed("scene not in ['00001']"), whole.narrowed("scene in ['00001']")
-    runs = [make_run(f"r-{at}", 4.0, whole, whole, seed=at, val=None, holdout_scenes="1", facts=hold_out_facts(*both))
-            for at, both in enumerate(((rest, held), second))]  # fmt: skip
-    with pytest.raises(UsageError, match=r"different sets.*00003.*00001.*--val SET"):
-        check_compare(config_of(tmp_path / "r.html", *runs))
-    data = compare(tmp_path / "r.html", *runs, val=sets[1].url)
-    assert list(data["arms"]) == ["r"]  # of one arm: the seed draws the scenes, too
-    assert sorted(data["baselines"]) == ["constant for r-0", "constant for r-1", "row for r-0", "row for r-1"]
-    assert len(data["standings"]) == 2
-
-
-def test_a_validation_set_that_was_not_touched_is_what_runs_are_compared_on(make_run, sets, held_out, tmp_path) -> None:
-    whole, rest, held = held_out
-    facts = hold_out_facts(rest, held, {"path": sets[1].url, "where": None})
-    folder = make_run("r", 4.0, whole, sets[1], holdout_scenes="00003", facts=facts, val="gone/val")
-    data = compare(tmp_path / "r.html", folder)
-    assert data["val"]["identity"] == sets[1].manifest.identity
-    assert data["warnings"] == []
-
-
+@pytest.mark.slow
 def test_a_set_that_was_trained_on_is_a_warning(make_run, sets, tmp_path: Path) -> None:
     data = compare(tmp_path / "r.html", make_run("r", 4.0, *sets), val=sets[0].url)
     assert data["warnings"][0].startswith("r: trained on 1 scene (00001) and 1 sample (")
 
 
+@pytest.mark.slow
 def test_each_arm_meets_the_baselines_of_its_own_training_set(make_run, make_set, sets, tmp_path: Path) -> None:
     other = make_set([("00001", ROWS * 2, ONES)])
     data = compare(tmp_path / "report.html", make_run("a", 4.0, *sets), make_run("b", 4.0, other, sets[1]))
@@ -363,6 +289,7 @@ def test_each_arm_meets_the_baselines_of_its_own_training_set(make_run, make_set
     assert any(text.startswith("The arms differ in training set: ") for text in data["warnings"])
 
 
+@pytest.mark.slow
 def test_the_command_that_makes_the_report_again_stands_in_it(arms, tmp_path: Path) -> None:
     out = tmp_path / "r r.html"
     compare(out, *arms[1], arm=(f"x={arms[0][0]}",), margin=0.05, contrasts="x:far")
@@ -370,6 +297,7 @@ def test_the_command_that_makes_the_report_again_stands_in_it(arms, tmp_path: Pa
     assert f"--arm x={arms[0][0]} --contrasts x:far --margin 0.05 --out '{out}'" in page
 
 
+@pytest.mark.slow
 def test_a_metric_of_an_older_run_is_drawn_where_the_deciding_one_was_not_logged(
     make_run, sets, tmp_path: Path
 ) -> None:
