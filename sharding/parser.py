@@ -63,7 +63,8 @@ class CommandParser(argparse.ArgumentParser):
         usage = " ".join([self.prog, *map(_usage, [*words, *needed]), "[OPTION ...]"])
         self.usage = textwrap.fill(usage, _COLUMNS - len("usage: "), subsequent_indent="    ").replace("%", "%%")
         first, second = self.add_argument_group("required"), self.add_argument_group("options")
-        for group, members in ((first, [*words, *needed]), (second, rest)):
+        must, may = ([one for one in words if one.is_required is wanted] for wanted in (True, False))
+        for group, members in ((first, [*must, *needed]), (second, [*may, *rest])):
             for one in members:
                 _add(group, one)
         second.add_argument("--config", metavar="FILE.yaml", help="options from a file; those on the command line win")

@@ -211,7 +211,8 @@ def test_what_is_required_looks_required(command, capsys):
     shown = capsys.readouterr().out
     usage, listed = shown.split("\n\n")[0], shown.partition("required:\n")[2].partition("\n\n")[0]
     for one in options_of(command.config):
-        assert (one.flag in usage) == (one.flag in listed) == one.is_required, one.flag
+        assert (one.flag in listed) == one.is_required, one.flag
+        assert (one.flag in usage) == (one.is_required or one.is_positional), one.flag
 
 
 def test_the_version_is_that_of_the_package(capsys):
@@ -334,10 +335,38 @@ def test_a_missing_library_is_a_usage_error_that_says_what_to_install():
         ("predict --out DIR RUN --checkpoint last A B", "predict RUN A B --out DIR --checkpoint last"),
         ("finetune --no-resume SET --val=V --out R", "finetune SET --no-resume --val=V --out R"),
         ("verify --config F SET -- -x", "verify SET --config F -- -x"),
+        ("compare A --arm x=B C --arm y=D --out R E", "compare A C E --arm x=B --arm y=D --out R"),
     ],
 )
 def test_words_and_options_come_in_any_order(line, expected):
     assert program._ordered(line.split(), (*SHARDING, *TRAINING)) == expected.split()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """Words that may be missing, and an option for each of several things."""
+
+    words: tuple[str, ...] = argument("words", ())
+    arm: tuple[str, ...] = option((), "an arm", repeated=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "arms"),
+    [
+        ("", (), ()),
+        ("--arm a", (), ("a",)),
+        ("--arm a x --arm b y", ("x", "y"), ("a", "b")),
+        ("x", ("x",), ()),
+    ],
+)
+def test_an_option_is_repeated_for_each_of_its_elements_and_words_may_be_missing(line, words, arms, capsys):
+    command = Command(name="several", config=Several, runner="", help="", examples=())
+    ordered = program._ordered(["several", *line.split()], [command])
+    found = build_config(Several, build_parser("test", "", [command]).parse_args(ordered))
+    assert found == Several(words=words, arm=arms)
+    with pytest.raises(SystemExit):
+        build_parser("test", "", [command]).parse_args(["several", "--help"])
+    assert "usage: test several [WORDS ...] [OPTION ...]" in capsys.readouterr().out
 
 
 def test_an_option_before_the_command_is_told_where_it_belongs(capsys):

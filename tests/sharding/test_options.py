@@ -20,6 +20,7 @@ class Config:
     words: tuple[str, ...] = argument("words", metavar="WORD")
     count: int = option(3, "a count", least=1, most=9)
     rate: float = option(0.5, "a rate", above=0)
+    share: float = option(0.5, "a share", above=0, below=1)
     loud: bool = option(False, "a flag")
     kind: Literal["a", "b"] = option("a", "a kind")
     size: int = option(1000, "a size", parse=parse_bytes, least=1)
@@ -39,6 +40,7 @@ OPTIONS = {one.name: one for one in options_of(Config)}
         ("count", "+4", 4),
         ("rate", "1e-4", 1e-4),
         ("rate", "3", 3.0),
+        ("share", "0.999", 0.999),
         ("loud", "true", True),
         ("loud", "False", False),
         ("kind", "b", "b"),
@@ -69,6 +71,8 @@ def test_text_becomes_a_value_of_the_type_of_the_field(name, text, value):
         ("rate", "inf", "found inf"),
         ("rate", "0", "found 0.0"),
         ("rate", "fast", "found 'fast'"),
+        ("share", "1", "expected a number above 0 and below 1, found 1.0"),
+        ("share", "0", "found 0.0"),
         ("loud", "maybe", "expected true or false, found 'maybe'"),
         ("loud", "1", "found '1'"),
         ("kind", "c", "expected one of a, b, found 'c'"),
