@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.metric_names import GUARD_PROTOCOL, GUARDS, METRIC, METRIC_NAMES, PROTOCOL, count
+from training.evaluation.metric_names import GUARD_PROTOCOL, GUARDS, METRIC, METRIC_NAMES, PROTOCOL
 from training.evaluation.results import Evaluation
 from training.report import contrast
 from training.report.contrast import Estimate, holm, on_scenes_like_these, on_these_scenes
-from training.report.verdict import Claim, Contrast, Guard, Side
+from training.report.verdict import Claim, Contrast, Guard, Relation, Side
 
 FLOOR = 1e-6
 """Least mean of a scene that a logarithm is taken of: a scene may be predicted without error, or nowhere well."""
@@ -121,14 +121,9 @@ def decide(
     withheld = alone if verdict.relation != alone else ""
     fields = ("low", "high", "low90", "high90", "df", "p_value")
     values = {name: _finite(getattr(estimate, name)) for name in fields if not estimate.lack}
-    reason = verdict.reason or (
-        f"the 90 % interval, {estimate.low90:.3f} to {estimate.high90:.3f}, lies within "
-        f"{1 / (1 + margin):.3f} to {1 + margin:.3f}"
-        if alone == "equivalent"
-        else f"p {adjusted:.2g}"
-    )
-    if num_contrasts > 1 and "p " in reason and not estimate.lack:
-        reason += f" (p after Holm's correction over {count(num_contrasts, 'contrast')})"
+    reason = verdict.reason or _reason(estimate, alone, adjusted, margin)
+    if num_contrasts > 1 and alone != "equivalent" and not estimate.lack:
+        reason += f", after Holm's correction over {num_contrasts} contrasts"
     return Claim(
         ratio=float(estimate.ratio),
         **values,
@@ -137,6 +132,14 @@ def decide(
         withheld=withheld,
         reason=reason,
     )
+
+
+def _reason(estimate: Estimate, found: Relation, adjusted: float, margin: float) -> str:
+    """Say why a claim is made."""
+    if found != "equivalent":
+        return f"p = {adjusted:.2g}"
+    interval, limits = f"{estimate.low90:.3f} - {estimate.high90:.3f}", f"{1 / (1 + margin):.3f} - {1 + margin:.3f}"
+    return f"the 90 % interval of the ratio, {interval}, is within {limits}"
 
 
 def _finite(value: object) -> float | None:
