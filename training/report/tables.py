@@ -46,7 +46,7 @@ def _cells(
         cells.append(
             {"scene": "", **place, "contender": contender, "metric": metric}
             | {"exact": "" if value is None else repr(value), "text": text, "best": text == best}
-            | {"spread": "" if spread is None else fixed(spread, name.digits)}
+            | {"spread": "" if spread is None else spread_text(spread, name.digits)}
         )
     return cells
 
@@ -65,7 +65,8 @@ def _named(metrics: Sequence[str]) -> list[MetricName]:
 
 def summary_table(comparison: Comparison, looks: Sequence[Look]) -> dict[str, Any]:
     """Make the table of arms and baselines under all protocols, in the metrics that matter most."""
-    groups = {protocol: SUMMARY.get(protocol, RUN_METRICS) for protocol in comparison.protocols}
+    order = sorted(comparison.protocols, key=lambda name: [*SUMMARY, name].index(name))
+    groups = {protocol: SUMMARY.get(protocol, RUN_METRICS) for protocol in order}
     if len(groups) == 1:
         groups = dict.fromkeys(groups, ("log10", "abs_rel", "silog", "delta1"))
     rows = zip(looks, *(_columns(comparison, *each) for each in groups.items()), strict=True)
@@ -192,4 +193,10 @@ def _word(value: Any) -> str:
 def mean_text(arm: ArmResult, protocol: str) -> str:
     """Format the deciding metric of an arm with its spread, such as "0.181 ± 0.004"."""
     spread = arm.spread(protocol)
-    return fixed(arm.mean(protocol)[METRIC]) + (f" ± {fixed(spread[METRIC])}" if spread else "")
+    return fixed(arm.mean(protocol)[METRIC]) + (f" ± {spread_text(spread[METRIC], 3)}" if spread else "")
+
+
+def spread_text(spread: float, digits: int) -> str:
+    """Format a standard deviation like its mean, with more decimals where it would print as 0."""
+    text = fixed(spread, digits)
+    return text if float(text) or not spread else f"{spread:.1g}"

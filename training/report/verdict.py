@@ -10,6 +10,8 @@ from training.evaluation.metric_names import METRIC_NAMES, PROTOCOL_NAMES
 Relation = Literal["better", "worse", "equivalent", "undecided"]
 Side = Literal["a", "b", ""]
 
+_MOST_NAMED = 3  # contrasts that a headline tells one by one
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -149,6 +151,8 @@ def headline(contrasts: Sequence[Contrast]) -> str:
             return f"{one.relation_words(first)}, on these scenes and on scenes like these."
         return f"{one.relation_words(first)} on these scenes; on scenes like these it is {second.relation}."
     decided = [one.relation_words(one.these_scenes) for one in contrasts if one.these_scenes.relation != "undecided"]
-    general = sum(one.scenes_like_these.relation != "undecided" for one in contrasts)
+    general, total = sum(one.scenes_like_these.relation != "undecided" for one in contrasts), len(contrasts)
     text = "; ".join(decided) or "No arm is shown to be better than another"
-    return f"{text} on these scenes; on scenes like these {general} of {len(contrasts)} contrasts are decided."
+    if len(decided) > _MOST_NAMED:
+        text = f"{len(decided)} of {total} contrasts are decided"
+    return f"{text} on these scenes; on scenes like these {general} of {total} contrasts are decided."

@@ -156,6 +156,9 @@ def test_the_headline_says_what_was_decided() -> None:
         "x is better than y on these scenes; on scenes like these 0 of 2 contrasts are decided."
     )
     assert headline([contrast("undecided"), contrast("undecided")]).startswith("No arm is shown to be better")
+    assert headline([contrast()] * 4) == (
+        "4 of 4 contrasts are decided on these scenes; on scenes like these 0 of 4 contrasts are decided."
+    )
 
 
 def test_guards_are_said_for_the_arm_that_is_worse() -> None:

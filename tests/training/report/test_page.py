@@ -7,6 +7,7 @@ import pytest
 from training.model.metrics import METRICS, PROTOCOLS
 from training.report.comparison import Comparison
 from training.report.page import render_report
+from training.report.tables import spread_text
 
 CONSTANT = {"1_a": 0.5, "1_b": 0.6, "2_a": 0.4, "2_b": 0.9}
 ROW = {"1_a": 0.1, "1_b": 0.2, "2_a": 0.2, "2_b": 0.25}
@@ -88,9 +89,13 @@ def test_printed_values_are_the_exact_ones_rounded_with_their_spread(comparison:
         digits = len(text.split(".")[1])
         assert text == f"{float(cell['data-value']):.{digits}f}"
         if cell["data-protocol"] == "headline" and "data-scene" not in cell and cell["data-contender"] in spreads:
-            assert spread.strip() == f"{spreads[cell['data-contender']][cell['data-metric']]:.{digits}f}"
+            assert spread.strip() == spread_text(spreads[cell["data-contender"]][cell["data-metric"]], digits)
             seen += 1
     assert seen == 2 * (len(METRICS) + 5)  # the table of all metrics, and the first one
+
+
+def test_a_spread_never_prints_as_none_at_all() -> None:
+    assert [spread_text(value, 3) for value in (0.1234, 0.0004, 0.00052, 0.0)] == ["0.123", "0.0004", "0.001", "0.000"]
 
 
 def test_every_run_is_in_the_report(comparison: Comparison) -> None:
