@@ -87,11 +87,6 @@ class Option:
         return bool(self.extra.get("positional"))
 
     @property
-    def is_repeated(self) -> bool:
-        """Whether it is given once for each of its elements."""
-        return bool(self.extra.get("repeated"))
-
-    @property
     def is_mapping(self) -> bool:
         """Whether its value is a mapping, which a file has and a command line has not."""
         return self.kind is dict

@@ -108,7 +108,7 @@ def _add(parser: "argparse._ActionsContainer", one: Option) -> None:
         settings["action"] = argparse.BooleanOptionalAction  # --no-NAME overrides a file given by --config
     else:
         settings |= {"type": _reader(one)} | ({"choices": one.choices} if one.choices else {})
-        settings |= ({"action": "append"} if one.is_repeated else {"nargs": "+"}) if one.many else {}
+        settings |= ({"action": "append"} if "repeated" in one.extra else {"nargs": "+"}) if one.many else {}
         # Not required by argparse: a file given by --config may have it; build_config checks.
         settings |= {"nargs": "*" if one.many else "?"} if one.is_positional else {}
         if one.default not in (dataclasses.MISSING, None, "", ()):
@@ -250,7 +250,7 @@ def words_first(arguments: Sequence[str], config: type) -> list[str]:
             rest.append(left.popleft())  # its value, also if it begins with a minus
         elif left and one is None and word not in switches and "=" not in word and not left[0].startswith("-"):
             rest.append(left.popleft())  # of an option that there is not
-        while one is not None and one.many and not one.is_repeated and left and not left[0].startswith("-"):
+        while one is not None and one.many and "repeated" not in one.extra and left and not left[0].startswith("-"):
             rest.append(left.popleft())
     return [*words, *rest]
 

@@ -15,8 +15,10 @@ from training.config import CompareConfig, cache_settings
 from training.depth_sets.overlap import describe_overlap
 from training.evaluation.baselines import CONSTANT, ROW
 from training.evaluation.evaluate import Computing
+from training.evaluation.metric_names import PROTOCOL
 from training.evaluation.results import SetInfo
 from training.finetuning.trace import find_versions
+from training.model.protocols import MEDIAN_SCALED
 from training.report.arms.differences import find_factors
 from training.report.arms.grouping import Arm, labels, read_arms
 from training.report.arms.pairs import choose_pairs
@@ -63,7 +65,7 @@ def collect(config: CompareConfig) -> Comparison:
     measuring = Measuring(val=val, computing=Computing.choose(config.accelerator, config.num_workers))
     results = tuple(measure_arm(arm, labels(arms), measuring) for arm in arms)
     baselines, lacks = measure_baselines(trained, arms, measuring)
-    protocol = results[0].evaluations[0].primary
+    protocol = _protocol(results)
     contrasts = judge({arm.name: arm.evaluations for arm in results}, pairs, config.margin, protocol)
     by_name = {arm.name: arm for arm in arms}
     return Comparison(
@@ -77,7 +79,7 @@ def collect(config: CompareConfig) -> Comparison:
         note=_note(target, config.val is not None),
         margin=config.margin,
         named=config.contrasts is not None,
-        gallery=make_gallery(results, trained, baselines, measuring),
+        gallery=make_gallery(results, trained, baselines, measuring, protocol),
         command=_command(config),
         versions=find_versions() | {"scipy": version("scipy")},
         protocol=protocol,
@@ -96,6 +98,12 @@ def measure_arm(arm: Arm, called: Mapping[Path, str], measuring: Measuring) -> A
         for one in arm.runs
     ]
     return ArmResult(name=arm.name, runs=tuple(runs), by_hand=arm.by_hand)
+
+
+def _protocol(arms: Sequence[ArmResult]) -> str:
+    """Return the protocol that decides: the headline, unless some run predicts depth up to scale."""
+    found = {one.primary for arm in arms for one in arm.evaluations}
+    return PROTOCOL if found == {PROTOCOL} else MEDIAN_SCALED.name
 
 
 def find_standings(arms: Sequence[ArmResult], baselines: Sequence[BaselineResult], protocol: str) -> Iterator[Standing]:

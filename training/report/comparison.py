@@ -226,9 +226,10 @@ class Comparison:
 
     @property
     def protocols(self) -> list[str]:
-        """Return the protocols that there are values under, the deciding one first."""
-        found = self.arms[0].evaluations[0].table["protocol"].unique().tolist()
-        return sorted(map(str, found), key=lambda name: name != self.protocol)
+        """Return the protocols that all runs have values under, the deciding one first."""
+        evaluations = [one for arm in self.arms for one in arm.evaluations]
+        shared = [name for name in evaluations[0].protocols if all(one.counted(name) for one in evaluations)]
+        return sorted(shared, key=lambda name: name != self.protocol)
 
     def verdict(self) -> list[str]:
         """Return the result in whole sentences: contrasts, what the arms differ in, standings, warnings."""

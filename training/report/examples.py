@@ -85,12 +85,12 @@ class Shown:
 
     Attributes:
         name: Its name.
-        evaluation: Its evaluation, for the number next to each picture.
+        values: Deciding metric of each picture, by key.
         depths: float32 (H, W) metres, by key.
     """
 
     name: str
-    evaluation: Evaluation
+    values: Mapping[str, float]
     depths: Mapping[str, NDArray[np.float32]]
 
 
@@ -138,7 +138,7 @@ def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple
         panels.append(
             Panel(
                 name=one.name,
-                value=float(one.evaluation.rows(one.evaluation.primary)[METRIC][choice.key]),
+                value=one.values[choice.key],
                 depth_png=encode_png(colorize_depth(depth, np.ones_like(valid), *span)),
                 error_png=encode_png(paint_error(depth, truth, valid, ERROR_SCALE_FACTOR)),
             )
@@ -154,8 +154,20 @@ def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple
     )
 
 
+def at_median(depth: NDArray[np.float32], sample: Sample) -> NDArray[np.float32]:
+    """Scale a prediction, float32 (H, W), so that its median over the valid pixels is that of the truth."""
+    assert sample.depth is not None, "read with depth"
+    assert sample.valid is not None, "read with valid"
+    scale = np.median(sample.depth[sample.valid]) / np.median(depth[sample.valid])
+    return depth * np.float32(scale)
+
+
 def make_gallery(
-    arms: Sequence[ArmResult], trained: Sequence[Trained], baselines: Sequence[BaselineResult], measuring: Measuring
+    arms: Sequence[ArmResult],
+    trained: Sequence[Trained],
+    baselines: Sequence[BaselineResult],
+    measuring: Measuring,
+    protocol: str,
 ) -> Gallery:
     """Predict and paint the example images, by the first run of each arm and by the row baselines.
 
@@ -164,16 +176,20 @@ def make_gallery(
         trained: The training sets.
         baselines: Their baselines.
         measuring: Set and device to predict on.
+        protocol: Protocol under which the deciding metric decides.
     """
     val, device = measuring.val, measuring.computing.device
     evaluations = [one for arm in arms for one in arm.evaluations]
-    choices = choose_examples(evaluations, evaluations[0].primary)
+    choices = choose_examples(evaluations, protocol)
     place = {key: row for row, key in enumerate(val.index["key"])}  # row of each key
     samples = {sample.key: sample for sample in val.read([place[choice.key] for choice in choices])}
 
     def show(name: str, evaluation: Evaluation, predictor: Predictor) -> Shown:
         depths = {key: predict_image(predictor, sample.image, device) for key, sample in samples.items()}
-        return Shown(name=name, evaluation=evaluation, depths=depths)
+        if evaluation.protocols[protocol].median_scale:  # no metres: shown as it is measured
+            depths = {key: at_median(depth, samples[key]) for key, depth in depths.items()}
+        values = {str(key): float(value) for key, value in evaluation.rows(protocol)[METRIC].items()}
+        return Shown(name=name, values=values, depths=depths)
 
     shown = []
     for arm in arms:  # one network in memory at a time

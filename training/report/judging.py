@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluation.metric_names import GUARD_PROTOCOL, GUARDS, METRIC, METRIC_NAMES, PROTOCOL
-from training.evaluation.results import Evaluation
+from training.evaluation.results import Evaluation, Means
 from training.report import contrast
 from training.report.contrast import Estimate, holm, on_scenes_like_these, on_these_scenes
 from training.report.verdict import Claim, Contrast, Guard, Relation, Side
@@ -26,6 +26,9 @@ KINDS = {"these_scenes": on_these_scenes, "scenes_like_these": on_scenes_like_th
 
 Arms = Mapping[str, Sequence[Evaluation]]
 """Evaluations of the runs of each arm."""
+
+SceneMeans = Mapping[str, Means]
+"""Means of a run by protocol, scene and metric."""
 
 Pair = tuple[str, str]
 Logs = NDArray[np.float64]
@@ -41,7 +44,7 @@ def judge(arms: Arms, pairs: Sequence[Pair], margin: float, protocol: str = PROT
         margin: Relative difference that does not matter: a ratio from 1 / (1 + margin) to 1 + margin.
         protocol: Protocol under which the deciding metric decides.
     """
-    kept = {name: distinct(runs) for name, runs in arms.items()}
+    kept = {name: [scene_means(one) for one in distinct(runs)] for name, runs in arms.items()}
     logs = [log_pair(kept[a], kept[b], METRIC, protocol) for a, b in pairs]
     guards = [find_guards(kept[a], kept[b], margin, protocol) for a, b in pairs]
     claims: dict[str, list[Claim]] = {}
@@ -73,12 +76,17 @@ def distinct(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return list(found.values())
 
 
-def log_pair(a: Sequence[Evaluation], b: Sequence[Evaluation], metric: str, protocol: str) -> tuple[Logs, Logs]:
+def scene_means(evaluation: Evaluation) -> SceneMeans:
+    """Return the means of a run by protocol, scene and metric."""
+    return {protocol: evaluation.scenes(protocol) for protocol in evaluation.protocols}
+
+
+def log_pair(a: Sequence[SceneMeans], b: Sequence[SceneMeans], metric: str, protocol: str) -> tuple[Logs, Logs]:
     """Return the logs of the scene means of two arms, float64 (S_a, C) and (S_b, C).
 
     Only scenes count in which every run was measured. Of a share, which is better when higher, it is the negative log.
     """
-    by_run = [one.scenes(protocol) for one in (*a, *b)]
+    by_run = [one.get(protocol, {}) for one in (*a, *b)]
     scenes = [scene for scene in by_run[0] if all(scene in found for found in by_run)]
     means = np.array([[found[scene].get(metric, math.nan) for scene in scenes] for found in by_run], np.float64)
     logs = np.log(np.maximum(means.reshape(len(by_run), len(scenes)), FLOOR))
@@ -87,7 +95,7 @@ def log_pair(a: Sequence[Evaluation], b: Sequence[Evaluation], metric: str, prot
 
 
 def find_guards(
-    a: Sequence[Evaluation], b: Sequence[Evaluation], margin: float, protocol: str = PROTOCOL
+    a: Sequence[SceneMeans], b: Sequence[SceneMeans], margin: float, protocol: str = PROTOCOL
 ) -> list[Guard]:
     """Compare two arms by each guard that all their runs have values of."""
     found = []

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from training.config import FinetuneConfig, PretrainConfig
-from training.evaluation.metric_names import METRIC
+from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation
+from training.model.protocols import UP_TO_SCALE
 from training.report.arms.encoder import Encoder
 from training.report.arms.run import Facts, Run, SetRecord
 from training.report.comparison import ArmResult, BaselineResult, Comparison, Epoch, RunResult
@@ -76,6 +77,13 @@ def images(mean: float, seed: int, scenes: Sequence[str] = ("1", "2", "3"), nois
     return {f"{scene}_{one}": float(mean * np.exp(noise * random.normal())) for scene in scenes for one in "ab"}
 
 
+def up_to_scale(run: RunResult) -> RunResult:
+    """Return a run as it is of depth up to scale: with the only protocol for it."""
+    one = run.evaluation
+    table = one.table[one.table["protocol"] == "median_scaled"]
+    return replace(run, evaluation=replace(one, table=table, protocols={"median_scaled": UP_TO_SCALE}))
+
+
 @pytest.fixture
 def fabricate_comparison(fabricate) -> Callable[..., Comparison]:
     """A function that makes a comparison of arms, each given by the values of its runs."""
@@ -97,12 +105,18 @@ def fabricate_comparison(fabricate) -> Callable[..., Comparison]:
         )
 
     def make(
-        arms: Mapping[str, Sequence[Images]], baselines: Mapping[str, Images], margin: float = 0.1, **config: Any
+        arms: Mapping[str, Sequence[Images]],
+        baselines: Mapping[str, Images],
+        margin: float = 0.1,
+        protocol: str = PROTOCOL,
+        **config: Any,
     ) -> Comparison:
         results = [
             ArmResult(name=name, runs=tuple(make_run(name, at, one, **config) for at, one in enumerate(values)))
             for name, values in arms.items()
         ]
+        if protocol != PROTOCOL:
+            results = [replace(arm, runs=tuple(map(up_to_scale, arm.runs))) for arm in results]
         evaluations = {arm.name: arm.evaluations for arm in results}
         lines = [
             BaselineResult(
@@ -128,7 +142,7 @@ def fabricate_comparison(fabricate) -> Callable[..., Comparison]:
             ),
             contrasts=tuple(
                 replace(one, factors=("encoder (a | b)",))
-                for one in judge(evaluations, list(combinations(arms, 2)), margin)
+                for one in judge(evaluations, list(combinations(arms, 2)), margin, protocol)
             ),
             factors=("encoder (a | b)",),
             warnings=(),
@@ -141,6 +155,7 @@ def fabricate_comparison(fabricate) -> Callable[..., Comparison]:
             ),
             command="depthstream compare a b --out report.html",
             versions={"torch": "2.0"},
+            protocol=protocol,
         )
 
     return make

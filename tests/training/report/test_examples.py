@@ -9,6 +9,7 @@ from training.report.examples import (
     THUMBNAIL_SIDE_PX,
     Choice,
     Shown,
+    at_median,
     build_gallery,
     choose_examples,
 )
@@ -42,10 +43,10 @@ def test_of_many_scenes_evenly_spaced_ones_are_shown(fabricate) -> None:
     assert [choice.scene for choice in choose_examples([fabricate("arm", values)])][:4] == ["10", "17", "23", "30"]
 
 
-def test_one_depth_scale_is_shared_by_truth_and_predictions(fabricate) -> None:
+def test_one_depth_scale_is_shared_by_truth_and_predictions() -> None:
     depth = np.geomspace(2, 50, 12).reshape(3, 4).astype(np.float32)
     sample = Sample(key="1_a", image=np.zeros((3, 4, 3), np.uint8), depth=depth, valid=np.ones((3, 4), bool))
-    shown = Shown(name="arm", evaluation=fabricate("arm", {"1_a": 0.25}), depths={"1_a": depth})
+    shown = Shown(name="arm", values={"1_a": 0.25}, depths={"1_a": depth})
     choice = Choice(key="1_a", scene="1", reason="")
     gallery = build_gallery([choice], {"1_a": sample}, [shown])
     panel = gallery.examples[0].panels[0]
@@ -56,13 +57,19 @@ def test_one_depth_scale_is_shared_by_truth_and_predictions(fabricate) -> None:
     assert 2 <= gallery.near_m < gallery.far_m <= 50
 
 
-def test_large_maps_are_thinned_not_interpolated(fabricate) -> None:
+def test_large_maps_are_thinned_not_interpolated() -> None:
     height, width = 30, 2 * THUMBNAIL_SIDE_PX
     depth = np.where(np.arange(width) % 3 == 0, np.float32(2), np.float32(100)) * np.ones((height, 1), np.float32)
     sample = Sample(key="1_a", image=np.zeros((height, width, 3), np.uint8), depth=depth, valid=depth > 0)
-    shown = Shown(name="arm", evaluation=fabricate("arm", {"1_a": 0.0}), depths={"1_a": depth})
+    shown = Shown(name="arm", values={"1_a": 0.0}, depths={"1_a": depth})
     example = build_gallery([Choice(key="1_a", scene="1", reason="")], {"1_a": sample}, [shown]).examples[0]
     truth = decode(example.truth_png)
     assert truth.shape[1] <= THUMBNAIL_SIDE_PX
     assert len(np.unique(truth.reshape(-1, 3), axis=0)) == 2
     assert decode(example.image_png).shape == truth.shape
+
+
+def test_depth_up_to_scale_is_shown_at_the_median_of_the_truth() -> None:
+    depth = np.array([[2, 4, 8, 500]], np.float32)
+    sample = Sample(key="a", image=np.zeros((1, 4, 3), np.uint8), depth=depth, valid=depth < 100)
+    assert np.allclose(at_median(depth / 100, sample), depth)

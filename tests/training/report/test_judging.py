@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from training.evaluation.metric_names import GUARDS
-from training.report.judging import distinct, find_guards, judge, log_pair
+from training.report.judging import distinct, find_guards, judge, log_pair, scene_means
 from training.report.verdict import Claim, Contrast, Guard, headline, percent
 
 
@@ -90,12 +90,10 @@ def test_a_guard_within_the_margin_or_of_the_loser_withholds_nothing(arms) -> No
 
 
 def test_guards_are_the_metrics_and_the_deciding_one_without_edges(arms) -> None:
-    names = [guard.name for guard in find_guards(arms["low"], arms["high"], 0.1)]
-    assert names == [*GUARDS, "log10_edge_cleaned"]
-    without = [
-        type(run)(**{**vars(run), "table": run.table[run.table["protocol"] != "edge_cleaned"]}) for run in arms["low"]
-    ]
-    assert [guard.name for guard in find_guards(without, arms["high"], 0.1)] == list(GUARDS)
+    low, high = ([scene_means(run) for run in arms[name]] for name in ("low", "high"))
+    assert [guard.name for guard in find_guards(low, high, 0.1)] == [*GUARDS, "log10_edge_cleaned"]
+    without = [{name: means for name, means in run.items() if name != "edge_cleaned"} for run in low]
+    assert [guard.name for guard in find_guards(without, high, 0.1)] == list(GUARDS)
 
 
 def test_copies_count_once_and_too_few_runs_are_undecided(arms) -> None:
@@ -121,11 +119,12 @@ def test_one_scene_tells_nothing_of_others(fabricate, draw_images, plausible) ->
 
 
 def test_only_scenes_that_all_runs_have_count_and_none_is_without_a_logarithm(fabricate) -> None:
-    a = [fabricate("a", {"1_a": 0.0, "2_a": 0.5}), fabricate("a", {"1_a": 0.1, "2_a": 0.5, "3_a": 1.0})]
-    ours, theirs = log_pair(a, [fabricate("b", {"1_a": 1.0, "2_a": 0.2, "3_a": 0.1})], "log10", "headline")
+    values = {"1_a": 0.0, "2_a": 0.5}, {"1_a": 0.1, "2_a": 0.5, "3_a": 1.0}, {"1_a": 1.0, "2_a": 0.2, "3_a": 0.1}
+    first, second, other = (scene_means(fabricate("x", one)) for one in values)
+    ours, theirs = log_pair([first, second], [other], "log10", "headline")
     assert ours == pytest.approx(np.log([[1e-6, 0.5], [0.1, 0.5]]))
     assert theirs == pytest.approx(np.log([[1.0, 0.2]]))
-    shares, _ = log_pair(a, a, "delta1", "headline")
+    shares, _ = log_pair([first, second], [other], "delta1", "headline")
     assert np.isfinite(shares).all()
 
 

@@ -220,3 +220,16 @@ def test_the_forest_holds_both_claims_of_each_contrast(comparison: Comparison) -
         assert f"<small>{place}</small>" in html
         assert f"{claim.ratio:.3f} ({claim.low:.3f} to {claim.high:.3f})" in html
     assert html.count('class="point better"') == sum(claim.relation == "better" for _, claim in contrast.claims())
+
+
+def test_depth_up_to_scale_is_compared_by_median_scaled_metrics_alone(fabricate_comparison, draw_images) -> None:
+    arms = {
+        name: [draw_images(mean, first + at, SCENES) for at in range(3)]
+        for name, mean, first in (("a", 0.2, 0), ("b", 0.4, 9))
+    }
+    comparison = fabricate_comparison(arms, {}, protocol="median_scaled")
+    assert comparison.contrasts[0].these_scenes.relation == "better"
+    assert [guard.name for guard in comparison.contrasts[0].guards] == ["abs_rel", "silog", "delta1"]
+    cells = Page(render_report(comparison)).cells
+    assert {cell["data-protocol"] for cell in cells} == {"median_scaled"}
+    assert {cell["data-value"] for cell in cells if cell["data-metric"] == "rmse"} == {""}
