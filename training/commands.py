@@ -77,8 +77,11 @@ COMMANDS = (
         config=CompareConfig,
         runner="training.report.compare:run",
         check="training.report.check:check_compare",
-        help="compare runs with each other and with two baselines, in one HTML file",
-        examples=("compare runs/conservative-depth runs/aggressive-depth runs/scratch --out report.html",),
+        help="compare arms, each of several runs, with each other and with two baselines, in one HTML file",
+        examples=(
+            "compare runs/conservative-* runs/aggressive-* runs/scratch-* --contrasts conservative:aggressive --out r.html",
+            "compare --arm near=runs/a,runs/b,runs/c --arm far=runs/d,runs/e,runs/f --val sets/diode-val --out r.html",
+        ),
     ),
     Command(
         name="profile",
