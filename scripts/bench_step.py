@@ -85,7 +85,7 @@ def run(config: BenchStepConfig) -> Outcome:
         raise UsageError("--device cuda: torch finds no GPU; give --device cpu")
     from step_bench.step import count_flop, make_network
 
-    from training.model.unet import count_parameters
+    from training.network.unet import count_parameters
 
     size = choose_size(config)
     data: dict[str, Any] = {

@@ -14,7 +14,7 @@ from sharding.cli import Command, Outcome
 from sharding.cli import main as run_program
 from sharding.errors import UsageError
 from sharding.options import option
-from training.model.encoder_name import ENCODERS
+from training.network.encoder_name import ENCODERS
 
 SIZES = ("256x256", "384x384", "512x512", "768x768", "768x1024")
 PRECISIONS = ("32-true", "bf16-mixed")

@@ -231,7 +231,7 @@ def read_end(out: Path, trainer: str) -> list[Any]:
     """Read what a finished run has left: of the last checkpoint all but times and paths, and the encoder."""
     from training.checkpoint.counter import saved_state
     from training.checkpoint.saved_run import read_saved_run
-    from training.model.encoder_file import read_state
+    from training.network.encoder_file import read_state
 
     last = read_saved_run(out / "checkpoints" / "last.ckpt")
     names = ("state_dict", "optimizer_states", "lr_schedulers", "global_step")

@@ -79,7 +79,7 @@ COMMANDS = (
         check="training.report.check:check_compare",
         help="compare arms, each of several runs, with each other and with two baselines, in one HTML file",
         examples=(
-            "compare runs/conservative-* runs/aggressive-* runs/scratch-* --contrasts conservative:aggressive --out r.html",
+            "compare runs/near-* runs/far-* runs/scratch-* --contrasts near:far --out report.html",
             "compare --arm near=runs/a,runs/b,runs/c --arm far=runs/d,runs/e,runs/f --val sets/diode-val --out r.html",
         ),
     ),

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.finetuning import finetune
 from training.launch.group import DepthDDP
-from training.model.float32 import full_float32
+from training.network.float32 import full_float32
 
 
 class LayerKinds(Callback):

@@ -23,7 +23,7 @@ from training.finetuning.batches import split_batch
 from training.finetuning.depth_data import make_data
 from training.finetuning.step import make_hyperparameters
 from training.model.depth_unet import DepthUnet
-from training.model.float32 import full_float32
+from training.network.float32 import full_float32
 from training.runfolder import CHECKPOINTS_NAME
 
 LIMIT_S = 95

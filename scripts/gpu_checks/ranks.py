@@ -14,7 +14,7 @@ from gpu_checks.bench import Bench, command_of
 from gpu_checks.check import Check, bounded, unable
 from gpu_checks.runs import LAST, losses, signal_when, start, train, wait
 from training.config import FinetuneConfig
-from training.model.float32 import full_float32
+from training.network.float32 import full_float32
 
 LIMIT_S = 85
 RUN_S, END_S = 50.0, 20.0

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from training.losses.pixel_losses import LossSum
 from training.model.depth_range import MIN_DEPTH_M
 from training.model.depth_unet import DepthUnet, TensorBatch
-from training.model.losses import LossSum
 
 
 class WithoutMask(DepthUnet):

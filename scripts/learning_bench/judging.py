@@ -39,8 +39,8 @@ def judge(world: World, folder: Path, network: "type[DepthUnet]") -> dict[str, A
 def judge_baselines(world: World, folder: Path) -> dict[str, Any]:
     """Fit constant and row baselines on the training set, and evaluate them: means of the metrics by name."""
     from sharding.reading.shard_set import ShardSet
-    from training.evaluation.baseline_metrics import evaluate_baselines
-    from training.evaluation.baselines import load_or_fit
+    from training.baselines.fitted import load_or_fit
+    from training.baselines.measured import evaluate_baselines
 
     fitted = load_or_fit(ShardSet(world.train, OUTDOOR), folder.with_suffix(".json"))
     found = evaluate_baselines(fitted, ShardSet(world.val, OUTDOOR))

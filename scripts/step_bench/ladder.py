@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
-from training.model.computation import Computation
-from training.model.float32 import tf32
+from training.network.computation import Computation
+from training.network.float32 import tf32
 
 Format = Literal["float32", "tf32", "bf16"]
 

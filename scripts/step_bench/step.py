@@ -6,16 +6,16 @@ from functools import cache
 from typing import Any
 
 import torch
-from fastai.vision.models.unet import DynamicUnet  # beside training.model.unet: its forward pass is the baseline
+from fastai.vision.models.unet import DynamicUnet  # beside training.network.unet: its forward pass is the baseline
 from torch import Tensor, nn
 
 from step_bench.ladder import Rung
 from training.finetuning.finetune import init_model
 from training.model.cost import compute_cost
 from training.model.depth_unet import DepthUnet, TensorBatch
-from training.model.encoder import load_encoder
 from training.model.hyperparameters import Hyperparameters
-from training.model.unet import CANVAS_PX
+from training.network.encoder import load_encoder
+from training.network.unet import CANVAS_PX
 
 
 @dataclass(frozen=True, kw_only=True)

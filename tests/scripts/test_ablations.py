@@ -11,8 +11,8 @@ from learning_bench.ablated import WithoutLog, WithoutMask
 from learning_bench.arms import ARMS
 
 from sharding.errors import UsageError
+from training.losses.pixel_losses import LossSum
 from training.model.hyperparameters import Hyperparameters
-from training.model.losses import LossSum
 
 TYPICAL_M = 8.0
 

@@ -17,9 +17,9 @@ from sharding.config import ShardDiodeConfig
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
-from training.evaluation.metric_names import METRIC
 from training.evaluation.results import ORIGINS, Evaluation, SetInfo
-from training.model.metrics import METRICS, PROTOCOLS
+from training.metrics.image_metrics import METRICS, PROTOCOLS
+from training.metrics.names import METRIC
 from training.runfolder import save_config
 
 View = tuple[str, np.ndarray, np.ndarray]

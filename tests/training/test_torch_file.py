@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from sharding.errors import DataError
 from sharding.limits import MAX_PICKLE_BYTES
-from training.model.saved import load_saved
+from training.network.saved import load_saved
 from training.torch_file import check_torch_file, find_damage
 
 EXPECTED = "weights"

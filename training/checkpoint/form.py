@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from sharding.errors import DataError
 from sharding.escaping import escape, shorten
-from training.model.saved import is_plain
+from training.network.saved import is_plain
 
 _SCALARS = (bool, int, float, str, type(None))
 _MAX_DEPTH = 16

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from sharding.format.strict_json import Count, to_type
-from training.model.saved import load_saved
+from training.network.saved import load_saved
 
 EXPECTED = "a checkpoint of plain values"
 """What is expected, for messages."""

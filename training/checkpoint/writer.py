@@ -13,7 +13,7 @@ from sharding.errors import DataError
 from sharding.machine.files import open_atomically
 from sharding.progress import say
 from training.checkpoint.saved_run import EXPECTED
-from training.model.saved import load_saved
+from training.network.saved import load_saved
 from training.torch_file import check_torch_file
 
 

@@ -32,11 +32,11 @@ from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import EvalSampler
+from training.metrics.image_metrics import image_metrics
+from training.metrics.protocols import ProtocolChoice, Protocols
 from training.model.depth_unet import DepthUnet
-from training.model.float32 import full_float32
 from training.model.inference import Predictor
-from training.model.metrics import image_metrics
-from training.model.protocols import ProtocolChoice, Protocols
+from training.network.float32 import full_float32
 from training.runfolder import find_checkpoint, load_config
 
 BATCH_PIXELS = 1024 * 768

@@ -1,7 +1,7 @@
 """An evaluation as plain text tables."""
 
-from training.evaluation.metric_names import METRIC, PROTOCOL_NAMES, columns_of, count, fixed
 from training.evaluation.results import Evaluation, Means
+from training.metrics.names import METRIC, PROTOCOL_NAMES, columns_of, count, fixed
 
 _SHOWN = (METRIC, "abs_rel", "rmse", "silog", "delta1", "delta2", "delta3")
 """Metrics of `ours` that have a column here; of others' protocols all have."""

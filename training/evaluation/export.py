@@ -33,7 +33,7 @@ from training.config import ExportConfig
 from training.evaluation.selection import say_selection
 from training.model.depth_range import depth_from_log
 from training.model.depth_unet import DepthUnet
-from training.model.resolution import enlarge, shrink
+from training.network.resolution import enlarge, shrink
 from training.runfolder import find_checkpoint
 
 SIZES_PX = ((96, 128), (160, 64), (224, 320))

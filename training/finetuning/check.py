@@ -16,7 +16,7 @@ from training.finetuning.trace import check_recorded_encoder, goes_on_without
 from training.launch.launcher import check_launch, check_precision
 from training.lightning.arguments import check_lightning, check_same_learning
 from training.loading.order import check_batch
-from training.model.encoder_name import agree_on_name
+from training.network.encoder_name import agree_on_name
 from training.runfolder import (
     SCRATCH,
     WHERE_IT_RUNS,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from sharding.errors import UsageError
 from training.claim import has_run
 from training.config import EncoderName, FinetuneConfig
-from training.model.encoder_name import DEFAULT_ENCODER
+from training.network.encoder_name import DEFAULT_ENCODER
 from training.runfolder import load_config
 
 

@@ -49,11 +49,11 @@ from training.launch.processes import ending_together
 from training.lightning.parts import LightningParts, build_parts
 from training.lightning.quiet import quiet_lightning
 from training.loading.reading_cost import announce_reading
-from training.model.computation import Computation
 from training.model.depth_unet import DepthUnet
-from training.model.encoder import load_encoder, recognize
 from training.model.hyperparameters import Hyperparameters
-from training.model.unet import DepthNetwork, build_unet, count_parameters, split_parameters
+from training.network.computation import Computation
+from training.network.encoder import load_encoder, recognize
+from training.network.unet import DepthNetwork, build_unet, count_parameters, split_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import TrainProgress
 from training.run_files import read_json

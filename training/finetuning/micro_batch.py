@@ -29,7 +29,7 @@ from training.model.cost import blank_batch
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import Hyperparameters
 from training.model.meta_autocast import DTYPES
-from training.model.unet import count_parameters
+from training.network.unet import count_parameters
 
 _TRIED = "DEPTHSTREAM_MICRO_BATCH"  # what fitted rank 0, for the ranks that Lightning starts
 

@@ -20,8 +20,8 @@ from sharding.limits import MAX_TEXT_CHARS
 from sharding.machine.files import write_atomically
 from sharding.progress import say
 from training.checkpoint.budget import BadSampleBudget
-from training.evaluation.metric_names import METRIC
 from training.finetuning.trace import Trace, continued
+from training.metrics.names import METRIC
 from training.run_files import read_text
 from training.runfolder import CURVES_NAME, METRICS_NAME
 

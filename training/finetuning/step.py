@@ -7,9 +7,9 @@ from training.finetuning.check import is_clipped_scaled
 from training.finetuning.depth_data import DepthData, mean_log_depth
 from training.finetuning.encoder_name import known_name
 from training.finetuning.objective import announce_scale, choose_loss
-from training.model.computation import Computation
 from training.model.depth_range import MIDDLE_LOG_DEPTH
 from training.model.hyperparameters import DECAYS, Decay, Hyperparameters
+from training.network.computation import Computation
 
 _SHARES = {"cosine": 0.05, "one-cycle": 0.25}
 """Share of all steps that warms up by default; of one-cycle it is that of fastai's fit_one_cycle."""

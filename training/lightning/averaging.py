@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sharding.errors import DataError
 from sharding.format.strict_json import Count, to_type
-from training.model.saved import check_shapes
+from training.network.saved import check_shapes
 
 CURRENT = "current_model_state"
 """Entry of a checkpoint, named as by Lightning: the weights that training goes on with; the average is `state_dict`."""

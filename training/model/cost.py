@@ -17,10 +17,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.model.depth_unet import DepthUnet, TensorBatch
-from training.model.encoder import cut_body, meta_resnet
 from training.model.hyperparameters import Hyperparameters
 from training.model.meta_autocast import MetaAutocast
-from training.model.unet import DepthNetwork, build_unet, count_parameters
+from training.network.encoder import cut_body, meta_resnet
+from training.network.unet import DepthNetwork, build_unet, count_parameters
 
 BATCH_BYTES = 3 + 4 + 1
 """Bytes per pixel of a sample on the device: image uint8, depth float32, valid bool."""
@@ -69,7 +69,7 @@ def compute_cost(encoder_name: str, height: int, width: int, precision: str, rec
     """Compute the cost of a training step of one image.
 
     Args:
-        encoder_name: One of `training.model.encoder_name.ENCODERS`.
+        encoder_name: One of `training.network.encoder_name.ENCODERS`.
         height: Of the image, pixels.
         width: Of the image, pixels.
         precision: Such as "bf16-mixed", key of `training.model.meta_autocast.DTYPES`.

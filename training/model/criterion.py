@@ -4,10 +4,10 @@ import math
 from functools import partial
 
 from training.depth_options import TrainedKind
-from training.model.gradient_term import with_gradient
+from training.losses.gradient_term import with_gradient
+from training.losses.pixel_losses import LOSSES, Loss, mse
+from training.metrics.protocols import PROTOCOLS, UP_TO_SCALE, Protocol
 from training.model.hyperparameters import Hyperparameters
-from training.model.losses import LOSSES, Loss, mse
-from training.model.protocols import PROTOCOLS, UP_TO_SCALE, Protocol
 
 
 def make_loss(options: Hyperparameters) -> Loss:

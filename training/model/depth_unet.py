@@ -25,21 +25,21 @@ from torch.optim import Optimizer
 from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import Count, to_type
 from training.launch.world import World
-from training.model.computation import Computation, align_state
+from training.losses.finite import FiniteCheck, is_logged, is_looked_at, require_finite_weights
+from training.losses.global_loss import GlobalLoss
+from training.losses.pixel_losses import LossSum
 from training.model.criterion import make_loss, make_protocol
 from training.model.depth_range import depth_from_log
-from training.model.encoder import load_encoder
-from training.model.finite import FiniteCheck, is_logged, is_looked_at, require_finite_weights
-from training.model.global_loss import GlobalLoss
 from training.model.hyperparameters import Hyperparameters, as_hyperparameters
 from training.model.inference import evaluating, predict_photo
-from training.model.losses import LossSum
 from training.model.optimizer import FrozenEncoder, make_optimizer
-from training.model.resolution import enlarge, shrink, size_at
-from training.model.saved import check_shapes, load_saved
 from training.model.schedule import make_schedule
-from training.model.unet import build_unet
 from training.model.validation import ValidationSums
+from training.network.computation import Computation, align_state
+from training.network.encoder import load_encoder
+from training.network.resolution import enlarge, shrink, size_at
+from training.network.saved import check_shapes, load_saved
+from training.network.unet import build_unet
 from training.photo_options import TILE_PIXELS
 from training.prediction.photo import PhotoSource, read_photo
 from training.runfolder import SCRATCH, find_checkpoint

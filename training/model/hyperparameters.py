@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args
 
 from sharding.errors import UsageError
 from training.depth_options import TrainedKind
-from training.model.encoder_name import ENCODERS
-from training.model.losses import LOSSES
+from training.losses.pixel_losses import LOSSES
 from training.model.schedule import SCHEDULES
+from training.network.encoder_name import ENCODERS
 from training.prediction.camera import Camera
 
 Decay = Literal["weights", "all"]
@@ -34,7 +34,7 @@ class Hyperparameters:
         width: Width of the training images, pixels.
         scale: Resolution that the network works at, by that of the images it is given: above 0, at most 1.
         loss: Name in `LOSSES`.
-        gradient_weight: Multiple of the gradient term that is added to the loss, see `training.model.gradient_term`.
+        gradient_weight: Multiple of the gradient term that is added to the loss, see `training.losses.gradient_term`.
         learning_rate: Peak learning rate.
         encoder_lr_factor: Multiple of the learning rate that the encoder is trained with.
         weight_decay: Decoupled weight decay of AdamW.

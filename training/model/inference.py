@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.model.float32 import full_float32
-from training.model.resolution import enlarge, shrink, size_at
+from training.network.float32 import full_float32
+from training.network.resolution import enlarge, shrink, size_at
 from training.photo_options import TILE_PIXELS
 from training.prediction.camera import Camera, at_focal_length, resize_depth
 from training.prediction.photo import Photo

@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from training.model.hyperparameters import Hyperparameters
-from training.model.unet import DepthNetwork, split_parameters
+from training.network.unet import DepthNetwork, split_parameters
 
 
 def make_optimizer(unet: nn.Module, options: Hyperparameters, *, fused: bool) -> AdamW:

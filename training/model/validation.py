@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
+from training.losses.pixel_losses import LossSum
+from training.metrics.image_metrics import MetricSums, Protocol, image_metrics
 from training.model.depth_range import depth_from_log
-from training.model.losses import LossSum
-from training.model.metrics import MetricSums, Protocol, image_metrics
 
 
 class ValidationSums:

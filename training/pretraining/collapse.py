@@ -13,7 +13,7 @@ from sharding.errors import DataError
 from sharding.format.strict_json import to_type
 from sharding.progress import say
 from training.checkpoint.counter import stepped
-from training.model.finite import FiniteCheck, is_looked_at
+from training.losses.finite import FiniteCheck, is_looked_at
 
 _ENCODER = "EmbeddingModel"  # name of the class of LightlyTrain's encoders: a method has one, or student and teacher
 _LEAST_SPREAD = 1e-6

@@ -12,7 +12,7 @@ from torch import Tensor
 from sharding.errors import DataError
 from sharding.limits import MAX_ENCODER_BYTES
 from training.lightlytrain.models import TORCHVISION
-from training.model.saved import check_shapes, load_saved
+from training.network.saved import check_shapes, load_saved
 from training.pretraining.saved_models import KEY
 
 _WITHOUT_STATE_DICT = ("rfdetr/", "ultralytics/")

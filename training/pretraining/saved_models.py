@@ -17,7 +17,7 @@ from torch import Tensor
 from sharding.errors import DataError
 from sharding.escaping import escape, shorten
 from sharding.format.strict_json import Text, to_type
-from training.model.saved import is_plain
+from training.network.saved import is_plain
 
 KEY = "lightly_train"
 """Name of the entry."""

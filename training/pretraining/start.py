@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from sharding.errors import DataError
-from training.model.saved import load_saved
+from training.network.saved import load_saved
 from training.pretraining.check import PLAIN, find_start
 from training.pretraining.saved_models import with_models
 

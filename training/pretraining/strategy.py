@@ -32,7 +32,7 @@ from training.launch.group import GROUP_TIMEOUT, AbortsGroup, SameOnAllRanks
 from training.loading.images import ImageDataset
 from training.loading.loader import build_loader
 from training.loading.sampler import TrainSampler
-from training.model.saved import check_shapes
+from training.network.saved import check_shapes
 from training.pretraining.collapse import CollapseGuard
 from training.pretraining.saved_models import with_models, without_modules
 from training.pretraining.their_loader import loading_like, take_transform

@@ -11,14 +11,14 @@ from sharding.machine.files import write_through_links
 from sharding.options import checked
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
+from training.baselines.fitted import CONSTANT, ROW
 from training.config import CompareConfig, cache_settings
 from training.depth_sets.overlap import describe_overlap
-from training.evaluation.baselines import CONSTANT, ROW
 from training.evaluation.evaluate import Computing
-from training.evaluation.metric_names import PROTOCOL
 from training.evaluation.results import SetInfo
 from training.finetuning.trace import find_versions
-from training.model.protocols import MEDIAN_SCALED
+from training.metrics.names import PROTOCOL
+from training.metrics.protocols import MEDIAN_SCALED
 from training.report.arms.differences import find_factors
 from training.report.arms.grouping import Arm, labels, read_arms
 from training.report.arms.pairs import choose_pairs

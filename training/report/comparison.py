@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any, Protocol
 
-from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation, SetInfo
+from training.metrics.names import METRIC, PROTOCOL
 from training.report.arms.run import Run
 from training.report.gallery import Gallery
 from training.report.standing import Standing

@@ -14,11 +14,11 @@ from PIL import Image
 
 from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth, encode_png
-from training.evaluation.baselines import ROW
+from training.baselines.fitted import ROW
 from training.evaluation.error_colours import paint_error, paint_log_ratio
 from training.evaluation.evaluate import load_predictor
-from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation
+from training.metrics.names import METRIC, PROTOCOL
 from training.model.inference import Predictor, predict_image
 from training.report.comparison import ArmResult, BaselineResult
 from training.report.gallery import Example, Gallery, Panel

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.metric_names import GUARD_PROTOCOL, GUARDS, METRIC, METRIC_NAMES, PROTOCOL
 from training.evaluation.results import Evaluation, Means
+from training.metrics.names import GUARD_PROTOCOL, GUARDS, METRIC, METRIC_NAMES, PROTOCOL
 from training.report import contrast
 from training.report.contrast import Estimate, holm, on_scenes_like_these, on_these_scenes
 from training.report.verdict import Claim, Contrast, Guard, Relation, Side

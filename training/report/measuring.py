@@ -12,13 +12,13 @@ from sharding.errors import DataError, UsageError
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
-from training.evaluation.baseline_metrics import evaluate_baselines
-from training.evaluation.baselines import CONSTANT, ROW, Baselines, load_or_fit
+from training.baselines.fitted import CONSTANT, ROW, Baselines, load_or_fit
+from training.baselines.measured import evaluate_baselines
 from training.evaluation.evaluate import Computing, evaluate_model, evaluation_file, file_sha256, load_predictor
-from training.evaluation.metric_names import METRIC
 from training.evaluation.results import Evaluation, load_matching
 from training.finetuning.record import read_curves
 from training.launch.devices import describe_device
+from training.metrics.names import METRIC
 from training.report.arms.grouping import Arm, labels
 from training.report.arms.run import Run
 from training.report.arms.sets import Part, find_set, trained_on

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from training.evaluation.metric_names import METRIC, PROTOCOL, count, fixed
 from training.evaluation.results import Evaluation
+from training.metrics.names import METRIC, PROTOCOL, count, fixed
 from training.report.verdict import percent
 
 Relation = Literal["beats", "does not beat", "equals"]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.evaluation.metric_names import METRIC, METRIC_NAMES, PROTOCOL_NAMES, MetricName, count, fixed
-from training.model.metrics import METRICS
+from training.metrics.image_metrics import METRICS
+from training.metrics.names import METRIC, METRIC_NAMES, PROTOCOL_NAMES, MetricName, count, fixed
 from training.report.comparison import ArmResult, Comparison, RunResult, Values
 
 SUMMARY = {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from training.evaluation.metric_names import METRIC_NAMES, PROTOCOL_NAMES
+from training.metrics.names import METRIC_NAMES, PROTOCOL_NAMES
 
 Relation = Literal["better", "worse", "equivalent", "undecided"]
 Side = Literal["a", "b", ""]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.model.float32 import full_float32
+from training.network.float32 import full_float32
 from training.views.boxes import Boxes
 from training.views.device import send
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
-from training.evaluation.baselines import constant_baseline
+from training.baselines.fitted import constant_baseline
 from training.evaluation.evaluate import (
     Computing,
     NamedPredictor,
@@ -25,8 +25,8 @@ from training.evaluation.evaluate import (
 from training.evaluation.evaluation_text import format_evaluation
 from training.evaluation.results import Evaluation, load_matching
 from training.loading.dataset import DiodeDepthDataset
-from training.model.metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
-from training.model.protocols import CHOICES
+from training.metrics.image_metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
+from training.metrics.protocols import CHOICES
 
 EVERYWHERE = np.ones((4, 5))
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from sharding.reading.shard_set import ShardSet
+from training.baselines.fitted import load_or_fit
 from training.config import EvaluateConfig
-from training.evaluation.baselines import load_or_fit
 from training.evaluation.evaluate import run as evaluate
 
 ROWS = np.repeat(np.array([[32.0], [8.0], [4.0], [2.0]]), 5, axis=1)

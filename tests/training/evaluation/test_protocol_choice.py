@@ -13,7 +13,7 @@ from sharding.reading.shard_set import ShardSet
 from training.config import EvaluateConfig, FinetuneConfig
 from training.evaluation.check import check_evaluate
 from training.evaluation.protocol_choice import choose_protocols, depth_kind
-from training.model.protocols import DEVKIT, PROTOCOLS, UP_TO_SCALE
+from training.metrics.protocols import DEVKIT, PROTOCOLS, UP_TO_SCALE
 from training.runfolder import save_config
 
 OTHERS = ("devkit", "zoe80garg")

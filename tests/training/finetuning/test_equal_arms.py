@@ -7,8 +7,8 @@ from training.config import FinetuneConfig
 from training.finetuning.batches import BatchSplit
 from training.finetuning.depth_data import make_data
 from training.finetuning.finetune import init_model
-from training.model.encoder import build_resnet
-from training.model.unet import split_parameters
+from training.network.encoder import build_resnet
+from training.network.unet import split_parameters
 
 WHOLE = BatchSplit(world=1, micro_batch=8, accumulation=1)
 

@@ -20,9 +20,9 @@ from training.evaluation.evaluate import NamedPredictor, evaluate_model
 from training.finetuning import finetune
 from training.finetuning.depth_data import mean_log_depth
 from training.finetuning.record import read_curves
+from training.metrics.image_metrics import METRICS
 from training.model.depth_unet import DepthUnet
-from training.model.encoder import build_resnet
-from training.model.metrics import METRICS
+from training.network.encoder import build_resnet
 from training.runfolder import load_config, save_config
 
 Sets = tuple[ShardSet, ShardSet]

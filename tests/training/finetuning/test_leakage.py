@@ -13,9 +13,9 @@ from sharding.config import ShardDiodeConfig
 from sharding.format.sample import Sample
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
+from training.baselines.fitted import fit_baselines
+from training.baselines.measured import evaluate_baselines
 from training.config import FinetuneConfig
-from training.evaluation.baseline_metrics import evaluate_baselines
-from training.evaluation.baselines import fit_baselines
 from training.finetuning import finetune
 
 Paint = Callable[[Sample, np.random.Generator], NDArray[np.uint8]]

@@ -32,7 +32,7 @@ def test_the_best_epoch_is_the_first_with_the_least_log10(values, best):
 
 
 def test_an_epoch_that_answers_too_near_is_not_the_best_for_it():
-    """abs_rel alone can be lowered so; see `training.evaluation.metric_names.METRIC`."""
+    """abs_rel alone can be lowered so; see `training.metrics.names.METRIC`."""
     rows = [row(0, 0.1, abs_rel=0.40), row(1, 0.2, abs_rel=0.33)]
     assert best_row(rows) is rows[0]
 

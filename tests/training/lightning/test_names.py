@@ -6,8 +6,8 @@ import pytorch_lightning
 import torch
 from pytorch_lightning import callbacks, loggers, profilers
 
-from training.evaluation.metric_names import METRIC_NAMES
 from training.lightning import names
+from training.metrics.names import METRIC_NAMES
 
 MODULES = {"LOGGERS": loggers, "PROFILERS": profilers, "CALLBACKS": callbacks}
 THEIRS = {name: getattr(module, name) for module in MODULES.values() for name in module.__all__}

@@ -24,8 +24,8 @@ from training.evaluation.evaluate import NamedPredictor, evaluate_model
 from training.finetuning import finetune
 from training.finetuning.record import read_curves
 from training.lightning.averaging import CURRENT
+from training.metrics.image_metrics import METRICS
 from training.model.depth_unet import DepthUnet
-from training.model.metrics import METRICS
 
 OUTDOOR = "scene_type == 'outdoor'"
 EMA = {"EMAWeightAveraging": {"decay": 0.8}}

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from training.model.cost import StepCost, Storages, blank_batch, compute_cost
 from training.model.depth_unet import DepthUnet
-from training.model.encoder import load_encoder
 from training.model.hyperparameters import Hyperparameters
-from training.model.unet import build_unet
+from training.network.encoder import load_encoder
+from training.network.unet import build_unet
 
 SIZE = (96, 128)
 CPU = torch.device("cpu")

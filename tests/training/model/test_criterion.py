@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
+from training.losses.gradient_term import gradient_l1
+from training.losses.pixel_losses import LOSSES, mse
+from training.metrics.image_metrics import METRICS, PROTOCOLS, image_metrics
 from training.model.criterion import make_loss, make_protocol
-from training.model.gradient_term import gradient_l1
 from training.model.hyperparameters import Hyperparameters
-from training.model.losses import LOSSES, mse
-from training.model.metrics import METRICS, PROTOCOLS, image_metrics
 
 
 def make_batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sharding.errors import DataError, UsageError
-from training.evaluation.baselines import RowBaseline
+from training.baselines.fitted import RowBaseline
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import as_hyperparameters
 from training.model.inference import predict_image, predict_photo

@@ -16,7 +16,7 @@ from torch import nn
 from torch.multiprocessing import start_processes
 from torch.utils.data import DataLoader
 
-from tests.training.model.cut_batches import Observer, Views, make_trainer
+from tests.training.losses.cut_batches import Observer, Views, make_trainer
 from training.finetuning.finetune import init_model
 from training.loading.sampler import TrainSampler
 from training.model.depth_unet import DepthUnet

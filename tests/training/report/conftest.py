@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from training.config import FinetuneConfig, PretrainConfig
-from training.evaluation.metric_names import METRIC, PROTOCOL
 from training.evaluation.results import Evaluation
-from training.model.protocols import UP_TO_SCALE
+from training.metrics.names import METRIC, PROTOCOL
+from training.metrics.protocols import UP_TO_SCALE
 from training.report.arms.encoder import Encoder
 from training.report.arms.run import Facts, Run, SetRecord
 from training.report.comparison import ArmResult, BaselineResult, Comparison, Epoch, RunResult

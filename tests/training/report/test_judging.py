@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.evaluation.metric_names import GUARDS
+from training.metrics.names import GUARDS
 from training.report.judging import distinct, find_guards, judge, log_pair, scene_means
 from training.report.verdict import Claim, Contrast, Guard, headline, percent
 
