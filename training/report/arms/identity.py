@@ -6,8 +6,12 @@ wherever they lie, and an encoder by the options of its pretraining.
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from training.config import FinetuneConfig
+from training.depth_options import AugmentOptions
+from training.depth_sets.views import make_augment
 from training.report.arms.run import Run
 from training.report.arms.sets import judged_on
 from training.runfolder import WHERE_IT_RUNS
@@ -28,10 +32,27 @@ def deciding(run: Run) -> dict[str, Any]:
     found = {name: value for name, value in run.config.items() if name not in (*NO_FACTOR, *CROP)}
     found["crop"] = " x ".join(str(run.config[name]) for name in CROP)
     found["loss"] = run.config.get("loss") or "silog"  # what the default was before it depended on the depth
+    found |= _views(run)
     found["set"] = run.facts.train.identity
     found["val"], found["val_where"] = judged_on(run).key if run.config["val"] is not None else (None, None)
     found["encoder"] = run.encoder.key
     return found
+
+
+def _views(run: Run) -> dict[str, str | float]:
+    """Return the options of the augmentation, with their defaults in place of None."""
+    options = {one.name: run.config[one.name] for one in dataclasses.fields(AugmentOptions)}
+    augment = make_augment(FinetuneConfig(set="", out="", **options))
+    return {
+        "rotation": augment.max_rotation_deg,
+        "flip": augment.flip_prob,
+        "zoom": _listed(augment.zoom),
+        "jitter": _listed((augment.brightness, augment.contrast, augment.saturation)),
+    }
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
 
 
 def frozen(value: Any) -> str:

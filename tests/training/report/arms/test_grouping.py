@@ -85,6 +85,12 @@ def test_what_is_no_factor_is_where_a_run_is_computed_and_rounding() -> None:
     assert set(NO_CHANGES) < {*NO_FACTOR, "cache", "pipe"}
 
 
+def test_a_default_that_is_written_out_is_no_difference(write_run) -> None:
+    views = {"flip": 0.5, "rotation": 15.0, "zoom": "1,1.5", "jitter": "0.2,0.2,0.2"}
+    runs = [write_run("r-0"), write_run("r-1", seed=1, loss="silog", **views), write_run("other", flip=0.0)]
+    assert read(*runs) == {"r": ["r-0", "r-1"], "other": ["other"]}
+
+
 def test_sets_count_by_identity_wherever_they_lie(write_run) -> None:
     here, there = write_run("r-0", set="sets/train"), write_run("r-1", set="/data/train", val="/data/val", seed=1)
     other = write_run("other", {"train": {"identity": "d" * 64}})
