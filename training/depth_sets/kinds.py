@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
 from training.depth_options import TrainedKind
+from training.metrics.protocols import MIN_VALID_PIXELS
 
 _TRAINED = ("metric", "up_to_scale")
 
@@ -54,3 +55,18 @@ def with_depth(samples: ShardSet, kind: TrainedKind) -> tuple[ShardSet, int]:
     """
     count = int(without_depth(samples).sum())
     return (samples.narrowed(f"kind == '{kind}' and valid_fraction > 0") if count else samples), count
+
+
+def require_countable(samples: ShardSet) -> None:
+    """Check that validation will count a view, from the index alone: it would fail after an epoch of training.
+
+    Raises:
+        DataError: All views have fewer than `MIN_VALID_PIXELS` valid pixels.
+    """
+    index = samples.index
+    pixels = (index["valid_fraction"] * index["height"] * index["width"]).round()
+    if not (pixels >= MIN_VALID_PIXELS).any():
+        raise DataError(
+            f"{samples.url}: expected views with at least {MIN_VALID_PIXELS} valid pixels to validate on, found at most "
+            f"{int(pixels.max())}; validate on other views"
+        )

@@ -11,7 +11,7 @@ from sharding.stores.address import shown
 from training.config import FinetuneConfig, cache_settings
 from training.depth_options import TrainedKind
 from training.depth_sets.holdout import check_wish, hold_out
-from training.depth_sets.kinds import depth_kind, with_depth
+from training.depth_sets.kinds import depth_kind, require_countable, with_depth
 from training.depth_sets.overlap import describe_overlap
 
 
@@ -50,6 +50,7 @@ def choose_subsets(config: FinetuneConfig) -> Subsets:
             f"{val.url}: expected depth of kind {kind}, as in the training set, found {other}; give another --val"
         )
     (train, lacking), (val, val_lacking) = with_depth(train, kind), with_depth(val, kind)
+    require_countable(val)
     if scenes and len(train) < config.batch_size:
         raise UsageError(
             f"--holdout-scenes {config.holdout_scenes}: {len(train)} samples are left to train on, fewer than a global "
@@ -69,6 +70,7 @@ def _split(config: FinetuneConfig) -> tuple[ShardSet, ShardSet, tuple[str, ...]]
     """Return training and validation subset, and the scenes that are held out."""
     train = ShardSet(config.set, config.where, cache_settings(config))
     if config.holdout_scenes is not None:
+        depth_kind(train)  # of all scenes, before the draw decides on which side another kind is found
         return hold_out(train, config.holdout_scenes, config.seed)
     assert config.val is not None, "check_validation"
     with naming_val_where(config):

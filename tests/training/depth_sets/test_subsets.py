@@ -165,3 +165,19 @@ def test_depth_of_another_kind_is_not_validated_on(config, megadepth_set):
         replace(scaled, val_where="kind == 'metric'")
     )
     assert choose_subsets(replace(scaled, val=None, holdout_scenes="1")).kind == "up_to_scale"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kinds_are_refused_whichever_scenes_are_drawn(config, megadepth_set, seed):
+    """The scenes of one kind may all be held out: both subsets are then of one kind, and the set is not."""
+    mixed = replace(config, set=megadepth_set.url, val=None, batch_size=1, seed=seed, holdout_scenes="1")
+    said = refused(mixed)
+    assert " of kind ordinal, " in said and "with --where \"kind == 'up_to_scale'\"" in said
+
+
+def test_views_of_which_none_would_be_counted_are_refused_before_an_epoch(make_set, config):
+    masks = [np.arange(DEPTH.size).reshape(DEPTH.shape) < pixels for pixels in (9, 10)]
+    few, enough = (make_set([("00022", DEPTH, mask.astype(float))] * 2, "val") for mask in masks)
+    said = refused(replace(config, val=few.url))
+    assert "expected views with at least 10 valid pixels to validate on, found at most 9" in said
+    assert len(choose_subsets(replace(config, val=enough.url)).val) == 2
