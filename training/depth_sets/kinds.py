@@ -67,6 +67,6 @@ def require_countable(samples: ShardSet) -> None:
     pixels = (index["valid_fraction"] * index["height"] * index["width"]).round()
     if not (pixels >= MIN_VALID_PIXELS).any():
         raise DataError(
-            f"{samples.url}: expected views with at least {MIN_VALID_PIXELS} valid pixels to validate on, found at most "
-            f"{int(pixels.max())}; validate on other views"
+            f"{samples.url}: expected views with at least {MIN_VALID_PIXELS} valid pixels to validate on, found at "
+            f"most {int(pixels.max())}; validate on other views"
         )

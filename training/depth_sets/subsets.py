@@ -11,7 +11,7 @@ from sharding.stores.address import shown
 from training.config import FinetuneConfig, cache_settings
 from training.depth_options import TrainedKind
 from training.depth_sets.holdout import check_wish, hold_out
-from training.depth_sets.kinds import depth_kind, require_countable, with_depth
+from training.depth_sets.kinds import depth_kind, require_countable, with_depth, without_depth
 from training.depth_sets.overlap import describe_overlap
 
 
@@ -45,6 +45,11 @@ def choose_subsets(config: FinetuneConfig) -> Subsets:
     """
     train, val, scenes = _split(config)
     kind = depth_kind(train)
+    if scenes and without_depth(val).all():
+        raise DataError(
+            f"{train.url}: no view of the held-out scenes {', '.join(scenes)} has a valid pixel; hold others out, by "
+            "--holdout-scenes with their names"
+        )
     if (other := depth_kind(val, "--val-where")) != kind:
         raise DataError(
             f"{val.url}: expected depth of kind {kind}, as in the training set, found {other}; give another --val"
