@@ -1,5 +1,6 @@
 """What the depth of a set means, and which of its views have none."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
 from training.depth_options import TrainedKind
-from training.metrics.protocols import MIN_VALID_PIXELS
+from training.metrics.protocols import MIN_VALID_PIXELS, PROTOCOLS
 
 _TRAINED = ("metric", "up_to_scale")
 
@@ -58,10 +59,11 @@ def with_depth(samples: ShardSet, kind: TrainedKind) -> tuple[ShardSet, int]:
 
 
 def require_countable(samples: ShardSet) -> None:
-    """Check that validation will count a view, from the index alone: it would fail after an epoch of training.
+    """Check that validation may count a view, from the index alone: it would fail after an epoch of training.
 
     Raises:
-        DataError: All views have fewer than `MIN_VALID_PIXELS` valid pixels.
+        DataError: All views have fewer than `MIN_VALID_PIXELS` valid pixels, or, in metres, all their depth out of the
+            range that counts.
     """
     index = samples.index
     pixels = (index["valid_fraction"] * index["height"] * index["width"]).round()
@@ -69,4 +71,12 @@ def require_countable(samples: ShardSet) -> None:
         raise DataError(
             f"{samples.url}: expected views with at least {MIN_VALID_PIXELS} valid pixels to validate on, found at "
             f"most {int(pixels.max())}; validate on other views"
+        )
+    headline = PROTOCOLS["headline"]
+    least, most = headline.min_depth, headline.max_depth or math.inf
+    metric = index["kind"] == "metric"
+    if metric.all() and not ((index["depth_max"] >= least) & (index["depth_min"] <= most)).any():
+        raise DataError(
+            f"{samples.url}: expected views with depth from {least:g} to {most:g} m to validate on, found "
+            f"{index['depth_min'].min():g} to {index['depth_max'].max():g} m; validate on other views"
         )

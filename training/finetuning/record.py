@@ -38,7 +38,8 @@ _COLUMNS = (*_COUNTS, "train_loss", _VAL + FORMER_MONITOR)  # of all versions; t
 _MAX_ROWS = 10**5
 
 EpochRow = dict[str, float]
-"""epoch (from 0), samples_seen, seconds, train_loss, val_loss, and val_ with each name of METRICS."""
+"""epoch (from 0), samples_seen, seconds, train_loss, val_loss, and val_ with each name of METRICS;
+of depth up to scale, those without a unit."""
 
 
 class SetUsed(msgspec.Struct):
@@ -269,6 +270,6 @@ def _check_counts(row: EpochRow, where: str) -> None:
 def format_epoch(row: EpochRow, epochs: int, monitor: str = MONITOR) -> str:
     """Describe an epoch in one line."""
     names = dict.fromkeys((monitor, "log10", "abs_rel", "rmse", "delta1"))  # each once
-    shown = [f"{name} {row[_VAL + name]:.4f}" for name in names]
+    shown = [f"{name} {row[_VAL + name]:.4f}" for name in names if _VAL + name in row]  # no rmse of depth up to scale
     head = f"epoch {int(row['epoch']) + 1}/{epochs}: train loss {row['train_loss']:.4f}"
     return f"{head}; val {', '.join(shown)}; {row['seconds']:.1f} s"

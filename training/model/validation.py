@@ -6,6 +6,7 @@ from torch import Tensor
 
 from training.losses.pixel_losses import LossSum
 from training.metrics.image_metrics import MetricSums, Protocol, image_metrics
+from training.metrics.names import METRIC_NAMES
 from training.model.depth_range import depth_from_log
 
 
@@ -32,10 +33,14 @@ class ValidationSums:
         self.metrics.add(values, counted, batch["weight"])
 
     def means(self) -> dict[str, float]:
-        """Reduce over the ranks to means: "loss" and each of METRICS, every sample counted exactly once.
+        """Reduce over the ranks to means: "loss" and each metric of the protocol, every sample counted exactly once.
+
+        Under a protocol that is not in metres those are left out that have a unit.
 
         Raises:
             DataError: No image has enough valid pixels.
         """
         self.metrics.all_reduce()
-        return {"loss": float(self._loss.over_ranks().mean()), **self.metrics.mean()}
+        means = self.metrics.mean()
+        kept = [name for name in means if self._protocol.in_metres or not METRIC_NAMES[name].unit]
+        return {"loss": float(self._loss.over_ranks().mean()), **{name: means[name] for name in kept}}

@@ -183,3 +183,15 @@ def test_views_of_which_none_would_be_counted_are_refused_before_an_epoch(make_s
     said = refused(replace(config, val=few.url))
     assert "expected views with at least 10 valid pixels to validate on, found at most 9" in said
     assert len(choose_subsets(replace(config, val=enough.url)).val) == 2
+
+
+def test_views_whose_depth_is_out_of_the_range_that_counts_are_refused_before_an_epoch(make_set, config):
+    whole = np.ones(DEPTH.shape)
+    beyond = make_set([("00022", np.full(DEPTH.shape, 380.0), whole)] * 2, "val")
+    assert "expected views with depth from 0.6 to 350 m to validate on, found 380 to 380 m" in refused(
+        replace(config, val=beyond.url)
+    )
+    within = make_set(
+        [("00022", np.full(DEPTH.shape, 350.0), whole), ("00022", np.full(DEPTH.shape, 0.5), whole)], "val"
+    )
+    assert len(choose_subsets(replace(config, val=within.url)).val) == 2

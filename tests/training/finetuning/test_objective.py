@@ -89,6 +89,8 @@ def test_losses_and_metrics_do_not_depend_on_the_unit(megadepth_set, larger, tmp
         for name in ("train_loss", "val_loss", *(f"val_{metric}" for metric in UNIT_FREE)):
             assert other[name] == pytest.approx(one[name], rel=1e-3), name
     assert rows[0][0]["train_loss"] > 0.1
+    measured = {name.removeprefix("val_") for name in rows[0][0] if name.startswith("val_")}
+    assert measured == {"loss", *UNIT_FREE}, "what has a unit means nothing"
     content = torch.load(tmp_path / "here" / "checkpoints" / "last.ckpt", weights_only=True)["hyper_parameters"]
     assert (content["depth_kind"], content["loss"], content["gradient_weight"]) == ("up_to_scale", "si_log", 0.5)
 
