@@ -16,7 +16,7 @@ def choose_pairs(text: str | None, names: Sequence[str]) -> list[tuple[str, str]
     if text is None:
         return list(combinations(names, 2))
     found: list[tuple[str, str]] = []
-    for part in text.split(","):
+    for part in _parts(text, names):
         pair = _pair(part.strip(), names)
         if pair[0] == pair[1]:
             raise UsageError(f"--contrasts: {pair[0]} is compared with itself in {part.strip()!r}")
@@ -24,6 +24,20 @@ def choose_pairs(text: str | None, names: Sequence[str]) -> list[tuple[str, str]
             raise UsageError(f"--contrasts: {pair[0]} and {pair[1]} are compared twice")
         found.append(pair)
     return found
+
+
+def _parts(text: str, names: Sequence[str]) -> Iterator[str]:
+    """Split A:B,C:D, where a name may contain commas itself: each part is the shortest that names two arms."""
+    words = text.split(",")
+    while words:
+        starts = (",".join(words[:end]) for end in range(1, len(words) + 1))
+        part = next((one for one in starts if _known(one.strip(), names)), words[0])
+        yield part
+        words = words[part.count(",") + 1 :]
+
+
+def _known(text: str, names: Sequence[str]) -> bool:
+    return any(a in names and b in names for a, b in _splits(text))
 
 
 def _pair(text: str, names: Sequence[str]) -> tuple[str, str]:

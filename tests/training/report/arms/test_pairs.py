@@ -33,3 +33,8 @@ def test_named_contrasts_are_kept_in_order_and_direction() -> None:
 def test_wrong_contrasts_are_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         choose_pairs(text, NAMES)
+
+
+def test_a_name_may_contain_commas() -> None:
+    names = ["a", "rate 1, batch 2", "b"]
+    assert choose_pairs("a:rate 1, batch 2, rate 1, batch 2:b", names) == [("a", names[1]), (names[1], "b")]
