@@ -197,7 +197,7 @@ def make_gallery(
         named = load_predictor(find_checkpoint(first.run.folder, CHECKPOINT), arm.name, device)
         name = arm.name if len(arm.runs) == 1 else f"{arm.name}, seed {first.run.seed}"
         shown.append(show(name, first.evaluation, named.predictor))
-    fitted = [both for group in trained if (both := group.baselines()) is not None]
+    fitted = [both for group in trained if (both := group.fitted()[0]) is not None]
     rows = [one for one in baselines if one.kind == ROW]
     for result, both in zip(rows, fitted, strict=True):
         shown.append(show(result.name, result.evaluation, both.row[METRIC]))

@@ -94,6 +94,13 @@ class Trained:
             return load_or_fit(self.samples, self.runs[0].folder / BASELINES_NAME)
         return next(self._stored(), None)
 
+    def fitted(self) -> tuple[Baselines | None, str]:
+        """Return the baselines, or None and why there are none."""
+        try:
+            return self.baselines(), self.lack
+        except (DataError, UsageError) as error:
+            return None, str(error)
+
     def _stored(self) -> Iterator[Baselines]:
         for run in self.runs:
             if (file := run.folder / BASELINES_NAME).is_file():
@@ -138,11 +145,7 @@ def measure_baselines(
     lacks = []
     for group in trained:
         whose = "" if len(trained) == 1 else f" for {_whose(group, arms, called)}"
-        try:
-            both = group.baselines()
-            reason = group.lack
-        except (DataError, UsageError) as error:
-            both, reason = None, str(error)
+        both, reason = group.fitted()
         if both is None:
             lacks.append(f"There are no baselines{whose}: {reason}.")
             continue
