@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 
 from sharding.cli import Outcome
@@ -15,12 +16,12 @@ from training.baselines.fitted import CONSTANT, ROW
 from training.config import CompareConfig, cache_settings
 from training.depth_sets.overlap import describe_overlap
 from training.evaluation.evaluate import Computing
-from training.evaluation.results import SetInfo
+from training.evaluation.results import Evaluation, SetInfo
 from training.finetuning.trace import find_versions
 from training.metrics.names import PROTOCOL
 from training.metrics.protocols import MEDIAN_SCALED
 from training.report.arms.differences import find_factors
-from training.report.arms.grouping import Arm, labels, read_arms
+from training.report.arms.grouping import Arm, draws, labels, read_arms
 from training.report.arms.pairs import choose_pairs
 from training.report.arms.sets import judged_on
 from training.report.arms.target import Target, choose_target
@@ -66,7 +67,7 @@ def collect(config: CompareConfig) -> Comparison:
     results = tuple(measure_arm(arm, labels(arms), measuring) for arm in arms)
     baselines, lacks = measure_baselines(trained, arms, measuring)
     protocol = _protocol(results)
-    contrasts = judge({arm.name: arm.evaluations for arm in results}, pairs, config.margin, protocol)
+    contrasts = judge(dict(map(_draws, arms, results)), pairs, config.margin, protocol)
     by_name = {arm.name: arm for arm in arms}
     return Comparison(
         arms=results,
@@ -74,7 +75,13 @@ def collect(config: CompareConfig) -> Comparison:
         standings=tuple(find_standings(results, baselines, protocol)),
         contrasts=tuple(replace(one, factors=_factors([by_name[one.a], by_name[one.b]])) for one in contrasts),
         factors=_factors(arms),
-        warnings=(*find_warnings(arms), *_copies(results), *_val_warnings(arms, trained, target, val), *lacks),
+        warnings=(
+            *find_warnings(arms),
+            *_copies(results),
+            *_shared(results),
+            *_val_warnings(arms, trained, target, val),
+            *lacks,
+        ),
         val=SetInfo.of(val),
         note=_note(target, config.val is not None),
         margin=config.margin,
@@ -98,6 +105,12 @@ def measure_arm(arm: Arm, called: Mapping[Path, str], measuring: Measuring) -> A
         for one in arm.runs
     ]
     return ArmResult(name=arm.name, runs=tuple(runs), by_hand=arm.by_hand)
+
+
+def _draws(arm: Arm, result: ArmResult) -> tuple[str, list[Evaluation]]:
+    """Return the name of an arm and the evaluations that are draws of it: of runs that repeat a seed the first."""
+    first = {runs[0].folder for runs in draws(arm)}
+    return arm.name, [one.evaluation for one in result.runs if one.run.folder in first]
 
 
 def _protocol(arms: Sequence[ArmResult]) -> str:
@@ -128,6 +141,17 @@ def _copies(arms: Sequence[ArmResult]) -> Iterator[str]:
                 f"Only {number} of the {len(arm.runs)} runs of {arm.name} predict something of their own: the others "
                 "repeat them to the last digit, and count once."
             )
+
+
+def _shared(arms: Sequence[ArmResult]) -> Iterator[str]:
+    """Warn of a run that is in two arms, as a copy under another name."""
+    for one, other in combinations(arms, 2):
+        pairs = [
+            (a.label, b.label) for a in one.runs for b in other.runs if len(distinct([a.evaluation, b.evaluation])) < 2
+        ]
+        if pairs:
+            listed = ", ".join(f"{a} and {b}" for a, b in pairs)
+            yield f"{one.name} and {other.name} share runs, which predict the same to the last digit: {listed}."
 
 
 def _val_warnings(arms: Sequence[Arm], trained: Sequence[Trained], target: Target, val: ShardSet) -> Iterator[str]:

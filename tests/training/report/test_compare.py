@@ -308,3 +308,27 @@ def test_a_metric_of_an_older_run_is_drawn_where_the_deciding_one_was_not_logged
     page = (tmp_path / "r.html").read_text()
     assert "Validation abs_rel" in page
     assert "Some run has logged no log10" in page
+
+
+def test_runs_that_repeat_a_seed_count_once_also_where_their_predictions_differ(make_run, sets, arms, tmp_path) -> None:
+    same = [make_run(f"same-{at}", depth, *sets, seed=0, loss="l1_log") for at, depth in enumerate(NEAR)]
+    data = compare(tmp_path / "r.html", *same, *arms[1])
+    (contrast,) = data["contrasts"]
+    assert "fewer than 3 runs (1 and 3)" in contrast["these_scenes"]["reason"]
+    assert any("have the same options and seed 0" in text for text in data["warnings"])
+
+
+def test_a_copy_of_a_run_in_another_arm_is_a_warning(arms, tmp_path: Path) -> None:
+    near, far = arms
+    copy = shutil.copytree(near[0], tmp_path / "copy")
+    named = (f"one={','.join(map(str, near))}", f"two={copy},{far[1]},{far[2]}")
+    data = compare(tmp_path / "r.html", arm=named)
+    assert any(text.startswith("one and two share runs") and "near-0 and copy" in text for text in data["warnings"])
+
+
+def test_damaged_baselines_are_a_warning(arms, tmp_path: Path) -> None:
+    copies = [Path(shutil.copytree(one, tmp_path / one.name)) for one in arms[0]]
+    (copies[0] / "baselines.json").write_text('{"format": 2}')
+    data = compare(tmp_path / "r.html", *copies)
+    assert data["baselines"] == {}
+    assert any("There are no baselines" in text for text in data["warnings"])

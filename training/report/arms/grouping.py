@@ -114,6 +114,15 @@ def _names(groups: Sequence[tuple[Run, ...]]) -> Iterator[str]:
         yield common_name([run.name for run in found]) or (parent if len(groups) > 1 else "") or special or "arm"
 
 
+def draws(arm: Arm) -> list[list[Run]]:
+    """Group the runs of an arm by their random numbers: those of one seed, one encoder and the same options repeat."""
+    alike: dict[str, list[Run]] = {}
+    for run in arm.runs:
+        encoder = [run.encoder.sha256, run.encoder.seed, None if run.encoder.sha256 else run.encoder.path]
+        alike.setdefault(frozen([deciding(run), run.seed, encoder]), []).append(run)
+    return list(alike.values())
+
+
 def labels(arms: Sequence[Arm]) -> dict[Path, str]:
     """Return a name for each run by its folder: that of the folder, or its path where several have that name."""
     runs = [run for arm in arms for run in arm.runs]

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from training.report.arms.differences import LABELS, find_factors, join_values
-from training.report.arms.grouping import Arm, labels
-from training.report.arms.identity import deciding, frozen
+from training.report.arms.grouping import Arm, draws, labels
 from training.report.arms.run import Run
 
 
@@ -14,7 +13,7 @@ def find_warnings(arms: Sequence[Arm]) -> list[str]:
     called = labels(arms)
     found = [*_budgets(arms), *_recorded(arms), *_unfinished(arms, called)]
     for arm in arms:
-        found += [*_mixed(arm), *_repeats(arm, called), *_one_encoder(arm)]
+        found += [*_mixed(arm), *_repeats(arm, called), *_held_out(arm), *_one_encoder(arm)]
     return found
 
 
@@ -70,13 +69,25 @@ def _mixed(arm: Arm) -> Iterator[str]:
 
 def _repeats(arm: Arm, called: dict[Path, str]) -> Iterator[str]:
     """Warn of runs with one seed and one encoder: all their random numbers are the same."""
-    alike: dict[str, list[Run]] = {}
-    for run in arm.runs:
-        alike.setdefault(frozen([deciding(run), run.seed, run.encoder.sha256]), []).append(run)
-    for runs in alike.values():
+    for runs in draws(arm):
         if len(runs) > 1:
             names = ", ".join(called[run.folder] for run in runs)
-            yield f"{names} of {arm.name} have the same options and seed {runs[0].seed}: repeats, no new draws."
+            yield (
+                f"{names} of {arm.name} have the same options and seed {runs[0].seed}: repeats, no new draws, that "
+                "count once in the contrasts."
+            )
+
+
+def _held_out(arm: Arm) -> Iterator[str]:
+    """Warn of runs that held out other scenes, as a number of them drawn by seed does."""
+    scenes = [" ".join(sorted(run.facts.train.holdout or [])) for run in arm.runs]
+    options = {run.config["holdout_scenes"] for run in arm.runs}
+    if len(options) == 1 and len(set(scenes)) > 1:  # other options are a factor, and told as such
+        yield (
+            f"The runs of {arm.name} held out different scenes "
+            f"({join_values(scenes, [run.name for run in arm.runs])}): "
+            "they were trained on different scenes, and their spread is not that of seeds alone."
+        )
 
 
 def _one_encoder(arm: Arm) -> Iterator[str]:

@@ -65,7 +65,9 @@ def test_runs_of_an_arm_by_hand_that_differ_in_more_than_their_seed_are_warned_a
 
 def test_repeats_of_one_seed_are_no_new_draws(write_run) -> None:
     runs = [write_run(name, seed=seed) for name, seed in (("r-0", 0), ("r-1", 0), ("r-2", 1))]
-    assert warnings(*runs) == ["r-0, r-1 of r have the same options and seed 0: repeats, no new draws."]
+    assert warnings(*runs) == [
+        "r-0, r-1 of r have the same options and seed 0: repeats, no new draws, that count once in the contrasts."
+    ]
 
 
 def test_one_seed_with_another_encoder_is_a_new_draw(write_run, write_encoder) -> None:
@@ -80,3 +82,13 @@ def test_one_encoder_for_all_seeds_is_told(write_run, write_encoder) -> None:
     assert warnings(*runs) == [
         "All runs of r begin with the same encoder: their spread does not contain that of pretraining."
     ]
+
+
+def test_scenes_drawn_by_seed_differ_within_an_arm(write_run) -> None:
+    train = {"identity": "a" * 64, "name": "train"}
+    runs = [
+        write_run(f"a-{at}", {"train": train | {"holdout": [scene]}}, seed=at, holdout_scenes="1")
+        for at, scene in enumerate(("00007", "00008"))
+    ]
+    (text,) = warnings(*runs)
+    assert "The runs of a held out different scenes (00007 | 00008)" in text
