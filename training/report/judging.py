@@ -130,7 +130,7 @@ def decide(
     fields = ("low", "high", "low90", "high90", "df", "p_value")
     values = {name: _finite(getattr(estimate, name)) for name in fields if not estimate.lack}
     reason = verdict.reason or _reason(estimate, alone, adjusted, margin)
-    if num_contrasts > 1 and alone != "equivalent" and not estimate.lack:
+    if num_contrasts > 1 and "p = " in reason:
         reason += f", after Holm's correction over {num_contrasts} contrasts"
     return Claim(
         ratio=float(estimate.ratio),

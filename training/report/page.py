@@ -5,6 +5,7 @@ template.
 """
 
 import base64
+import math
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -32,7 +33,7 @@ from training.report.tables import (
     standing_table,
     summary_table,
 )
-from training.report.verdict import Claim, Contrast, headline
+from training.report.verdict import Claim, Contrast, headline, ratio_text
 
 RELATION_CSS = {"beats": "beats", "does not beat": "not", "equals": "equals"}
 
@@ -68,6 +69,7 @@ def _page(comparison: Comparison, styles: Sequence[Style]) -> dict[str, Any]:
         "headline": headline(comparison.contrasts),
         "contrasts": [
             {"css": _css(one), "sentences": one.sentences(), "factors": one.factors, "a": one.a, "b": one.b}
+            | {"guards": [guard.text({"a": one.a, "b": one.b}) for guard in one.guards]}
             for one in comparison.contrasts
         ],
         "named": comparison.named,
@@ -122,7 +124,7 @@ def _forest(comparison: Comparison) -> dict[str, Any] | None:
             relation=claim.relation,
             ratio=claim.ratio,
             low=claim.low,
-            high=claim.high,
+            high=math.inf if claim.high is None and claim.low is not None else claim.high,
             text=_interval(claim),
         )
         for one in comparison.contrasts
@@ -132,7 +134,9 @@ def _forest(comparison: Comparison) -> dict[str, Any] | None:
 
 
 def _interval(claim: Claim) -> str:
-    return f"{claim.ratio:.3f}" + ("" if claim.low is None else f" ({claim.low:.3f} to {claim.high:.3f})")
+    return ratio_text(claim.ratio) + (
+        "" if claim.low is None else f" ({ratio_text(claim.low)} to {ratio_text(claim.high)})"
+    )
 
 
 def _strip(comparison: Comparison, looks: Sequence[Look]) -> dict[str, Any]:

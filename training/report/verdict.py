@@ -1,7 +1,7 @@
 """What can be said of a pair of arms: claims about the deciding metric, and the guards that withhold them, in words."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ class Claim:
     Attributes:
         ratio: Deciding metric of a over that of b, geometric mean over scenes and runs; below 1: a is better.
         low: Lower end of the 95 % interval; None where there is no interval, as for all that follow.
-        high: Its upper end.
+        high: Its upper end; None beside a `low` of 0 if it is too large for a float.
         low90: Lower end of the 90 % interval.
         high90: Its upper end.
         df: Degrees of freedom.
@@ -69,6 +69,17 @@ class Guard:
         if METRIC_NAMES[self.metric].lower_is_better:
             return f"{self.metric}{where} is {percent(ratio - 1)} higher"
         return f"{self.metric}{where} is {percent(1 - 1 / ratio)} lower"
+
+    def text(self, names: Mapping[str, str]) -> str:
+        """Tell the ratio, and which arm is worse beyond the margin, such as "abs_rel 1.142 (near is worse)".
+
+        Args:
+            names: Name of the arm by side.
+        """
+        where = "" if self.name == self.metric else f" {PROTOCOL_NAMES[self.protocol].label.lower()}"
+        return f"{self.metric}{where} {ratio_text(self.ratio)}" + (
+            f" ({names[self.worse]} is worse)" if self.worse else ""
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,14 +134,21 @@ class Contrast:
         if claim.ratio != 1:
             change = f"{percent(abs(1 - claim.ratio))} {'lower' if claim.ratio < 1 else 'higher'} with {self.a}"
         interval = (
-            "" if claim.low is None else f", 95 % interval {claim.low:.3f} to {claim.high:.3f}, df {claim.df:.1f}"
+            ""
+            if claim.low is None
+            else f", 95 % interval {ratio_text(claim.low)} to {ratio_text(claim.high)}, df {claim.df:.1f}"
         )
-        return f"{self.metric} is {change} (ratio {claim.ratio:.3f}{interval})"
+        return f"{self.metric} is {change} (ratio {ratio_text(claim.ratio)}{interval})"
 
     def to_json(self) -> dict[str, Any]:
         """Return an element of `contrasts` of `compare --json`."""
         guards = {guard.name: dataclasses.asdict(guard) for guard in self.guards}
         return dataclasses.asdict(self) | {"factors": list(self.factors), "guards": guards}
+
+
+def ratio_text(ratio: float | None) -> str:
+    """Format a ratio, such as "0.281"; beyond any use it is "above 1000", also where it is too large for a float."""
+    return "above 1000" if ratio is None or ratio > 1000 else f"{ratio:.3f}"
 
 
 def percent(share: float) -> str:

@@ -172,3 +172,14 @@ def test_guards_are_said_for_the_arm_that_is_worse() -> None:
 
 def test_shares_are_printed_as_percent() -> None:
     assert [percent(share) for share in (0.25, 0.0994, 0.004, 1e-5)] == ["25 %", "9.9 %", "0.4 %", "less than 0.1 %"]
+
+
+def test_an_interval_without_an_upper_end_is_told_in_words() -> None:
+    claim = Claim(ratio=0.5, low=0.0, high=None, low90=0.0, high90=2e6, df=0.5, p_value=0.9, p_adjusted=0.9)
+    contrast = Contrast(a="a", b="b", metric="log10", these_scenes=claim, scenes_like_these=claim, guards=())
+    assert "95 % interval 0.000 to above 1000" in contrast.sentences()[0]
+
+
+def test_a_guard_tells_its_ratio_and_the_worse_arm() -> None:
+    guard = Guard(name="abs_rel", metric="abs_rel", protocol="headline", ratio=1.142, worse="a")
+    assert guard.text({"a": "near", "b": "far"}) == "abs_rel 1.142 (near is worse)"

@@ -22,7 +22,7 @@ class Bar:
         relation: The claim, which is also its CSS class.
         ratio: Where the point is.
         low: Where the interval begins; None for no interval.
-        high: Where it ends.
+        high: Where it ends; may be infinite.
         text: The numbers in words.
     """
 
