@@ -310,6 +310,7 @@ def test_a_metric_of_an_older_run_is_drawn_where_the_deciding_one_was_not_logged
     assert "Some run has logged no log10" in page
 
 
+@pytest.mark.slow
 def test_runs_that_repeat_a_seed_count_once_also_where_their_predictions_differ(make_run, sets, arms, tmp_path) -> None:
     same = [make_run(f"same-{at}", depth, *sets, seed=0, loss="l1_log") for at, depth in enumerate(NEAR)]
     data = compare(tmp_path / "r.html", *same, *arms[1])
@@ -318,6 +319,7 @@ def test_runs_that_repeat_a_seed_count_once_also_where_their_predictions_differ(
     assert any("have the same options and seed 0" in text for text in data["warnings"])
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_run_in_another_arm_is_a_warning(arms, tmp_path: Path) -> None:
     near, far = arms
     copy = shutil.copytree(near[0], tmp_path / "copy")
@@ -326,6 +328,7 @@ def test_a_copy_of_a_run_in_another_arm_is_a_warning(arms, tmp_path: Path) -> No
     assert any(text.startswith("one and two share runs") and "near-0 and copy" in text for text in data["warnings"])
 
 
+@pytest.mark.slow
 def test_damaged_baselines_are_a_warning(arms, tmp_path: Path) -> None:
     copies = [Path(shutil.copytree(one, tmp_path / one.name)) for one in arms[0]]
     (copies[0] / "baselines.json").write_text('{"format": 2}')
