@@ -102,7 +102,7 @@ WEIGHTS: dict[str, Callable[[Path, World], None]] = {
     "keys that are numbers": state(lambda w: dict(enumerate(w.values()))), "values that are text": state(lambda w: dict.fromkeys(w, "x")), "a value that is a list": state(lambda w: w.update({"conv1.weight": [1.0]})),
     "one tensor of another shape": state(_tensor("torch.ones(3)")), "an expanded tensor": state(_tensor("torch.ones(1).expand(10**10)")), "a strided tensor": state(_tensor("torch.ones(1).as_strided((64, 3, 7, 7), (0, 0, 0, 0))")),
     "complex": state(_tensor("torch.ones(64, 3, 7, 7, dtype=torch.complex64)")), "no number": state(_tensor("torch.full((64, 3, 7, 7), float('nan'))")), "meta": state(_tensor("torch.ones(64, 3, 7, 7, device='meta')")),
-    "sparse": state(_tensor("torch.ones(64, 3, 7, 7).to_sparse()")), "a missing tensor": state(_drop), "another network": state(lambda w: {f"vit.{k}": v for k, v in w.items()}),
+    "sparse": state(_tensor("torch.ones(64, 3, 7, 7).to_sparse()")), "a missing tensor": state(_drop), "another network": state(lambda w: {f"vit.{k.replace('conv', 'attention')}": v for k, v in w.items()}),
     "a key of controls": state(lambda w: w.update({"\x1b[2J": w["conv1.weight"]})), "a key of 1 MB": state(lambda w: w.update({"k" * 10**6: w["conv1.weight"]})), "a pickle of brackets": data(pickle.dumps([[[[]]]] * 9)),
 }  # fmt: skip
 MAY = ("a key of controls", "a key of 1 MB", "a strided tensor")

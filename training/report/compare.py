@@ -79,7 +79,7 @@ def collect(config: CompareConfig) -> Comparison:
             *find_warnings(arms),
             *_copies(results),
             *_shared(results),
-            *_val_warnings(arms, trained, target, val),
+            *_val_warnings(arms, trained, val),
             *lacks,
         ),
         val=SetInfo.of(val),
@@ -154,15 +154,17 @@ def _shared(arms: Sequence[ArmResult]) -> Iterator[str]:
             yield f"{one.name} and {other.name} share runs, which predict the same to the last digit: {listed}."
 
 
-def _val_warnings(arms: Sequence[Arm], trained: Sequence[Trained], target: Target, val: ShardSet) -> Iterator[str]:
+def _val_warnings(arms: Sequence[Arm], trained: Sequence[Trained], val: ShardSet) -> Iterator[str]:
     """Warn where the set to compare on was trained on, or is not the one that runs were validated on."""
     called = labels(arms)
     for group in trained:
         if group.samples is not None and (shared := describe_overlap(group.samples, val)):
             names = ", ".join(called[one.folder] for one in group.runs)
             yield f"{names}: trained on {shared} of the set that is compared on; it tells what a network remembers."
-    known = {judged_on(one).identity for arm in arms for one in arm.runs}
-    if not target.held_out and known != {val.manifest.identity} and None not in known:
+    parts = [judged_on(one) for arm in arms for one in arm.runs]
+    known = {part.identity for part in parts}
+    touched = not all(part.held_out for part in parts)  # runs that held scenes out are to be judged on another set
+    if touched and known != {val.manifest.identity} and None not in known:
         yield f"The runs were validated on another set than {val.manifest.name} ({val.manifest.identity[:12]})."
 
 

@@ -18,8 +18,9 @@ from training.report import contrast
 from training.report.contrast import Estimate, holm, on_scenes_like_these, on_these_scenes
 from training.report.verdict import Claim, Contrast, Guard, Relation, Side
 
-FLOOR = 1e-6
-"""Least mean of a scene that a logarithm is taken of: a scene may be predicted without error, or nowhere well."""
+FLOOR, SHARE_FLOOR = 1e-6, 0.01
+"""Least mean of a scene that a logarithm is taken of, of an error and of a share: a scene may be predicted without
+error, or nowhere well. Arms that have less than a hundredth of the pixels right have both failed."""
 
 KINDS = {"these_scenes": on_these_scenes, "scenes_like_these": on_scenes_like_these}
 """The two kinds of claims, and how each is estimated."""
@@ -89,8 +90,9 @@ def log_pair(a: Sequence[SceneMeans], b: Sequence[SceneMeans], metric: str, prot
     by_run = [one.get(protocol, {}) for one in (*a, *b)]
     scenes = [scene for scene in by_run[0] if all(scene in found for found in by_run)]
     means = np.array([[found[scene].get(metric, math.nan) for scene in scenes] for found in by_run], np.float64)
-    logs = np.log(np.maximum(means.reshape(len(by_run), len(scenes)), FLOOR))
-    logs = logs if METRIC_NAMES[metric].lower_is_better else -logs
+    is_error = METRIC_NAMES[metric].lower_is_better
+    logs = np.log(np.maximum(means.reshape(len(by_run), len(scenes)), FLOOR if is_error else SHARE_FLOOR))
+    logs = logs if is_error else -logs
     return logs[: len(a)], logs[len(a) :]
 
 

@@ -120,11 +120,12 @@ class Contrast:
 
     def relation_words(self, claim: Claim) -> str:
         """Say the relation, such as "a is better than b"."""
+        undecided = f"{self.a} against {self.b} is undecided"
         words = {
             "better": f"{self.a} is better than {self.b}",
             "worse": f"{self.a} is worse than {self.b}",
             "equivalent": f"{self.a} and {self.b} are equivalent",
-            "undecided": f"{self.a} against {self.b} is undecided",
+            "undecided": f"{undecided} ({claim.withheld} by {self.metric} alone)" if claim.withheld else undecided,
         }
         return words[claim.relation]
 

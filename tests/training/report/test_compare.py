@@ -261,6 +261,18 @@ def hold_out_facts(rest: ShardSet, held: ShardSet, val_set: dict | None = None) 
     } | {"val_set": val_set}
 
 
+@pytest.mark.slow
+def test_runs_that_held_scenes_out_are_judged_on_another_set_without_a_warning(
+    make_run, held_out, sets, tmp_path
+) -> None:
+    whole, rest, held = held_out
+    options = {"val": None, "holdout_scenes": "00003", "facts": hold_out_facts(rest, held)}
+    run = make_run("r", 4.0, whole, whole, **options)
+    data = compare(tmp_path / "r.html", run, val=sets[1].url)
+    assert data["val"]["identity"] == sets[1].manifest.identity != whole.manifest.identity
+    assert not [one for one in data["warnings"] if "another set" in one]
+
+
 def test_runs_without_a_validation_set_are_compared_on_their_held_out_scenes(make_run, held_out, tmp_path) -> None:
     whole, rest, held = held_out
     options = {"val": None, "holdout_scenes": "00003", "facts": hold_out_facts(rest, held)}

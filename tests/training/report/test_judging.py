@@ -81,6 +81,24 @@ def test_better_is_withheld_if_a_guard_is_worse_beyond_the_margin(arms, metric: 
     assert (turned.these_scenes.relation, turned.these_scenes.withheld) == ("undecided", "worse")
 
 
+def test_a_withheld_claim_is_told_in_the_headline(arms) -> None:
+    spoilt = {**arms, "low": [scaled(run, 2.0, "abs_rel") for run in arms["low"]]}
+    (contrast,) = judge(spoilt, [("low", "high")], 0.1)
+    assert headline([contrast]).startswith("low against high is undecided (better by log10 alone)")
+
+
+def test_a_share_that_both_arms_hardly_reach_is_no_guard(arms) -> None:
+    none, hardly = 0.0, 0.0004
+    for left, right in ((none, hardly), (hardly, none)):
+        failed = {
+            "low": [scaled(run, left, "delta1") for run in arms["low"]],
+            "high": [scaled(run, right, "delta1") for run in arms["high"]],
+        }
+        (contrast,) = judge(failed, [("low", "high")], 0.1)
+        assert next(guard.ratio for guard in contrast.guards if guard.name == "delta1") == 1
+        assert contrast.these_scenes.relation == "better"
+
+
 def test_a_guard_within_the_margin_or_of_the_loser_withholds_nothing(arms) -> None:
     (plain,) = judge(arms, [("low", "high")], 0.1)
     ratio = next(guard.ratio for guard in plain.guards if guard.name == "rmse")
