@@ -41,18 +41,17 @@ def calls(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(calls):
-    """The options of each call, by command; those of `compare` are looked at as words."""
+    """The options of each call, by command."""
     parser, found = build_parser("depthstream", "", [*SHARDING_COMMANDS, *COMMANDS]), defaultdict(list)
     for words in calls:
-        if words[0] != "compare":
-            given = parser.parse_args(words)
-            found[words[0]].append(build_config(given.command.config, given))
+        given = parser.parse_args(words)
+        found[words[0]].append(build_config(given.command.config, given))
     return found
 
 
 def test_every_arm_is_pretrained_and_tuned_as_often(options):
     assert {name: len(found) for name, found in options.items()} == {
-        "shard": 3, "pretrain": 4 * 6, "finetune": 7 * 3 + 5 + 2 * 5 * 4, "evaluate": 2 * 5 * 4,
+        "shard": 3, "pretrain": 4 * 6, "finetune": 7 * 3 + 5 + 2 * 5 * 4, "evaluate": 2 * 5 * 4, "compare": 1,
     }  # fmt: skip
 
 
@@ -89,11 +88,11 @@ def test_the_folds_test_each_of_the_twelve_scenes_once(options):
         assert index["scene"][find_samples(index, where)].tolist() == one.holdout_scenes.split(",")
 
 
-def test_contrasts_are_named_beforehand_between_arms_that_there_are(calls):
-    (words,) = (words for words in calls if words[0] == "compare")
-    arms = dict(words[at + 1].split("=") for at, word in enumerate(words) if word == "--arm")
+def test_contrasts_are_named_beforehand_between_arms_that_there_are(options):
+    (compare,) = options["compare"]
+    arms = dict(one.split("=") for one in compare.arm)
     assert arms == {arm: ",".join(f"runs/{arm}-{seed}" for seed in range(5)) for arm in ARMS}
-    contrasts = [pair.split(":") for pair in words[words.index("--contrasts") + 1].split(",")]
+    contrasts = [pair.split(":") for pair in compare.contrasts.split(",")]
     assert sorted(contrasts) == sorted(["conservative", arm] for arm in ARMS if arm != "conservative")
 
 
