@@ -8,7 +8,7 @@ import pytest
 
 from sharding.errors import DataError
 from training.finetuning.record import RunSets, read_curves
-from training.report.arms import read_run
+from training.report.arms.run import read_run
 from training.run_files import read_json
 from training.runfolder import is_finished, load_config
 

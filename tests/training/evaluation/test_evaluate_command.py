@@ -48,8 +48,8 @@ def test_what_a_run_folder_cannot_keep_is_measured_all_the_same(make_run, sets, 
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     folder = make_run("four", 4.0, *sets)
-    for module in ("results", "baselines"):
-        monkeypatch.setattr(f"training.evaluation.{module}.write_atomically", refuse)
+    for module in ("evaluation.results", "baselines.fitted"):
+        monkeypatch.setattr(f"training.{module}.write_atomically", refuse)
     outcome = evaluate(EvaluateConfig(run=str(folder), set=sets[1].url, num_workers=0, accelerator="cpu"))
     assert outcome.data["metrics"]["headline"]["abs_rel"] == pytest.approx(constant_abs_rel(4.0), rel=1e-5)
     assert (outcome.data["file"], "stored in" in outcome.text, outcome.ok) == (None, False, True)

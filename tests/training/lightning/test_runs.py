@@ -95,7 +95,7 @@ def test_a_run_that_ends_early_is_finished_and_says_so(all_of_it):
     config, outcome = all_of_it
     metrics = json.loads(Path(config.out, "metrics.json").read_text())
     assert (metrics["finished"], metrics["epochs"], len(rows(config.out))) == (True, 2, 2)
-    assert f"{config.out}: 2 epochs; best: epoch " in outcome.text
+    assert f"{config.out}: 2 epochs; last: log10 " in outcome.text
     again = run(replace(config, resume=True))
     assert "is finished (2 epochs): nothing to do" in again.text
 
