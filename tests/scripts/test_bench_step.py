@@ -71,6 +71,7 @@ def test_works_are_timed_in_turn():
     assert calls[6:] == ["a", "b"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["forward", "checkpoint"])
 def test_the_operations_of_a_step_are_those_that_a_real_one_counts_without_recomputing(name):
     taken = Step(SIZE, LADDER[name], torch.device("cpu"))

@@ -31,6 +31,7 @@ def test_a_wrong_verdict_is_named(wrong, misses):
     assert all(next(iter(wrong.values())) in one for one in found)
 
 
+@pytest.mark.slow
 def test_the_nearer_arm_predicts_four_fifths_of_the_depth(tmp_path):
     run = tmp_path / "one-0"
     model = DepthUnet(hyperparameters={"encoder_name": "resnet18"})

@@ -153,6 +153,7 @@ def test_damaged_depth_is_damage_and_no_concern_of_pretraining(diode_sets, part,
     assert not any(draw.bad for draw in draws)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["missing", "truncated"])
 def test_a_shard_that_is_not_there_stops_in_any_case(diode_sets, fault, tmp_path):
     opened = damaged_copy(tmp_path / "set", diode_sets[0], [])

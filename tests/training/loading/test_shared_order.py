@@ -168,6 +168,7 @@ def test_two_loaders_in_different_epochs_are_both_right():
     assert found == [epoch_order(SIZES, 6, epoch).tolist() for epoch in (0, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start_method", ["fork", "forkserver"])
 @pytest.mark.parametrize("weights", [None, [3, 1]])
 def test_pretraining_workers_hold_no_order_either(diode_sets, megadepth_set, weights, start_method):

@@ -353,6 +353,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "said"), [(None, "None"), ("1", "1")])
 def test_a_fork_server_imports_nothing_from_the_current_folder(given, said, tmp_path):
     (tmp_path / "tell.py").write_text(WORKER_IN_A_FOLDER)

@@ -89,6 +89,7 @@ def test_a_step_does_not_depend_on_the_micro_batch(loss, shares, micro_batch):
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", TRAINED)
 @pytest.mark.parametrize("shares", ["uneven", "half"])
 def test_two_ranks_take_the_same_step(ranks, loss, shares):

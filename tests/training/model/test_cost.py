@@ -39,7 +39,9 @@ def kept_by_autograd(model, precision):
     return kept.count(but=weights)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 0), ("bf16-mixed", 1e-3)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("32-true", 0), pytest.param("bf16-mixed", 1e-3, marks=pytest.mark.slow)]
+)
 def test_what_is_kept_is_what_a_real_step_keeps(model, precision, tolerance):
     cost = compute_cost("resnet18", *SIZE, precision, recompute=False)
     # In 16 bits the CPU's BatchNorm keeps its statistics (a few kB) in another format than that of meta.

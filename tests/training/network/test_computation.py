@@ -60,6 +60,7 @@ def count_batches(model):
     return {int(value) for name, value in model.named_buffers() if name.endswith("num_batches_tracked")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "computation",
     [Computation(recompute=True), Computation(channels_last=True), Computation(fused=True)],

@@ -110,6 +110,7 @@ def assert_same_tensors(found, expected):
     assert [key for key, value in found.items() if not torch.equal(value, expected[key])] == []
 
 
+@pytest.mark.slow
 def test_the_last_convolution_is_computed_in_float32(unet):
     formats = []
     unet.layers[-1].register_forward_hook(lambda layer, inputs, output: formats.append((inputs[0].dtype, output.dtype)))

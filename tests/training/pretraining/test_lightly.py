@@ -201,6 +201,7 @@ def test_each_epoch_is_the_order_of_the_set_whatever_the_workers(images, alone, 
     assert equal(weights, same)
 
 
+@pytest.mark.slow
 def test_micro_batches_are_the_order_of_the_set_cut_into_steps(images, tmp_path):
     # Batches of 8, two a step: the samples of whole steps of 16, in the same order.
     recorded, _ = train(images, tmp_path, num_workers=0, gradient_accumulation_steps=2)
@@ -213,6 +214,7 @@ def test_micro_batches_are_the_order_of_the_set_cut_into_steps(images, tmp_path)
     assert recorded.trainer.global_step == 2 * (len(images) // 16)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_second_epoch_ends_with_the_same_weights(images, alone, tmp_path):
     recorded, weights = alone
     steps = len(images) // 8
@@ -242,6 +244,7 @@ def test_lightlys_own_step_checkpoints_are_resumed_where_they_stand(images, alon
     assert equal(resumed, weights)
 
 
+@pytest.mark.slow
 def test_the_seed_of_the_run_is_that_of_order_views_and_steps(megadepth_set, tmp_path):
     keys, weights = [], []
     for number, given in enumerate([None, 5]):

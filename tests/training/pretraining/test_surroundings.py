@@ -51,6 +51,7 @@ def begin(samples, out):
     )
 
 
+@pytest.mark.slow
 def test_the_one_line_door_reports_nothing_unless_it_is_asked_to(requests, megadepth_set, tmp_path, monkeypatch):
     lines, arrived = requests
     monkeypatch.setenv("LIGHTLY_TRAIN_CACHE_DIR", str(tmp_path / "cache"))

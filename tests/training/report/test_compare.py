@@ -190,6 +190,7 @@ def test_named_contrasts_are_the_only_ones_and_are_corrected_together(make_run, 
     assert len(compare(tmp_path / "r.html", *runs)["contrasts"]) == 3
 
 
+@pytest.mark.slow
 def test_one_seed_is_undecided_with_the_reason_and_still_stands_against_the_baselines(arms, tmp_path: Path) -> None:
     out = tmp_path / "r.html"
     data = compare(out, arms[0][0], *arms[1])

@@ -96,6 +96,7 @@ def test_contrasts_are_named_beforehand_between_arms_that_there_are(options):
     assert sorted(contrasts) == sorted(["conservative", arm] for arm in ARMS if arm != "conservative")
 
 
+@pytest.mark.slow
 def test_the_lines_that_judge_folds_work_on_what_evaluate_prints(tmp_path, monkeypatch, capsys, fabricate):
     (tmp_path / "folds").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -54,6 +54,7 @@ def finished(diode_sets, folder):
     return folder / "finished"
 
 
+@pytest.mark.slow
 def test_finetuning_takes_the_steps_of_an_epoch(finished, diode_sets, capfd):
     metrics = json.loads((finished / "metrics.json").read_text())
     count = metrics["train"]["samples"]

@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.report.charts.labels import cut, spread, text_width
@@ -9,6 +9,7 @@ from training.report.charts.labels import cut, spread, text_width
 WISHED = st.lists(st.floats(0, 100), max_size=8)
 
 
+@settings(max_examples=40)
 @given(WISHED)
 def test_positions_are_apart_in_order_and_within_the_limits(wished: list[float]) -> None:
     found = spread(wished, 0, 200, 20)
