@@ -51,7 +51,7 @@ def judge(arms: Arms, pairs: Sequence[Pair], margin: float, protocol: str = PROT
     claims: dict[str, list[Claim]] = {}
     for kind, estimate in KINDS.items():
         estimates = [estimate(*both) for both in logs]
-        adjusted = holm([float(one.p_value) for one in estimates]) if pairs else np.empty(0)
+        adjusted = holm([math.nan if one.lack else float(one.p_value) for one in estimates])
         claims[kind] = [
             decide(*each, margin, len(pairs))
             for each in zip(estimates, map(float, adjusted), guards, pairs, strict=True)

@@ -52,6 +52,15 @@ def test_holm_is_over_all_contrasts_and_can_withhold(arms, fabricate, draw_image
     assert [one.these_scenes.relation for one in contrasts] == ["better", "equivalent", "worse"]
 
 
+def test_holm_takes_no_p_value_of_a_contrast_that_decides_nothing(arms, fabricate, draw_images, plausible) -> None:
+    far = [plausible(fabricate("far", draw_images(2.0, 30 + seed))) for seed in range(2)]
+    high = [plausible(fabricate("high", draw_images(0.21, 40 + seed))) for seed in range(3)]
+    pairs = [("far", "low"), ("low", "high")]
+    lacking, whole = (one.these_scenes for one in judge({**arms, "far": far, "high": high}, pairs, 0.1))
+    assert (lacking.relation, lacking.p_value, lacking.p_adjusted) == ("undecided", None, None)
+    assert whole.p_adjusted == pytest.approx(2 * whole.p_value)  # whatever the p-value of the other would have been
+
+
 def test_turning_a_contrast_round_turns_its_claims(arms) -> None:
     there, back = (judge(arms, [pair], 0.1)[0] for pair in (("low", "high"), ("high", "low")))
     for ahead, behind in zip((one for _, one in there.claims()), (one for _, one in back.claims()), strict=True):
