@@ -7,9 +7,8 @@ whether they would on others (`on_scenes_like_these`). Images are never units: v
 of a run share its seed.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,15 +18,13 @@ from sharding.errors import DataError
 from training.report.variance import Floats, rest_term, satterthwaite, scene_term, seed_term
 
 Relation = Literal["better", "worse", "equivalent", "undecided"]
+RELATIONS: tuple[Relation, ...] = get_args(Relation)
 
 LEAST_RUNS = 3
 """Runs of an arm below which nothing is decided: from two, the noise of the seed is hardly known."""
 
 ALPHA = 0.05
 """Chance of "better" or "worse" between arms that do not differ."""
-
-_ROUNDING = 64 * np.finfo(np.float64).eps
-"""What rounding can make of values that are equal, relative to their size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +105,8 @@ def on_scenes_like_these(a: ArrayLike, b: ArrayLike) -> Estimate:
 def _estimate(first: Floats, second: Floats, variance: Floats, df: Floats, lack: str) -> Estimate:
     """Compute ratio, intervals and p-value from the variance of the difference."""
     difference = first.mean(axis=(-2, -1)) - second.mean(axis=(-2, -1))
-    copies, same = _find_copies(first, second, difference)
-    # Copies of a run tell nothing about its noise; only that arms of the same copies are equal is known.
-    difference = np.where(same, 0.0, difference)
-    error = np.sqrt(np.where(copies, np.nan, variance))
-    df = np.where(copies, np.nan, df)
-    p_value = 2 * stats.t.sf(np.abs(difference) / error, df)
-    half, half90 = (np.where(same, 0.0, stats.t.ppf(quantile, df) * error) for quantile in (0.975, 0.95))
+    error = np.sqrt(variance)
+    half, half90 = (stats.t.ppf(quantile, df) * error for quantile in (0.975, 0.95))
     return Estimate(
         ratio=np.exp(difference),
         low=np.exp(difference - half),
@@ -122,17 +114,9 @@ def _estimate(first: Floats, second: Floats, variance: Floats, df: Floats, lack:
         low90=np.exp(difference - half90),
         high90=np.exp(difference + half90),
         df=df,
-        p_value=np.where(same, 1.0, p_value),
+        p_value=2 * stats.t.sf(np.abs(difference) / error, df),
         lack=lack,
     )
-
-
-def _find_copies(first: Floats, second: Floats, difference: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Find where an arm consists of copies of one run, and where both do and are equal."""
-    largest = np.maximum(*(np.abs(runs).max(axis=(-2, -1)) for runs in (first, second)))
-    rounding = _ROUNDING * largest
-    one, other = (np.ptp(runs, axis=-2).max(axis=-1) <= rounding for runs in (first, second))
-    return one | other, one & other & (np.abs(difference) <= rounding)
 
 
 def _lack_of_runs(first: Floats, second: Floats) -> str:
@@ -177,7 +161,7 @@ def relations(estimate: Estimate, margin: float, alpha: float = ALPHA) -> NDArra
     differs = estimate.p_value < alpha
     within = (estimate.low90 > 1 / (1 + margin)) & (estimate.high90 < 1 + margin)
     conditions = differs & (estimate.ratio < 1), differs & (estimate.ratio > 1), within
-    return np.select(conditions, ("better", "worse", "equivalent"), "undecided")
+    return np.select(conditions, RELATIONS[:-1], RELATIONS[-1])
 
 
 def explain(estimate: Estimate, margin: float, alpha: float = ALPHA) -> str:
@@ -185,7 +169,7 @@ def explain(estimate: Estimate, margin: float, alpha: float = ALPHA) -> str:
     if estimate.lack:
         return estimate.lack
     if np.isnan(estimate.p_value):
-        return "the runs of an arm are identical: copies of a run tell nothing about other seeds"
+        return "the runs of an arm have equal means, as copies of one run have: they tell nothing about other seeds"
     return (
         f"p = {estimate.p_value:.2g} is not below {alpha:g}, and the 90 % interval of the ratio, "
         f"{estimate.low90:.3f} - {estimate.high90:.3f}, is not within {1 / (1 + margin):.3f} - {1 + margin:.3f}"
@@ -209,69 +193,3 @@ def holm(p_values: ArrayLike) -> Floats:
     factors = np.arange(values.shape[-1], 0, -1)
     rising = np.maximum.accumulate(np.take_along_axis(values, order, axis=-1) * factors, axis=-1)
     return np.take_along_axis(np.minimum(rising, 1.0), np.argsort(order, axis=-1), axis=-1)
-
-
-def worse_guards(log_ratios: Mapping[str, float], margin: float) -> dict[str, float]:
-    """Find the guards in which arm a is worse than arm b beyond the margin.
-
-    Args:
-        log_ratios: By guard, log(a / b) of the metrics, or log(b / a) where higher is better: above 0, a is worse.
-            With the signs changed, they tell where b is worse than a.
-        margin: Relative difference that does not matter, such as 0.1.
-
-    Returns:
-        Ratio by guard, each above 1 + margin.
-
-    Raises:
-        DataError: A ratio is NaN.
-    """
-    if unknown := [name for name, value in log_ratios.items() if np.isnan(value)]:
-        raise DataError(f"{', '.join(unknown)}: expected the ratio of a metric of two arms, found none (NaN)")
-    return {name: float(np.exp(value)) for name, value in log_ratios.items() if value > np.log1p(margin)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What a contrast says.
-
-    Attributes:
-        relation: How arm a stands to arm b.
-        reason: Why it is undecided, as a clause; "" if it is decided.
-    """
-
-    relation: Relation
-    reason: str = ""
-
-
-def judge(
-    estimate: Estimate,
-    guards: Mapping[str, float],
-    margin: float,
-    names: tuple[str, str] = ("a", "b"),
-    alpha: float = ALPHA,
-) -> Verdict:
-    """Judge a single contrast: by the estimate of the primary metric, and withheld where a guard contradicts.
-
-    Args:
-        estimate: Estimate of the ratio of the primary metric, its p-value adjusted if there are several contrasts.
-        guards: By guard, log(a / b) as in `worse_guards`; all must be signed so that above 0 a is worse.
-        margin: Relative difference that does not matter, such as 0.1.
-        names: Names of the two arms, for the reason.
-        alpha: Level of the p-value.
-
-    Raises:
-        DataError: A guard is NaN.
-    """
-    found = relation(estimate, margin, alpha)
-    if found == "undecided":
-        return Verdict(relation=found, reason=explain(estimate, margin, alpha))
-    if found == "equivalent":
-        return Verdict(relation=found)
-    # The arm that wins must not be worse in a guard, whichever of the two it is.
-    winner, loser = names if found == "better" else names[::-1]
-    signed = guards if found == "better" else {name: -value for name, value in guards.items()}
-    if not (worse := worse_guards(signed, margin)):
-        return Verdict(relation=found)
-    listed = ", ".join(f"{name} ({value:.2f} times)" for name, value in worse.items())
-    reason = f'"{found}" is withheld: {winner} is worse than {loser} beyond {1 + margin:.2f} times in {listed}'
-    return Verdict(relation="undecided", reason=reason)

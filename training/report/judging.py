@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from training.evaluation.results import Evaluation, Means
 from training.metrics.names import GUARD_PROTOCOL, GUARDS, METRIC, METRIC_NAMES, PROTOCOL
 from training.report import contrast
-from training.report.contrast import Estimate, holm, on_scenes_like_these, on_these_scenes
-from training.report.verdict import Claim, Contrast, Guard, Relation, Side
+from training.report.contrast import Estimate, Relation, holm, on_scenes_like_these, on_these_scenes
+from training.report.verdict import Claim, Contrast, Guard, Side, percent
 
 FLOOR, SHARE_FLOOR = 1e-6, 0.01
 """Least mean of a scene that a logarithm is taken of, of an error and of a share: a scene may be predicted without
@@ -24,6 +24,9 @@ error, or nowhere well. Arms that have less than a hundredth of the pixels right
 
 KINDS = {"these_scenes": on_these_scenes, "scenes_like_these": on_scenes_like_these}
 """The two kinds of claims, and how each is estimated."""
+
+WINNERS: Mapping[Relation, Side] = {"better": "a", "worse": "b"}
+"""The better arm by how a stands to b."""
 
 Arms = Mapping[str, Sequence[Evaluation]]
 """Evaluations of the runs of each arm."""
@@ -126,28 +129,33 @@ def decide(
         num_contrasts: Number of contrasts that were corrected together.
     """
     corrected = dataclasses.replace(estimate, p_value=np.asarray(adjusted))
-    alone = contrast.relation(corrected, margin)
-    verdict = contrast.judge(corrected, {one.name: math.log(one.ratio) for one in guards}, margin, names)
-    withheld = alone if verdict.relation != alone else ""
+    found = contrast.relation(corrected, margin)
+    winner = WINNERS.get(found)
+    against = [guard.clause() for guard in guards if guard.worse == winner]
     fields = ("low", "high", "low90", "high90", "df", "p_value")
     values = {name: _finite(getattr(estimate, name)) for name in fields if not estimate.lack}
-    reason = verdict.reason or _reason(estimate, alone, adjusted, margin)
+    reason = _reason(corrected, found, margin)
     if num_contrasts > 1 and "p = " in reason:
         reason += f", after Holm's correction over {num_contrasts} contrasts"
+    if against:
+        name = names[0 if winner == "a" else 1]
+        reason = f'"{found}" is withheld: of {name}, {", ".join(against)}, beyond the margin of {percent(margin)}'
     return Claim(
         ratio=float(estimate.ratio),
         **values,
         p_adjusted=None if estimate.lack else _finite(adjusted),
-        relation=verdict.relation,
-        withheld=withheld,
+        relation="undecided" if against else found,
+        withheld=found if against else "",
         reason=reason,
     )
 
 
-def _reason(estimate: Estimate, found: Relation, adjusted: float, margin: float) -> str:
+def _reason(estimate: Estimate, found: Relation, margin: float) -> str:
     """Say why a claim is made."""
+    if found == "undecided":
+        return contrast.explain(estimate, margin)
     if found != "equivalent":
-        return f"p = {adjusted:.2g}"
+        return f"p = {estimate.p_value:.2g}"
     interval, limits = f"{estimate.low90:.3f} - {estimate.high90:.3f}", f"{1 / (1 + margin):.3f} - {1 + margin:.3f}"
     return f"the 90 % interval of the ratio, {interval}, is within {limits}"
 

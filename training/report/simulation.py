@@ -15,11 +15,10 @@ import numpy as np
 from numpy.random import Generator
 from scipy import stats
 
-from training.report.contrast import ALPHA, Estimate, on_scenes_like_these, on_these_scenes, relations
+from training.report.contrast import ALPHA, RELATIONS, Estimate, on_scenes_like_these, on_these_scenes, relations
 from training.report.variance import Floats
 
 MARGIN = 0.1
-RELATIONS = ("better", "worse", "equivalent", "undecided")
 SCENE_SD = 0.3
 """How scenes differ for both arms. It cancels, so its size does not matter."""
 

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_ROUNDING = 64 * np.finfo(np.float64).eps
+"""What rounding can make of values that are equal, relative to their size."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
     """A part of a variance.
 
     Attributes:
-        variance: Its estimate; NaN where a single run or scene leaves none.
+        variance: Its estimate; NaN where a single run or scene leaves none, or runs that are equal up to rounding.
         df: Its degrees of freedom.
     """
 
@@ -27,8 +30,10 @@ class Term:
 
 def seed_term(runs: Floats) -> Term:
     """Compute MS_seed / (runs x scenes) of an arm: the variance of its mean by its runs, run x scene included."""
-    count = runs.shape[-2]
-    return Term(variance=_variance(runs.mean(axis=-1)) / count, df=count - 1)
+    count, means = runs.shape[-2], runs.mean(axis=-1)
+    # Copies of a run, or runs at the floor of a metric, tell nothing about their noise: a variance of 0 would.
+    equal = np.ptp(means, axis=-1) <= _ROUNDING * np.abs(means).max(axis=-1)
+    return Term(variance=np.where(equal, np.nan, _variance(means)) / count, df=count - 1)
 
 
 def scene_term(first: Floats, second: Floats) -> Term:

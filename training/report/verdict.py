@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from training.metrics.names import METRIC_NAMES, PROTOCOL_NAMES
+from training.report.contrast import Relation
 
-Relation = Literal["better", "worse", "equivalent", "undecided"]
 Side = Literal["a", "b", ""]
 
 _MOST_NAMED = 3  # contrasts that a headline tells one by one

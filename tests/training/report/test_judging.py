@@ -90,6 +90,32 @@ def test_better_is_withheld_if_a_guard_is_worse_beyond_the_margin(arms, metric: 
     assert (turned.these_scenes.relation, turned.these_scenes.withheld) == ("undecided", "worse")
 
 
+def test_the_reason_of_a_withheld_claim_tells_by_how_much_the_winner_is_worse(arms) -> None:
+    ratio = judge(arms, [("low", "high")], 0.1)[0].guards[0].ratio
+    spoilt = {**arms, "low": [scaled(run, 1.25 / ratio, "abs_rel") for run in arms["low"]]}
+    reason = '"better" is withheld: of low, abs_rel is 25 % higher, beyond the margin of 10 %'
+    assert judge(spoilt, [("low", "high")], 0.1)[0].these_scenes.reason == reason
+    assert judge(spoilt, [("high", "low")], 0.1)[0].these_scenes.reason == reason.replace("better", "worse")
+
+
+def test_what_is_undecided_keeps_its_reason_whatever_the_guards_say(arms) -> None:
+    spoilt = {**arms, "again": [scaled(run, 2.0, "abs_rel") for run in arms["again"][:2]]}
+    claim = judge(spoilt, [("again", "low")], 0.1)[0].these_scenes
+    assert (claim.withheld, claim.reason) == ("", "an arm has fewer than 3 runs (2 and 3)")
+
+
+def test_arms_that_reach_the_floor_in_every_scene_are_undecided(fabricate) -> None:
+    perfect = {name: [fabricate(name, {"1_a": value, "2_a": value}) for value in values]
+               for name, values in (("a", (1e-7, 2e-7, 3e-7)), ("b", (4e-7, 5e-7, 6e-7)))}  # fmt: skip
+    (contrast,) = judge(perfect, [("a", "b")], 0.1)
+    for _, claim in contrast.claims():
+        assert (claim.ratio, claim.low, claim.df, claim.relation) == (1.0, None, None, "undecided")
+    assert contrast.sentences() == [
+        "a against b: undecided: the runs of an arm have equal means, as copies of one run have: they tell nothing "
+        "about other seeds; log10 is the same (ratio 1.000)."
+    ]
+
+
 def test_a_withheld_claim_is_told_in_the_headline(arms) -> None:
     spoilt = {**arms, "low": [scaled(run, 2.0, "abs_rel") for run in arms["low"]]}
     (contrast,) = judge(spoilt, [("low", "high")], 0.1)
