@@ -28,7 +28,7 @@ from training.report.arms.target import Target, choose_target
 from training.report.arms.warnings import find_warnings
 from training.report.comparison import ArmResult, BaselineResult, Comparison, RunResult
 from training.report.examples import make_gallery
-from training.report.judging import distinct, judge
+from training.report.judging import distinct, find_unguarded, judge
 from training.report.measuring import (
     Measuring,
     Trained,
@@ -80,6 +80,7 @@ def collect(config: CompareConfig) -> Comparison:
             *_copies(results),
             *_shared(results),
             *_val_warnings(arms, trained, val),
+            *find_unguarded(contrasts, protocol),
             *lacks,
         ),
         val=SetInfo.of(val),

@@ -7,7 +7,7 @@ well; see `training.report.contrast`.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,15 +104,28 @@ def find_guards(
 ) -> list[Guard]:
     """Compare two arms by each guard that all their runs have values of."""
     found = []
-    for metric, place in (*((metric, protocol) for metric in GUARDS), (METRIC, GUARD_PROTOCOL)):
+    for name, (metric, place) in _places(protocol).items():
         ours, theirs = log_pair(a, b, metric, place)
         if not (ours.size and np.isfinite(ours).all() and np.isfinite(theirs).all()):
             continue
         ratio = math.exp(float(ours.mean() - theirs.mean()))
         worse: Side = "a" if ratio > 1 + margin else "b" if ratio < 1 / (1 + margin) else ""
-        name = metric if place == protocol else f"{metric}_{place}"
         found.append(Guard(name=name, metric=metric, protocol=place, ratio=ratio, worse=worse))
     return found
+
+
+def _places(protocol: str) -> dict[str, tuple[str, str]]:
+    """Return metric and protocol of each guard by its key."""
+    return {metric: (metric, protocol) for metric in GUARDS} | {f"{METRIC}_{GUARD_PROTOCOL}": (METRIC, GUARD_PROTOCOL)}
+
+
+def find_unguarded(contrasts: Sequence[Contrast], protocol: str = PROTOCOL) -> Iterator[str]:
+    """Warn of guards that a contrast does without, in whole sentences."""
+    for name in _places(protocol):
+        pairs = [f"{one.a} : {one.b}" for one in contrasts if name not in {guard.name for guard in one.guards}]
+        if pairs:
+            where = "" if len(pairs) == len(contrasts) else f" in {', '.join(pairs)}"
+            yield f"No value of {name}{where}: not guarded by it."
 
 
 def decide(

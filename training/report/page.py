@@ -72,6 +72,7 @@ def _page(comparison: Comparison, styles: Sequence[Style]) -> dict[str, Any]:
             | {"guards": [guard.text({"a": one.a, "b": one.b}) for guard in one.guards]}
             for one in comparison.contrasts
         ],
+        "guards": list(dict.fromkeys(guard.label for one in comparison.contrasts for guard in one.guards)),
         "named": comparison.named,
         "factors": comparison.factors,
         "margin": comparison.margin,

@@ -62,13 +62,18 @@ class Guard:
     ratio: float
     worse: Side
 
+    @property
+    def label(self) -> str:
+        """Return what it is called, such as "log10 edge-cleaned"."""
+        where = "" if self.name == self.metric else f" {PROTOCOL_NAMES[self.protocol].label.lower()}"
+        return self.metric + where
+
     def clause(self) -> str:
         """Describe it for the worse arm, such as "abs_rel is 14 % higher"."""
         ratio = max(self.ratio, 1 / self.ratio)
-        where = "" if self.name == self.metric else f" ({PROTOCOL_NAMES[self.protocol].label.lower()})"
         if METRIC_NAMES[self.metric].lower_is_better:
-            return f"{self.metric}{where} is {percent(ratio - 1)} higher"
-        return f"{self.metric}{where} is {percent(1 - 1 / ratio)} lower"
+            return f"{self.label} is {percent(ratio - 1)} higher"
+        return f"{self.label} is {percent(1 - 1 / ratio)} lower"
 
     def text(self, names: Mapping[str, str]) -> str:
         """Tell the ratio, and which arm is worse beyond the margin, such as "abs_rel 1.142 (near is worse)".
@@ -76,10 +81,7 @@ class Guard:
         Args:
             names: Name of the arm by side.
         """
-        where = "" if self.name == self.metric else f" {PROTOCOL_NAMES[self.protocol].label.lower()}"
-        return f"{self.metric}{where} {ratio_text(self.ratio)}" + (
-            f" ({names[self.worse]} is worse)" if self.worse else ""
-        )
+        return f"{self.label} {ratio_text(self.ratio)}" + (f" ({names[self.worse]} is worse)" if self.worse else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +123,13 @@ class Contrast:
     def relation_words(self, claim: Claim) -> str:
         """Say the relation, such as "a is better than b"."""
         undecided = f"{self.a} against {self.b} is undecided"
+        names = {"a": self.a, "b": self.b}
+        worse = [f"{guard.clause()} with {names[guard.worse]}" for guard in self.guards if guard.worse]
         words = {
             "better": f"{self.a} is better than {self.b}",
             "worse": f"{self.a} is worse than {self.b}",
-            "equivalent": f"{self.a} and {self.b} are equivalent",
+            "equivalent": f"{self.a} and {self.b} are equivalent in {self.metric}"
+            + (f" ({', '.join(worse)})" if worse else ""),
             "undecided": f"{undecided} ({claim.withheld} by {self.metric} alone)" if claim.withheld else undecided,
         }
         return words[claim.relation]

@@ -91,7 +91,10 @@ def test_contrasts_are_those_of_the_log_scene_means(compared) -> None:
         assert found["p_adjusted"] == found["p_value"]
     assert contrast["these_scenes"]["relation"] == "better"
     assert contrast["factors"] == ["learning rate (0.0001 | 1e-05)"]
-    assert data["warnings"] == ["The arms differ in learning rate: 0.0001 | 1e-05."]
+    assert data["warnings"] == [
+        "The arms differ in learning rate: 0.0001 | 1e-05.",
+        "No value of log10_edge_cleaned: not guarded by it.",
+    ]
 
 
 def test_guards_are_ratios_of_scene_means_too(compared) -> None:

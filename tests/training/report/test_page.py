@@ -230,6 +230,8 @@ def test_depth_up_to_scale_is_compared_by_median_scaled_metrics_alone(fabricate_
     comparison = fabricate_comparison(arms, {}, protocol="median_scaled")
     assert comparison.contrasts[0].these_scenes.relation == "better"
     assert [guard.name for guard in comparison.contrasts[0].guards] == ["abs_rel", "silog", "delta1"]
-    cells = Page(render_report(comparison)).cells
+    page = Page(render_report(comparison))
+    assert "Guards: abs_rel, silog, delta1; an arm is not called better" in page.text
+    cells = page.cells
     assert {cell["data-protocol"] for cell in cells} == {"median_scaled"}
     assert {cell["data-value"] for cell in cells if cell["data-metric"] == "rmse"} == {""}
