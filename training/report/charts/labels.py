@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from scipy.optimize import isotonic_regression
+
 FONT_PX = 15.0
 """Largest size that texts of a chart are shown in, on a phone; in SVG user units."""
 
@@ -26,7 +29,7 @@ def spread(wished: Sequence[float], low: float, high: float, gap: float = LINE_P
     """Move positions apart as little as possible, until each is at least `gap` from the next.
 
     The sum of squared moves is least: with i gaps subtracted from the i-th in order, the positions need only not fall,
-    which is isotonic regression (pool adjacent violators; Barlow et al., 1972).
+    which is isotonic regression.
 
     Args:
         wished: Positions, in any order.
@@ -37,18 +40,12 @@ def spread(wished: Sequence[float], low: float, high: float, gap: float = LINE_P
     Returns:
         The positions in the order given.
     """
-    if len(wished) > 1:
-        gap = min(gap, (high - low) / (len(wished) - 1))
-    order = sorted(range(len(wished)), key=lambda at: wished[at])
-    pools: list[tuple[float, int]] = []  # mean of shifted positions, number of them
-    for rank, at in enumerate(order):
-        pools.append((wished[at] - rank * gap, 1))
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            (first, m), (second, n) = pools[-2:]
-            pools[-2:] = [((first * m + second * n) / (m + n), m + n)]
-    shifted = [mean for mean, number in pools for _ in range(number)]
-    top = high - (len(wished) - 1) * gap
-    found = [0.0] * len(wished)
-    for rank, at in enumerate(order):
-        found[at] = min(max(shifted[rank], low), top) + rank * gap
-    return found
+    count = len(wished)
+    if not count:
+        return []
+    steps = min(gap, (high - low) / max(count - 1, 1)) * np.arange(count)
+    order = np.argsort(wished, kind="stable")
+    shifted = isotonic_regression(np.asarray(wished, np.float64)[order] - steps).x
+    found = np.empty(count)
+    found[order] = np.clip(shifted, low, high - steps[-1]) + steps
+    return [float(place) for place in found]
