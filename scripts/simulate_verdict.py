@@ -32,40 +32,67 @@ class SimulateVerdictConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Design:
+    """What is simulated for a design table, or two.
+
+    Attributes:
+        scenes: Number of scenes.
+        arm_scene: Standard deviation of arm x scene.
+        folds: Networks of a run, each with a noise of its own.
+    """
+
+    scenes: int
+    arm_scene: float
+    folds: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """A design table.
 
     Attributes:
         title: Its heading.
+        design: Name of its design.
         estimate: Field of `Row` that it shows.
-        scenes: Number of scenes.
-        arm_scene: Standard deviation of arm x scene.
         contrasts: Number of contrasts in the study.
     """
 
     title: str
+    design: str
     estimate: str
-    scenes: int
-    arm_scene: float
     contrasts: int = 1
 
 
+DESIGNS = {
+    "these_3": Design(scenes=3, arm_scene=0.0),
+    "like_3": Design(scenes=3, arm_scene=0.05),
+    "like_12": Design(scenes=12, arm_scene=0.05),
+    "like_12_folds": Design(scenes=12, arm_scene=0.05, folds=4),
+}
+
+_OF_SIX = "a contrast held against 0.05 / 6"
 TABLES = {
-    "these_3": Table(title="On these three scenes", estimate="these_scenes", scenes=3, arm_scene=0.0),
+    "these_3": Table(title="On these three scenes", design="these_3", estimate="these_scenes"),
     "these_3_six_contrasts": Table(
-        title="On these three scenes, the first of six contrasts",
-        estimate="these_scenes",
-        scenes=3,
-        arm_scene=0.0,
+        title=f"On these three scenes, {_OF_SIX}", design="these_3", estimate="these_scenes", contrasts=6
+    ),
+    "like_3": Table(title="On scenes like three", design="like_3", estimate="scenes_like_these"),
+    "like_12": Table(title="On scenes like twelve, one noise a run", design="like_12", estimate="scenes_like_these"),
+    "like_12_six_contrasts": Table(
+        title=f"On scenes like twelve, one noise a run, {_OF_SIX}",
+        design="like_12",
+        estimate="scenes_like_these",
         contrasts=6,
     ),
-    "like_3": Table(title="On scenes like three", estimate="scenes_like_these", scenes=3, arm_scene=0.05),
-    "like_12": Table(title="On scenes like twelve", estimate="scenes_like_these", scenes=12, arm_scene=0.05),
-    "like_12_six_contrasts": Table(
-        title="On scenes like twelve, the first of six contrasts",
+    "like_12_folds": Table(
+        title="On scenes like twelve, four folds with a noise of their own",
+        design="like_12_folds",
         estimate="scenes_like_these",
-        scenes=12,
-        arm_scene=0.05,
+    ),
+    "like_12_folds_six_contrasts": Table(
+        title=f"On scenes like twelve, four folds with a noise of their own, {_OF_SIX}",
+        design="like_12_folds",
+        estimate="scenes_like_these",
         contrasts=6,
     ),
 }
@@ -78,13 +105,14 @@ def run(config: SimulateVerdictConfig) -> Outcome:
     begin, (experiments, seed) = time.monotonic(), (config.experiments, config.seed)
     found = simulated.calibrate(experiments, seed)
     missed = simulated.find_missed(found)
+    rows = {name: simulate_rows(name, design, config) for name, design in DESIGNS.items()}
     data = {
         **found,
         "over_images": simulated.false_positives_over_images(
             simulated.VALIDATION, simulated.Noise(), experiments, seed
         ),
         "missed": missed,
-        "tables": {name: fill(table, config) for name, table in TABLES.items()},
+        "tables": {name: fill(table, rows[table.design]) for name, table in TABLES.items()},
         "noise": asdict(simulated.Noise()),
         "experiments": experiments,
         "seed": seed,
@@ -94,27 +122,29 @@ def run(config: SimulateVerdictConfig) -> Outcome:
     return Outcome(data=data, text=format_all(data), ok=not missed)
 
 
-def fill(table: Table, config: SimulateVerdictConfig) -> list[dict[str, Any]]:
-    """Simulate the rows of a table."""
+def simulate_rows(name: str, design: Design, config: SimulateVerdictConfig) -> list["Row"]:
+    """Simulate the rows of a design."""
     from training.report.simulation import EFFECTS, RUN_SDS, RUNS, TRAINING, VALIDATION, iter_table
 
-    layout = VALIDATION if table.scenes == VALIDATION.scenes else TRAINING
-    rows = iter_table(layout, table.arm_scene, config.experiments, config.seed, table.contrasts)
-    total = len(RUNS) * len(RUN_SDS) * len(EFFECTS)
-    return [flatten(row, table.estimate) for row in track(rows, total=total, unit="rows", label=table.title)]
+    layout = VALIDATION if design.scenes == VALIDATION.scenes else TRAINING
+    rows = iter_table(layout, design.arm_scene, config.experiments, config.seed, design.folds)
+    return list(track(rows, total=len(RUNS) * len(RUN_SDS) * len(EFFECTS), unit="rows", label=name))
 
 
-def flatten(row: "Row", estimate: str) -> dict[str, Any]:
-    """Return the setting of a row, and its shares by one of the estimates."""
-    setting = row.setting
-    return {
-        "runs": setting.runs,
-        "scenes": setting.layout.scenes,
-        "run_sd": setting.noise.run,
-        "arm_scene_sd": setting.noise.arm_scene,
-        "effect": setting.effect,
-        **getattr(row, estimate),
-    }
+def fill(table: Table, rows: Sequence["Row"]) -> list[dict[str, Any]]:
+    """Return what a table shows of the rows of its design: the setting of each, and its shares."""
+    return [
+        {
+            "runs": row.setting.runs,
+            "scenes": row.setting.layout.scenes,
+            "folds": row.setting.folds,
+            "run_sd": row.setting.noise.run,
+            "arm_scene_sd": row.setting.noise.arm_scene,
+            "effect": row.setting.effect,
+            **getattr(row, table.estimate)[table.contrasts],
+        }
+        for row in rows
+    ]
 
 
 def format_all(data: dict[str, Any]) -> str:

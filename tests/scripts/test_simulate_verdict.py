@@ -34,9 +34,25 @@ def test_a_table_prints_the_shares_of_its_rows(outcome):
     assert len(values) == 9
 
 
-def test_it_fails_if_a_bound_is_missed(outcome, monkeypatch):
-    assert outcome.ok == (outcome.data["missed"] == [])
-    monkeypatch.setitem(simulation.LEAST_POWER, "power_10_5x12", 1.01)
+def test_tables_of_one_design_show_the_same_experiments_at_both_levels(outcome):
+    alone, of_six = (outcome.data["tables"][name] for name in ("these_3", "these_3_six_contrasts"))
+    for one, other in zip(alone, of_six, strict=True):
+        setting = ("runs", "scenes", "folds", "run_sd", "arm_scene_sd", "effect")
+        assert [one[name] for name in setting] == [other[name] for name in setting]
+        assert one["better"] >= other["better"]
+    assert any(one["better"] > other["better"] for one, other in zip(alone, of_six, strict=True))
+
+
+def test_it_fails_only_if_a_bound_is_missed(monkeypatch):
+    for name in ("MOST_FALSE", "LEAST_POWER"):
+        monkeypatch.setattr(simulation, name, dict(getattr(simulation, name)))
+    for name in simulation.MOST_FALSE:
+        simulation.MOST_FALSE[name] = 1.0
+    simulation.LEAST_POWER["power_10_5x12"] = 0.0
+    kept = run(SimulateVerdictConfig(experiments=10, seed=0))
+    assert kept.ok
+    assert kept.text.endswith("No bound is missed.")
+    simulation.LEAST_POWER["power_10_5x12"] = 1.01
     missing = run(SimulateVerdictConfig(experiments=10, seed=0))
     assert not missing.ok
     assert re.search(r"Missed: power_10_5x12: [\d.]+, below 1.01", missing.text)

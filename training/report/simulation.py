@@ -2,8 +2,9 @@
 
 An experiment is two arms of several runs, measured in scenes laid out as DIODE's. The logarithm of a run's scene mean
 is a sum of independent normal terms: the scene (shared by the arms), arm x scene, the run (its seed), run x scene, and
-run x scan and run x image, averaged over the scans and the views of the scene. Standard deviations and effects are
-those of natural logarithms: 0.04 is 4 %.
+run x scan and run x image, averaged over the scans and the views of the scene. A run may be several networks, each
+tested on a fold of the scenes; then each has a term of the run of its own. Standard deviations and effects are those of
+natural logarithms: 0.04 is 4 %.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +20,14 @@ from training.report.contrast import ALPHA, RELATIONS, Estimate, on_scenes_like_
 from training.report.variance import Floats
 
 MARGIN = 0.1
+CONTRASTS = (1, 6)
+"""Numbers of contrasts in a study: a p-value is held against 0.05 / contrasts, the least level that Holm can leave."""
+
 SCENE_SD = 0.3
 """How scenes differ for both arms. It cancels, so its size does not matter."""
+
+Shares = dict[str, float]
+"""By relation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +75,14 @@ class Setting:
         layout: Scenes.
         noise: Standard deviations.
         effect: How far the logarithm of arm a's metric is below that of arm b; 0: the arms are the same.
+        folds: Networks of a run, each tested on every `folds`-th scene, whose noise of the run is independent.
     """
 
     runs: int
     layout: Layout
     noise: Noise = Noise()
     effect: float = 0.0
+    folds: int = 1
 
     @property
     def design(self) -> str:
@@ -81,7 +90,7 @@ class Setting:
         return f"{self.runs}x{self.layout.scenes}"
 
     def generator(self, seed: int) -> Generator:
-        """Return the random numbers of this setting, the same whatever else is simulated."""
+        """Return the random numbers of this setting, the same whatever else is simulated; folds do not change them."""
         numbers = (self.noise.run, self.noise.arm_scene, self.effect)
         return np.random.default_rng((seed, self.runs, self.layout.views, *(round(1e4 * one) for one in numbers)))
 
@@ -92,39 +101,37 @@ class Row:
 
     Attributes:
         setting: The setting.
-        these_scenes: By relation, as judged on these scenes.
-        scenes_like_these: By relation, as judged on scenes like these.
+        these_scenes: By number of contrasts and relation, as judged on these scenes.
+        scenes_like_these: By number of contrasts and relation, as judged on scenes like these.
     """
 
     setting: Setting
-    these_scenes: dict[str, float]
-    scenes_like_these: dict[str, float]
+    these_scenes: dict[int, Shares]
+    scenes_like_these: dict[int, Shares]
 
 
-def simulate(setting: Setting, experiments: int, seed: int, contrasts: int = 1) -> Row:
-    """Draw the experiments of a setting, and judge each with a margin of 10 %.
+def simulate(setting: Setting, experiments: int, seed: int) -> Row:
+    """Draw the experiments of a setting, and judge each with a margin of 10 %, at each of the levels.
 
     Args:
         setting: What the experiments have in common.
         experiments: How many there are.
         seed: Of the random numbers; with the same seed, a setting has the same experiments.
-        contrasts: Number of contrasts in the study; this one is the first that Holm's procedure takes, at
-            0.05 / contrasts.
     """
     first, second = draw(setting, experiments, setting.generator(seed))
     return Row(
         setting=setting,
-        these_scenes=_shares(on_these_scenes(first, second), ALPHA / contrasts),
-        scenes_like_these=_shares(on_scenes_like_these(first, second), ALPHA / contrasts),
+        these_scenes=_judge(on_these_scenes(first, second)),
+        scenes_like_these=_judge(on_scenes_like_these(first, second)),
     )
 
 
-def _shares(estimate: Estimate, alpha: float) -> dict[str, float]:
-    found = relations(estimate, MARGIN, alpha)
-    return {name: float(np.mean(found == name)) for name in RELATIONS}
+def _judge(estimate: Estimate) -> dict[int, Shares]:
+    found = {contrasts: relations(estimate, MARGIN, ALPHA / contrasts) for contrasts in CONTRASTS}
+    return {contrasts: {name: float(np.mean(each == name)) for name in RELATIONS} for contrasts, each in found.items()}
 
 
-def differing(shares: dict[str, float]) -> float:
+def differing(shares: Shares) -> float:
     """Return the share of "better" and "worse" together: of arms that are the same, the rate of false positives."""
     return shares["better"] + shares["worse"]
 
@@ -140,10 +147,11 @@ def _draw_arm(setting: Setting, experiments: int, generator: Generator) -> Float
     layout, noise = setting.layout, setting.noise
     scans = np.array(layout.scans)
     views = layout.views * scans / scans.sum()
+    fold = np.arange(layout.scenes) % setting.folds
     averaged = np.sqrt(noise.run_scene**2 + noise.run_scan**2 / scans + noise.run_image**2 / views)
     return (
         generator.normal(0.0, noise.arm_scene, (experiments, 1, layout.scenes))
-        + generator.normal(0.0, noise.run, (experiments, setting.runs, 1))
+        + generator.normal(0.0, noise.run, (experiments, setting.runs, setting.folds))[..., fold]
         + generator.normal(0.0, averaged, (experiments, setting.runs, layout.scenes))
     )
 
@@ -190,12 +198,12 @@ def calibrate(experiments: int, seed: int) -> dict[str, Any]:
         simulate(Setting(runs=runs, layout=layout, noise=noise), experiments, seed) for runs, layout in CALIBRATED
     ]
     return {
-        "aa_these_scenes": {row.setting.design: differing(row.these_scenes) for row in same},
-        "aa_scenes_like_these": {row.setting.design: differing(row.scenes_like_these) for row in same},
+        "aa_these_scenes": {row.setting.design: differing(row.these_scenes[1]) for row in same},
+        "aa_scenes_like_these": {row.setting.design: differing(row.scenes_like_these[1]) for row in same},
         "aa_scenes_like_these_arm_scene_10": {
-            row.setting.design: differing(row.scenes_like_these) for row in on_average
+            row.setting.design: differing(row.scenes_like_these[1]) for row in on_average
         },
-        "power_10_5x12": simulate(effective, experiments, seed).scenes_like_these["better"],
+        "power_10_5x12": simulate(effective, experiments, seed).scenes_like_these[1]["better"],
     }
 
 
@@ -217,8 +225,8 @@ RUN_SDS = (0.02, 0.04, 0.08)
 EFFECTS = (0.0, 0.1, 0.2)
 
 
-def iter_table(layout: Layout, arm_scene: float, experiments: int, seed: int, contrasts: int = 1) -> Iterator[Row]:
+def iter_table(layout: Layout, arm_scene: float, experiments: int, seed: int, folds: int = 1) -> Iterator[Row]:
     """Simulate the design table of a layout: by runs, noise of the run, and effect."""
     for runs, run, effect in product(RUNS, RUN_SDS, EFFECTS):
-        setting = Setting(runs=runs, layout=layout, noise=Noise(run=run, arm_scene=arm_scene), effect=effect)
-        yield simulate(setting, experiments, seed, contrasts)
+        noise = Noise(run=run, arm_scene=arm_scene)
+        yield simulate(Setting(runs=runs, layout=layout, noise=noise, effect=effect, folds=folds), experiments, seed)

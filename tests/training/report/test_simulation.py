@@ -1,5 +1,6 @@
 """The simulation draws what it says, and the bounds that a comparison must keep to hold in it."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.report.contrast import holm, on_these_scenes, relations
 from training.report.simulation import (
+    MARGIN,
     TRAINING,
     VALIDATION,
     Layout,
@@ -30,10 +33,11 @@ def test_the_layouts_are_those_of_diode():
     assert (TRAINING.scenes, sum(TRAINING.scans), TRAINING.views) == (12, 99, 16_884)
 
 
-def drawn(**changes):
+def drawn(layout=VALIDATION, folds=1, **changes):
     """Draw 2,000 experiments in which only the named terms vary, as differences of two arms (..., runs, scenes)."""
     noise = Noise(**{"run": 0.0, "run_scene": 0.0, "run_scan": 0.0, "run_image": 0.0, **changes})
-    first, second = draw(Setting(runs=4, layout=VALIDATION, noise=noise), 2000, np.random.default_rng(0))
+    setting = Setting(runs=4, layout=layout, noise=noise, folds=folds)
+    first, second = draw(setting, 2000, np.random.default_rng(0))
     return first - second
 
 
@@ -54,6 +58,24 @@ def test_each_term_varies_over_its_own_units(noise, by_run, by_scene, by_both):
         np.sqrt((values[:, 0, 0] - values[:, 1, 0] - values[:, 0, 1] + values[:, 1, 1]).var() / 8),
     ]
     assert spreads == pytest.approx([by_run, by_scene, by_both], rel=0.05, abs=1e-9)
+
+
+def test_each_fold_of_a_run_has_a_noise_of_its_own_which_its_scenes_share():
+    values = drawn(TRAINING, folds=4, run=0.1)
+    assert values[..., :4].std() / 2**0.5 == pytest.approx(0.1, rel=0.05)
+    assert np.abs(np.corrcoef(values[:, 0, :4], rowvar=False) - np.eye(4)).max() < 0.1
+    for fold in range(4):
+        assert np.ptp(values[..., fold::4], axis=-1) == pytest.approx(0, abs=1e-9)
+
+
+def test_independent_folds_find_more_and_err_no_more():
+    def find(folds, effect):
+        noise = Noise(arm_scene=0.05)
+        setting = Setting(runs=3, layout=TRAINING, noise=noise, effect=effect, folds=folds)
+        return simulate(setting, 800, 0).scenes_like_these[1]
+
+    assert find(4, 0.1)["better"] > find(1, 0.1)["better"] + 0.2
+    assert differing(find(4, 0.0)) <= 0.075
 
 
 def test_noise_of_scans_and_views_is_averaged_over_those_of_a_scene():
@@ -78,17 +100,29 @@ def test_a_row_does_not_depend_on_what_else_is_simulated():
 @pytest.mark.parametrize("effect", [0.0, 0.2])
 def test_shares_are_of_all_experiments(effect):
     row = simulate(Setting(runs=5, layout=VALIDATION, effect=effect), 300, 0)
-    for shares in (row.these_scenes, row.scenes_like_these):
-        assert sum(shares.values()) == pytest.approx(1)
-        assert (differing(shares) > 0.5) == (effect > 0)
-        assert shares["better"] > 0.5 or not effect
+    for by_contrasts in (row.these_scenes, row.scenes_like_these):
+        alone, of_six = by_contrasts[1], by_contrasts[6]
+        assert sum(alone.values()) == pytest.approx(1)
+        assert sum(of_six.values()) == pytest.approx(1)
+        assert (differing(alone) > 0.5) == (effect > 0)
+        assert alone["better"] > 0.5 or not effect
+
+
+def test_a_contrast_of_six_is_judged_as_holm_judges_the_one_with_the_least_p_value():
+    setting = Setting(runs=5, layout=VALIDATION, effect=0.1)
+    estimate = on_these_scenes(*draw(setting, 100, setting.generator(0)))
+    others = np.ones((100, 5))
+    adjusted = holm(np.column_stack([estimate.p_value, others]))[:, 0]
+    found = relations(dataclasses.replace(estimate, p_value=adjusted), MARGIN)
+    assert simulate(setting, 100, 0).these_scenes[6]["better"] == np.mean(found == "better")
+    assert 0 < np.mean(found == "better") < 1
 
 
 def test_a_few_hundred_experiments_find_hardly_a_difference_between_arms_that_are_the_same():
     for setting in (Setting(runs=3, layout=VALIDATION), Setting(runs=5, layout=TRAINING)):
         row = simulate(setting, 800, 0)
-        assert 0 < differing(row.these_scenes) <= 0.075  # 0.05 and three standard errors
-        assert differing(row.scenes_like_these) <= 0.075
+        assert 0 < differing(row.these_scenes[1]) <= 0.075  # 0.05 and three standard errors
+        assert differing(row.scenes_like_these[1]) <= 0.075
 
 
 def test_images_as_units_find_a_difference_between_runs_of_one_arm_most_of_the_time():
@@ -123,5 +157,5 @@ def test_what_misses_a_bound_is_named():
 
 def test_a_layout_of_one_scene_is_judged_on_that_scene_only():
     row = simulate(Setting(runs=5, layout=Layout(scans=(4,), views=100), effect=0.5), 20, 0)
-    assert row.these_scenes["better"] == 1
-    assert row.scenes_like_these["undecided"] == 1
+    assert row.these_scenes[1]["better"] == 1
+    assert row.scenes_like_these[1]["undecided"] == 1
