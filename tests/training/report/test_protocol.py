@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[3]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 ARMS = ("conservative", "flip", "rotation", "aggressive", "scratch", "imagenet", "frozen")
 SEPARATOR = "\x1f"
+WAYS = ("one noise a run", "four folds with a noise of their own")
 
 
 def blocks(language):
@@ -96,25 +98,66 @@ def test_contrasts_are_named_beforehand_between_arms_that_there_are(options):
     assert sorted(contrasts) == sorted(["conservative", arm] for arm in ARMS if arm != "conservative")
 
 
-@pytest.mark.slow
-def test_the_lines_that_judge_folds_work_on_what_evaluate_prints(tmp_path, monkeypatch, capsys, fabricate):
-    (tmp_path / "folds").mkdir()
+@pytest.fixture
+def judge_folds(tmp_path, monkeypatch, capsys, fabricate, plausible):
+    """A function that runs the lines that judge folds, on what evaluate prints of 5 + 5 runs, and returns their lines.
+
+    The first arm has half the log10 of the other, and its other errors are half, too; shares of right pixels are those
+    that `delta` gives an evaluation.
+    """
     monkeypatch.chdir(tmp_path)
-    random = np.random.default_rng(0)
-    for arm, level in (("conservative", 0.1), ("aggressive", 0.2)):
-        for seed in range(5):
-            for fold in range(4):
-                images = {
-                    f"{7 + fold + 4 * place:05d}_{image}": level * random.uniform(0.97, 1.03)
-                    for place in range(3)
-                    for image in range(2)
-                }
-                Path(f"folds/{arm}-{seed}-{fold}.json").write_text(json.dumps(fabricate(arm, images).summary()))
-    (code,) = blocks("python")
-    exec(code, {})
-    printed = capsys.readouterr().out
-    assert printed.startswith("ratio 0.50")
-    assert printed.endswith("better\n")
+    Path("folds").mkdir()
+
+    def judge(delta):
+        random = np.random.default_rng(0)
+        for (arm, level), seed, fold in product((("conservative", 0.1), ("aggressive", 0.2)), range(5), range(4)):
+            scenes = [f"{7 + fold + 4 * place:05d}" for place in range(3)]
+            images = {f"{scene}_{image}": level * random.uniform(0.97, 1.03) for scene in scenes for image in range(2)}
+            printed = json.dumps(delta(fabricate(arm, images)).summary())
+            Path(f"folds/{arm}-{seed}-{fold}.json").write_text(printed)
+        (code,) = blocks("python")
+        exec(code, {})
+        return capsys.readouterr().out.splitlines()
+
+    return lambda delta=plausible: judge(delta)
+
+
+@pytest.mark.slow
+def test_the_lines_that_judge_folds_work_on_what_evaluate_prints(judge_folds):
+    found, guards = judge_folds()
+    assert re.match(r"ratio 0\.50\d \(0\.49\d - 0\.50\d\): better, p = ", found)
+    assert re.match(r"guards: abs_rel 0\.50\d, .*, delta1 0\.\d+, log10_edge_cleaned 0\.50\d$", guards)
+
+
+@pytest.mark.slow
+def test_the_lines_that_judge_folds_obey_the_guards(judge_folds):
+    found, _ = judge_folds(lambda evaluation: evaluation)  # whose delta1 falls as log10 does
+    assert "): undecided, " in found
+    assert "delta1" in found
+
+
+def test_noise_of_folds_in_the_text_is_that_of_the_tables():
+    tables = dict(re.findall(r"(?m)^\*\*(.*)\*\*\n\n((?:\|.*\n)+)", PROTOCOL))
+    columns = [tables[f"On scenes like twelve, {way}"] for way in WAYS]
+    found = re.findall(r"(?m)^\| (\d+) \| (0\.\d\d) \| (0\.\d\d) \|$", PROTOCOL)
+    assert len(found) == 3
+    for runs, *powers in found:
+        rows = [re.search(rf"(?m)^\| {runs} \| (.*) \|$", table)[1].split(" | ") for table in columns]
+        assert powers == [row[3] for row in rows]
+
+
+def test_documents_name_one_file_of_imagenet_s_encoder():
+    documents = [(ROOT / f"docs/{name}.md").read_text() for name in ("protocol", "real-run", "tutorial-defects")]
+    found = [set(re.findall(r"resnet50-[\w.]+", text)) for text in documents]
+    assert found == [{"resnet50-imagenet.pt"}] * 3
+
+
+def test_all_runs_of_an_arm_are_compared_whatever_the_number_of_their_seed(tmp_path):
+    for name in ("flip-0", "flip-9", "flip-10", "frozen-0"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    (of,) = re.findall(r"(?m)^of\(\) .*$", PROTOCOL)
+    done = subprocess.run(["bash", "-euc", f"{of}\nof flip"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.strip().split(",")) == ["runs/flip-0", "runs/flip-10", "runs/flip-9"]
 
 
 @pytest.mark.slow
