@@ -139,6 +139,13 @@ def test_4000_experiments_keep_to_every_bound_and_are_what_the_results_say():
         assert json.loads(recorded) == pytest.approx(found, abs=0.001)
 
 
+@pytest.mark.slow
+def test_settings_beside_those_of_the_program_give_what_the_results_say(capsys):
+    (code, printed) = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", RESULTS.read_text(), re.DOTALL).groups()
+    exec(code, {})
+    assert capsys.readouterr().out == printed
+
+
 def test_what_misses_a_bound_is_named():
     kept = {"3x3": 0.06}
     shares = {
