@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from sharding.errors import UsageError
@@ -105,7 +106,7 @@ def check_kind(path: str | os.PathLike[str], flag: str, kind: str, beginning: by
 
 
 def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> None:
-    """Check that a folder or a file can be made at a path, or is there; makes nothing.
+    """Check that a folder or a file can be made at a path, or is there; nothing is left there.
 
     Args:
         path: The path.
@@ -129,5 +130,9 @@ def check_writable(path: str | os.PathLike[str], flag: str, *, folder: bool) -> 
     if not nearest.is_dir():
         found = "a file" if nearest.exists() else "a link to nothing" if nearest.is_symlink() else "nothing"
         raise UsageError(f"{flag} {path}: expected a folder, found {found} at {nearest}")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(f"{flag} {path}: {nearest} may not be written to by this user")
+    try:
+        # By trying: what permissions say is not true of root on a network's disk, nor in /proc.
+        with TemporaryDirectory(prefix=".", dir=nearest):
+            pass
+    except OSError as error:
+        raise UsageError(f"{flag} {path}: {nearest} cannot be written to: {error.strerror}") from None

@@ -92,6 +92,18 @@ def test_where_nothing_can_be_written_is_named(tmp_path, path, folder, problem):
         check_writable(tmp_path / path, "--out", folder=folder)
 
 
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_folder_that_only_seems_writable_is_found_by_trying(folder):
+    with pytest.raises(UsageError, match="--out /proc/none/here: /proc cannot be written to: "):
+        check_writable("/proc/none/here", "--out", folder=folder)
+
+
+def test_trying_leaves_nothing(tmp_path):
+    check_writable(tmp_path / "a/b", "--out", folder=True)
+    check_writable(tmp_path / "a.png", "--out", folder=False)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_temporary_file_is_never_a_link_that_is_there(tmp_path, monkeypatch):
     (tmp_path / "theirs").write_bytes(b"theirs")
     monkeypatch.setattr("sharding.machine.files.secrets.token_hex", lambda _: "7")
