@@ -77,14 +77,16 @@ def init_model(encoder: str | Path = SCRATCH, encoder_name: str | None = None, s
         seed: Seed of all random weights; the decoder's weights do not depend on the encoder's.
 
     Returns:
-        A network from float32 (B, 3, H, W), normalised, to (B, 1, H, W), in training mode. `DepthUnet` converts its
-        output to metres.
+        A network from float32 (B, 3, H, W), normalised, to (B, 1, H, W), in training mode; it remembers `encoder` as
+        its `source`. `DepthUnet` converts its output to metres.
 
     Raises:
         DataError: The file does not fill the whole encoder.
         UsageError: The ResNet is unknown, or is not that of the run.
     """
-    return build_unet(load_encoder(encoder, encoder_name, seed), seed)
+    unet = build_unet(load_encoder(encoder, encoder_name, seed), seed)
+    unet.source = str(encoder)
+    return unet
 
 
 def finetune_unet(
@@ -97,13 +99,16 @@ def finetune_unet(
         train_set: Shard set to train on.
         val_set: Shard set to validate on; it may be None with `holdout_scenes` among the options.
         out: Run folder, new or empty.
-        **options: Fields of `FinetuneConfig`, such as batch_size or epochs; `encoder_name` is that of the network.
+        **options: Fields of `FinetuneConfig`, such as batch_size or epochs; `encoder` and `encoder_name` are those of
+            the network.
 
     Example:
         >>> unet = init_model("runs/conservative")                                              # doctest: +SKIP
         >>> model = finetune_unet(unet, "sets/train", "sets/val", "runs/depth", batch_size=32)  # doctest: +SKIP
     """
     val = None if val_set is None else str(val_set)
+    if isinstance(unet, DepthNetwork):
+        options = {"encoder": unet.source} | options
     config = FinetuneConfig(set=str(train_set), val=val, out=str(out), **options)
     train(recall_name(checked(config)), lambda: unet)
     return DepthUnet.load(checkpoint_path(out, "last"))

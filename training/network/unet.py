@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from training.network.float32 import without_autocast
 from training.network.recompute import Norm, recomputed
+from training.runfolder import SCRATCH
 
 CANVAS_PX = (64, 64)
 """Image size that every network is built on, whatever it is trained with.
@@ -48,12 +49,14 @@ class DepthNetwork(nn.Module):
         layers: DynamicUnet's: body, BatchNorm, ReLU, middle, four decoder blocks, the last upsampling, two without
             weights (resize, append the image), the last block, and the 1 x 1 convolution that gives z.
         recompute: Whether the backward pass computes activations again instead of keeping all, to the same numbers.
+        source: Where the encoder's weights are from: the run folder or file that `init_model` was given, or "none".
     """
 
     def __init__(self, unet: DynamicUnet) -> None:
         super().__init__()
         self.layers = nn.ModuleList(list(unet.layers)[:-1])  # the last one makes the output a tensor subclass
         self.recompute = False
+        self.source = SCRATCH
         for block in self.layers[4:8]:
             block.hook = None  # type: ignore[assignment]  # it kept the activations of its skip connection
 

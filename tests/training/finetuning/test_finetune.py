@@ -20,6 +20,7 @@ from training.evaluation.evaluate import NamedPredictor, evaluate_model
 from training.finetuning import finetune
 from training.finetuning.depth_data import mean_log_depth
 from training.finetuning.record import read_curves
+from training.finetuning.trace import hash_encoder
 from training.metrics.image_metrics import METRICS
 from training.model.depth_unet import DepthUnet
 from training.network.encoder import build_resnet
@@ -225,15 +226,33 @@ def test_the_encoders_name_comes_from_the_pretraining_run_and_is_recorded(finish
     assert all(torch.equal(found[key], value) for key, value in expected.items())  # the same initial weights
 
 
+def test_a_network_remembers_its_encoder_and_a_run_of_it_has_that_encoder(diode_sets, tmp_path):
+    """Seen by a check of the encoder's file, which comes before anything is trained."""
+    file = tmp_path / "encoder.pt"
+    torch.save(build_resnet("resnet18", 4).state_dict(), file)
+    unet = finetune.init_model(file, "resnet18")
+    assert (unet.source, finetune.init_model(encoder_name="resnet18").source) == (str(file), "none")
+    file.unlink()
+    with pytest.raises(UsageError, match=f"expected an encoder at {file}, found none"):
+        finetune.finetune_unet(unet, diode_sets[0].url, diode_sets[1].url, tmp_path / "run", **LEAST)
+
+
 @pytest.mark.slow
 def test_the_tutorials_function_trains_the_given_network(diode_sets, folder):
-    unet = finetune.init_model("none", "resnet18", seed=4)
+    run = folder / "before"
+    save_config(run, PretrainConfig(sets=("a",), out=str(run), model="torchvision/resnet18"))
+    (run / "sets.json").write_text("[]")
+    torch.save(build_resnet("resnet18", 4).state_dict(), run / "encoder.pt")
+    unet = finetune.init_model(run, seed=4)
     weight = unet.layers[0][0].weight.detach().clone()
     options = LEAST | {"epochs": 1, "batch_size": 16, "micro_batch": "4", "encoder_name": None}
     model = finetune.finetune_unet(unet, diode_sets[0].url, diode_sets[1].url, folder / "door", **options)
     assert not torch.equal(unet.layers[0][0].weight, weight)
     assert torch.equal(model.unet.layers[0][0].weight, unet.layers[0][0].weight)
-    assert json.loads((folder / "door" / "metrics.json").read_text())["split"]["accumulation"] == 4
+    content = json.loads((folder / "door" / "metrics.json").read_text())
+    assert content["split"]["accumulation"] == 4
+    assert (content["encoder"], content["encoder_sha256"]) == (str(run), hash_encoder(str(run)))
+    assert content["pretrain"]["config"]["model"] == "torchvision/resnet18"
     assert model.options.encoder_name == "resnet18"  # found from the network
 
 
