@@ -1,7 +1,7 @@
 """Crop and resize as `cv2.resize` with INTER_AREA does, for many boxes at once.
 
-A view that has no more pixels than its box, in height and width, averages the pixels that each of its own covers: two
-matrix products. Otherwise cv2 interpolates between two pixels along each axis, in integers.
+A view that has no more pixels than its box, in height and width, averages the pixels that each of its own covers
+(`training.network.resolution.average`). Otherwise cv2 interpolates between two pixels along each axis, in integers.
 
 The same box gives the same view whatever else is in the batch: all sums are of integers that their type holds exactly,
 so that neither their order nor the padding of the windows changes them.
@@ -11,13 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.network.float32 import full_float32
+from training.network.resolution import ACROSS, DOWN, average, cover
 from training.views.boxes import Boxes
 from training.views.device import send
 
-_ACROSS = 1 << 16  # weights along a row: 255 * 2**16 < 2**24, which float32 holds
-_DOWN = 1 << 12  # weights along a column, of sums that are rounded to 1/16 of a level: 255 * 16 * 2**12 < 2**24
-_STEPS = 16
 _HALF_UP = 2.0**-12  # less than any weighted mean that is no half is from one
 _UNIT_BITS = 11  # cv2's weights of two pixels are integers of 2**11
 
@@ -35,15 +32,9 @@ def shrink(windows: Tensor, boxes: Boxes, height: int, width: int) -> Tensor:
         Levels, float32 (n, 3, height, width), whole numbers of 0 to 255; flipped as the boxes say.
     """
     device = windows.device
-    across = _cover(boxes.left % 1, boxes.width, boxes.horizontal, width, windows.shape[2], _ACROSS, device)
-    down = _cover(boxes.top % 1, boxes.height, boxes.vertical, height, windows.shape[1], _DOWN, device)
-    count, rows, columns, channels = windows.shape
-    lines = windows.permute(0, 1, 3, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    lines = lines.view(count, rows * channels, columns)
-    with full_float32():
-        summed = torch.round((lines @ across.mT) * (_STEPS / _ACROSS))  # (n, rows * 3, width)
-        levels = down @ summed.view(count, rows, channels * width)  # (n, height, 3 * width)
-    levels = levels.view(count, height, channels, width).permute(0, 2, 1, 3) * (1 / (_STEPS * _DOWN))
+    across = _cover(boxes.left % 1, boxes.width, boxes.horizontal, width, windows.shape[2], ACROSS, device)
+    down = _cover(boxes.top % 1, boxes.height, boxes.vertical, height, windows.shape[1], DOWN, device)
+    levels = average(windows.permute(0, 1, 3, 2), down, across).permute(0, 2, 1, 3)
     # Four pixels are averaged by integers in cv2, which rounds a half up; otherwise a half is rounded to even.
     quarter = (boxes.width == 2 * width) & (boxes.height == 2 * height)
     return torch.round(levels + _column(quarter * np.float32(_HALF_UP), device))
@@ -77,16 +68,12 @@ def enlarge(windows: Tensor, boxes: Boxes, height: int, width: int) -> Tensor:
 def _cover(
     begin: np.ndarray, length: np.ndarray, flipped: np.ndarray, count: int, pixels: int, unit: int, device: torch.device
 ) -> Tensor:
-    """Return how much each pixel of a view takes of each pixel of the window: float32 (n, count, pixels).
-
-    Whole numbers whose sum is `unit`: differences of what is covered up to each pixel, rounded.
-    """
+    """Return how much each pixel of a view takes of each pixel of the window: `cover`, float32 (n, count, pixels)."""
     start, step = _column(begin, device, 3), _column(length / count, device, 3)
     place = torch.arange(count, device=device)[:, None]
     place = torch.where(_column(flipped, device, 3) > 0, count - 1 - place, place)  # (n, count, 1)
     ends = torch.arange(pixels + 1, device=device, dtype=torch.float64)
-    covered = ((ends - start) / step - place).clamp(0, 1)  # (n, count, pixels + 1)
-    return torch.round(covered * unit).diff(dim=-1).float()
+    return cover((ends - start) / step, place, unit)
 
 
 def _neighbours(
