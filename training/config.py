@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sharding.machine.files import check_writable
 from sharding.options import argument, option, parse_bytes, required
 from sharding.stores.node_cache import CacheSettings
-from training.depth_options import WHERE, AugmentOptions, LossOptions, ValidationOptions
+from training.depth_options import WHERE, AugmentOptions, LossOptions, ProtocolChoice, ValidationOptions
 from training.lightly_options import LightlyOptions, Method, PretrainPrecision
 from training.photo_options import PhotoOptions
 from training.step_options import ComputationOptions, OptimizerOptions
@@ -250,7 +250,7 @@ class EvaluateConfig(EvaluationOptions, SubsetOptions, ModelOptions):
     """Options of `depthstream evaluate`."""
 
     set: str = argument("folder or URL of a set with depth, metric or up to scale", metavar="SET", path="any")
-    protocol: Literal["ours", "devkit", "zoe80garg"] = option(
+    protocol: ProtocolChoice = option(
         "ours",
         "which pixels count, and which metrics: ours: within the mask, 0.6 to 350 m, with variants; devkit: as DIODE's "
         "metrics.py; zoe80garg: as ZoeDepth on DIODE outdoor, to 80 m within Garg's crop; these two read the depth "

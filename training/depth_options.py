@@ -1,13 +1,18 @@
-"""Options of `finetune` about its data and its loss: which scenes, which views, and what is minimised."""
+"""Options about depth: what `finetune` learns from and minimises, and how `evaluate` judges it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from sharding.options import option
 
 LossName = Literal["silog", "si_log", "l1_log", "mse_log", "berhu_log", "mse"]
 TrainedKind = Literal["metric", "up_to_scale"]
 """Depth that a network is trained on, and so predicts: metres, or metres times an unknown factor of each scene."""
+
+TRAINED_KINDS: tuple[TrainedKind, ...] = get_args(TrainedKind)
+
+ProtocolChoice = Literal["ours", "devkit", "zoe80garg"]
+"""Values of `evaluate --protocol`; `training.metrics.protocols` has the protocols of each."""
 
 MIN_SIDE_PX = 33
 """Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""

@@ -21,7 +21,7 @@ from sharding.errors import DataError
 from sharding.progress import track
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.config import EvaluateConfig, cache_settings
-from training.depth_options import TrainedKind
+from training.depth_options import ProtocolChoice, TrainedKind
 from training.evaluation.evaluation_text import format_evaluation
 from training.evaluation.protocol_choice import choose_protocols
 from training.evaluation.results import Evaluation, SetInfo, make_table
@@ -33,7 +33,7 @@ from training.loading.loader import Loading, build_loader
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import EvalSampler
 from training.metrics.image_metrics import image_metrics
-from training.metrics.protocols import ProtocolChoice, Protocols
+from training.metrics.protocols import Protocols
 from training.model.depth_unet import DepthUnet
 from training.model.inference import Predictor
 from training.network.float32 import full_float32

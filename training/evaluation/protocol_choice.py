@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
-from training.depth_options import TrainedKind
-from training.metrics.protocols import CHOICES, MEDIAN_SCALED, UP_TO_SCALE, ProtocolChoice, Protocols
+from training.depth_options import ProtocolChoice, TrainedKind
+from training.metrics.protocols import CHOICES, MEDIAN_SCALED, UP_TO_SCALE, Protocols
 
 _WHOLE_EXTS = ("planes.npy", "npy")
 """Extensions of depth parts that can hold depth under the mask; the others have a code for invalid instead."""

@@ -21,8 +21,9 @@ from sharding.format.strict_json import Count, Text, to_type
 from sharding.machine.files import write_atomically
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
+from training.depth_options import ProtocolChoice
 from training.metrics.names import PROTOCOL, PROTOCOL_NAMES, columns_of
-from training.metrics.protocols import METRICS, PROTOCOLS, Protocol, ProtocolChoice, Protocols
+from training.metrics.protocols import METRICS, PROTOCOLS, Protocol, Protocols
 from training.run_files import read_json
 
 EVALUATION_FORMAT = 3

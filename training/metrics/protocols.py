@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+
+from training.depth_options import ProtocolChoice
 
 METRICS = ("abs_rel", "sq_rel", "mae", "rmse", "rmse_log", "log10", "silog", "delta1", "delta2", "delta3")
 """Names of the metrics, in the order of their columns."""
@@ -94,9 +95,6 @@ ZOE80GARG = Protocol(
 )
 """`compute_metrics` of ZoeDepth's zoedepth/utils/misc.py (github.com/isl-org/ZoeDepth) with the numbers that its
 zoedepth/utils/config.py has for `diode_outdoor`; Depth Anything reports the same."""
-
-ProtocolChoice = Literal["ours", "devkit", "zoe80garg"]
-"""Values of `evaluate --protocol`."""
 
 CHOICES: dict[ProtocolChoice, Protocols] = {
     "ours": PROTOCOLS,
