@@ -18,8 +18,8 @@ from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
 from training.evaluation.results import ORIGINS, Evaluation, SetInfo
-from training.metrics.image_metrics import METRICS, PROTOCOLS
 from training.metrics.names import METRIC
+from training.metrics.protocols import METRICS, PROTOCOLS
 from training.runfolder import save_config
 
 View = tuple[str, np.ndarray, np.ndarray]

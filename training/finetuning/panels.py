@@ -15,7 +15,8 @@ from sharding.reading.pictures import color_bar, colorize_depth, depth_range, fi
 from sharding.reading.shard_set import ShardSet
 from training.depth_options import TrainedKind
 from training.evaluation.error_colours import error_bar, paint_error
-from training.metrics.image_metrics import METRICS, image_metrics
+from training.metrics.image_metrics import image_metrics
+from training.metrics.protocols import METRICS
 from training.model.criterion import make_protocol
 
 ERROR_SCALE_FACTOR = 2.0

@@ -15,11 +15,15 @@ from torch import Tensor
 
 from sharding.errors import DataError
 from training.metrics.formulas import FORMULAS, Pairs
-from training.metrics.protocols import EDGE_RATIO, EDGE_WINDOW_PX, GARG_COLUMNS, GARG_ROWS
-from training.metrics.protocols import METRICS as METRICS
-from training.metrics.protocols import MIN_VALID_PIXELS as MIN_VALID_PIXELS
-from training.metrics.protocols import PROTOCOLS as PROTOCOLS
-from training.metrics.protocols import Protocol as Protocol
+from training.metrics.protocols import (
+    EDGE_RATIO,
+    EDGE_WINDOW_PX,
+    GARG_COLUMNS,
+    GARG_ROWS,
+    METRICS,
+    MIN_VALID_PIXELS,
+    Protocol,
+)
 
 
 def image_metrics(prediction: Tensor, depth: Tensor, valid: Tensor, protocol: Protocol) -> tuple[Tensor, Tensor]:

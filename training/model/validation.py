@@ -5,8 +5,9 @@ from typing import Any
 from torch import Tensor
 
 from training.losses.pixel_losses import LossSum
-from training.metrics.image_metrics import MetricSums, Protocol, image_metrics
+from training.metrics.image_metrics import MetricSums, image_metrics
 from training.metrics.names import METRIC_NAMES
+from training.metrics.protocols import Protocol
 from training.model.depth_range import depth_from_log
 
 

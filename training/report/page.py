@@ -13,8 +13,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from training.metrics.image_metrics import MIN_VALID_PIXELS
 from training.metrics.names import METRIC, METRIC_NAMES, PROTOCOL_NAMES, count, fixed
+from training.metrics.protocols import MIN_VALID_PIXELS
 from training.report.charts.forest import Bar, forest_plot
 from training.report.charts.line_chart import Line, Reference, line_chart
 from training.report.charts.strip import Track, strip_plot

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.metrics.image_metrics import METRICS
 from training.metrics.names import METRIC, METRIC_NAMES, PROTOCOL_NAMES, MetricName, count, fixed
+from training.metrics.protocols import METRICS
 from training.report.comparison import ArmResult, Comparison, RunResult, Values
 
 SUMMARY = {

@@ -8,7 +8,8 @@ from scipy.optimize import minimize
 from training.baselines.depth_sums import NUM_BINS, DepthSummation, DepthSums, profile_rows
 from training.baselines.fits import fit_profiles, fullest_window, least_norms, weighted_median
 from training.baselines.fitted import RowBaseline
-from training.metrics.image_metrics import METRICS, PROTOCOLS, image_metrics
+from training.metrics.image_metrics import image_metrics
+from training.metrics.protocols import METRICS, PROTOCOLS
 
 Map = tuple[np.ndarray, np.ndarray]
 """Depth float32 (H, W) and valid bool (H, W)."""

@@ -10,7 +10,7 @@ from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import ShardSet
 from training.baselines.depth_sums import MAX_ROWS
 from training.baselines.fitted import Baselines, RowBaseline, constant_baseline, fit_baselines, load_or_fit
-from training.metrics.image_metrics import METRICS
+from training.metrics.protocols import METRICS
 
 IMAGE = torch.zeros(2, 3, 4, 5, dtype=torch.uint8)
 EVERYWHERE = np.ones((4, 5))

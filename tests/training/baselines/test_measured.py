@@ -7,7 +7,7 @@ from training.baselines.fitted import Baselines, fit_baselines
 from training.baselines.measured import evaluate_baselines
 from training.evaluation.evaluate import NamedPredictor, evaluate_model
 from training.evaluation.results import Evaluation
-from training.metrics.image_metrics import METRICS, PROTOCOLS
+from training.metrics.protocols import METRICS, PROTOCOLS
 
 EVERYWHERE = np.ones((4, 5))
 

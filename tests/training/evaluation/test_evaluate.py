@@ -25,8 +25,8 @@ from training.evaluation.evaluate import (
 from training.evaluation.evaluation_text import format_evaluation
 from training.evaluation.results import Evaluation, load_matching
 from training.loading.dataset import DiodeDepthDataset
-from training.metrics.image_metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
-from training.metrics.protocols import CHOICES
+from training.metrics.image_metrics import MetricSums, image_metrics
+from training.metrics.protocols import CHOICES, METRICS, PROTOCOLS
 
 EVERYWHERE = np.ones((4, 5))
 

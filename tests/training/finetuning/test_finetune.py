@@ -21,7 +21,7 @@ from training.finetuning import finetune
 from training.finetuning.depth_data import mean_log_depth
 from training.finetuning.record import read_curves
 from training.finetuning.trace import hash_encoder
-from training.metrics.image_metrics import METRICS
+from training.metrics.protocols import METRICS
 from training.model.depth_unet import DepthUnet
 from training.network.encoder import build_resnet
 from training.runfolder import load_config, save_config

@@ -20,7 +20,7 @@ from training.finetuning import finetune
 from training.finetuning.check import check_finetune
 from training.finetuning.depth_data import mean_log_depth
 from training.finetuning.trace import hash_encoder
-from training.metrics.image_metrics import METRICS
+from training.metrics.protocols import METRICS
 from training.model.depth_unet import DepthUnet
 from training.network.encoder import build_resnet
 from training.runfolder import save_config

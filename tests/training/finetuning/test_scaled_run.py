@@ -13,7 +13,7 @@ from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
 from training.evaluation.evaluate import evaluate_model, load_predictor
 from training.finetuning import finetune
-from training.metrics.image_metrics import METRICS
+from training.metrics.protocols import METRICS
 
 pytestmark = pytest.mark.slow
 

@@ -24,7 +24,7 @@ from training.evaluation.evaluate import NamedPredictor, evaluate_model
 from training.finetuning import finetune
 from training.finetuning.record import read_curves
 from training.lightning.averaging import CURRENT
-from training.metrics.image_metrics import METRICS
+from training.metrics.protocols import METRICS
 from training.model.depth_unet import DepthUnet
 
 OUTDOOR = "scene_type == 'outdoor'"

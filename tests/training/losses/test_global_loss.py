@@ -37,7 +37,8 @@ from tests.training.losses.cut_batches import (
 from training.loading.sampler import TrainSampler
 from training.losses.global_loss import GlobalLoss
 from training.losses.pixel_losses import l1_log
-from training.metrics.image_metrics import METRICS, PROTOCOLS, MetricSums, image_metrics
+from training.metrics.image_metrics import MetricSums, image_metrics
+from training.metrics.protocols import METRICS, PROTOCOLS
 from training.model.depth_range import depth_from_log
 from training.model.depth_unet import DepthUnet
 

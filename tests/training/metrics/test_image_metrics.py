@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharding.errors import DataError
-from training.metrics.image_metrics import METRICS, PROTOCOLS, Protocol, depth_edges, image_metrics
+from training.metrics.image_metrics import depth_edges, image_metrics
+from training.metrics.protocols import METRICS, PROTOCOLS, Protocol
 
 HEADLINE = PROTOCOLS["headline"]
 

@@ -7,7 +7,8 @@ import torch
 import torch.distributed as dist
 
 from sharding.errors import DataError
-from training.metrics.image_metrics import METRICS, MetricSums
+from training.metrics.image_metrics import MetricSums
+from training.metrics.protocols import METRICS
 
 
 def test_sums_over_uneven_batches_are_the_mean_over_images():

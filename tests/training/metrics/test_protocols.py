@@ -9,8 +9,8 @@ import torch
 
 from sharding.errors import DataError
 from training.config import EvaluateConfig
-from training.metrics.image_metrics import METRICS, ComparedTruth, image_metrics
-from training.metrics.protocols import CHOICES, DEVKIT, UP_TO_SCALE, ZOE80GARG, Protocol
+from training.metrics.image_metrics import ComparedTruth, image_metrics
+from training.metrics.protocols import CHOICES, DEVKIT, METRICS, UP_TO_SCALE, ZOE80GARG, Protocol
 
 
 def devkit(p: np.ndarray, g: np.ndarray) -> dict[str, float]:

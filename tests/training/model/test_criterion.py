@@ -5,7 +5,8 @@ import torch
 
 from training.losses.gradient_term import gradient_l1
 from training.losses.pixel_losses import LOSSES, mse
-from training.metrics.image_metrics import METRICS, PROTOCOLS, image_metrics
+from training.metrics.image_metrics import image_metrics
+from training.metrics.protocols import METRICS, PROTOCOLS
 from training.model.criterion import make_loss, make_protocol
 from training.model.hyperparameters import Hyperparameters
 

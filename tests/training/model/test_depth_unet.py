@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sharding.errors import DataError, UsageError
 from training.finetuning.finetune import init_model
-from training.metrics.image_metrics import METRICS
+from training.metrics.protocols import METRICS
 from training.model.depth_range import depth_from_log
 from training.model.depth_unet import IMAGENET_DEVIATION, IMAGENET_MEAN, DepthUnet
 from training.model.hyperparameters import Hyperparameters

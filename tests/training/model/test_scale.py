@@ -16,7 +16,7 @@ from training.loading.augment import resize_image
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import EvalSampler
-from training.metrics.image_metrics import METRICS
+from training.metrics.protocols import METRICS
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import as_hyperparameters
 from training.prediction.tiles import predict_tiled

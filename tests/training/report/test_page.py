@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from training.metrics.image_metrics import METRICS, PROTOCOLS
+from training.metrics.protocols import METRICS, PROTOCOLS
 from training.report.comparison import Comparison
 from training.report.page import render_report
 from training.report.tables import spread_text
