@@ -142,11 +142,26 @@ def _run_stage(stage: Stage, number: str, begin: float) -> None:
         return
     say(f"{number} {stage.title}   (after {time.monotonic() - begin:.0f} s)")
     say(f"  $ depthstream {shlex.join(stage.arguments)}")
-    _call(stage.arguments)
+    call(stage.arguments)
 
 
-def _call(arguments: Sequence[str]) -> None:
+def call(arguments: Sequence[str], stdout: int | None = None) -> bytes | None:
+    """Run a command of `depthstream` in a process of its own.
+
+    Args:
+        arguments: Those of the command.
+        stdout: Where its stdout goes, as for `subprocess.run`; by default where that of this process goes.
+
+    Returns:
+        What it wrote, if `stdout` is `subprocess.PIPE`.
+
+    Raises:
+        DataError: The command failed.
+    """
     with safe_path_in_children():  # no `training.py` of the current folder
-        status = subprocess.run([sys.executable, "-m", "training", *arguments], check=False).returncode
-    if status != 0:
-        raise DataError(f"`depthstream {shlex.join(arguments)}` ended with status {status}; its message is above")
+        done = subprocess.run([sys.executable, "-m", "training", *arguments], stdout=stdout, check=False)
+    if done.returncode != 0:
+        raise DataError(
+            f"`depthstream {shlex.join(arguments)}` ended with status {done.returncode}; its message is above"
+        )
+    return done.stdout

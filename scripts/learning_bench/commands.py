@@ -3,13 +3,11 @@
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from sharding.errors import DataError
-from sharding.machine.safe_path import safe_path_in_children
 from sharding.progress import say
+from training import demo
 
 
 def call(command: str) -> dict[str, Any]:
@@ -19,13 +17,8 @@ def call(command: str) -> dict[str, Any]:
         DataError: It failed.
     """
     say(f"$ depthstream {command}")
-    with safe_path_in_children():
-        done = subprocess.run(
-            [sys.executable, "-m", "training", *shlex.split(command), "--json"], stdout=subprocess.PIPE, check=False
-        )
-    if done.returncode != 0:
-        raise DataError(f"`depthstream {command}` ended with status {done.returncode}; its message is above")
-    found: dict[str, Any] = json.loads(done.stdout)
+    printed = demo.call([*shlex.split(command), "--json"], stdout=subprocess.PIPE)
+    found: dict[str, Any] = json.loads(printed or b"")
     return found
 
 
