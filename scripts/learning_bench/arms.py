@@ -35,6 +35,11 @@ class Recipe:
         found: type[DepthUnet] = getattr(import_module(module), name)
         return found
 
+    def describe(self, *, seed: int, images: int, threads: int) -> dict[str, Any]:
+        """Return all that decides what a run is and costs: network, options, seed, views, and threads of torch."""
+        conditions = {"seed": seed, "images": images, "threads": threads}
+        return {"network": self.network or _PLAIN[1], **_COMMON, **self.options, **conditions}
+
     def train(self, world: World, out: Path, seed: int) -> None:
         """Train a run, or what is left of it."""
         from training.config import FinetuneConfig
@@ -43,7 +48,6 @@ class Recipe:
         config = FinetuneConfig(
             set=str(world.train),
             val=str(world.val),
-            where=OUTDOOR,
             out=str(out),
             seed=seed,
             resume=True,
@@ -54,6 +58,7 @@ class Recipe:
 
 _PLAIN = ("training.model.depth_unet", "DepthUnet")
 _COMMON: dict[str, Any] = {
+    "where": OUTDOOR,
     "encoder_name": "resnet18",
     "epochs": 2,
     "batch_size": 8,

@@ -9,8 +9,13 @@ import torch
 from ablations import AblationsConfig
 from learning_bench.ablated import WithoutLog, WithoutMask
 from learning_bench.arms import ARMS
+from learning_bench.summary import SHOWN
+from learning_bench.world import World
 
 from sharding.errors import UsageError
+from tests.scripts.ablation_runs import make_run
+from training.config import FinetuneConfig
+from training.finetuning import finetune
 from training.losses.pixel_losses import LossSum
 from training.model.hyperparameters import Hyperparameters
 
@@ -88,26 +93,51 @@ def test_arms_differ_from_the_one_they_name_in_one_measure():
         assert ARMS[name].model() is ARMS["ours"].model()
 
 
-def test_unknown_arms_and_runs_of_other_views_are_refused(tmp_path):
+def test_unknown_arms_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"expected some of long, ours.*found mine"):
         ablations.run(AblationsConfig(out=str(tmp_path / "out"), arms=("ours", "mine")))
-    known = tmp_path / "known.json"
-    known.write_text(json.dumps({"images": 64, "runs": {}}))
-    with pytest.raises(UsageError, match="expected 1600 images, found 64"):
-        ablations.read_known(AblationsConfig(known=str(known)))
 
 
-def test_an_arm_is_summarised_over_its_seeds():
-    runs = {
-        f"{arm}-{seed}": {"metrics": dict.fromkeys(ablations.SHOWN, value + seed), "seconds": 10.0 * seed}
-        for arm, value in (("ours", 1.0), ("mse", 5.0))
-        for seed in (0, 1, 2)
-    }
-    found = ablations.summarize(runs, {"row": dict.fromkeys(ablations.SHOWN, 4.0)})
-    assert found["ours"]["metrics"]["log10"] == {"mean": 2.0, "least": 1.0, "most": 3.0}
-    assert found["ours"]["over_row"]["rmse"] == 0.5
-    assert found["mse"]["metrics"]["silog"]["mean"] == 6.0
-    assert (found["ours"]["runs"], found["ours"]["seconds"]) == (3, 10.0)
+def test_a_recipe_is_what_a_run_is_trained_with(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(finetune, "train", lambda config, make, network: calls.append((vars(config), network)))
+    world = World(folder=tmp_path, images=64, height=96, width=128)
+    for recipe in ARMS.values():
+        recipe.train(world, tmp_path / "run", 5)
+        described = recipe.describe(seed=5, images=64, threads=2)
+        options, network = calls.pop()
+        assert (described.pop("images"), described.pop("threads")) == (64, 2)
+        assert described.pop("network") == network.__name__
+        defaults = vars(FinetuneConfig(set="a", val="b", out="c"))
+        differing = {name for name in options if options[name] != defaults[name]} - {"set", "val", "out", "resume"}
+        assert differing <= set(described)
+        assert described == {name: options[name] for name in described}
+
+
+def test_finished_runs_of_the_folder_are_read_back_and_of_this_recipe_only(tmp_path):
+    config = AblationsConfig(out=str(tmp_path))
+    file = tmp_path / "runs" / "ours-0.json"
+    file.parent.mkdir()
+    world = World(folder=tmp_path, images=config.images, height=96, width=128)
+    found = make_run("ours-0", threads=torch.get_num_threads())
+    file.write_text(json.dumps(found))
+    assert ablations.measure(config, world, "ours", 0) == found
+    file.write_text(json.dumps(make_run("mse-0", threads=torch.get_num_threads())))
+    with pytest.raises(UsageError, match=r"ours-0\.json: ours-0 is of another recipe: loss: expected none, found mse;"):
+        ablations.measure(config, world, "ours", 0)
+
+
+def test_a_missed_bound_is_told_and_ends_with_status_1():
+    baselines = {"constant": dict.fromkeys(SHOWN, 8.0), "row": dict.fromkeys(SHOWN, 4.0)}
+    for value, status in ((2.0, True), (4.0, False)):
+        runs = {key: make_run(key, value) for key in ("long-0", "long-1", "long-2", "ours-0")}
+        outcome = ablations.report(AblationsConfig(), runs, baselines)
+        assert outcome.ok is status
+        assert outcome.ok is not bool(outcome.data["missed"])
+        assert outcome.data["runs"] == runs
+        assert [line for line in outcome.text.splitlines() if line.startswith("Missed: long")] == [
+            f"Missed: {line}" for line in outcome.data["missed"]
+        ]
 
 
 @pytest.mark.slow
@@ -121,6 +151,6 @@ def test_runs_are_trained_judged_and_not_repeated(tmp_path):
     known = tmp_path / "known.json"
     known.write_text(json.dumps(first.data))
     (tmp_path / "out" / "runs" / "no-log-0.json").unlink()
-    again = ablations.run(AblationsConfig(**vars(config) | {"known": str(known)}))
+    again = ablations.run(AblationsConfig(**vars(config) | {"known": (str(known),)}))
     assert again.data["runs"] == first.data["runs"]
     assert not (tmp_path / "out" / "runs" / "no-log-0.json").exists()

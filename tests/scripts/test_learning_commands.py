@@ -17,6 +17,6 @@ def test_a_command_gives_its_object_and_its_progress_is_not_in_it(diode_sets, tm
 
 
 def test_a_command_that_fails_is_named_with_its_status(tmp_path, capfd):
-    with pytest.raises(DataError, match=r"`depthstream inspect .*none --json` ended with status 1; its message is abo"):
+    with pytest.raises(DataError, match=r"`depthstream inspect .*none --json` ended with status 2; its message is abo"):
         call(f"inspect {quoted(tmp_path / 'none')}")
     assert "none" in capfd.readouterr().err
