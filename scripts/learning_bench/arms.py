@@ -69,8 +69,8 @@ _COMMON: dict[str, Any] = {
 }
 
 ARMS = {
-    "long": Recipe(differs="96 x 128, half an hour on two cores", options=FULL),
-    "ours": Recipe(differs="the same at half resolution", options=HALF),
+    "long": Recipe(differs="from ours: whole resolution, 96 x 128", options=FULL),
+    "ours": Recipe(differs="all measures, at half resolution", options=HALF),
     "tutorial-crop": Recipe(
         differs="from ours: the tutorial's crops, whose zoom the depth does not follow, and no colour",
         options=HALF | {"augment": "tutorial"},
