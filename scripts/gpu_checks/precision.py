@@ -17,10 +17,12 @@ from gpu_checks.check import Check, bounded, unable
 from gpu_checks.runs import losses, train
 from sharding.reading.shard_set import ShardSet
 from training.config import Accelerator, EvaluateConfig, FinetuneConfig, PredictConfig
+from training.depth_sets.subsets import choose_subsets
 from training.evaluation import evaluate, predict
 from training.finetuning import finetune
 from training.finetuning.batches import split_batch
 from training.finetuning.depth_data import make_data
+from training.finetuning.settled import settle_loss
 from training.finetuning.step import make_hyperparameters
 from training.model.depth_unet import DepthUnet
 from training.network.float32 import full_float32
@@ -45,7 +47,9 @@ def train_float32(bench: Bench) -> Iterator[Check]:
 
 def _first_loss(config: FinetuneConfig) -> float:
     """Compute the loss of the first step on the CPU."""
-    data = make_data(config, split_batch(config.batch_size, 1, config.micro_batch, 0), pin_memory=False)
+    subsets = choose_subsets(config)
+    config = settle_loss(config, subsets.kind)
+    data = make_data(config, subsets, split_batch(config.batch_size, 1, config.micro_batch, 0), pin_memory=False)
     unet = finetune.init_model(config.encoder, config.encoder_name, config.seed)
     model = DepthUnet(unet, make_hyperparameters(config, data))
     batch = next(iter(data.train_loader))

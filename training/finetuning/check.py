@@ -1,7 +1,5 @@
 """What is wrong with the options of `finetune`, found without torch."""
 
-from dataclasses import replace
-
 from sharding.errors import UsageError, named_by_user
 from sharding.reading.check import check_set
 from sharding.stores.address import is_remote
@@ -11,7 +9,7 @@ from training.config import FinetuneConfig, cache_settings, check_cache
 from training.depth_sets.subsets import check_validation, choose_subsets, naming_val_where, where_of_val
 from training.depth_sets.views import make_augment
 from training.finetuning.batches import split_batch
-from training.finetuning.objective import choose_loss
+from training.finetuning.settled import left_out, settle_loss
 from training.finetuning.trace import check_recorded_encoder, goes_on_without
 from training.launch.launcher import check_launch, check_precision
 from training.lightning.arguments import check_lightning, check_same_learning
@@ -46,7 +44,7 @@ def check_finetune(config: FinetuneConfig) -> None:
     """
     check_claim(config.out, config.resume)
     if config.resume and has_run(config.out):
-        check_same(_as_begun(config), MAY_CHANGE if config.encoder_name else (*MAY_CHANGE, "encoder_name"))
+        check_same(config, (*MAY_CHANGE, *left_out(config)))
         check_same_learning(config.lightning, load_config(config.out).get("lightning"))
         check_recorded_encoder(config)
         if is_finished(config.out):
@@ -67,12 +65,6 @@ def check_finetune(config: FinetuneConfig) -> None:
             check_saved(find_weights(config.encoder))
             agree_on_name(config.encoder, config.encoder_name)
     _check_sets(config)
-
-
-def _as_begun(config: FinetuneConfig) -> FinetuneConfig:
-    """Return the options with the default loss by its name, if the run has it so: an earlier version saved that."""
-    named = config.loss is None and load_config(config.out).get("loss") == "silog"
-    return replace(config, loss="silog") if named else config
 
 
 def is_clipped_scaled(config: FinetuneConfig) -> bool:
@@ -113,7 +105,7 @@ def _check_sets(config: FinetuneConfig) -> None:
             check_set(address)
         subsets = choose_subsets(config)
         check_batch(config.batch_size, len(subsets.train))
-        choose_loss(config.loss, subsets.kind)
+        settle_loss(config, subsets.kind)  # its check
         return
     check_batch(config.batch_size, check_set(config.set, config.where, cache_settings(config)))
     if val is not None:

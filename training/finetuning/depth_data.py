@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
-from training.depth_sets.subsets import Subsets, choose_subsets
+from training.depth_sets.subsets import Subsets
 from training.depth_sets.views import make_augment
 from training.evaluation.evaluate import native_batch
 from training.finetuning.batches import BatchSplit
@@ -47,14 +47,12 @@ class DepthData:
         return self.subsets.val
 
 
-def make_data(config: FinetuneConfig, split: BatchSplit, pin_memory: bool) -> DepthData:
-    """Open the sets and build the loaders: augmented training views, validation images at native size.
+def make_data(config: FinetuneConfig, subsets: Subsets, split: BatchSplit, pin_memory: bool) -> DepthData:
+    """Build the loaders of the subsets: augmented training views, validation images at native size.
 
     Raises:
-        DataError: A set cannot be read, or its depth is not of one kind.
-        UsageError: A subset is empty, or smaller than a batch; or scenes are in both.
+        UsageError: The training set is smaller than a batch.
     """
-    subsets = choose_subsets(config)
     val = subsets.val
     crops, sampler = _make_crops(config, subsets.train, split.micro_batch)
     native = native_batch(val.index)

@@ -17,8 +17,7 @@ from torch import nn
 from sharding.cli import Outcome
 from sharding.format.strict_json import to_type
 from sharding.options import checked
-from sharding.progress import is_rank_zero, say
-from sharding.reading.shard_set import DEPTH_PARTS
+from sharding.progress import is_rank_zero
 from training.checkpoint.budget import BadSampleBudget
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.counter import SampleCounter
@@ -27,19 +26,18 @@ from training.checkpoint.stop import StopSignals
 from training.checkpoint.writer import AtomicCheckpointIO
 from training.claim import claimed
 from training.config import FinetuneConfig
-from training.depth_sets.crops import announce_small_images
 from training.depth_sets.description import decisive, describe_subsets
-from training.depth_sets.subsets import announce_subsets
+from training.depth_sets.subsets import choose_subsets
+from training.finetuning.announce import announce_run
 from training.finetuning.batches import BatchSplit
 from training.finetuning.best import BestWeights
 from training.finetuning.check import check_finetune
 from training.finetuning.depth_data import DepthData, make_data
-from training.finetuning.encoder_name import recall_name, settle_name
-from training.finetuning.memory import describe_cost
 from training.finetuning.micro_batch import choose_split
 from training.finetuning.panels import DepthPanels
 from training.finetuning.record import RunRecord, Summary
 from training.finetuning.resume import Resume, find_resume
+from training.finetuning.settled import recall, settle_loss, settle_name
 from training.finetuning.step import check_steps, make_computation, make_hyperparameters, shares_statistics
 from training.finetuning.trace import Trace, take_trace, weights_to_begin_with
 from training.launch.devices import Placement, describe_device, place
@@ -48,23 +46,20 @@ from training.launch.launcher import check_precision
 from training.launch.processes import ending_together
 from training.lightning.parts import LightningParts, build_parts
 from training.lightning.quiet import quiet_lightning
-from training.loading.reading_cost import announce_reading
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import Hyperparameters
 from training.network.computation import Computation
 from training.network.encoder import load_encoder, recognize
-from training.network.unet import DepthNetwork, build_unet, count_parameters, split_parameters
+from training.network.unet import DepthNetwork, build_unet, split_parameters
 from training.profiling.monitor import ThroughputMonitor
 from training.profiling.train_progress import TrainProgress
 from training.run_files import read_json
 from training.runfolder import METRICS_NAME, SCRATCH, checkpoint_path, is_finished, save_config
-from training.streaming.announce import announce_streaming
-from training.streaming.options import streaming_options
 
 
 def run(config: FinetuneConfig) -> Outcome:
     """Fine-tune from the encoder that `config` names; see `train`."""
-    config = recall_name(checked(config))
+    config = recall(checked(config))
     return train(config, lambda: init_model(weights_to_begin_with(config), config.encoder_name, config.seed))
 
 
@@ -110,7 +105,7 @@ def finetune_unet(
     if isinstance(unet, DepthNetwork):
         options = {"encoder": unet.source} | options
     config = FinetuneConfig(set=str(train_set), val=val, out=str(out), **options)
-    train(recall_name(checked(config)), lambda: unet)
+    train(config, lambda: unet)
     return DepthUnet.load(checkpoint_path(out, "last"))
 
 
@@ -130,7 +125,7 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module], make_model
         UsageError: An option has an impossible value, or the run folder contains another run.
         DataError: A set or the encoder is invalid, or training diverged.
     """
-    config = checked(config)
+    config = recall(checked(config))
     check_finetune(config)
     if config.resume and is_finished(config.out):
         return _outcome(Path(config.out), "{out} is finished ({epochs} epochs): nothing to do")
@@ -139,12 +134,14 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module], make_model
     with joined(placement):
         unet = make_unet()
         config = settle_name(config, recognize(split_parameters(unet)[0]))
+        subsets = choose_subsets(config)
+        config = settle_loss(config, subsets.kind)
         split = choose_split(config, unet, placement)
-        data = make_data(config, split, pin_memory=placement.kind == "cuda")
+        data = make_data(config, subsets, split, pin_memory=placement.kind == "cuda")
         check_steps(config, data, placement.kind)
         # After the checks of options and sets, so that a refused command makes no folder.
         with claimed(config.out, config.resume) as folder:
-            _announce(config, data, split, unet)
+            announce_run(config, data, split, unet)
             _train_in(folder, config, partial(make_model, unet), data, split, placement)
             return _outcome(folder, "{out}: {epochs} epochs")
 
@@ -239,6 +236,7 @@ def describe_run(config: FinetuneConfig, data: DepthData, split: BatchSplit) -> 
         "arm": Path(config.out).name,
         "encoder": config.encoder,
         "encoder_name": config.encoder_name,
+        "loss": config.loss,
         "seed": config.seed,
         **describe_subsets(config, data.subsets),
         "split": asdict(split),
@@ -259,27 +257,6 @@ def _lesser(split: BatchSplit) -> str:
         "a single sample does not fit: give --checkpoint-activations, --precision bf16-mixed, or a smaller --height "
         "and --width"
     )
-
-
-def _announce(config: FinetuneConfig, data: DepthData, split: BatchSplit, unet: nn.Module) -> None:
-    """Say what is trained, from what, on how much, and what a step and the reading of an epoch cost."""
-    origin = "random weights" if config.encoder == SCRATCH else config.encoder
-    steps = data.sampler.num_steps
-    batch = f"batch {config.batch_size} = {split.world} ranks x {split.accumulation} x {split.micro_batch}"
-    length = f"{config.epochs} x {steps} steps"
-    parameters = f"{count_parameters(unet) / 1e6:.1f} M parameters"
-    say(
-        f"finetune: {config.encoder_name} U-Net, {parameters}, encoder from {origin}; "
-        f"{len(data.train)} samples, validated on {len(data.val)}; {batch}; {length} -> {config.out}"
-    )
-    if isinstance(unet, DepthNetwork):
-        say(describe_cost(config, split))
-    announce_subsets(data.subsets)
-    announce_small_images(config, data.train)
-    if streaming := streaming_options(config):
-        announce_streaming([data.train], DEPTH_PARTS, config.num_workers, streaming)
-    for samples in (data.val,) if streaming else (data.train, data.val):
-        announce_reading(samples, DEPTH_PARTS, config.num_workers)
 
 
 def _outcome(folder: Path, text: str) -> Outcome:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from training.config import FinetuneConfig
 from training.finetuning.batches import BatchSplit
-from training.finetuning.encoder_name import known_name
+from training.finetuning.settled import known_name
 from training.model.cost import StepCost, compute_cost
 
 STATE_BYTES = 16

@@ -18,8 +18,8 @@ from sharding.errors import DataError
 from sharding.progress import say
 from training.config import FinetuneConfig
 from training.finetuning.batches import AUTO, BatchSplit, next_smaller, split_batch
-from training.finetuning.encoder_name import known_name
 from training.finetuning.memory import BUCKET_BYTES, UPDATE_BYTES, StepMemory, cost_of
+from training.finetuning.settled import known_loss, known_name
 from training.finetuning.step import make_computation
 from training.launch.devices import Placement
 from training.launch.memory import least_free_memory, least_of_ranks
@@ -138,7 +138,7 @@ def take_step(config: FinetuneConfig, unet: nn.Module, device: torch.device, wor
         encoder_name=known_name(config),
         height=config.height,
         width=config.width,
-        loss=config.loss or "silog",
+        loss=known_loss(config),
         gradient_weight=config.gradient_weight,
     )
     computation = replace(make_computation(config, device.type), compiled=False)

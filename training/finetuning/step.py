@@ -5,8 +5,7 @@ from training.config import FinetuneConfig
 from training.depth_sets.camera import training_camera
 from training.finetuning.check import is_clipped_scaled
 from training.finetuning.depth_data import DepthData, mean_log_depth
-from training.finetuning.encoder_name import known_name
-from training.finetuning.objective import announce_scale, choose_loss
+from training.finetuning.settled import known_loss, known_name
 from training.model.depth_range import MIDDLE_LOG_DEPTH
 from training.model.hyperparameters import DECAYS, Decay, Hyperparameters
 from training.network.computation import Computation
@@ -26,14 +25,12 @@ def make_hyperparameters(config: FinetuneConfig, data: DepthData, decay: Decay =
         decay: What weight decay is for, see `Hyperparameters`: a resumed run goes on with what it had.
     """
     steps, kind = data.sampler.num_steps * config.epochs, data.subsets.kind
-    loss = choose_loss(config.loss, kind)
-    announce_scale(loss, kind)
     return Hyperparameters(
         encoder_name=known_name(config),
         height=config.height,
         width=config.width,
         scale=config.scale,
-        loss=loss,
+        loss=known_loss(config),
         gradient_weight=config.gradient_weight,
         learning_rate=config.learning_rate,
         encoder_lr_factor=config.encoder_lr_factor,
@@ -69,11 +66,9 @@ def check_steps(config: FinetuneConfig, data: DepthData, kind: str) -> None:
     """Check what depends on the training set, or on the kind of device, before anything is written.
 
     Raises:
-        UsageError: The warm-up is too long, the loss needs metres that the set has not, or the device cannot share
-            BatchNorm statistics.
+        UsageError: The warm-up is too long, or the device cannot share BatchNorm statistics.
     """
     count_warmup(config, data.sampler.num_steps * config.epochs)
-    choose_loss(config.loss, data.subsets.kind)
     shares_statistics(config, kind)
 
 

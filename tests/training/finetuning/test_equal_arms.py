@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from training.config import FinetuneConfig
+from training.depth_sets.subsets import choose_subsets
 from training.finetuning.batches import BatchSplit
 from training.finetuning.depth_data import make_data
 from training.finetuning.finetune import init_model
@@ -25,7 +26,7 @@ def batches(sets, epoch, **options):
     """The batches of an epoch, as the trainer gets them."""
     size = {"height": 40, "width": 48, "batch_size": 8, "num_workers": 0, "encoder_name": "resnet18"}
     config = FinetuneConfig(set=sets[0].url, val=sets[1].url, out="run", **size, **options)
-    data = make_data(config, WHOLE, pin_memory=False)
+    data = make_data(config, choose_subsets(config), WHOLE, pin_memory=False)
     data.sampler.set_epoch(epoch)
     return list(data.train_loader)
 

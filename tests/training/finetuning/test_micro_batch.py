@@ -66,9 +66,8 @@ def unet():
 
 
 def config_of(**options):
-    return FinetuneConfig(
-        set="a", val="b", out="c", encoder_name="resnet18", height=40, width=48, batch_size=4, **options
-    )
+    settled = {"encoder_name": "resnet18", "loss": "silog"}
+    return FinetuneConfig(set="a", val="b", out="c", height=40, width=48, batch_size=4, **settled, **options)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.config import FinetuneConfig, PretrainConfig, cache_settings
+from training.depth_sets.subsets import choose_subsets
 from training.finetuning.batches import BatchSplit
 from training.finetuning.depth_data import make_data
 from training.loading.images import IMAGE_PARTS
@@ -69,7 +70,8 @@ def test_the_cache_options_reach_the_sets(diode_sets, tmp_path):
     )
     wanted = CacheSettings(folder=str(tmp_path), limit_bytes=5000)
     assert cache_settings(config) == wanted
-    data = make_data(config, BatchSplit(world=1, micro_batch=2, accumulation=1), pin_memory=False)
+    split = BatchSplit(world=1, micro_batch=2, accumulation=1)
+    data = make_data(config, choose_subsets(config), split, pin_memory=False)
     assert data.train.cache == data.val.cache == wanted
     assert cache_settings(PretrainConfig(sets=("a",), out="run")) is None
 

@@ -8,8 +8,8 @@ from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig, PretrainConfig
 from training.finetuning.check import check_finetune
-from training.finetuning.encoder_name import known_name, recall_name, settle_name
-from training.runfolder import METRICS_NAME, save_config
+from training.finetuning.settled import known_loss, known_name, recall, settle_loss, settle_name
+from training.runfolder import METRICS_NAME, load_config, save_config
 
 
 def make_config(out: Path, sets: tuple[ShardSet, ShardSet] | None = None, **options) -> FinetuneConfig:
@@ -26,13 +26,13 @@ def begun(tmp_path) -> Path:
 
 
 def test_a_resumed_run_keeps_the_name_it_was_begun_with(begun):
-    assert recall_name(make_config(begun, resume=True)).encoder_name == "resnet18"
-    assert recall_name(make_config(begun, resume=True, encoder_name="resnet34")).encoder_name == "resnet34"
+    assert recall(make_config(begun, resume=True)).encoder_name == "resnet18"
+    assert recall(make_config(begun, resume=True, encoder_name="resnet34")).encoder_name == "resnet34"
 
 
 def test_another_run_recalls_no_name(begun, tmp_path_factory):
     for config in (make_config(begun), make_config(tmp_path_factory.mktemp("new"), resume=True)):
-        assert recall_name(config) is config
+        assert recall(config) is config
 
 
 def test_a_name_that_is_left_out_is_no_difference_and_another_one_is(begun):
@@ -46,7 +46,7 @@ def test_a_run_of_before_is_resumed_by_a_command_without_the_name(begun):
     """It was the default then: resnet50, in its options."""
     save_config(begun, make_config(begun, encoder_name="resnet50"))
     check_finetune(make_config(begun, resume=True))
-    assert recall_name(make_config(begun, resume=True)).encoder_name == "resnet50"
+    assert recall(make_config(begun, resume=True)).encoder_name == "resnet50"
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,25 @@ def test_a_name_against_the_run_is_refused_in_a_sentence_before_anything_is_read
     check_finetune(make_config(tmp_path / "f", diode_sets, encoder=str(run)))
     with pytest.raises(UsageError, match=r"--encoder-name resnet50: expected resnet18, which the run .*run pretrained"):
         check_finetune(make_config(tmp_path / "f", diode_sets, encoder=str(run), encoder_name="resnet50"))
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "settled"),
+    [(None, "metric", "silog"), (None, "up_to_scale", "si_log"), ("mse", "metric", "mse")],
+)
+def test_the_depth_settles_the_loss(given, kind, settled):
+    assert known_loss(settle_loss(make_config(Path("out"), loss=given), kind)) == settled
+
+
+def test_a_resumed_run_keeps_the_loss_it_was_begun_with(begun):
+    save_config(begun, make_config(begun, encoder_name="resnet18", loss="l1_log"))
+    assert recall(make_config(begun, resume=True)).loss == "l1_log"
+    check_finetune(make_config(begun, resume=True))
+    with pytest.raises(UsageError, match="begun with --loss l1_log, not silog"):
+        check_finetune(make_config(begun, resume=True, loss="silog"))
+
+
+def test_what_a_run_does_not_know_of_its_loss_is_settled_again(begun):
+    """Null is what an earlier version wrote for the default."""
+    assert load_config(begun)["loss"] is None
+    assert recall(make_config(begun, resume=True)).loss is None
