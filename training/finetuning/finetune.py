@@ -233,7 +233,6 @@ def make_trainer(
 def describe_run(config: FinetuneConfig, data: DepthData, split: BatchSplit) -> dict[str, Any]:
     """Collect the entries of `metrics.json` that identify the run."""
     return {
-        "arm": Path(config.out).name,
         "encoder": config.encoder,
         "encoder_name": config.encoder_name,
         "loss": config.loss,
