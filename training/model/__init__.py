@@ -3,7 +3,8 @@
     image -> shrink -> network -> z = ln(depth in metres) -+-> loss per valid pixel              (training)
                                                            +-> enlarge, exp -> depth metrics  (validation)
 
-- `depth_unet`: the Lightning module that holds all of the above; `hyperparameters`: what defines it besides weights.
+- `log_depth`: the network with its normalisation and range, as it predicts; `depth_unet`: that, trained and validated.
+- `hyperparameters`: what defines it besides weights.
 - `criterion`: the loss of a run with its parameters, and the protocol that judges it.
 - `validation`: what an epoch's validation adds up.
 - `depth_range`: from log depth to depth.

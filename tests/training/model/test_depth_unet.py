@@ -13,8 +13,9 @@ from sharding.errors import DataError, UsageError
 from training.finetuning.finetune import init_model
 from training.metrics.protocols import METRICS
 from training.model.depth_range import depth_from_log
-from training.model.depth_unet import IMAGENET_DEVIATION, IMAGENET_MEAN, DepthUnet
+from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import Hyperparameters
+from training.model.log_depth import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 SMALL = Hyperparameters(encoder_name="resnet18", height=33, width=48, learning_rate=1e-3, log_depth_mean=2.0)
 
