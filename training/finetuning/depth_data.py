@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
 from training.depth_sets.subsets import Subsets
@@ -83,13 +82,5 @@ def _make_crops(config: FinetuneConfig, train: ShardSet, micro_batch: int) -> tu
 
 
 def mean_log_depth(samples: ShardSet) -> float:
-    """Average the natural log of the samples' median depths (metres), from the index alone.
-
-    Raises:
-        DataError: No sample has a valid pixel.
-    """
-    medians = samples.index["depth_median"].to_numpy(np.float64)
-    medians = medians[np.isfinite(medians) & (medians > 0)]  # leaves out samples without a valid pixel
-    if len(medians) == 0:
-        raise DataError(f"{samples.url}: no sample has a valid pixel; look at it with `depthstream inspect`")
-    return float(np.log(medians).mean())
+    """Average the natural log of the samples' median depths (metres), from the index alone; all have a valid pixel."""
+    return float(np.log(samples.index["depth_median"].to_numpy(np.float64)).mean())

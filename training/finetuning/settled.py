@@ -1,6 +1,7 @@
 """Options that may be left out: taken from the run that is resumed, or settled by the network and the depth."""
 
 from dataclasses import replace
+from typing import Any
 
 from sharding.errors import UsageError
 from training.claim import has_run
@@ -28,7 +29,8 @@ def recall(config: FinetuneConfig) -> FinetuneConfig:
     if not open_still or not config.resume or not has_run(config.out):
         return config
     before = load_config(config.out)
-    return replace(config, **{name: before.get(name) for name in open_still})
+    values: dict[str, Any] = {name: before.get(name) for name in open_still}
+    return replace(config, **values)
 
 
 def settle_name(config: FinetuneConfig, found: EncoderName | None) -> FinetuneConfig:
