@@ -34,10 +34,11 @@ def option(default: Any, help: str, **extra: Any) -> Any:
         default: Its value if it is not given.
         help: What it does, in one line.
         **extra: Any of metavar; shown (the default in help); least, most, above, below (bounds of a number; the last
-            two are exclusive); repeated (True for a list that has one element each time the option is given); pattern
-            and expected (a regular expression that text must match, and what that is in words); parse (a function from
-            text to the value, raising ValueError); path ("local" for one that may not be a URL, "any" for a local path
-            or URL, `~` is expanded in both); executed (True for a command, which is not taken from a file).
+            two are exclusive); repeated (True for a list that has one element each time the option is given); empty
+            (True if text may be blank); pattern and expected (a regular expression that text must match, and what that
+            is in words); parse (a function from text to the value, raising ValueError); path ("local" for one that may
+            not be a URL, "any" for a local path or URL, `~` is expanded in both); executed (True for a command, which
+            is not taken from a file).
     """
     return dataclasses.field(default=default, metadata={"help": help, **extra})
 
@@ -180,7 +181,7 @@ class Option:
         )  # halves of characters: not UTF-8; control characters
         if "\0" in text or any(unicodedata.category(letter) in refused for letter in text):
             raise ValueError(f"expected {self.expected} in UTF-8 without control characters, found {text!r}")
-        if not text.strip():
+        if not text.strip() and not self.extra.get("empty"):
             raise ValueError(f"expected {self.expected}, found nothing")
         if "pattern" in self.extra and not re.fullmatch(self.extra["pattern"], text):
             raise ValueError(f"expected {self.expected}, found {text!r}")

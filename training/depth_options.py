@@ -31,7 +31,12 @@ class ValidationOptions:
         path="any",
     )
     where: str | None = option(None, WHERE + ", for the training set", metavar="EXPR")
-    val_where: str | None = option(None, "the same for the validation set (default: that of --where)", metavar="EXPR")
+    val_where: str | None = option(
+        None,
+        "the same for the validation set (default: that of --where; '' for all samples)",
+        metavar="EXPR",
+        empty=True,
+    )
     holdout_scenes: str | None = option(
         None,
         "scenes that are taken out of the training set and validated on: a number of them, drawn by --seed, or their "
@@ -39,6 +44,18 @@ class ValidationOptions:
         metavar="N|NAME,NAME",
     )
     allow_overlap: bool = option(False, "accept scenes and samples that are in the training and the validation set")
+
+
+def choose_val_where(where: str | None, val_where: str | None) -> str | None:
+    """Return the condition on the validation set; None means all samples.
+
+    Args:
+        where: Value of --where, which is the default.
+        val_where: Value of --val-where; blank for all samples.
+    """
+    if val_where is None:
+        return where
+    return val_where if val_where.strip() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,5 +104,5 @@ class LossOptions:
         "metres, divided by the set's typical depth; the others are of log depth",
     )
     gradient_weight: float = option(
-        0.0, "weight of the error of log depth's gradient, added to the loss", metavar="X", least=0
+        0.0, "weight of the error of log depth's gradient, added to the loss", metavar="X", least=0, most=10**6
     )

@@ -7,6 +7,9 @@ import re
 from collections.abc import Collection, Sequence
 from hashlib import sha256
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sharding.errors import UsageError
 from sharding.escaping import shorten
 from sharding.limits import MAX_TEXT_CHARS
@@ -16,11 +19,14 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # "00007" is the name of a scene
 _LISTED = 30  # scenes, at most, in a message
 
 
-def hold_out(samples: ShardSet, wish: str, seed: int) -> tuple[ShardSet, ShardSet, tuple[str, ...]]:
+def hold_out(
+    samples: ShardSet, blind: NDArray[np.bool_], wish: str, seed: int
+) -> tuple[ShardSet, ShardSet, tuple[str, ...]]:
     """Split a set by scenes.
 
     Args:
         samples: The set, or subset.
+        blind: Which of the samples have no valid pixel, bool (N,): scenes of such views alone are not drawn.
         wish: Value of --holdout-scenes: a number of scenes, or their names with commas.
         seed: Of the draw, where the scenes are not named.
 
@@ -31,7 +37,8 @@ def hold_out(samples: ShardSet, wish: str, seed: int) -> tuple[ShardSet, ShardSe
     Raises:
         UsageError: There are no such scenes, or no others would be left; or samples have no scene.
     """
-    scenes = choose_scenes(_scenes_of(samples), wish, seed)
+    known, seeing = _scenes_of(samples), samples.index["scene"][~blind].unique()
+    scenes = choose_scenes(known, wish, seed, set(known) - set(seeing))
     listed = f"[{', '.join(map(repr, scenes))}]"
     if len(listed) > MAX_TEXT_CHARS // 2:  # a condition is read from metrics.json as a text of this length
         raise UsageError(
@@ -53,13 +60,16 @@ def check_wish(wish: str) -> None:
         raise UsageError(f"--holdout-scenes {_short(wish)}: expected a number of scenes, or their names with commas")
 
 
-def choose_scenes(known: Collection[str], wish: str, seed: int) -> tuple[str, ...]:
+def choose_scenes(
+    known: Collection[str], wish: str, seed: int, undrawn: Collection[str] = frozenset()
+) -> tuple[str, ...]:
     """Choose the scenes to hold out, sorted by name.
 
     Args:
         known: Names of all scenes.
         wish: A number, written without leading zeros, or names with commas; `7,` is the scene named 7.
         seed: Of the draw.
+        undrawn: Scenes without a valid pixel: nothing could be validated on them, or learned of them.
 
     Raises:
         UsageError: See `hold_out`; or the wish is the number of some scenes and the name of one.
@@ -71,17 +81,31 @@ def choose_scenes(known: Collection[str], wish: str, seed: int) -> tuple[str, ..
             f"--holdout-scenes {number}: expected a number of scenes or a name, found what is both: there is a scene "
             f"named {number}; write {number}, with a comma for that scene, or name all scenes to hold out"
         )
-    chosen = draw_scenes(sorted(known), number, seed) if number is not None else tuple(sorted(set(_names(wish))))
+    drawable = [name for name in sorted(known) if name not in undrawn]
+    chosen = draw_scenes(drawable, number, seed) if number is not None else tuple(sorted(set(_names(wish))))
     if unknown := [name for name in chosen if name not in known]:
         raise UsageError(
             f"--holdout-scenes: the training set has no scene {_list(unknown)}; it has {_list(sorted(known))}"
         )
-    if len(chosen) >= len(known) or (number or 0) >= len(known):
+    possible = drawable if number is not None else sorted(known)
+    if (number or len(chosen)) >= len(possible):
+        kind = "scenes with a valid pixel" if len(possible) < len(known) else "scenes"
         raise UsageError(
-            f"--holdout-scenes {_short(wish)}: the training set has {len(known)} scenes, so none would be left to "
-            f"train on; hold at most {len(known) - 1} of them out: {_list(sorted(known))}"
+            f"--holdout-scenes {_short(wish)}: the training set has {len(possible)} {kind}, so none would be left to "
+            f"train on; hold at most {len(possible) - 1} of them out: {_list(possible)}"
         )
     return chosen
+
+
+def is_same_wish(one: str | None, other: str | None) -> bool:
+    """Tell whether two values of --holdout-scenes mean the same, whatever the order of names, commas and blanks."""
+    return _meaning(one) == _meaning(other)
+
+
+def _meaning(wish: str | None) -> int | frozenset[str] | None:
+    if wish is None:
+        return None
+    return int(wish) if _NUMBER.fullmatch(wish.strip()) else frozenset(_names(wish))
 
 
 def draw_scenes(names: Sequence[str], number: int, seed: int) -> tuple[str, ...]:

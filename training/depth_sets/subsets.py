@@ -9,7 +9,7 @@ from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
 from training.config import FinetuneConfig, cache_settings
-from training.depth_options import TrainedKind
+from training.depth_options import TrainedKind, choose_val_where
 from training.depth_sets.holdout import check_wish, hold_out
 from training.depth_sets.kinds import depth_kind, require_countable, with_depth, without_depth
 from training.depth_sets.overlap import describe_overlap
@@ -76,7 +76,7 @@ def _split(config: FinetuneConfig) -> tuple[ShardSet, ShardSet, tuple[str, ...]]
     train = ShardSet(config.set, config.where, cache_settings(config))
     if config.holdout_scenes is not None:
         depth_kind(train)  # of all scenes, before the draw decides on which side another kind is found
-        return hold_out(train, config.holdout_scenes, config.seed)
+        return hold_out(train, without_depth(train), config.holdout_scenes, config.seed)
     assert config.val is not None, "check_validation"
     with naming_val_where(config):
         return train, ShardSet(config.val, where_of_val(config), cache_settings(config)), ()
@@ -101,7 +101,7 @@ def check_validation(config: FinetuneConfig) -> None:
 
 def where_of_val(config: FinetuneConfig) -> str | None:
     """Return the query on the validation set."""
-    return config.where if config.val_where is None else config.val_where
+    return choose_val_where(config.where, config.val_where)
 
 
 @contextmanager
@@ -112,7 +112,8 @@ def naming_val_where(config: FinetuneConfig) -> Iterator[None]:
     except UsageError as error:
         if not (text := str(error)).startswith("--where"):
             raise
-        default = "" if config.val_where else " (the default is that of --where: give the validation set its own)"
+        is_default = config.val_where is None
+        default = " (the default is that of --where: give the validation set its own)" if is_default else ""
         raise UsageError(f"--val-where{text.removeprefix('--where')} of {shown(config.val or '')}{default}") from error
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
-from training.depth_sets.holdout import choose_scenes, draw_scenes, hold_out
+from training.depth_sets.holdout import choose_scenes, draw_scenes, hold_out, is_same_wish
+from training.depth_sets.kinds import without_depth
 
 DIODE = [f"{number:05d}" for number in range(7, 19)]
 
@@ -78,7 +79,7 @@ def test_a_number_that_is_a_scene_as_well_is_not_guessed():
 @pytest.mark.parametrize("where", [None, "scene_type == 'outdoor' or scene == '00001'"])
 def test_the_two_parts_are_the_set_and_share_no_scene(diode_sets, where):
     whole = ShardSet(diode_sets[0].url, where)
-    train, val, scenes = hold_out(whole, "3", seed=1)
+    train, val, scenes = hold_out(whole, without_depth(whole), "3", seed=1)
     assert len(scenes) == 3
     assert set(val.index["scene"]) == set(scenes)
     assert not set(train.index["scene"]) & set(scenes)
@@ -98,7 +99,8 @@ def renamed(samples: ShardSet, names: dict[str, str]) -> ShardSet:
 
 def test_a_scene_of_any_name_is_held_out(diode_sets):
     odd = "it's a \"scene\"\n\\ \u00fc'] or scene in ['00007"
-    train, val, scenes = hold_out(renamed(diode_sets[0], {"00008": odd}), f"{odd},", seed=0)
+    whole = renamed(diode_sets[0], {"00008": odd})
+    train, val, scenes = hold_out(whole, without_depth(whole), f"{odd},", seed=0)
     assert scenes == (odd,)
     assert set(val.index["scene"]) == {odd}
     assert "00007" in set(train.index["scene"])
@@ -116,8 +118,9 @@ def test_a_scene_of_any_name_is_held_out(diode_sets):
 )
 def test_samples_without_a_scene_cannot_be_held_out(diode_sets, names, said):
     every = dict.fromkeys(diode_sets[0].index["scene"], "")
+    whole = renamed(diode_sets[0], every if names is None else names)
     with pytest.raises(UsageError, match=said):
-        hold_out(renamed(diode_sets[0], every if names is None else names), "1", seed=0)
+        hold_out(whole, without_depth(whole), "1", seed=0)
 
 
 def test_more_names_than_a_condition_holds_are_refused(diode_sets):
@@ -125,4 +128,30 @@ def test_more_names_than_a_condition_holds_are_refused(diode_sets):
     long = [f"{number:02d}" + "x" * 200 for number in range(len(samples))]
     samples._take(samples.index.assign(scene=pd.array(long, dtype="str")))
     with pytest.raises(UsageError, match="the names of 30 scenes are longer than 2048 characters together"):
-        hold_out(samples, "30", seed=0)
+        hold_out(samples, without_depth(samples), "30", seed=0)
+
+
+def test_a_scene_without_a_valid_pixel_is_not_drawn_but_may_be_named():
+    drawn = draw_scenes(DIODE, 3, 2)
+    undrawn = set(drawn[:2])
+    rest = [name for name in DIODE if name not in undrawn]
+    assert choose_scenes(DIODE, "3", 2, undrawn) == draw_scenes(rest, 3, 2) != drawn
+    assert choose_scenes(DIODE, ",".join(drawn), 2, undrawn) == drawn
+    with pytest.raises(UsageError, match=r"has 10 scenes with a valid pixel, so none .*; hold at most 9 of them out"):
+        choose_scenes(DIODE, "10", 2, undrawn)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("00007", " 00007 ,", True),
+        ("00012,00007", "00007, 00012,00007", True),
+        ("3", " 3 ", True),
+        (None, None, True),
+        ("3", "3,", False),
+        ("3", None, False),
+        ("00007", "00007,00008", False),
+    ],
+)
+def test_wishes_are_the_same_by_what_they_mean(one, other, same):
+    assert is_same_wish(one, other) is is_same_wish(other, one) is same

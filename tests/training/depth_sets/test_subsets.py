@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from sharding.errors import DataError, UsageError
+from sharding.options import checked
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
 from training.depth_sets.description import describe_subsets
+from training.depth_sets.holdout import draw_scenes
 from training.depth_sets.subsets import announce_subsets, check_validation, choose_subsets
 from training.finetuning.check import check_finetune
 
@@ -195,3 +197,20 @@ def test_views_whose_depth_is_out_of_the_range_that_counts_are_refused_before_an
         [("00022", np.full(DEPTH.shape, 350.0), whole), ("00022", np.full(DEPTH.shape, 0.5), whole)], "val"
     )
     assert len(choose_subsets(replace(config, val=within.url)).val) == 2
+
+
+def test_a_blank_val_where_takes_all_of_the_validation_set(config, diode_sets):
+    part = replace(config, where="scene_type == 'outdoor' and scene < '00019'")
+    assert "--val-where" in refused(part)
+    found = choose_subsets(checked(replace(part, val_where="")))
+    assert (len(found.val), found.val.where) == (len(diode_sets[1]), None)
+
+
+def test_scenes_are_drawn_among_those_with_a_valid_pixel(make_set, config):
+    """Whichever the seed would draw first, of which the only view here is blind."""
+    names = [f"{at:05d}" for at in range(6)]
+    (first,) = draw_scenes(names, 1, config.seed)
+    views = [(name, DEPTH, np.zeros_like(DEPTH) if name == first else SEEN) for name in names]
+    found = choose_subsets(replace(config, set=make_set(views).url, val=None, holdout_scenes="1", batch_size=2))
+    assert found.held_out == draw_scenes([name for name in names if name != first], 1, config.seed)
+    assert (len(found.val), found.without_depth) == (1, {"train": 1, "val": 0})

@@ -205,6 +205,7 @@ def test_depth_of_several_kinds_is_refused(megadepth_set, diode_sets, tmp_path):
         ({"batch_size": 36}, "global batch of 36 out of 35 samples makes 0 steps"),
         ({"micro_batch": "3"}, "--micro-batch 3 does not divide the 8 samples"),
         ({"where": "scene == 'nowhere'"}, "nowhere"),
+        ({"gradient_weight": 1e38}, "--gradient-weight: expected a number of at least 0 and of at most 1000000, found"),
     ],
 )
 def test_an_impossible_wish_is_refused_before_a_folder_is_made(options, expected, diode_sets, tmp_path):

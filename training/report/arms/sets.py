@@ -9,6 +9,7 @@ from sharding.reading.missing import explain_missing
 from sharding.reading.shard_set import read_manifest
 from sharding.stores.address import is_remote, shown
 from sharding.stores.opening import open_store
+from training.depth_options import choose_val_where
 from training.report.arms.run import Run
 
 
@@ -62,7 +63,7 @@ def trained_on(run: Run) -> Part:
 def judged_on(run: Run) -> Part:
     """Return what a run is to be judged on: its validation set, or without one the scenes that it held out."""
     record, untouched = run.facts.val, run.facts.val_set
-    own, val = run.config["val_where"] or run.config["where"], run.config["val"]
+    own, val = choose_val_where(run.config["where"], run.config["val_where"]), run.config["val"]
     if untouched is not None:
         return Part(name="", identity=None, where=untouched.where or own, path=untouched.path, given=str(val))
     return Part(

@@ -7,6 +7,7 @@ from sharding.errors import DataError, UsageError
 from sharding.reading.shard_set import read_manifest
 from sharding.stores.address import shown
 from sharding.stores.opening import open_store
+from training.depth_options import choose_val_where
 from training.report.arms.grouping import Arm
 from training.report.arms.run import Run
 from training.report.arms.sets import Part, find_set, judged_on
@@ -60,7 +61,9 @@ def _common_where(runs: Sequence[Run]) -> str | None:
     Raises:
         UsageError: They had several.
     """
-    found: dict[str | None, None] = dict.fromkeys(run.config["val_where"] or run.config["where"] for run in runs)
+    found: dict[str | None, None] = dict.fromkeys(
+        choose_val_where(run.config["where"], run.config["val_where"]) for run in runs
+    )
     if len(found) > 1:
         listed = ", ".join(str(one or "all samples") for one in found)
         raise UsageError(
