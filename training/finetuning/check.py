@@ -1,18 +1,22 @@
 """What is wrong with the options of `finetune`, found without torch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sharding.errors import UsageError, named_by_user
 from sharding.reading.check import check_set
 from sharding.stores.address import is_remote
 from training.checkpoint.cadence import Cadence
 from training.claim import check_claim, has_run
 from training.config import FinetuneConfig, cache_settings, check_cache
+from training.depth_sets.holdout import is_same_wish
 from training.depth_sets.subsets import check_validation, choose_subsets, naming_val_where, where_of_val
 from training.depth_sets.views import make_augment
 from training.finetuning.batches import split_batch
 from training.finetuning.settled import left_out, settle_loss
-from training.finetuning.trace import check_recorded_encoder, goes_on_without
+from training.finetuning.trace import check_recorded_encoder, goes_on_without, is_recorded_encoder
 from training.launch.launcher import check_launch, check_precision
-from training.lightning.arguments import check_lightning, check_same_learning
+from training.lightning.arguments import check_lightning, check_monitored, check_same_learning
 from training.loading.order import check_batch
 from training.network.encoder_name import agree_on_name
 from training.runfolder import (
@@ -44,8 +48,9 @@ def check_finetune(config: FinetuneConfig) -> None:
     """
     check_claim(config.out, config.resume)
     if config.resume and has_run(config.out):
-        check_same(config, (*MAY_CHANGE, *left_out(config)))
-        check_same_learning(config.lightning, load_config(config.out).get("lightning"))
+        before = load_config(config.out)
+        check_same(config, _may_change(config, before))
+        check_same_learning(config.lightning, before.get("lightning"))
         check_recorded_encoder(config)
         if is_finished(config.out):
             return  # nothing will be read
@@ -65,6 +70,16 @@ def check_finetune(config: FinetuneConfig) -> None:
             check_saved(find_weights(config.encoder))
             agree_on_name(config.encoder, config.encoder_name)
     _check_sets(config)
+
+
+def _may_change(config: FinetuneConfig, before: Mapping[str, Any]) -> list[str]:
+    """List the options of a resumed run that may be other words than those it was begun with: they mean the same."""
+    found = [*MAY_CHANGE, *left_out(config)]
+    if is_same_wish(before.get("holdout_scenes"), config.holdout_scenes):
+        found.append("holdout_scenes")
+    if before.get("encoder") != config.encoder and is_recorded_encoder(config):
+        found.append("encoder")
+    return found
 
 
 def is_clipped_scaled(config: FinetuneConfig) -> bool:
@@ -106,6 +121,7 @@ def _check_sets(config: FinetuneConfig) -> None:
         subsets = choose_subsets(config)
         check_batch(config.batch_size, len(subsets.train))
         settle_loss(config, subsets.kind)  # its check
+        check_monitored(config.lightning, subsets.kind)
         return
     check_batch(config.batch_size, check_set(config.set, config.where, cache_settings(config)))
     if val is not None:

@@ -6,6 +6,7 @@ from training.depth_sets.camera import training_camera
 from training.finetuning.check import is_clipped_scaled
 from training.finetuning.depth_data import DepthData, mean_log_depth
 from training.finetuning.settled import known_loss, known_name
+from training.lightning.arguments import check_monitored
 from training.model.depth_range import MIDDLE_LOG_DEPTH
 from training.model.hyperparameters import DECAYS, Decay, Hyperparameters
 from training.network.computation import Computation
@@ -66,8 +67,10 @@ def check_steps(config: FinetuneConfig, data: DepthData, kind: str) -> None:
     """Check what depends on the training set, or on the kind of device, before anything is written.
 
     Raises:
-        UsageError: The warm-up is too long, or the device cannot share BatchNorm statistics.
+        UsageError: The warm-up is too long, or the device cannot share BatchNorm statistics, or the run does not log
+            what is monitored.
     """
+    check_monitored(config.lightning, data.subsets.kind)
     count_warmup(config, data.sampler.num_steps * config.epochs)
     shares_statistics(config, kind)
 

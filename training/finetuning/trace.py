@@ -165,9 +165,21 @@ class _Began(msgspec.Struct):
 
 def check_recorded_encoder(config: FinetuneConfig) -> None:
     """Check the encoder of a resumed run against its metrics.json, if an epoch of it has ended; see `check_encoder`."""
-    file = Path(config.out) / METRICS_NAME
-    if file.exists():
-        check_encoder(config.encoder, read_json(file, _Began).encoder_sha256)
+    check_encoder(config.encoder, _recorded_sha256(config.out))
+
+
+def is_recorded_encoder(config: FinetuneConfig) -> bool:
+    """Tell whether the file of --encoder has the content that a resumed run began with, by its metrics.json.
+
+    False if that is not known, and for random weights.
+    """
+    before = _recorded_sha256(config.out)
+    return before is not None and hash_encoder(config.encoder) == before
+
+
+def _recorded_sha256(out: str) -> str | None:
+    file = Path(out) / METRICS_NAME
+    return read_json(file, _Began).encoder_sha256 if file.exists() else None
 
 
 def check_encoder(encoder: str, before: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sharding.errors import DataError, UsageError
 from sharding.format.strict_json import to_type
 from sharding.options import suggest
+from training.depth_options import TrainedKind
 from training.lightning.names import (
     CLASSES,
     LEARNS,
@@ -17,6 +18,7 @@ from training.lightning.names import (
     REFUSED,
     TRAINER_ARGS,
 )
+from training.metrics.names import METRIC_NAMES
 
 OPTION = "lightning"
 """Name of the option, for messages."""
@@ -72,7 +74,7 @@ def _check_value(place: tuple[str, ...], value: Any, known: Mapping[str, Any], a
 def _check_monitor(arguments: Mapping[str, Any]) -> None:
     where = f"{OPTION}: EarlyStopping"
     if "monitor" not in arguments:
-        raise UsageError(f"{where}: expected monitor, such as val_abs_rel, found none; there are {', '.join(MONITORS)}")
+        raise UsageError(f"{where}: expected monitor, such as val_log10, found none; there are {', '.join(MONITORS)}")
     monitor = arguments["monitor"]
     if monitor == "train_loss":
         raise UsageError(f"{where}: monitor train_loss is the loss of a single step; give train_loss_epoch or val_loss")
@@ -81,6 +83,25 @@ def _check_monitor(arguments: Mapping[str, Any]) -> None:
     if (mode := arguments.get("mode", MONITORS[monitor])) != MONITORS[monitor]:
         better = {"min": "lower", "max": "higher"}[MONITORS[monitor]]
         raise UsageError(f"{where}: mode {mode}: a {better} {monitor} is better; leave it out, or give its opposite")
+
+
+def check_monitored(mapping: Mapping[str, Any] | None, kind: TrainedKind) -> None:
+    """Check that a run on depth of a kind logs what is monitored: without metres, nothing that has a unit.
+
+    Args:
+        mapping: As `check_lightning` accepts it.
+        kind: Of the training set.
+
+    Raises:
+        UsageError: It does not.
+    """
+    monitor = ((mapping or {}).get("EarlyStopping") or {}).get("monitor")
+    known = METRIC_NAMES.get(str(monitor).removeprefix("val_"))
+    if kind == "up_to_scale" and known and known.unit:
+        raise UsageError(
+            f"{OPTION}: EarlyStopping: monitor {monitor} is in metres, and the depth of the training set is up to "
+            "scale, so it is not measured; give val_log10"
+        )
 
 
 def _check_together(mapping: Mapping[str, Any]) -> None:

@@ -104,6 +104,13 @@ def test_a_loss_that_needs_metres_is_refused_before_anything_is_written(megadept
     assert not (tmp_path / "run").exists()
 
 
+def test_a_stop_by_metres_is_refused_before_anything_is_written(megadepth_set, tmp_path) -> None:
+    config = make_config(megadepth_set, tmp_path / "run", lightning={"EarlyStopping": {"monitor": "val_rmse"}})
+    with pytest.raises(UsageError, match="monitor val_rmse is in metres"):
+        check_finetune(config)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_default_loss_follows_the_depth() -> None:
     assert choose_loss(None, "metric") == "silog"
     assert choose_loss(None, "up_to_scale") == "si_log"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -207,3 +208,21 @@ def test_an_encoder_that_is_gone_is_done_without_only_if_there_is_a_checkpoint(p
     assert (
         f"--encoder {pretrained} is gone: the run goes on from the weights in its checkpoint" in capsys.readouterr().err
     )
+
+
+def test_the_same_encoder_may_lie_elsewhere_when_a_run_is_resumed(pretrained, tmp_path):
+    out, copy = tmp_path / "run", tmp_path / "moved.pt"
+    config = FinetuneConfig(set="a", val="b", out=str(out), encoder=str(pretrained), resume=True)
+    save_config(out, config)
+    copy.write_bytes((pretrained / "encoder.pt").read_bytes())
+    (out / "metrics.json").write_text('{"finished": true}')
+    with pytest.raises(UsageError, match=r"begun with --encoder .*pretrained, not .*moved\.pt"):
+        check_finetune(replace(config, encoder=str(copy)))  # an earlier version kept no sha256
+    (out / "metrics.json").write_text(json.dumps({"finished": True, "encoder_sha256": hash_encoder(str(pretrained))}))
+    check_finetune(replace(config, encoder=str(copy)))
+    for encoder in ("none", str(tmp_path / "gone.pt")):
+        with pytest.raises(UsageError, match=r"begun with --encoder .*pretrained, not"):
+            check_finetune(replace(config, encoder=encoder))
+    copy.write_bytes(b"other weights")
+    with pytest.raises(UsageError, match=r"begun with --encoder .*pretrained, not .*moved\.pt"):
+        check_finetune(replace(config, encoder=str(copy)))

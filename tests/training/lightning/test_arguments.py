@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from sharding.errors import UsageError
-from training.lightning.arguments import check_lightning, check_same_learning
-from training.lightning.names import REFUSED, TRAINER_ARGS
+from training.lightning.arguments import check_lightning, check_monitored, check_same_learning
+from training.lightning.names import MONITORS, REFUSED, TRAINER_ARGS
+from training.metrics.names import columns_of
+from training.metrics.protocols import UP_TO_SCALE
 
 STOP = {"monitor": "val_abs_rel"}
 
@@ -39,7 +41,7 @@ def test_what_lightning_has_is_accepted(mapping):
         ({"CSVLogger": {"save_dir": "x"}}, "lightning: CSVLogger: save_dir cannot be set: files are written below"),
         ({"CSVLogger": {"prefx": "x"}}, "lightning: CSVLogger: no name prefx; did you mean prefix?"),
         ({"CSVLogger": {"flush_logs_every_n_steps": 0}}, "CSVLogger: flush_logs_every_n_steps: expected"),
-        ({"EarlyStopping": {}}, "EarlyStopping: expected monitor, such as val_abs_rel, found none; there are val_loss"),
+        ({"EarlyStopping": {}}, "EarlyStopping: expected monitor, such as val_log10, found none; there are val_loss"),
         (
             {"EarlyStopping": {"monitor": "abs_rel"}},
             "EarlyStopping: no monitor abs_rel; did you mean val_abs_rel?",
@@ -118,3 +120,22 @@ def test_a_resumed_run_may_log_and_look_otherwise():
 def test_a_resumed_run_learns_as_before(now, before, said):
     with pytest.raises(UsageError, match=re.escape(said)):
         check_same_learning(now, before)
+
+
+@pytest.mark.parametrize("monitor", ["val_rmse", "val_mae", "val_sq_rel"])
+def test_without_metres_nothing_in_metres_is_monitored(monitor):
+    mapping = {"EarlyStopping": {"monitor": monitor}}
+    check_monitored(mapping, "metric")
+    with pytest.raises(UsageError, match=f"EarlyStopping: monitor {monitor} is in metres, .*; give val_log10"):
+        check_monitored(mapping, "up_to_scale")
+
+
+def test_what_is_monitored_without_metres_is_what_such_a_run_logs():
+    unitless = {f"val_{column.metric}" for column in columns_of(UP_TO_SCALE)} | {"val_loss", "train_loss_epoch"}
+    for monitor in unitless:
+        check_monitored({"EarlyStopping": {"monitor": monitor}}, "up_to_scale")
+    for monitor in set(MONITORS) - unitless:
+        with pytest.raises(UsageError, match="is in metres"):
+            check_monitored({"EarlyStopping": {"monitor": monitor}}, "up_to_scale")
+    for mapping in (None, {}, {"CSVLogger": {}}):
+        check_monitored(mapping, "up_to_scale")
