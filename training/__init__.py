@@ -1,12 +1,15 @@
 """Training on shard sets, from the order of an epoch to a report of runs.
 
     loading       set -> batches in an exact order        streaming     whole shards instead of the index
-    model         U-Net, encoder, losses, metrics         checkpoint    save a run and resume it
+    network       U-Net and encoder, as layers            model         log depth, trained and validated
+    losses        what a run minimises                    metrics       what it is judged by
+    depth_sets    what is trained on and validated on     checkpoint    save a run and resume it
     pretraining   an encoder, by LightlyTrain             finetuning    the depth network
-    evaluation    metrics, baselines, prediction          report        compare runs in one page
+    evaluation    a network on a set; export              baselines     predictors that see no image
+    prediction    pictures of any kind and size           report        compare runs in one page
     profiling     what each stage of loading costs        launch        rank, devices, processes
-    views         LightlyTrain's views, on the device
-    prediction    pictures of any kind and size, in tiles
+    views         LightlyTrain's views, on the device     lightlytrain  its names, checked before the start
+    lightning     its loggers and callbacks by name
 
 `commands` and `config` are the command line and its options, `runfolder` the files of a run, `demo` all steps on
 generated data.

@@ -1,8 +1,8 @@
 """How good a network is, on a set at native resolution; and what it is used for: prediction of photos, export.
 
-    checkpoint            -+
-                           +- evaluate -> results: Evaluation, a JSON file in the run folder -> training.report
-    set with metric depth -+
+    checkpoint     -+
+                    +- evaluate -> results: Evaluation, a JSON file in the run folder -> training.report
+    set with depth -+
 
 - `evaluate`: `depthstream evaluate`; runs a network over a set and measures each image.
 - `protocol_choice`: which protocols a set and a network can be judged under, and why not.

@@ -1,7 +1,7 @@
 """`depthstream evaluate`: metrics of a predictor on a set, at native resolution, per image and then averaged.
 
 Anything with a method `predict_depth` can be evaluated. The ground truth is never resized. It runs in one process; the
-validation of a run while it trains is in `training.model.depth_unet`, baselines are in `baseline_metrics`.
+validation of a run while it trains is in `training.model.depth_unet`, baselines are in `training.baselines`.
 """
 
 import errno
