@@ -4,3 +4,6 @@
 - `fitted`: both baselines of a training set, kept in a file.
 - `measured`: their metrics on a set.
 """
+
+CONSTANT, ROW = "constant", "row"
+"""Names of the baselines."""

@@ -25,17 +25,15 @@ from sharding.format.strict_json import Count, Text
 from sharding.machine.files import write_atomically
 from sharding.progress import say, track
 from sharding.reading.shard_set import ShardSet
+from training.baselines import CONSTANT, ROW
 from training.baselines.depth_sums import MAX_ROWS, DepthSummation, iter_depths, profile_rows
 from training.baselines.fits import fit_profiles
-from training.evaluation.protocol_choice import depth_kind
+from training.metrics.kinds import require_metres
 from training.metrics.protocols import METRICS
 from training.run_files import read_json
 
 BASELINES_FORMAT = 2
 """Version of the JSON format of fitted baselines."""
-
-CONSTANT, ROW = "constant", "row"
-"""Names of the baselines."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,11 +198,10 @@ def fit_baselines(train: ShardSet) -> Baselines:
         train: Training set, or the subset of it that the arms were trained on.
 
     Raises:
-        DataError: No image has enough valid depth within the headline's range, or it is up to scale.
-        UsageError: The depth of the set is of several kinds.
+        DataError: No image has enough valid depth within the headline's range.
+        UsageError: The depth of the set is not in metres.
     """
-    if depth_kind(train) != "metric":
-        raise DataError(f"baselines are in metres, but the depth of {train.url} is up to scale")
+    require_metres(train)
     summation = DepthSummation(min(MAX_ROWS, int(train.index["height"].mode().iloc[0])))
     for sample in track(iter_depths(train), total=len(train), unit="images", label="baselines"):
         if sample.depth is not None and sample.valid is not None:
@@ -232,7 +229,7 @@ def load_or_fit(train: ShardSet, file: Path) -> Baselines:
 
     Raises:
         DataError: The file is not a JSON object of baselines, or is of a later version; or as `fit_baselines`.
-        UsageError: The depth of the set is of several kinds.
+        UsageError: The depth of the set is not in metres.
     """
     if file.exists() and read_json(file, _Version).format >= BASELINES_FORMAT:
         found = Baselines.load(file)

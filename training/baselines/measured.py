@@ -5,16 +5,15 @@ from typing import Any
 
 import torch
 
-from sharding.errors import UsageError
 from sharding.format.sample import Sample
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet
 from training.baselines.depth_sums import iter_depths
 from training.baselines.fitted import Baselines, Fitted
-from training.evaluation.protocol_choice import depth_kind
 from training.evaluation.results import Evaluation, SetInfo, make_table
 from training.launch.devices import describe_device
 from training.metrics.image_metrics import ComparedTruth
+from training.metrics.kinds import require_metres
 from training.metrics.protocols import METRICS, PROTOCOLS
 
 CPU = torch.device("cpu")
@@ -34,8 +33,7 @@ def evaluate_baselines(baselines: Baselines, samples: ShardSet, device: torch.de
     Raises:
         UsageError: The depth of the set is not in metres.
     """
-    if depth_kind(samples) != "metric":
-        raise UsageError(f"baselines are in metres, but the depth of {samples.url} is up to scale")
+    require_metres(samples)
     by_name = baselines.by_name
     rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in by_name}
     for sample in track(iter_depths(samples), total=len(samples), unit="images", label="baselines"):

@@ -6,7 +6,7 @@
 
 - `subsets`: both subsets, from the options: the only place that decides them.
 - `holdout`: scenes that are taken out of the training set.
-- `kinds`: what depth means in a set, and which views have none.
+- `usable`: the views that have depth, and whether validation may count one.
 - `overlap`: scenes and samples that two sets share.
 - `description`: how metrics.json describes them.
 - `camera`: the focal length that the network learns for; `crops`: images that are smaller than the crop.

@@ -11,8 +11,9 @@ from sharding.stores.address import shown
 from training.config import FinetuneConfig, cache_settings
 from training.depth_options import TrainedKind, choose_val_where
 from training.depth_sets.holdout import check_wish, hold_out
-from training.depth_sets.kinds import depth_kind, require_countable, with_depth, without_depth
 from training.depth_sets.overlap import describe_overlap
+from training.depth_sets.usable import require_countable, with_depth
+from training.metrics.kinds import depth_kind, without_depth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,9 @@ def choose_subsets(config: FinetuneConfig) -> Subsets:
     """Open the sets and choose from their indexes; reads no shard. With held-out scenes --val is not opened.
 
     Raises:
-        UsageError: The options select nothing, or too little; or scenes or samples are in both subsets.
-        DataError: A set cannot be read, or its depth is not of one kind.
+        UsageError: The options select nothing, too little, or depth of several kinds; or scenes or samples are in both
+            subsets.
+        DataError: A set cannot be read, or what is validated on has no depth that counts, or of another kind.
     """
     train, val, scenes = _split(config)
     kind = depth_kind(train)

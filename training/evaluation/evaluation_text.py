@@ -52,6 +52,6 @@ def _skipped(evaluation: Evaluation) -> str:
     primary = evaluation.primary
     skipped = evaluation.skipped(primary)
     text = f"{count(skipped, 'image')} skipped for too few valid pixels"
-    if skipped and evaluation.set.without_return and evaluation.protocols[primary].masked:
-        text += f", {evaluation.set.without_return} of them without a return"
+    if skipped and evaluation.set.without_depth and evaluation.protocols[primary].masked:
+        text += f", {evaluation.set.without_depth} of them without a valid pixel"
     return text

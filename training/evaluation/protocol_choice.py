@@ -5,30 +5,11 @@ from collections.abc import Sequence
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
 from training.depth_options import ProtocolChoice, TrainedKind
+from training.metrics.kinds import depth_kind
 from training.metrics.protocols import CHOICES, MEDIAN_SCALED, UP_TO_SCALE, Protocols
 
 _WHOLE_EXTS = ("planes.npy", "npy")
 """Extensions of depth parts that can hold depth under the mask; the others have a code for invalid instead."""
-
-
-def depth_kind(samples: ShardSet) -> TrainedKind:
-    """Tell what the depth of a set means; views of kind "none", without any measured depth, do not matter.
-
-    Raises:
-        UsageError: The set has depth of several kinds, or ordinal depth.
-    """
-    counts = samples.index["kind"].value_counts().to_dict()
-    kinds = set(counts) - {"none"}
-    if kinds == {"up_to_scale"}:
-        return "up_to_scale"
-    if kinds <= {"metric"}:
-        return "metric"
-    found = ", ".join(f"{count} of kind {kind}" for kind, count in sorted(counts.items()))
-    first = next((kind for kind in ("metric", "up_to_scale") if kind in kinds), "metric")
-    raise UsageError(
-        f"{samples.url}: expected depth of one kind, metric or up_to_scale, found {found}; choose a subset with "
-        f"--where \"kind == '{first}'\""
-    )
 
 
 def choose_protocols(samples: ShardSet, choice: ProtocolChoice, predicted: TrainedKind = "metric") -> Protocols:
@@ -42,7 +23,7 @@ def choose_protocols(samples: ShardSet, choice: ProtocolChoice, predicted: Train
         predicted: What the depth of the network means.
 
     Raises:
-        UsageError: The depth of the set is of several kinds, or what it has cannot be judged by the choice.
+        UsageError: The set has no depth, or depth of several kinds, or what cannot be judged by the choice.
     """
     truth = depth_kind(samples)
     if choice == "ours":

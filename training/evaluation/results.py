@@ -22,6 +22,7 @@ from sharding.machine.files import write_atomically
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from training.depth_options import ProtocolChoice
+from training.metrics.kinds import without_depth
 from training.metrics.names import PROTOCOL, PROTOCOL_NAMES, columns_of
 from training.metrics.protocols import METRICS, PROTOCOLS, Protocol, Protocols
 from training.run_files import read_json
@@ -48,7 +49,7 @@ class SetInfo:
         where: Subset, a condition on the index; None means all.
         images: Samples of the subset.
         scenes: Scenes of the subset.
-        without_return: Samples of the subset without any valid pixel.
+        without_depth: Samples of the subset without any valid pixel.
     """
 
     name: Text
@@ -58,7 +59,7 @@ class SetInfo:
     where: Text | None
     images: Count
     scenes: Count
-    without_return: Count = 0
+    without_depth: Count = 0
 
     @classmethod
     def of(cls, samples: ShardSet) -> "SetInfo":
@@ -71,7 +72,7 @@ class SetInfo:
             where=samples.where,
             images=len(samples),
             scenes=int(samples.index["scene"].nunique()),
-            without_return=int((samples.index["valid_fraction"] == 0).sum()),
+            without_depth=int(without_depth(samples).sum()),
         )
 
     @property

@@ -43,8 +43,8 @@ def check_finetune(config: FinetuneConfig) -> None:
 
     Raises:
         UsageError: An option, or a combination of them, is impossible; a path is missing; the run folder holds another
-            run.
-        DataError: A set is damaged, cannot be reached, or its depth is not of one kind.
+            run; the depth of a set is not of one kind.
+        DataError: A set is damaged, or cannot be reached.
     """
     check_claim(config.out, config.resume)
     if config.resume and has_run(config.out):

@@ -10,6 +10,7 @@ from sharding.format.strict_json import to_type
 from sharding.options import suggest
 from training.depth_options import TrainedKind
 from training.lightning.names import (
+    AVERAGES,
     CLASSES,
     LEARNS,
     MONITORS,
@@ -107,7 +108,7 @@ def check_monitored(mapping: Mapping[str, Any] | None, kind: TrainedKind) -> Non
 def _check_together(mapping: Mapping[str, Any]) -> None:
     """Check that there is one of what there can be one of."""
     profilers = [name for name in (*PROFILERS, "profiler") if mapping.get(name) is not None]
-    averages = [name for name in ("EMAWeightAveraging", "WeightAveraging") if name in mapping]
+    averages = [name for name in AVERAGES if name in mapping]
     for names, what in ((profilers, "profiler"), (averages, "average of the weights")):
         if len(names) > 1:
             raise UsageError(f"{OPTION}: expected one {what}, found {' and '.join(names)}")

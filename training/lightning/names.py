@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from training.metrics.names import METRIC_NAMES
+
 _Count = Annotated[int, Meta(ge=0)]
 _Some = Annotated[int, Meta(ge=1)]
 _Text = Annotated[str, Meta(min_length=1)]
@@ -127,11 +129,7 @@ CLASSES = {**LOGGERS, **PROFILERS, **CALLBACKS}
 
 MONITORS: Mapping[str, str] = {
     "val_loss": "min",
-    **dict.fromkeys((f"val_{name}" for name in ("abs_rel", "sq_rel", "mae", "rmse", "rmse_log", "log10")), "min"),
-    "val_silog": "min",
-    "val_delta1": "max",
-    "val_delta2": "max",
-    "val_delta3": "max",
+    **{f"val_{name}": "min" if about.lower_is_better else "max" for name, about in METRIC_NAMES.items()},
     "train_loss_epoch": "min",
 }
 """What can be monitored, and which direction is better."""

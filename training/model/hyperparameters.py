@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from sharding.errors import UsageError
-from training.depth_options import TrainedKind
+from training.depth_options import TRAINED_KINDS, TrainedKind
 from training.losses.pixel_losses import LOSSES
 from training.model.schedule import SCHEDULES
 from training.network.encoder_name import ENCODERS
@@ -15,8 +15,6 @@ from training.prediction.camera import Camera
 Decay = Literal["weights", "all"]
 DECAYS: tuple[Decay, ...] = get_args(Decay)
 """What weight decay is for."""
-
-TRAINED_KINDS: tuple[TrainedKind, ...] = get_args(TrainedKind)
 
 _NOT_NEGATIVE = (
     *("gradient_weight", "encoder_lr_factor", "weight_decay"),

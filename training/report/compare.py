@@ -12,7 +12,7 @@ from sharding.machine.files import write_through_links
 from sharding.options import checked
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
-from training.baselines.fitted import CONSTANT, ROW
+from training.baselines import CONSTANT, ROW
 from training.config import CompareConfig, cache_settings
 from training.depth_sets.overlap import describe_overlap
 from training.evaluation.evaluate import Computing

@@ -12,7 +12,8 @@ from sharding.errors import DataError, UsageError
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
-from training.baselines.fitted import CONSTANT, ROW, Baselines, load_or_fit
+from training.baselines import CONSTANT, ROW
+from training.baselines.fitted import Baselines, load_or_fit
 from training.baselines.measured import evaluate_baselines
 from training.evaluation.evaluate import Computing, evaluate_model, evaluation_file, file_sha256, load_predictor
 from training.evaluation.results import Evaluation, load_matching

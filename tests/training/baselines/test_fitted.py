@@ -110,15 +110,17 @@ def test_baselines_of_an_earlier_version_are_computed_again(make_set, tmp_path: 
     assert load_or_fit(whole, kept) == Baselines.load(kept) == fit_baselines(whole)
 
 
-def test_a_set_without_valid_depth_is_refused(make_set) -> None:
+def test_a_set_without_depth_that_counts_is_refused(make_set) -> None:
     with pytest.raises(DataError, match=r"none of the 1 images"):
-        fit_baselines(make_set([("00001", np.full((4, 5), 2.0), np.zeros((4, 5)))]))
+        fit_baselines(make_set([("00001", np.full((4, 5), 0.4), EVERYWHERE)]))
+    with pytest.raises(UsageError, match="no sample has a valid pixel"):
+        fit_baselines(make_set([("00001", np.full((4, 5), 2.0), 0 * EVERYWHERE)]))
 
 
 def test_depth_up_to_scale_has_no_baseline_in_metres(megadepth_set) -> None:
     with pytest.raises(UsageError, match="of kind ordinal"):
         fit_baselines(megadepth_set)
-    with pytest.raises(DataError, match="up to scale"):
+    with pytest.raises(UsageError, match="up to scale"):
         fit_baselines(ShardSet(megadepth_set.url, where="kind == 'up_to_scale'"))
 
 

@@ -149,9 +149,11 @@ def test_depth_of_several_kinds_is_refused(megadepth_set) -> None:
         judge(constant_baseline(1.0), megadepth_set)
 
 
-def test_a_set_without_valid_depth_is_refused(make_set) -> None:
+def test_a_set_without_depth_that_counts_is_refused(make_set) -> None:
     with pytest.raises(DataError, match="none of the 1 images"):
-        judge(constant_baseline(1.0), make_set([("00001", np.full((4, 5), 2.0), np.zeros((4, 5)))]))
+        judge(constant_baseline(1.0), make_set([("00001", np.full((4, 5), 0.4), EVERYWHERE)]))
+    with pytest.raises(UsageError, match="no sample has a valid pixel"):
+        judge(constant_baseline(1.0), make_set([("00001", np.full((4, 5), 2.0), 0 * EVERYWHERE)]))
 
 
 def test_a_kept_evaluation_is_read_back_without_loss(diode_sets, tmp_path: Path) -> None:
@@ -302,12 +304,12 @@ def test_a_network_up_to_scale_is_not_judged_in_metres(diode_sets, oracle) -> No
     assert evaluation.mean("median_scaled")["abs_rel"] == pytest.approx(0, abs=1e-6)
 
 
-def test_views_without_a_return_are_skipped_and_said(make_set) -> None:
+def test_views_without_a_valid_pixel_are_skipped_and_said(make_set) -> None:
     views = [("00001", np.full((4, 5), 2.0), 0 * EVERYWHERE), ("00001", np.full((4, 5), 8.0), EVERYWHERE)]
     evaluation = judge(constant_baseline(4.0), make_set(views))
-    assert evaluation.set.without_return == 1
+    assert evaluation.set.without_depth == 1
     assert format_evaluation(evaluation).endswith(
-        "1 image skipped for too few valid pixels, 1 of them without a return"
+        "1 image skipped for too few valid pixels, 1 of them without a valid pixel"
     )
 
 

@@ -12,7 +12,8 @@ from sharding.making.index_tars import run as index
 from sharding.reading.shard_set import ShardSet
 from training.config import EvaluateConfig, FinetuneConfig
 from training.evaluation.check import check_evaluate
-from training.evaluation.protocol_choice import choose_protocols, depth_kind
+from training.evaluation.protocol_choice import choose_protocols
+from training.metrics.kinds import depth_kind
 from training.metrics.protocols import DEVKIT, PROTOCOLS, UP_TO_SCALE
 from training.runfolder import save_config
 
@@ -85,12 +86,12 @@ def test_mixed_kinds_are_refused_with_their_counts_and_a_subset_that_is_not(mega
     assert {"ordinal", "up_to_scale"} <= set(counts.index)
     with pytest.raises(UsageError) as refused:
         depth_kind(megadepth_set)
-    for kind, count in counts.items():
+    for kind, count in counts.drop("none", errors="ignore").items():
         assert f"{count} of kind {kind}" in str(refused.value)
-    assert str(refused.value).endswith("choose a subset with --where \"kind == 'up_to_scale'\"")
+    assert "choose the subset of one kind with --where \"kind == 'up_to_scale'\"" in str(refused.value)
 
 
-def test_views_without_a_return_do_not_decide_the_kind(make_set) -> None:
+def test_views_without_a_valid_pixel_do_not_decide_the_kind(make_set) -> None:
     ones = np.ones((4, 5))
     samples = make_set([("00001", 2 * ones, ones), ("00001", 2 * ones, 0 * ones)])
     assert sorted(samples.index["kind"]) == ["metric", "none"]

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sharding.errors import DataError, UsageError
+from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig, PretrainConfig
 from training.evaluation.evaluate import NamedPredictor, evaluate_model
@@ -191,7 +191,7 @@ def test_another_set_is_not_resumed(finished, diode_sets, folder):
 def test_depth_of_several_kinds_is_refused(megadepth_set, diode_sets, tmp_path):
     sets = (megadepth_set, diode_sets[1])
     with pytest.raises(
-        DataError, match=r"found .* of kind ordinal, .* of kind up_to_scale; .*--where \"kind == 'up_to_scale'"
+        UsageError, match=r"found .* of kind ordinal, .* of kind up_to_scale; .*--where \"kind == 'up_to_scale'"
     ):
         finetune.run(make_config(sets, tmp_path / "run", where=None))
     assert not (tmp_path / "run").exists()

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharding.errors import UsageError
+from training.baselines import CONSTANT, ROW
 from training.report.arms.differences import find_factors
 from training.report.arms.identity import deciding, frozen
 from training.report.arms.naming import common_name
 from training.report.arms.run import Run, read_run
 
-RESERVED = ("constant", "row")
+RESERVED = (CONSTANT, ROW)
 """Names of the baselines, which no arm can have."""
 
 

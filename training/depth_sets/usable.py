@@ -1,50 +1,12 @@
-"""What the depth of a set means, and which of its views have none."""
+"""Which views of a set a run trains on, and whether it can be validated on them; from the index alone."""
 
 import math
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sharding.errors import DataError
 from sharding.reading.shard_set import ShardSet
 from training.depth_options import TrainedKind
+from training.metrics.kinds import without_depth
 from training.metrics.protocols import MIN_VALID_PIXELS, PROTOCOLS
-
-_TRAINED = ("metric", "up_to_scale")
-
-
-def depth_kind(samples: ShardSet, option: str = "--where") -> TrainedKind:
-    """Return what depth means in a set; views without any are not asked.
-
-    Args:
-        samples: The set, or subset.
-        option: Option that selects the subset, for messages.
-
-    Raises:
-        DataError: Its depth is of several kinds, or of none that a network is trained on; the message has the counts.
-    """
-    kinds = samples.index["kind"][~without_depth(samples)].value_counts().sort_index().to_dict()
-    match list(kinds):
-        case []:
-            raise DataError(f"{samples.url}: no sample has a valid pixel; look at it with `depthstream inspect`")
-        case ["metric"]:
-            return "metric"
-        case ["up_to_scale"]:
-            return "up_to_scale"
-    found = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
-    choices = " or ".join(f"{option} \"kind == '{kind}'\"" for kind in _TRAINED if kind in kinds)
-    remedy = f"choose the subset of one kind with {choices}, or give another set" if choices else "give another set"
-    raise DataError(
-        f"{samples.url}: fine-tuning needs depth in metres, or all of it up to scale, found {found}; {remedy}"
-    )
-
-
-def without_depth(samples: ShardSet) -> NDArray[np.bool_]:
-    """Tell which samples have no valid pixel, from the index alone: bool (N,). Ordinal maps are another matter."""
-    kind: Any = samples.index["kind"]
-    empty = kind.isin(_TRAINED) & ~(samples.index["valid_fraction"] > 0)
-    return np.asarray((kind == "none") | empty, np.bool_)
 
 
 def with_depth(samples: ShardSet, kind: TrainedKind) -> tuple[ShardSet, int]:

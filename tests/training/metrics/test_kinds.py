@@ -1,18 +1,18 @@
-"""What depth means in a set, and the views that have none."""
+"""What depth means in a set, and which views have none."""
 
 import numpy as np
 import pytest
 
-from sharding.errors import DataError
+from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
-from training.depth_sets.kinds import depth_kind, with_depth, without_depth
+from training.metrics.kinds import depth_kind, require_metres, without_depth
 
 DEPTH = np.full((40, 48), 4.0)
 
 
 @pytest.fixture(scope="module")
 def holed(make_set) -> ShardSet:
-    """Five views, of which two have no return."""
+    """Five views, of which two have no valid pixel."""
     masks = [np.ones_like(DEPTH), np.zeros_like(DEPTH), np.ones_like(DEPTH), np.zeros_like(DEPTH), np.ones_like(DEPTH)]
     return make_set([(f"{7 + number % 2:05d}", DEPTH, mask) for number, mask in enumerate(masks)])
 
@@ -26,22 +26,14 @@ def relabelled(samples: ShardSet, **columns: list) -> ShardSet:
     return changed
 
 
-def test_views_without_a_return_have_no_kind_and_are_left_out(holed):
+def test_views_without_a_valid_pixel_have_no_kind(holed):
     assert depth_kind(holed) == "metric"
-    assert int(without_depth(holed).sum()) == 2
-    left, count = with_depth(holed, "metric")
-    assert count == 2
-    assert all(sample.valid.all() for sample in left.read(range(3)))
-    assert ShardSet(holed.url, left.where).ids.tolist() == left.ids.tolist()
+    assert without_depth(holed).tolist() == [not sample.valid.any() for sample in holed.read(range(5))]
 
 
-def test_a_map_that_is_called_metric_and_has_no_valid_pixel_is_one_without_a_return(holed):
+def test_a_map_that_is_called_metric_and_has_no_valid_pixel_is_one_without_depth(holed):
     called = relabelled(holed, kind=["metric"] * 5)
-    assert with_depth(called, "metric")[1] == 2
-
-
-def test_a_set_whose_views_all_have_depth_is_left_as_it_is(diode_sets):
-    assert with_depth(diode_sets[0], "metric") == (diode_sets[0], 0)
+    assert int(without_depth(called).sum()) == 2
 
 
 @pytest.mark.parametrize(
@@ -61,12 +53,16 @@ def test_a_set_whose_views_all_have_depth_is_left_as_it_is(diode_sets):
     ],
 )
 def test_depth_of_several_kinds_is_refused_with_counts_and_the_query(holed, kinds, said):
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(UsageError, match=said):
         depth_kind(
             relabelled(holed, kind=kinds, valid_fraction=[float(kind in ("metric", "up_to_scale")) for kind in kinds])
         )
 
 
-def test_depth_up_to_scale_is_a_kind(holed):
+def test_depth_up_to_scale_is_a_kind_and_not_that_of_baselines(holed):
     kinds = ["up_to_scale", "none", "up_to_scale", "none", "up_to_scale"]
-    assert depth_kind(relabelled(holed, kind=kinds, valid_fraction=[0.5, 0.0, 0.5, 0.0, 0.5])) == "up_to_scale"
+    scaled = relabelled(holed, kind=kinds, valid_fraction=[0.5, 0.0, 0.5, 0.0, 0.5])
+    assert depth_kind(scaled) == "up_to_scale"
+    require_metres(holed)
+    with pytest.raises(UsageError, match=r"baselines are in metres, but the depth of .* is up to scale"):
+        require_metres(scaled)
