@@ -8,65 +8,21 @@ reverse method resolution order); `--help` lists a command's own options first.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sharding.machine.files import check_writable
-from sharding.options import argument, option, parse_bytes, required
-from sharding.stores.node_cache import CacheSettings
-from training.depth_options import WHERE, AugmentOptions, LossOptions, ProtocolChoice, ValidationOptions
+from sharding.options import argument, option, required
+from training.depth_options import AugmentOptions, LossOptions, ProtocolChoice, ValidationOptions
 from training.lightly_options import LightlyOptions, Method, PretrainPrecision
 from training.photo_options import PhotoOptions
+from training.set_options import WHERE, CacheOptions, StreamingOptions, SubsetOptions
 from training.step_options import ComputationOptions, OptimizerOptions
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 ViewsOn = Literal["cpu", "gpu"]
-Reader = Literal["indexed", "webdataset"]
 EncoderName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 MAX_SEED = 2**32 - 1
 """Largest seed that numpy's and Lightning's generators both take."""
 
 MAX_WORKERS = 1000
 """Most loader processes of a rank: more than any machine has cores, less than what fills its memory at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SubsetOptions:
-    """The option of the commands that can read a subset."""
-
-    where: str | None = option(None, WHERE, metavar="EXPR")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheOptions:
-    """Options of the commands that read sets which may be behind a URL."""
-
-    cache: str | None = option(
-        None,
-        "folder on a disk of this machine that keeps what is fetched from a URL, for all processes and jobs",
-        metavar="DIR",
-        path="local",
-    )
-    cache_size: int = option(
-        200 * 10**9, "most that the cache holds", parse=parse_bytes, least=1, shown="200GB", metavar="SIZE"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamingOptions:
-    """Options of the commands that can read whole shards in sequence."""
-
-    reader: Reader = option(
-        "indexed",
-        "indexed: samples by their place in the index, in an exact order; webdataset: whole shards in sequence, for "
-        "pipes and stores without ranges",
-    )
-    shuffle_buffer: int = option(
-        200, "with --reader webdataset: samples of a worker among which the next one is drawn", metavar="N", least=1
-    )
-    pipe: str | None = option(
-        None,
-        "with --reader webdataset: command that writes a shard to its standard output, such as 'zstd -dc {url}'",
-        metavar="COMMAND",
-        executed=True,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,18 +282,3 @@ class DemoConfig:
         "demo", "folder for everything that is made; finished stages are kept", metavar="DIR", path="local"
     )
     seed: int = option(0, "seed of the world and of the runs", least=0, most=MAX_SEED)
-
-
-def check_cache(config: CacheOptions) -> None:
-    """Check that the folder of the cache can be written to, also where all sets are local.
-
-    Raises:
-        UsageError: It cannot.
-    """
-    if config.cache is not None:
-        check_writable(config.cache, "--cache", folder=True)
-
-
-def cache_settings(config: CacheOptions) -> CacheSettings | None:
-    """Return the cache that the options ask for, None without `--cache`."""
-    return None if config.cache is None else CacheSettings(folder=config.cache, limit_bytes=config.cache_size)

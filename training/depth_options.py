@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sharding.options import option
+from training.set_options import WHERE
 
 LossName = Literal["silog", "si_log", "l1_log", "mse_log", "berhu_log", "mse"]
 TrainedKind = Literal["metric", "up_to_scale"]
@@ -16,8 +17,6 @@ ProtocolChoice = Literal["ours", "devkit", "zoe80garg"]
 
 MIN_SIDE_PX = 33
 """Smaller training images leave the encoder a single output pixel, of which BatchNorm cannot compute a variance."""
-
-WHERE = "a condition on columns of the index, such as \"scene_type == 'outdoor'\""
 
 
 @dataclass(frozen=True, kw_only=True)

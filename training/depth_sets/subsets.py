@@ -8,12 +8,13 @@ from sharding.errors import DataError, UsageError
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
-from training.config import FinetuneConfig, cache_settings
+from training.config import FinetuneConfig
 from training.depth_options import TrainedKind, choose_val_where
 from training.depth_sets.holdout import check_wish, hold_out
 from training.depth_sets.overlap import describe_overlap
 from training.depth_sets.usable import require_countable, with_depth
 from training.metrics.kinds import depth_kind, without_depth
+from training.set_options import cache_settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,12 @@ from sharding.machine.regular import open_regular
 from sharding.reading.check import check_set
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
-from training.config import EvaluateConfig, ExportConfig, PredictConfig, cache_settings
+from training.config import EvaluateConfig, ExportConfig, PredictConfig
 from training.evaluation.inputs import ARRAY, CODED, VIEW, Input, find_inputs
 from training.evaluation.protocol_choice import choose_protocols
 from training.launch.launcher import check_accelerator
 from training.runfolder import find_checkpoint, load_config
+from training.set_options import cache_settings
 
 ONNX_START = b"\x08"
 """How an ONNX file begins: the tag of its first field, `ir_version`."""

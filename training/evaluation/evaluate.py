@@ -20,7 +20,7 @@ from sharding.cli import Outcome
 from sharding.errors import DataError
 from sharding.progress import track
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
-from training.config import EvaluateConfig, cache_settings
+from training.config import EvaluateConfig
 from training.depth_options import ProtocolChoice, TrainedKind
 from training.evaluation.evaluation_text import format_evaluation
 from training.evaluation.protocol_choice import choose_protocols
@@ -38,6 +38,7 @@ from training.model.depth_unet import DepthUnet
 from training.model.inference import Predictor
 from training.network.float32 import full_float32
 from training.runfolder import find_checkpoint, load_config
+from training.set_options import cache_settings
 
 BATCH_PIXELS = 1024 * 768
 """Pixels that are predicted at once: one DIODE view."""

@@ -8,7 +8,7 @@ from sharding.reading.check import check_set
 from sharding.stores.address import is_remote
 from training.checkpoint.cadence import Cadence
 from training.claim import check_claim, has_run
-from training.config import FinetuneConfig, cache_settings, check_cache
+from training.config import FinetuneConfig
 from training.depth_sets.holdout import is_same_wish
 from training.depth_sets.subsets import check_validation, choose_subsets, naming_val_where, where_of_val
 from training.depth_sets.views import make_augment
@@ -28,6 +28,7 @@ from training.runfolder import (
     is_finished,
     load_config,
 )
+from training.set_options import cache_settings, check_cache
 from training.streaming.options import check_budget, streaming_options
 
 MAY_CHANGE = (

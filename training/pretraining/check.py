@@ -8,12 +8,13 @@ from sharding.reading.check import check_set
 from training.checkpoint.cadence import Cadence
 from training.checkpoint.newest import LAST_NAME
 from training.claim import check_claim, has_run
-from training.config import PretrainConfig, cache_settings, check_cache
+from training.config import PretrainConfig
 from training.launch.launcher import check_launch, check_precision
 from training.lightlytrain.arguments import check_arguments
 from training.lightlytrain.methods import check_method
 from training.loading.order import check_batch
 from training.runfolder import CHECKPOINTS_NAME, ENCODER_NAME, WHERE_IT_RUNS, check_same
+from training.set_options import cache_settings, check_cache
 from training.streaming.options import check_budget, streaming_options
 from training.torch_file import check_torch_file
 

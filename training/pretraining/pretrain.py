@@ -27,7 +27,7 @@ from training.checkpoint.newest import find_newest, say_resumed
 from training.checkpoint.saved_run import read_saved_run
 from training.checkpoint.stop import StopSignals
 from training.claim import claimed, has_run
-from training.config import PretrainConfig, cache_settings
+from training.config import PretrainConfig
 from training.launch.devices import Placement, place
 from training.launch.group import joined
 from training.launch.launcher import check_precision
@@ -55,6 +55,7 @@ from training.runfolder import (
     load_config,
     save_config,
 )
+from training.set_options import cache_settings
 from training.streaming.announce import announce_streaming
 from training.streaming.options import Streaming, streaming_options
 

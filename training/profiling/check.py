@@ -1,7 +1,8 @@
 """What is wrong with the options of `profile`, found without torch."""
 
 from sharding.reading.check import check_set
-from training.config import ProfileConfig, cache_settings
+from training.config import ProfileConfig
+from training.set_options import cache_settings
 
 
 def check_profile(config: ProfileConfig) -> None:

@@ -43,13 +43,14 @@ from sharding.cli import Outcome
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
-from training.config import ProfileConfig, cache_settings
+from training.config import ProfileConfig
 from training.profiling.bottleneck import NAMES, helps_fetch, judge, percent, shares_that_count, stays_cached
 from training.profiling.cold_reads import Cold, time_cold
 from training.profiling.requests import requests_per_sample
 from training.profiling.stages import CHAIN, STAGES, Held, Work, plan_work, time_loaders, time_stages
 from training.profiling.stopwatch import Timing, one_thread
 from training.profiling.transfer import time_transfer
+from training.set_options import cache_settings
 
 STAGE_PACKAGES = ("torch", "numpy", "pillow", "zstandard", "google-crc32c", "opencv-python-headless")
 """Packages that do the work of the stages; their versions are reported."""

@@ -3,12 +3,13 @@
 from sharding.errors import named_by_user
 from sharding.machine.files import check_kind, check_writable
 from sharding.reading.check import check_set
-from training.config import CompareConfig, cache_settings
+from training.config import CompareConfig
 from training.launch.launcher import check_accelerator
 from training.report.arms.grouping import read_arms
 from training.report.arms.pairs import choose_pairs
 from training.report.arms.target import choose_target
 from training.runfolder import find_checkpoint
+from training.set_options import cache_settings
 
 
 def check_compare(config: CompareConfig) -> None:

@@ -13,7 +13,7 @@ from sharding.options import checked
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
 from training.baselines import CONSTANT, ROW
-from training.config import CompareConfig, cache_settings
+from training.config import CompareConfig
 from training.depth_sets.overlap import describe_overlap
 from training.evaluation.evaluate import Computing
 from training.evaluation.results import Evaluation, SetInfo
@@ -39,6 +39,7 @@ from training.report.measuring import (
 )
 from training.report.page import render_report
 from training.report.standing import Standing, compare_runs
+from training.set_options import cache_settings
 
 
 def run(config: CompareConfig) -> Outcome:

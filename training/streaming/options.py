@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sharding.errors import UsageError
 from sharding.hiding import COMMAND_NOTE
-from training.config import Reader, StreamingOptions
+from training.set_options import Reader, StreamingOptions
 from training.streaming.pipe_command import to_script
 
 

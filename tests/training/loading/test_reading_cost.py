@@ -4,13 +4,14 @@ import pytest
 
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.node_cache import CacheSettings
-from training.config import FinetuneConfig, PretrainConfig, cache_settings
+from training.config import FinetuneConfig, PretrainConfig
 from training.depth_sets.subsets import choose_subsets
 from training.finetuning.batches import BatchSplit
 from training.finetuning.depth_data import make_data
 from training.loading.images import IMAGE_PARTS
 from training.loading.read_ahead import THREADS
 from training.loading.reading_cost import announce_reading, describe_reading, format_bytes
+from training.set_options import cache_settings
 
 
 @pytest.fixture
