@@ -25,9 +25,9 @@ from sharding.format.strict_json import Count, Text
 from sharding.machine.files import write_atomically
 from sharding.progress import say, track
 from sharding.reading.shard_set import ShardSet
-from training.baselines import CONSTANT, ROW
 from training.baselines.depth_sums import MAX_ROWS, DepthSummation, iter_depths, profile_rows
 from training.baselines.fits import fit_profiles
+from training.baselines.names import CONSTANT, ROW
 from training.metrics.kinds import require_metres
 from training.metrics.protocols import METRICS
 from training.run_files import read_json

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sharding.format.sample import Sample
 from sharding.reading.pictures import colorize_depth, encode_png
-from training.baselines import ROW
+from training.baselines.names import ROW
 from training.evaluation.error_colours import paint_error, paint_log_ratio
 from training.evaluation.evaluate import load_predictor
 from training.evaluation.results import Evaluation

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharding.errors import UsageError
-from training.baselines import CONSTANT, ROW
+from training.baselines.names import CONSTANT, ROW
 from training.report.arms.differences import find_factors
 from training.report.arms.identity import deciding, frozen
 from training.report.arms.naming import common_name
 from training.report.arms.run import Run, read_run
-
-RESERVED = (CONSTANT, ROW)
-"""Names of the baselines, which no arm can have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +86,7 @@ def _check_names(names: Sequence[str]) -> None:
     """
     if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise UsageError(f"several arms are called {', '.join(twice)}; name them with --arm NAME=RUN,RUN")
-    if reserved := sorted(set(names) & set(RESERVED)):
+    if reserved := sorted(set(names) & {CONSTANT, ROW}):
         raise UsageError(
             f"an arm is called {reserved[0]}, which is the name of a baseline; name it with --arm NAME=RUN,RUN"
         )

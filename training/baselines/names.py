@@ -1,0 +1,3 @@
+"""Names of the baselines; loads no torch."""
+
+CONSTANT, ROW = "constant", "row"
