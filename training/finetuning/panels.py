@@ -16,6 +16,7 @@ from sharding.reading.shard_set import ShardSet
 from training.depth_options import TrainedKind
 from training.evaluation.error_colours import error_bar, paint_error
 from training.metrics.image_metrics import image_metrics
+from training.metrics.names import METRIC
 from training.metrics.protocols import METRICS
 from training.model.criterion import make_protocol
 
@@ -106,12 +107,12 @@ def describe_error(
     prediction: NDArray[np.float32],
     depth_kind: TrainedKind = "metric",
 ) -> str:
-    """Return the sample's abs_rel as validation counts it, in words."""
+    """Return the sample's `METRIC` as validation counts it, in words."""
     guess, truth, known = (
         torch.from_numpy(np.ascontiguousarray(one))[None, None] for one in (prediction, depth, valid)
     )
     values, counted = image_metrics(guess, truth, known, make_protocol(depth_kind))
-    return f"abs_rel {values[0, METRICS.index('abs_rel')]:.4f}" if counted[0] else "too little was measured"
+    return f"{METRIC} {values[0, METRICS.index(METRIC)]:.4f}" if counted[0] else "too little was measured"
 
 
 def _column(title: str, note: str, picture: Image.Image, bar: Image.Image | None, height: int) -> Image.Image:

@@ -68,7 +68,7 @@ def heads(panel: Image.Image) -> list[np.ndarray]:
     return np.split(whole, [left - 1 for left in LEFT[1:]], axis=1)
 
 
-def test_words_stand_above_each_column_with_the_key_and_the_samples_abs_rel(sample):
+def test_words_stand_above_each_column_with_the_key_and_the_samples_log10(sample):
     right, wrong = (heads(draw_panel(sample, times(sample, factor))) for factor in (1, 1.5))
     renamed = heads(draw_panel(replace(sample, key="another"), times(sample, 1)))
     assert all((head < 128).all(axis=-1).sum() > 100 for head in right)  # black letters
@@ -86,7 +86,7 @@ def test_depth_up_to_scale_is_shown_multiplied_to_the_median_and_never_in_metres
     assert same == [True, False, False, True]  # the words of both depths
     bars = [np.asarray(one)[TOP:, LEFT[1] + WIDTH + GAP :][:, :BAR] for one in (panels[1], metric)]
     assert not np.array_equal(*bars)  # no "m"
-    assert describe_error(sample.depth, sample.valid, times(sample, 40), "up_to_scale") == "abs_rel 0.0000"
+    assert describe_error(sample.depth, sample.valid, times(sample, 40), "up_to_scale") == "log10 0.0000"
 
 
 def test_a_long_key_is_cut_within_its_column(sample):
@@ -95,8 +95,8 @@ def test_a_long_key_is_cut_within_its_column(sample):
     assert (head[:, LEFT[1] - 40 : LEFT[1] - 12] < 128).any()
 
 
-def test_abs_rel_is_that_of_validation(sample):
-    assert describe_error(sample.depth, sample.valid, times(sample, 1.25)) == "abs_rel 0.2500"
+def test_log10_is_that_of_validation(sample):
+    assert describe_error(sample.depth, sample.valid, times(sample, 1.25)) == "log10 0.0969"
     depth, valid = np.full((4, 4), 2, np.float32), np.zeros((4, 4), bool)
     assert describe_error(depth, valid, depth) == "too little was measured"
 
