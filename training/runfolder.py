@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from sharding.errors import DataError, UsageError
+from sharding.format.strict_json import Count, Text
 from sharding.hiding import without_arguments
 from sharding.limits import MAX_ENCODER_BYTES
 from sharding.machine.files import write_atomically
@@ -175,6 +176,30 @@ def check_saved(file: Path) -> None:
         DataError: It has not.
     """
     check_torch_file(file, "a state dict of torch", MAX_ENCODER_BYTES)
+
+
+FORMER_MONITOR: Literal["abs_rel"] = "abs_rel"
+"""Metric by which runs that do not record theirs chose the best epoch; such a run keeps it when it is resumed."""
+
+
+class SetRecord(msgspec.Struct):
+    """A subset that a run used, as its metrics.json describes it; older runs recorded less.
+
+    Attributes:
+        identity: Hash of the set's content.
+        name: Name of the set.
+        where: Condition on the index; None means all.
+        samples: Samples of the subset.
+        path: Absolute path, or URL without a login; None where it was not recorded.
+        holdout: Scenes that were held out of the training set; None without hold-out.
+    """
+
+    identity: Text
+    name: Text = ""
+    where: Text | None = None
+    samples: Count = 0
+    path: Text | None = None
+    holdout: list[Text] | None = None
 
 
 class _Metrics(msgspec.Struct):

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from pytorch_lightning import LightningModule, Trainer
@@ -23,13 +23,10 @@ from training.checkpoint.budget import BadSampleBudget
 from training.finetuning.trace import Trace, continued
 from training.metrics.names import METRIC
 from training.run_files import read_text
-from training.runfolder import CURVES_NAME, METRICS_NAME
+from training.runfolder import CURVES_NAME, FORMER_MONITOR, METRICS_NAME, SetRecord
 
 MONITOR = METRIC
 """The validation metric that decides which epoch is the best; lower is better."""
-
-FORMER_MONITOR: Literal["abs_rel"] = "abs_rel"
-"""That of runs which do not record theirs; such a run keeps it when it is resumed."""
 
 _VAL = "val_"  # prefix of validation values in Lightning's metrics and in the rows
 
@@ -42,20 +39,11 @@ EpochRow = dict[str, float]
 of depth up to scale, those without a unit."""
 
 
-class SetUsed(msgspec.Struct):
-    """A set that a run used, as `describe_set` describes it; only the identity decides."""
-
-    identity: Text
-    name: Text = ""
-    where: Text | None = None
-    samples: Count = 0
-
-
 class RunSets(msgspec.Struct):
     """The part of `metrics.json`, and of the record in a checkpoint, that tells the sets."""
 
-    train: SetUsed
-    val: SetUsed
+    train: SetRecord
+    val: SetRecord
 
 
 class ShownRow(msgspec.Struct):

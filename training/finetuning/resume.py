@@ -13,11 +13,11 @@ from training.checkpoint.newest import find_newest, say_resumed
 from training.checkpoint.saved_run import read_saved_run
 from training.depth_sets.description import decisive, describe_set
 from training.finetuning.depth_data import DepthData
-from training.finetuning.record import FORMER_MONITOR, RunRecord, RunSets
+from training.finetuning.record import RunRecord, RunSets
 from training.finetuning.trace import check_encoder
 from training.model.depth_unet import CHECKPOINT
 from training.model.hyperparameters import DECAYS, Decay
-from training.runfolder import checkpoint_path
+from training.runfolder import FORMER_MONITOR, checkpoint_path
 
 
 @dataclass(frozen=True, kw_only=True)
