@@ -1,7 +1,14 @@
-"""Reading small files that others may have made: regular ones alone, within a limit, checked against a type."""
+"""Files of runs as others may have made them: regular ones, small ones within a limit; and versions of packages."""
 
+import hashlib
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from platform import python_version
+from typing import TypeVar
 
 from sharding.errors import DataError
 from sharding.format import strict_json
@@ -11,7 +18,7 @@ from sharding.machine.regular import open_descriptor, read_regular
 T = TypeVar("T")
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading; a pipe or a device is refused at once, without waiting for its other end.
 
     Raises:
@@ -21,6 +28,28 @@ def open_regular(path: Path) -> BinaryIO:
         return open(open_descriptor(path), "rb")
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def file_sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        DataError: As `open_regular`.
+    """
+    with open_regular(path) as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def find_versions(names: Iterable[str]) -> dict[str, str]:
+    """Find the versions of Python and of those of some packages that are installed.
+
+    A package that is loaded tells its build as well, such as torch's CUDA: 2.9.1+cu128.
+    """
+    found = {"python": python_version()}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = str(getattr(sys.modules.get(name), "__version__", version(name)))
+    return found
 
 
 def read_limited(path: Path, most: int = MAX_JSON_BYTES) -> bytes:

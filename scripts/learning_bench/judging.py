@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learning_bench.world import OUTDOOR, World
+from training.run_files import file_sha256
 from training.runfolder import METRICS_NAME, find_checkpoint
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def judge(world: World, folder: Path, network: "type[DepthUnet]") -> dict[str, A
         Means of the metrics over images under the headline protocol, seconds of training, and the revision.
     """
     from sharding.reading.shard_set import ShardSet
-    from training.evaluation.evaluate import NamedPredictor, evaluate_model, file_sha256
+    from training.evaluation.evaluate import NamedPredictor, evaluate_model
 
     file = find_checkpoint(folder, "last")
     named = NamedPredictor(predictor=network.load(file), name=folder.name, fingerprint=file_sha256(file))

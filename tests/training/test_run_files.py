@@ -1,15 +1,17 @@
 """Small files of run folders, as others may have made them."""
 
+import importlib
 import json
 import os
 import re
+import sys
 
 import pytest
 
 from sharding.errors import DataError
 from training.finetuning.record import RunSets, read_curves
 from training.report.arms.run import read_run
-from training.run_files import read_json
+from training.run_files import file_sha256, find_versions, read_json
 from training.runfolder import is_finished, load_config
 
 USED = {"name": "a", "identity": "b", "where": None, "samples": 3}
@@ -140,3 +142,21 @@ def test_a_pretraining_run_is_no_arm(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(SETS))
     (tmp_path / "curves.csv").write_text(HEADER + "0,8,1,1,1\n")
     assert "is it a run of `depthstream finetune`" in message(read_run, tmp_path)
+
+
+def test_versions_are_those_installed_and_of_loaded_packages_with_their_build(tmp_path, monkeypatch):
+    (tmp_path / "built-1.2.dist-info").mkdir()
+    (tmp_path / "built-1.2.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: built\nVersion: 1.2\n")
+    (tmp_path / "built.py").write_text("__version__ = '1.2+cu128'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert find_versions(["built", "not-installed"]) == {"python": python, "built": "1.2"}
+    monkeypatch.setitem(sys.modules, "built", importlib.import_module("built"))
+    assert find_versions(["built"])["built"] == "1.2+cu128"
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes_and_a_pipe_has_none(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    os.mkfifo(tmp_path / "pipe")
+    assert "expected a regular file" in message(file_sha256, tmp_path / "pipe")

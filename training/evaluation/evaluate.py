@@ -25,7 +25,7 @@ from training.depth_options import ProtocolChoice, TrainedKind
 from training.evaluation.evaluation_text import format_evaluation
 from training.evaluation.protocol_choice import choose_protocols
 from training.evaluation.results import Evaluation, SetInfo, make_table
-from training.evaluation.selection import describe_selection
+from training.evaluation.selection import count_trained, describe_selection
 from training.launch.devices import describe_device, find_devices
 from training.launch.out_of_memory import explaining_lack
 from training.loading.dataset import DiodeDepthDataset
@@ -37,6 +37,7 @@ from training.metrics.protocols import Protocols
 from training.model.depth_unet import DepthUnet
 from training.model.inference import Predictor
 from training.network.float32 import full_float32
+from training.run_files import file_sha256
 from training.runfolder import find_checkpoint, load_config
 from training.set_options import cache_settings
 
@@ -155,12 +156,6 @@ def native_batch(index: pd.DataFrame) -> int:
     return max(1, BATCH_PIXELS // int(sizes.prod(axis=1).iloc[0])) if len(sizes) == 1 else 1
 
 
-def file_sha256(file: Path) -> str:
-    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def load_predictor(file: Path, name: str, device: torch.device) -> NamedPredictor:
     """Load the network of a checkpoint for evaluation, in eval mode on `device`.
 
@@ -205,11 +200,13 @@ def run(config: EvaluateConfig) -> Outcome:
     evaluation = evaluate_model(named, samples, computing, config.protocol)
     kept = evaluation_file(folder, samples, which, config.protocol)
     failure = evaluation.save(kept)
-    selection = describe_selection(folder, samples) if which == "best" else ""
-    text = format_evaluation(evaluation, selection)
+    selection = describe_selection(folder, samples) if which == "best" else None
+    trained = count_trained(folder, samples)
+    seen = f"{trained} of these {len(samples)} images were trained on, so the numbers tell what the network remembers"
+    text = format_evaluation(evaluation, [*([selection] if selection else []), *([seen] if trained else [])])
+    about = {"checkpoint": which, "selection": selection, "trained_on": trained}
     return Outcome(
-        data=evaluation.summary()
-        | {"checkpoint": which, "selection": selection or None, "file": None if failure else str(kept)},
+        data=evaluation.summary() | about | {"file": None if failure else str(kept)},
         text=text + ("" if failure else f"\n\nstored in {kept}"),
         ok=failure is None or failure.errno in READ_ONLY,
     )

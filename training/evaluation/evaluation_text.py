@@ -1,5 +1,7 @@
 """An evaluation as plain text tables."""
 
+from collections.abc import Sequence
+
 from training.evaluation.results import Evaluation, Means
 from training.metrics.names import METRIC, PROTOCOL_NAMES, columns_of, count, fixed
 
@@ -9,16 +11,16 @@ _SHOWN = (METRIC, "abs_rel", "rmse", "silog", "delta1", "delta2", "delta3")
 _MOST_SCANS = 20
 
 
-def format_evaluation(evaluation: Evaluation, selection: str = "") -> str:
+def format_evaluation(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
     """Format the metrics as text: by protocol, by scene type, scene and scan, and how protocols are defined.
 
     Args:
         evaluation: The evaluation; scans have rows if there are at most 20 of them.
-        selection: What the checkpoint was chosen on, in words; "" if it was not chosen.
+        notes: Sentences about the checkpoint, below the title.
     """
     names = _columns(evaluation)
     means = {PROTOCOL_NAMES[name].label: evaluation.mean(name) for name in evaluation.protocols}
-    lines = [f"{evaluation.predictor} on {evaluation.set.describe()}", *([selection] if selection else [])]
+    lines = [f"{evaluation.predictor} on {evaluation.set.describe()}", *notes]
     lines += _table("", {label: row for label, row in means.items() if row}, names)
     primary = evaluation.primary
     scans = evaluation.scans(primary)

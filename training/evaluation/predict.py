@@ -31,15 +31,14 @@ from sharding.reading.pictures import color_bar, colorize_depth, depth_range, en
 from training.config import PredictConfig
 from training.depth_options import TrainedKind
 from training.evaluation.check import check_results
-from training.evaluation.evaluate import file_sha256
 from training.evaluation.inputs import ARRAY, CODED, VIEW, Input, find_inputs
 from training.evaluation.selection import say_selection
 from training.launch.devices import find_devices
 from training.launch.out_of_memory import explaining_lack
 from training.model.depth_unet import DepthUnet
 from training.model.inference import predict_photo
-from training.prediction.camera import UP_TO_SCALE
 from training.prediction.photo import Photo, read_photo
+from training.run_files import file_sha256
 from training.runfolder import find_checkpoint
 
 _VIEW_SIDE_PX = 640  # longer side of a panel
@@ -197,10 +196,11 @@ def _predict(one: Input, model: DepthUnet, config: PredictConfig) -> Prediction:
 
 def _say_doubts(done: list[Prediction]) -> None:
     """Say once for each reason why the metres of some images may be wrong."""
-    for doubt, times in Counter(one.doubt for one in done if one.doubt).items():
+    doubts = Counter((one.doubt, one.depth_kind) for one in done if one.doubt)
+    for (doubt, kind), times in doubts.items():
         first = next(one.image for one in done if one.doubt == doubt)
         others = f" and {times - 1} more" if times > 1 else ""
-        remedy = "" if doubt == UP_TO_SCALE else "; give --focal-px, and --camera-focal-px for an older checkpoint"
+        remedy = "; give --focal-px, and --camera-focal-px for an older checkpoint" if kind == "metric" else ""
         say(f"{first}{others}: {doubt}{remedy}")
 
 

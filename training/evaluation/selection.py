@@ -1,4 +1,4 @@
-"""What the best checkpoint of a run was chosen on, in words, and whether that was what it is evaluated on."""
+"""What a run was trained on, and its best checkpoint chosen on, and whether that is what it is evaluated on."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -11,33 +11,16 @@ from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.run_files import read_json
-from training.runfolder import METRICS_NAME, Which
+from training.runfolder import FORMER_MONITOR, METRICS_NAME, SetRecord, Which
 
 
-class _ChosenOn(msgspec.Struct):
-    identity: Text
-    name: Text = ""
-    where: Text | None = None
-    path: Text = ""
-    holdout: list[Text] | None = None
-
-    def describe(self) -> str:
-        """Name the set in words."""
-        if self.holdout:
-            return f"the held-out scenes {', '.join(self.holdout)} of the training set {self.name}"
-        return f"the validation set {self.name}" + (f", where {self.where}" if self.where else "")
-
-    def keys(self, address: str) -> set[str]:
-        """Return the keys of its samples, if the set is at an address."""
-        index = ShardSet(address, self.where).index
-        return set(index["key"][index["scene"].isin(self.holdout)] if self.holdout else index["key"])
+class _Chosen(msgspec.Struct):
+    val: SetRecord
+    monitor: Text = FORMER_MONITOR
 
 
-class _Record(msgspec.Struct):
-    """What is read of the metrics.json of a run; one that names no monitor was chosen by abs_rel."""
-
-    val: _ChosenOn
-    monitor: Text = "abs_rel"
+class _Trained(msgspec.Struct):
+    train: SetRecord
 
 
 def describe_selection(run: Path, samples: ShardSet | None = None) -> str:
@@ -48,14 +31,29 @@ def describe_selection(run: Path, samples: ShardSet | None = None) -> str:
         samples: What it is evaluated on, if it is; said as well, if it was chosen on that.
     """
     try:
-        record = read_json(run / METRICS_NAME, _Record)
+        record = read_json(run / METRICS_NAME, _Chosen)
     except DataError:
         return f"the best checkpoint was chosen on a set that {run / METRICS_NAME} does not tell"
-    text = f"the best checkpoint: the lowest {record.monitor} of all epochs on {record.val.describe()}"
+    text = f"the best checkpoint: the lowest {record.monitor} of all epochs on {_describe_val(record.val)}"
     if samples is None or not (shared := _shared(record.val, samples)):
         return text
     what = "this very set" if shared == len(samples) else f"{shared} of these {len(samples)} images"
     return f"{text}; the checkpoint was chosen on {what}, so its numbers are optimistic"
+
+
+def _describe_val(val: SetRecord) -> str:
+    if val.holdout:
+        return f"the held-out scenes {', '.join(val.holdout)} of the training set {val.name}"
+    return f"the validation set {val.name}" + (f", where {val.where}" if val.where else "")
+
+
+def count_trained(run: Path, samples: ShardSet) -> int | None:
+    """Count the samples that a run folder was trained on, by key; None where nothing tells."""
+    try:
+        record = read_json(run / METRICS_NAME, _Trained)
+    except DataError:
+        return None
+    return _shared(record.train, samples)
 
 
 def say_selection(source: str, which: Which) -> None:
@@ -64,13 +62,13 @@ def say_selection(source: str, which: Which) -> None:
         say(describe_selection(Path(source)))
 
 
-def _shared(chosen: _ChosenOn, samples: ShardSet) -> int:
-    """Count the samples that the checkpoint was chosen on, by key; 0 where nothing tells."""
-    same = chosen.identity == samples.manifest.identity
+def _shared(used: SetRecord, samples: ShardSet) -> int | None:
+    """Count the samples that are in a set that was used, by key; None where nothing tells."""
+    same = used.identity == samples.manifest.identity
     # A set of other bytes may be of the same views: another preset, another subset.
-    address = samples.address if same else chosen.path
+    address = samples.address if same else used.path
     if not address or (is_remote(address) and not same):
-        return 0
+        return None
     with suppress(DataError, UsageError):
-        return len(chosen.keys(address) & set(samples.index["key"]))
-    return 0
+        return len(set(ShardSet(address, used.where, samples.cache).index["key"]) & set(samples.index["key"]))
+    return None

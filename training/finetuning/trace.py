@@ -3,7 +3,6 @@
 The entries are those of the first start; a resumed run keeps them, and adds what differs in a later start to `resumes`.
 """
 
-import hashlib
 import os
 import shlex
 import subprocess
@@ -11,9 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
 import msgspec
@@ -25,7 +22,7 @@ from sharding.progress import say
 from sharding.stores.address import shown
 from training.checkpoint.newest import LAST_NAME, PREVIOUS_NAME
 from training.config import FinetuneConfig
-from training.run_files import read_json
+from training.run_files import file_sha256, find_versions, read_json
 from training.runfolder import (
     CHECKPOINTS_NAME,
     CONFIG_NAME,
@@ -60,7 +57,7 @@ def take_trace(config: FinetuneConfig, device: str) -> Trace:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": describe_command(sys.argv, os.environ),
-        "versions": find_versions(),
+        "versions": find_versions(PACKAGES),
         "revision": find_revision(),
         "device": device,
         "encoder_sha256": hash_encoder(config.encoder),
@@ -90,15 +87,6 @@ def _without_secret(word: str, before: str, environment: Mapping[str, str]) -> s
     if "--pipe" in (flag, before):
         return flag + mark + without_arguments(value)
     return hide(flag + mark + shown(value), environment)
-
-
-def find_versions() -> dict[str, str]:
-    """Find the installed versions of `PACKAGES` and of Python."""
-    found = {"python": python_version()}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def find_revision() -> str | None:
@@ -149,8 +137,7 @@ def hash_encoder(encoder: str) -> str | None:
     """Compute the SHA-256 of an encoder's file in hexadecimal; None for random weights, or if the file is gone."""
     if encoder == SCRATCH or (file := _file_of(encoder)) is None:
         return None
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return file_sha256(file)
 
 
 def _file_of(encoder: str) -> Path | None:

@@ -30,10 +30,7 @@ DataLoader with workers over those of one without, turn by turn.
 """
 
 import os
-import platform
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -50,6 +47,7 @@ from training.profiling.requests import requests_per_sample
 from training.profiling.stages import CHAIN, STAGES, Held, Work, plan_work, time_loaders, time_stages
 from training.profiling.stopwatch import Timing, one_thread
 from training.profiling.transfer import time_transfer
+from training.run_files import find_versions
 from training.set_options import cache_settings
 
 STAGE_PACKAGES = ("torch", "numpy", "pillow", "zstandard", "google-crc32c", "opencv-python-headless")
@@ -207,12 +205,13 @@ def _fetch_notes(work: Work, measured: Mapping[str, Any]) -> list[str]:
 
 
 def _machine() -> dict[str, Any]:
-    packages = {}
-    for name in STAGE_PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            packages[name] = metadata.version(name)
-    load = os.getloadavg()[0]
-    return {"cpus": os.cpu_count(), "load": load, "python": platform.python_version(), "packages": packages}
+    packages = find_versions(STAGE_PACKAGES)
+    return {
+        "cpus": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": packages.pop("python"),
+        "packages": packages,
+    }
 
 
 def _text(data: Mapping[str, Any]) -> str:

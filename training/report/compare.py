@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 
@@ -12,12 +11,12 @@ from sharding.machine.files import write_through_links
 from sharding.options import checked
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
-from training.baselines import CONSTANT, ROW
+from training.baselines.names import CONSTANT, ROW
 from training.config import CompareConfig
 from training.depth_sets.overlap import describe_overlap
 from training.evaluation.evaluate import Computing
 from training.evaluation.results import Evaluation, SetInfo
-from training.finetuning.trace import find_versions
+from training.finetuning.trace import PACKAGES
 from training.metrics.names import PROTOCOL
 from training.metrics.protocols import MEDIAN_SCALED
 from training.report.arms.differences import find_factors
@@ -39,6 +38,7 @@ from training.report.measuring import (
 )
 from training.report.page import render_report
 from training.report.standing import Standing, compare_runs
+from training.run_files import find_versions
 from training.set_options import cache_settings
 
 
@@ -90,7 +90,7 @@ def collect(config: CompareConfig) -> Comparison:
         named=config.contrasts is not None,
         gallery=make_gallery(results, trained, baselines, measuring, protocol),
         command=_command(config),
-        versions=find_versions() | {"scipy": version("scipy")},
+        versions=find_versions((*PACKAGES, "scipy")),
         protocol=protocol,
     )
 

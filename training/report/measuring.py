@@ -12,10 +12,10 @@ from sharding.errors import DataError, UsageError
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
-from training.baselines import CONSTANT, ROW
 from training.baselines.fitted import Baselines, load_or_fit
 from training.baselines.measured import evaluate_baselines
-from training.evaluation.evaluate import Computing, evaluate_model, evaluation_file, file_sha256, load_predictor
+from training.baselines.names import CONSTANT, ROW
+from training.evaluation.evaluate import Computing, evaluate_model, evaluation_file, load_predictor
 from training.evaluation.results import Evaluation, load_matching
 from training.finetuning.record import read_curves
 from training.launch.devices import describe_device
@@ -24,6 +24,7 @@ from training.report.arms.grouping import Arm, labels
 from training.report.arms.run import Run
 from training.report.arms.sets import Part, find_set, trained_on
 from training.report.comparison import BaselineResult, Epoch
+from training.run_files import file_sha256
 from training.runfolder import Which, find_checkpoint
 
 CHECKPOINT: Which = "last"

@@ -9,7 +9,7 @@ import pytest
 from sharding.errors import UsageError
 from sharding.reading.shard_set import ShardSet
 from training.depth_sets.holdout import choose_scenes, draw_scenes, hold_out, is_same_wish
-from training.depth_sets.kinds import without_depth
+from training.metrics.kinds import without_depth
 
 DIODE = [f"{number:05d}" for number in range(7, 19)]
 

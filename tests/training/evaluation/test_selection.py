@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 from sharding.reading.shard_set import ShardSet
+from sharding.stores.node_cache import CacheSettings
 from training.config import EvaluateConfig
+from training.depth_sets.description import describe_set
+from training.evaluation import selection
 from training.evaluation.evaluate import run as evaluate
-from training.evaluation.selection import describe_selection
+from training.evaluation.selection import count_trained, describe_selection
 from training.runfolder import METRICS_NAME
 
 
@@ -62,6 +65,27 @@ def test_the_same_views_in_another_set_are_known_by_their_keys(record, diode_set
     assert "optimistic" not in describe_selection(record(val, identity="0" * 64, path="gone"), val)
 
 
+def test_the_set_is_opened_again_through_the_cache(record, diode_sets, monkeypatch, tmp_path: Path) -> None:
+    opened = []
+    monkeypatch.setattr(selection, "ShardSet", lambda *arguments: opened.append(arguments) or ShardSet(*arguments))
+    val = ShardSet(diode_sets[1].url, cache=CacheSettings(folder=str(tmp_path / "cache"), limit_bytes=10**9))
+    assert "this very set" in describe_selection(record(val), val)
+    assert opened == [(val.address, None, val.cache)]
+
+
+def test_images_that_were_trained_on_are_counted(diode_sets, tmp_path: Path) -> None:
+    train, val = diode_sets
+    kept, held = (train.narrowed(f"scene {no} in ('00007',)") for no in ("not", ""))
+    assert len(kept) > 0 < len(held)
+    (tmp_path / METRICS_NAME).write_text(json.dumps({"train": describe_set(kept)}))
+    found = [count_trained(tmp_path, samples) for samples in (kept, train, held, val)]
+    assert found == [len(kept), len(kept), 0, 0]
+    known = {"identity": "0" * 64}  # of a run that recorded no path, on another set
+    (tmp_path / METRICS_NAME).write_text(json.dumps({"train": known}))
+    assert count_trained(tmp_path, train) is None
+    assert count_trained(tmp_path / "gone", train) is None
+
+
 def test_a_run_that_does_not_tell_says_so(tmp_path: Path, diode_sets) -> None:
     assert "does not tell" in describe_selection(tmp_path, diode_sets[1])
 
@@ -75,6 +99,10 @@ def test_the_command_takes_the_last_checkpoint_and_says_what_the_best_was_chosen
     assert (last.data["checkpoint"], last.data["selection"]) == ("last", None)
     assert best.data["selection"].endswith("chosen on this very set, so its numbers are optimistic")
     assert best.data["selection"] in best.text
+    assert (last.data["trained_on"], "trained on" in last.text) == (None, False)
+    seen = evaluate(EvaluateConfig(**options | {"set": train.url}))
+    assert seen.data["trained_on"] == 1
+    assert "1 of these 1 images were trained on, so the numbers tell what the network remembers" in seen.text
     assert {Path(one.data["file"]).name for one in (last, best)} == {
         "evaluation-diode-val-last.json",
         "evaluation-diode-val-best.json",

@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 from sharding.errors import UsageError
 from tests.sharding.test_hiding import SECRET
@@ -21,7 +20,6 @@ from training.finetuning.trace import (
     continued,
     describe_command,
     find_revision,
-    find_versions,
     hash_encoder,
     read_pretraining,
     weights_to_begin_with,
@@ -63,11 +61,10 @@ def test_a_command_is_kept_without_secrets(words):
     assert said.startswith("finetune ")
 
 
-def test_versions_are_those_installed():
-    found = find_versions()
-    assert found["torch"] == version("torch")
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert set(trace.PACKAGES) <= set(found)
+def test_versions_are_recorded_of_all_packages_and_of_torch_with_its_build(tmp_path):
+    found = trace.take_trace(FinetuneConfig(set="a", out=str(tmp_path)), "cpu")["versions"]
+    assert set(found) == {"python", *trace.PACKAGES}
+    assert found["torch"] == torch.__version__
 
 
 def git(folder: Path, *arguments: str) -> str:
