@@ -23,7 +23,6 @@ class SetRecord(msgspec.Struct):
         identity: Hash of its content.
         name: Name of the set.
         where: Condition on the index; None means all.
-        samples: Samples of the part that was used.
         path: Absolute path, or URL without a login; None where it was not recorded.
         holdout: Scenes that were held out of the training set; None without hold-out.
     """
@@ -31,7 +30,6 @@ class SetRecord(msgspec.Struct):
     identity: Text
     name: Text = ""
     where: Text | None = None
-    samples: Count = 0
     path: Text | None = None
     holdout: list[Text] | None = None
 

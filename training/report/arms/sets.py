@@ -23,7 +23,6 @@ class Part:
         where: Condition on the index; None means all.
         path: Absolute path or URL that was recorded; None if none was.
         given: Address in the options of the run.
-        samples: Number of samples; 0 if it was not recorded.
         held_out: Whether it consists of scenes that were held out of the training set.
     """
 
@@ -32,7 +31,6 @@ class Part:
     where: str | None
     path: str | None
     given: str
-    samples: int = 0
     held_out: bool = False
 
     @property
@@ -56,7 +54,6 @@ def trained_on(run: Run) -> Part:
         where=record.where or run.config["where"],
         path=record.path,
         given=str(run.config["set"]),
-        samples=record.samples,
     )
 
 
@@ -72,7 +69,6 @@ def judged_on(run: Run) -> Part:
         where=record.where or own,
         path=record.path,
         given=str(run.config["set"] if val is None else val),
-        samples=record.samples,
         held_out=val is None,
     )
 
