@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.report.arms.encoder import Encoder
-from training.report.arms.identity import deciding, frozen
+from training.report.arms.identity import CROP, deciding, frozen
 from training.report.arms.run import Run
 from training.report.arms.sets import judged_on, trained_on
 
@@ -32,7 +32,7 @@ class Factor:
     """Something in which groups differ.
 
     Attributes:
-        option: Name of the option.
+        option: Name of the option, or "crop" for those of `CROP`.
         name: What it is called.
         values: Its value in each group, in words.
         detail: What the values are of, if not of the option as a whole.
@@ -42,6 +42,11 @@ class Factor:
     name: str
     values: tuple[str, ...]
     detail: str = ""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Return the names of its options in a run's config."""
+        return CROP if self.option == "crop" else (self.option,)
 
     def clause(self, names: Sequence[str]) -> str:
         """Describe it in a clause, such as "encoder (augmentation: conservative | aggressive)".

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from training.metrics.names import count
 from training.report.arms.differences import LABELS, find_factors, join_values
 from training.report.arms.grouping import Arm, draws, labels
 from training.report.arms.run import Run
@@ -54,9 +55,8 @@ def _by_arm(values: Sequence[str], names: Sequence[str]) -> str:
 def _unfinished(arms: Sequence[Arm], called: dict[Path, str]) -> Iterator[str]:
     for run in (run for arm in arms for run in arm.runs):
         if run.facts.epochs < run.epochs:
-            epochs = f"{run.epochs} epoch{'s' if run.epochs != 1 else ''}"
             ended = "ended early" if run.facts.finished else "has not finished"
-            yield f"{called[run.folder]} {ended}: {run.facts.epochs} of {epochs} are done."
+            yield f"{called[run.folder]} {ended}: {run.facts.epochs} of {count(run.epochs, 'epoch')} are done."
 
 
 def _mixed(arm: Arm) -> Iterator[str]:
@@ -73,8 +73,8 @@ def _repeats(arm: Arm, called: dict[Path, str]) -> Iterator[str]:
         if len(runs) > 1:
             names = ", ".join(called[run.folder] for run in runs)
             yield (
-                f"{names} of {arm.name} have the same options and seed {runs[0].seed}: repeats, no new draws, that "
-                "count once in the contrasts."
+                f"{names} of {arm.name} have the same options and seed {runs[0].seed}: repeats, no new draws; the "
+                "first alone counts."
             )
 
 

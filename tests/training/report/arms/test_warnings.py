@@ -66,7 +66,7 @@ def test_runs_of_an_arm_by_hand_that_differ_in_more_than_their_seed_are_warned_a
 def test_repeats_of_one_seed_are_no_new_draws(write_run) -> None:
     runs = [write_run(name, seed=seed) for name, seed in (("r-0", 0), ("r-1", 0), ("r-2", 1))]
     assert warnings(*runs) == [
-        "r-0, r-1 of r have the same options and seed 0: repeats, no new draws, that count once in the contrasts."
+        "r-0, r-1 of r have the same options and seed 0: repeats, no new draws; the first alone counts."
     ]
 
 
