@@ -15,7 +15,7 @@ from training.baselines.names import CONSTANT, ROW
 from training.config import CompareConfig
 from training.depth_sets.overlap import describe_overlap
 from training.evaluation.evaluate import Computing
-from training.evaluation.results import Evaluation, SetInfo
+from training.evaluation.results import SetInfo
 from training.finetuning.trace import PACKAGES
 from training.metrics.names import PROTOCOL
 from training.metrics.protocols import MEDIAN_SCALED
@@ -27,7 +27,7 @@ from training.report.arms.target import Target, choose_target
 from training.report.arms.warnings import find_warnings
 from training.report.comparison import ArmResult, BaselineResult, Comparison, RunResult
 from training.report.examples import make_gallery
-from training.report.judging import distinct, find_unguarded, judge
+from training.report.judging import find_unguarded, judge
 from training.report.measuring import (
     Measuring,
     Trained,
@@ -68,17 +68,18 @@ def collect(config: CompareConfig) -> Comparison:
     results = tuple(measure_arm(arm, labels(arms), measuring) for arm in arms)
     baselines, lacks = measure_baselines(trained, arms, measuring)
     protocol = _protocol(results)
-    contrasts = judge(dict(map(_draws, arms, results)), pairs, config.margin, protocol)
-    by_name = {arm.name: arm for arm in arms}
+    contrasts = judge({arm.name: arm.evaluations for arm in results}, pairs, config.margin, protocol)
+    by_name, factors = {arm.name: arm for arm in arms}, find_factors([arm.runs for arm in arms])
     return Comparison(
         arms=results,
         baselines=tuple(baselines),
         standings=tuple(find_standings(results, baselines, protocol)),
         contrasts=tuple(replace(one, factors=_factors([by_name[one.a], by_name[one.b]])) for one in contrasts),
         factors=_factors(arms),
+        differing=tuple(option for factor in factors for option in factor.options),
         warnings=(
             *find_warnings(arms),
-            *_copies(results),
+            *_copies(arms, results),
             *_shared(results),
             *_val_warnings(arms, trained, val),
             *find_unguarded(contrasts, protocol),
@@ -88,7 +89,7 @@ def collect(config: CompareConfig) -> Comparison:
         note=_note(target, config.val is not None),
         margin=config.margin,
         named=config.contrasts is not None,
-        gallery=make_gallery(results, trained, baselines, measuring, protocol),
+        gallery=make_gallery(results, baselines, measuring, protocol),
         command=_command(config),
         versions=find_versions((*PACKAGES, "scipy")),
         protocol=protocol,
@@ -96,23 +97,19 @@ def collect(config: CompareConfig) -> Comparison:
 
 
 def measure_arm(arm: Arm, called: Mapping[Path, str], measuring: Measuring) -> ArmResult:
-    """Evaluate the runs of an arm."""
-    runs = [
-        RunResult(
-            label=called[one.folder],
-            run=one,
-            history=read_history(one.folder),
-            evaluation=measuring.run(one, called[one.folder]),
+    """Evaluate the runs of an arm; of those that repeat another, the first alone counts."""
+    found: dict[bytes, RunResult] = {}
+    for first, *_ in draws(arm):
+        one = RunResult(
+            label=called[first.folder],
+            run=first,
+            history=read_history(first.folder),
+            evaluation=measuring.run(first, called[first.folder]),
         )
-        for one in arm.runs
-    ]
-    return ArmResult(name=arm.name, runs=tuple(runs), by_hand=arm.by_hand)
-
-
-def _draws(arm: Arm, result: ArmResult) -> tuple[str, list[Evaluation]]:
-    """Return the name of an arm and the evaluations that are draws of it: of runs that repeat a seed the first."""
-    first = {runs[0].folder for runs in draws(arm)}
-    return arm.name, [one.evaluation for one in result.runs if one.run.folder in first]
+        found.setdefault(one.values, one)
+    kept = {one.run.folder for one in found.values()}
+    repeats = tuple(called[run.folder] for run in arm.runs if run.folder not in kept)
+    return ArmResult(name=arm.name, runs=tuple(found.values()), repeats=repeats)
 
 
 def _protocol(arms: Sequence[ArmResult]) -> str:
@@ -136,21 +133,20 @@ def _factors(arms: Sequence[Arm]) -> tuple[str, ...]:
     return tuple(factor.clause(names) for factor in find_factors([arm.runs for arm in arms]))
 
 
-def _copies(arms: Sequence[ArmResult]) -> Iterator[str]:
-    for arm in arms:
-        if (number := len(distinct(arm.evaluations))) < len(arm.runs):
+def _copies(arms: Sequence[Arm], results: Sequence[ArmResult]) -> Iterator[str]:
+    """Warn of runs of several seeds that predict the same."""
+    for arm, result in zip(arms, results, strict=True):
+        if (number := len(result.runs)) < (given := len(draws(arm))):
             yield (
-                f"Only {number} of the {len(arm.runs)} runs of {arm.name} predict something of their own: the others "
-                "repeat them to the last digit, and count once."
+                f"Only {number} of the {given} runs of {arm.name} predict something of their own: the others repeat "
+                "them to the last digit, and count nowhere."
             )
 
 
 def _shared(arms: Sequence[ArmResult]) -> Iterator[str]:
     """Warn of a run that is in two arms, as a copy under another name."""
     for one, other in combinations(arms, 2):
-        pairs = [
-            (a.label, b.label) for a in one.runs for b in other.runs if len(distinct([a.evaluation, b.evaluation])) < 2
-        ]
+        pairs = [(a.label, b.label) for a in one.runs for b in other.runs if a.values == b.values]
         if pairs:
             listed = ", ".join(f"{a} and {b}" for a, b in pairs)
             yield f"{one.name} and {other.name} share runs, which predict the same to the last digit: {listed}."

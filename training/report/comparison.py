@@ -6,12 +6,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
-from typing import Any, Protocol
+from typing import Any
 
+from training.baselines.fitted import RowBaseline
 from training.evaluation.results import Evaluation, SetInfo
 from training.metrics.names import METRIC, PROTOCOL
 from training.report.arms.run import Run
 from training.report.gallery import Gallery
+from training.report.judging import log_pair, scene_means
 from training.report.standing import Standing
 from training.report.verdict import Contrast, headline
 
@@ -34,31 +36,6 @@ class Epoch:
     val: Mapping[str, float]
 
 
-class Contender(Protocol):
-    """An arm or a baseline: a row of a table."""
-
-    @property
-    def name(self) -> str:
-        """Name of the row."""
-        ...
-
-    def mean(self, protocol: str) -> Values:
-        """Return each metric under a protocol; empty without counted images."""
-        ...
-
-    def spread(self, protocol: str) -> Values:
-        """Return the standard deviation of each metric over runs; empty for less than two."""
-        ...
-
-    def scenes(self, protocol: str) -> dict[str, Values]:
-        """Return each metric by scene."""
-        ...
-
-    def counted(self, protocol: str) -> int:
-        """Count the images under a protocol."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
     """A run, evaluated.
@@ -74,6 +51,11 @@ class RunResult:
     run: Run
     history: tuple[Epoch, ...]
     evaluation: Evaluation
+
+    @property
+    def values(self) -> bytes:
+        """Return every value of every image, which only a copy of the run has in common with it."""
+        return self.evaluation.table.select_dtypes("number").to_numpy().tobytes()
 
     def to_json(self) -> dict[str, Any]:
         """Return an element of `arms.NAME.runs`."""
@@ -97,13 +79,13 @@ class ArmResult:
 
     Attributes:
         name: Its name.
-        runs: Its runs, at least one.
-        by_hand: Whether the user named it.
+        runs: Its runs, at least one; each a draw of its own.
+        repeats: Labels of the runs that repeat one of these, and count nowhere.
     """
 
     name: str
     runs: tuple[RunResult, ...]
-    by_hand: bool = False
+    repeats: tuple[str, ...] = ()
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -121,6 +103,22 @@ class ArmResult:
             return {}
         return {metric: stdev([one[metric] for one in found]) for metric in found[0]}
 
+    def seed_spread(self, protocol: str) -> float | None:
+        """Return the standard deviation over runs of the mean log of the deciding metric by scene; None for one run.
+
+        It is relative: 0.04 is 4 %.
+        """
+        if len(self.runs) < 2:
+            return None
+        logs, _ = log_pair([scene_means(one) for one in self.evaluations], [], METRIC, protocol)
+        return float(logs.mean(axis=1).std(ddof=1))
+
+    @property
+    def device_hours(self) -> float | None:
+        """Return the device hours of all runs; None if that of one was not recorded."""
+        hours = [one.run.device_hours for one in self.runs]
+        return None if None in hours else sum(filter(None, hours))
+
     def scenes(self, protocol: str) -> dict[str, Values]:
         """Average each metric over the runs, scene by scene."""
         found = [one.scenes(protocol) for one in self.evaluations]
@@ -131,14 +129,15 @@ class ArmResult:
         return self.evaluations[0].counted(protocol)
 
     def to_json(self, protocols: Sequence[str]) -> dict[str, Any]:
-        """Return an element of `arms`."""
-        hours = [one.run.device_hours for one in self.runs]
+        """Return an element of `arms`; the first of the protocols decides."""
         return {
             "runs": [one.to_json() for one in self.runs],
+            "repeats": list(self.repeats),
             "metrics": {protocol: self.mean(protocol) for protocol in protocols},
             "spread": {protocol: self.spread(protocol) for protocol in protocols},
+            "seed_spread": self.seed_spread(protocols[0]),
             "scenes": {protocol: self.scenes(protocol) for protocol in protocols},
-            "device_hours": None if None in hours else sum(filter(None, hours)),
+            "device_hours": self.device_hours,
         }
 
 
@@ -155,6 +154,7 @@ class BaselineResult:
         kind: "constant" or "row".
         detail: What it predicts, with numbers.
         evaluation: Its evaluation: the value of each metric is that of the predictor fitted for it.
+        predictor: The one fitted for the deciding metric.
         train: The training set, in words.
         runs: Labels of the runs that were trained on it.
     """
@@ -163,6 +163,7 @@ class BaselineResult:
     kind: str
     detail: str
     evaluation: Evaluation
+    predictor: RowBaseline
     train: str
     runs: tuple[str, ...]
 
@@ -193,6 +194,7 @@ class Comparison:
         standings: Each arm against the baselines of its training sets.
         contrasts: Pairs of arms.
         factors: What the arms differ in, in clauses.
+        differing: The options in which they differ.
         warnings: What limits the comparison, in whole sentences.
         val: The set that all were evaluated on.
         note: What the set was to the runs while they trained, in a sentence.
@@ -209,6 +211,7 @@ class Comparison:
     standings: tuple[Standing, ...]
     contrasts: tuple[Contrast, ...]
     factors: tuple[str, ...]
+    differing: tuple[str, ...]
     warnings: tuple[str, ...]
     val: SetInfo
     note: str

@@ -22,7 +22,7 @@ from training.metrics.names import METRIC, PROTOCOL
 from training.model.inference import Predictor, predict_image
 from training.report.comparison import ArmResult, BaselineResult
 from training.report.gallery import Example, Gallery, Panel
-from training.report.measuring import CHECKPOINT, Measuring, Trained
+from training.report.measuring import CHECKPOINT, Measuring
 from training.runfolder import find_checkpoint
 
 THUMBNAIL_SIDE_PX = 320
@@ -164,7 +164,6 @@ def at_median(depth: NDArray[np.float32], sample: Sample) -> NDArray[np.float32]
 
 def make_gallery(
     arms: Sequence[ArmResult],
-    trained: Sequence[Trained],
     baselines: Sequence[BaselineResult],
     measuring: Measuring,
     protocol: str,
@@ -173,8 +172,7 @@ def make_gallery(
 
     Args:
         arms: All arms.
-        trained: The training sets.
-        baselines: Their baselines.
+        baselines: The baselines.
         measuring: Set and device to predict on.
         protocol: Protocol under which the deciding metric decides.
     """
@@ -197,8 +195,5 @@ def make_gallery(
         named = load_predictor(find_checkpoint(first.run.folder, CHECKPOINT), arm.name, device)
         name = arm.name if len(arm.runs) == 1 else f"{arm.name}, seed {first.run.seed}"
         shown.append(show(name, first.evaluation, named.predictor))
-    fitted = [both for group in trained if (both := group.fitted()[0]) is not None]
-    rows = [one for one in baselines if one.kind == ROW]
-    for result, both in zip(rows, fitted, strict=True):
-        shown.append(show(result.name, result.evaluation, both.row[METRIC]))
+    shown += [show(one.name, one.evaluation, one.predictor) for one in baselines if one.kind == ROW]
     return build_gallery(choices, samples, shown)

@@ -43,12 +43,12 @@ def judge(arms: Arms, pairs: Sequence[Pair], margin: float, protocol: str = PROT
     """Compare pairs of arms; each kind of claim is corrected over all pairs (Holm 1979).
 
     Args:
-        arms: Evaluations of the runs, all on one set; a run that repeats another is left out.
+        arms: Evaluations of the runs, all on one set; none repeats another.
         pairs: Names of the arms to compare.
         margin: Relative difference that does not matter: a ratio from 1 / (1 + margin) to 1 + margin.
         protocol: Protocol under which the deciding metric decides.
     """
-    kept = {name: [scene_means(one) for one in distinct(runs)] for name, runs in arms.items()}
+    kept = {name: [scene_means(one) for one in runs] for name, runs in arms.items()}
     logs = [log_pair(kept[a], kept[b], METRIC, protocol) for a, b in pairs]
     guards = [find_guards(kept[a], kept[b], margin, protocol) for a, b in pairs]
     claims: dict[str, list[Claim]] = {}
@@ -70,14 +70,6 @@ def judge(arms: Arms, pairs: Sequence[Pair], margin: float, protocol: str = PROT
         )
         for at, (a, b) in enumerate(pairs)
     ]
-
-
-def distinct(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Return the runs without those that repeat an earlier one: a copy has every value of every image in common."""
-    found: dict[bytes, Evaluation] = {}
-    for one in evaluations:
-        found.setdefault(one.table.select_dtypes("number").to_numpy().tobytes(), one)
-    return list(found.values())
 
 
 def scene_means(evaluation: Evaluation) -> SceneMeans:

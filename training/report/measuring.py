@@ -158,6 +158,7 @@ def measure_baselines(
                     kind=kind,
                     detail=both.describe(kind, METRIC),
                     evaluation=evaluation,
+                    predictor=both.by_name[kind][METRIC],
                     train=group.part.describe(),
                     runs=tuple(called[run.folder] for run in group.runs),
                 )

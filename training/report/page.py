@@ -33,7 +33,7 @@ from training.report.tables import (
     standing_table,
     summary_table,
 )
-from training.report.verdict import Claim, Contrast, headline, ratio_text
+from training.report.verdict import Claim, headline, percent, ratio_text
 
 RELATION_CSS = {"beats": "beats", "does not beat": "not", "equals": "equals"}
 
@@ -68,8 +68,8 @@ def _page(comparison: Comparison, styles: Sequence[Style]) -> dict[str, Any]:
         "protocol": PROTOCOL_NAMES[comparison.protocol].label,
         "headline": headline(comparison.contrasts),
         "contrasts": [
-            {"css": _css(one), "sentences": one.sentences(), "factors": one.factors, "a": one.a, "b": one.b}
-            | {"guards": [guard.text({"a": one.a, "b": one.b}) for guard in one.guards]}
+            {"css": one.these_scenes.relation, "sentences": one.sentences(), "factors": one.factors}
+            | {"a": one.a, "b": one.b, "guards": [guard.text({"a": one.a, "b": one.b}) for guard in one.guards]}
             for one in comparison.contrasts
         ],
         "guards": list(dict.fromkeys(guard.label for one in comparison.contrasts for guard in one.guards)),
@@ -99,10 +99,6 @@ def _page(comparison: Comparison, styles: Sequence[Style]) -> dict[str, Any]:
         "versions": ", ".join(f"{name} {version}" for name, version in comparison.versions.items()),
         **_gallery(comparison.gallery),
     }
-
-
-def _css(contrast: Contrast) -> str:
-    return contrast.these_scenes.relation
 
 
 def _looks(comparison: Comparison, styles: Sequence[Style]) -> list[Look]:
@@ -158,12 +154,13 @@ def _track(arm: ArmResult, protocol: str) -> Track:
 
 def _card(arm: ArmResult, look: Look, comparison: Comparison) -> dict[str, Any]:
     runs = [one.run for one in arm.runs]
-    epochs = " or ".join(dict.fromkeys(str(run.facts.epochs) for run in runs))
+    spread = arm.seed_spread(comparison.protocol)
     about = [
         ", ".join(dict.fromkeys(str(run.config["encoder_name"]) for run in runs)),
         ", ".join(dict.fromkeys(run.encoder.describe() for run in runs)),
-        f"{epochs} epochs",
+        " or ".join(dict.fromkeys(count(run.facts.epochs, "epoch") for run in runs)),
         f"seed{'s' if len(runs) > 1 else ''} {', '.join(str(run.seed) for run in runs)}",
+        *([] if spread is None else [f"spread by seed {percent(spread)}"]),
     ]
     return look | {
         "about": about,

@@ -97,7 +97,7 @@ def full_table(comparison: Comparison, looks: Sequence[Look], protocol: str) -> 
 
 
 def scene_table(comparison: Comparison, metric: str) -> dict[str, Any]:
-    """Make the table of one metric by scene, with the number of runs of each arm that beat the row baseline."""
+    """Make the table of one metric by scene."""
     protocol = comparison.protocol
     by_contender = {one.name: one.scenes(protocol) for one in comparison.contenders()}
     rows = []
@@ -156,15 +156,14 @@ def cost_rows(comparison: Comparison) -> list[dict[str, str]]:
     """Make the rows of what each arm cost: device hours of fine-tuning, all its runs together, and a run."""
     rows = []
     for arm in comparison.arms:
-        known = [one.run.device_hours for one in arm.runs]
-        total = None if None in known else sum(filter(None, known))
+        total = arm.device_hours
         devices = dict.fromkeys(one.run.facts.devices or "unknown" for one in arm.runs)
         rows.append(
             {
                 "name": arm.name,
                 "runs": str(len(arm.runs)),
                 "total": hours(total),
-                "each": hours(None if total is None else total / len(known)),
+                "each": hours(None if total is None else total / len(arm.runs)),
                 "devices": ", ".join(devices),
             }
         )
@@ -177,12 +176,12 @@ def hours(value: float | None) -> str:
 
 
 def config_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """List the options of the arms, first those in which they differ; folder and seed are never marked."""
+    """List the options of the arms, first those in which they differ."""
     rows = []
     options = [[one.run.config for one in arm.runs] for arm in comparison.arms]
     for name in dict.fromkeys(name for runs in options for config in runs for name in config):
         values = [", ".join(dict.fromkeys(_word(config.get(name)) for config in runs)) for runs in options]
-        rows.append({"name": name, "cells": values, "differs": name not in ("out", "seed") and len(set(values)) > 1})
+        rows.append({"name": name, "cells": values, "differs": name in comparison.differing})
     return sorted(rows, key=lambda row: not row["differs"])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training.baselines.fitted import constant_baseline
 from training.config import FinetuneConfig, PretrainConfig
 from training.evaluation.results import Evaluation
 from training.metrics.names import METRIC, PROTOCOL
@@ -124,6 +125,7 @@ def fabricate_comparison(fabricate) -> Callable[..., Comparison]:
                 kind=name,
                 detail=f"detail of {name}",
                 evaluation=with_shares(fabricate(name, values)),
+                predictor=constant_baseline(5.0),
                 train="hand-train (identity ttt)",
                 runs=tuple(run.label for arm in results for run in arm.runs),
             )
@@ -145,6 +147,7 @@ def fabricate_comparison(fabricate) -> Callable[..., Comparison]:
                 for one in judge(evaluations, list(combinations(arms, 2)), margin, protocol)
             ),
             factors=("encoder (a | b)",),
+            differing=("encoder",),
             warnings=(),
             val=fabricate.set,
             note="The last checkpoint of each run is compared.",

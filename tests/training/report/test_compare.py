@@ -220,8 +220,10 @@ def test_copies_of_a_run_count_once(arms, tmp_path: Path) -> None:
         tmp_path / "r.html", arm=(f"a={arms[0][0]},{copies[0]},{copies[1]}", f"b={','.join(map(str, arms[1]))}")
     )
     assert data["contrasts"][0]["these_scenes"]["reason"] == "an arm has fewer than 3 runs (1 and 3)"
-    assert any("Only 1 of the 3 runs of a predict something of their own" in text for text in data["warnings"])
     assert any("have the same options and seed 0: repeats" in text for text in data["warnings"])
+    (kept,) = data["arms"]["a"]["runs"]
+    assert data["arms"]["a"]["repeats"] == ["copy-0", "copy-1"]
+    assert data["arms"]["a"]["metrics"] == kept["metrics"]
 
 
 def test_runs_validated_on_different_sets_leave_no_report(make_run, sets, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from training.metrics.names import GUARDS
-from training.report.judging import distinct, find_guards, find_unguarded, judge, log_pair, scene_means
+from training.report.judging import find_guards, find_unguarded, judge, log_pair, scene_means
 from training.report.verdict import headline
 
 
@@ -158,9 +158,8 @@ def test_a_guard_without_values_is_told(arms) -> None:
     assert list(find_unguarded(found[:1])) == ["No value of rmse: not guarded by it."]
 
 
-def test_copies_count_once_and_too_few_runs_are_undecided(arms) -> None:
-    assert len(distinct([*arms["low"], arms["low"][0]])) == 3
-    (contrast,) = judge({"a": [arms["low"][0]] * 3, "b": arms["high"]}, [("a", "b")], 0.1)
+def test_too_few_runs_are_undecided(arms) -> None:
+    (contrast,) = judge({"a": arms["low"][:1], "b": arms["high"]}, [("a", "b")], 0.1)
     for _, claim in contrast.claims():
         assert (claim.relation, claim.reason) == ("undecided", "an arm has fewer than 3 runs (1 and 3)")
         assert (claim.low, claim.df, claim.p_value, claim.p_adjusted) == (None, None, None, None)
