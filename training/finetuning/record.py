@@ -68,8 +68,8 @@ class RunRecord(Checkpoint):
     """Writer of curves and metrics after each epoch.
 
     RUN/curves.csv has a row for each epoch, RUN/metrics.json the last and the best row, what identifies the run, where
-    it comes from, and the seconds it took: of all starts, up to the last checkpoint of one that was killed. All this is
-    also in the checkpoints that a run resumes from.
+    it comes from, and the seconds it took, also times its devices: of all starts, up to the last checkpoint of one that
+    was killed. All this is also in the checkpoints that a run resumes from.
 
     A `Checkpoint`, because Lightning calls those after the module's own epoch end, which logs the epoch's loss. It must
     come before the `CheckpointKeeper`: when a run is killed, the files may be ahead of the last checkpoint (they are
@@ -96,6 +96,8 @@ class RunRecord(Checkpoint):
         self._trace = dict(trace or {})
         self._begin = 0.0  # of the epoch
         self._spent, self._start = 0.0, math.nan  # seconds of earlier starts; when training began in this one
+        self._devices: int = self._about.get("split", {}).get("world", 1)  # of this start
+        self._device_spent = 0.0  # device seconds of earlier starts
 
     @property
     def best(self) -> EpochRow:
@@ -105,7 +107,17 @@ class RunRecord(Checkpoint):
     @property
     def seconds(self) -> float:
         """Return for how long the run has trained, over all starts."""
-        return self._spent if math.isnan(self._start) else self._spent + time.monotonic() - self._start
+        return self._spent + self._own_seconds
+
+    @property
+    def device_seconds(self) -> float:
+        """Return its seconds times its devices, of which each start may have another number."""
+        return self._device_spent + self._own_seconds * self._devices
+
+    @property
+    def _own_seconds(self) -> float:
+        """Return the seconds of this start."""
+        return 0.0 if math.isnan(self._start) else time.monotonic() - self._start
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a later start goes on from, for the checkpoint."""
@@ -118,9 +130,12 @@ class RunRecord(Checkpoint):
         self._trace = continued(state_dict.get("trace", {}), self._trace)
         spent = state_dict.get("seconds")
         self._spent = sum(row.get("seconds", 0.0) for row in self.rows) if spent is None else spent
+        spent = state_dict.get("device_seconds")
+        self._device_spent = self._spent * self._devices if spent is None else spent
 
     def _tracing(self) -> dict[str, Any]:
-        return {"monitor": self.monitor, "seconds": round(self.seconds, 3), "trace": self._trace}
+        spent = {"seconds": round(self.seconds, 3), "device_seconds": round(self.device_seconds, 3)}
+        return {"monitor": self.monitor, **spent, "trace": self._trace}
 
     def standing(self) -> str:
         """Return the monitor of the last and the best epoch, and abs_rel, in words; "" before the first validation."""

@@ -60,6 +60,7 @@ class _RecordState(msgspec.Struct):
     about: RunSets
     monitor: Literal["log10", "abs_rel"] = FORMER_MONITOR
     seconds: float | None = None
+    device_seconds: float | None = None
     trace: _SavedTrace = msgspec.field(default_factory=_SavedTrace)
 
 

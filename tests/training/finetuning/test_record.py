@@ -74,6 +74,21 @@ def test_seconds_add_up_over_starts(tmp_path, monkeypatch):
     assert [state["seconds"] for state in states] == [10.0, 15.0, 17.5]
 
 
+def test_device_seconds_add_up_over_starts_on_other_numbers_of_devices(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("training.finetuning.record.time.monotonic", lambda: clock[0])
+    state = {"rows": [], "monitor": "log10", "seconds": 3.0}  # of a version that did not count them
+    found = []
+    for devices, seconds in ((4, 10.0), (1, 5.0), (2, 2.5)):
+        record = RunRecord(tmp_path, 8, {"split": {"world": devices}}, BadSampleBudget(0))
+        record.load_state_dict(state)
+        record.on_fit_start(SimpleNamespace(is_global_zero=True), None)
+        clock[0] += seconds
+        state = record.state_dict()
+        found.append((state["seconds"], state["device_seconds"]))
+    assert found == [(13.0, 52.0), (18.0, 57.0), (20.5, 62.0)]
+
+
 def test_the_summary_names_metrics_plainly():
     summary = summarize([row(0, 0.2), row(1, 0.3)])
     assert (summary["epochs"], summary["samples_seen"]) == (2, 80)
