@@ -63,6 +63,13 @@ def spread_rows(total: int, count: int) -> list[int]:
     return [(2 * place + 1) * total // (2 * count) for place in range(count)] if total > count else list(range(total))
 
 
+def at_median(
+    prediction: NDArray[np.float32], depth: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Multiply a prediction, float32 (H, W), so that its median over the valid pixels, at least one, is the truth's."""
+    return prediction * np.float32(np.median(depth[valid]) / np.median(prediction[valid]))
+
+
 def draw_panel(sample: Sample, prediction: NDArray[np.float32], depth_kind: TrainedKind = "metric") -> Image.Image:
     """Draw image, truth, prediction and error side by side, with words above and colour bars beside them.
 
@@ -80,7 +87,7 @@ def draw_panel(sample: Sample, prediction: NDArray[np.float32], depth_kind: Trai
         raise ValueError(f"sample {sample.key} has no depth to show")
     scale, metric = depth_range([sample]), depth_kind == "metric"
     if not metric and valid.any():
-        prediction = prediction * np.float32(np.median(depth[valid]) / np.median(prediction[valid]))
+        prediction = at_median(prediction, depth, valid)
     pictures = [
         fit_side(sample.image, PICTURE_SIDE_PX),
         # No colour of a scale is mixed from others: rows and columns are left out, or repeated.

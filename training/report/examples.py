@@ -18,6 +18,7 @@ from training.baselines.names import ROW
 from training.evaluation.error_colours import paint_error, paint_log_ratio
 from training.evaluation.evaluate import load_predictor
 from training.evaluation.results import Evaluation
+from training.finetuning.panels import at_median
 from training.metrics.names import METRIC, PROTOCOL
 from training.model.inference import Predictor, predict_image
 from training.report.comparison import ArmResult, BaselineResult
@@ -154,12 +155,10 @@ def _example(choice: Choice, sample: Sample, shown: Sequence[Shown], span: tuple
     )
 
 
-def at_median(depth: NDArray[np.float32], sample: Sample) -> NDArray[np.float32]:
-    """Scale a prediction, float32 (H, W), so that its median over the valid pixels is that of the truth."""
+def _at_median(depth: NDArray[np.float32], sample: Sample) -> NDArray[np.float32]:
     assert sample.depth is not None, "read with depth"
     assert sample.valid is not None, "read with valid"
-    scale = np.median(sample.depth[sample.valid]) / np.median(depth[sample.valid])
-    return depth * np.float32(scale)
+    return at_median(depth, sample.depth, sample.valid)
 
 
 def make_gallery(
@@ -185,7 +184,7 @@ def make_gallery(
     def show(name: str, evaluation: Evaluation, predictor: Predictor) -> Shown:
         depths = {key: predict_image(predictor, sample.image, device) for key, sample in samples.items()}
         if evaluation.protocols[protocol].median_scale:  # no metres: shown as it is measured
-            depths = {key: at_median(depth, samples[key]) for key, depth in depths.items()}
+            depths = {key: _at_median(depth, samples[key]) for key, depth in depths.items()}
         values = {str(key): float(value) for key, value in evaluation.rows(protocol)[METRIC].items()}
         return Shown(name=name, values=values, depths=depths)
 

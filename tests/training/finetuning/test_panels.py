@@ -7,7 +7,7 @@ from PIL import Image
 from sharding.format.sample import Sample
 from sharding.reading.pictures import INVALID_COLOR, color_bar, colorize_depth, depth_range, fit_side
 from training.evaluation.error_colours import error_bar
-from training.finetuning.panels import ERROR_SCALE_FACTOR, describe_error, draw_panel, spread_rows
+from training.finetuning.panels import ERROR_SCALE_FACTOR, at_median, describe_error, draw_panel, spread_rows
 
 BLUE, WHITE, RED = (5, 48, 97), (247, 247, 247), (103, 0, 31)
 TOP, HEIGHT, WIDTH, BAR = 12 + 44, 256, 384, 84  # pixels: of a sample of 8 x 12, enlarged 32 times
@@ -124,3 +124,8 @@ def test_a_narrow_or_flat_image_has_room_for_its_words(shape):
 )
 def test_the_shown_samples_are_spread_over_the_set(total, count, rows):
     assert spread_rows(total, count) == rows
+
+
+def test_depth_up_to_scale_is_shown_at_the_median_of_the_truth() -> None:
+    depth = np.array([[2, 4, 8, 500]], np.float32)
+    assert np.allclose(at_median(depth / 100, depth, depth < 100), depth)

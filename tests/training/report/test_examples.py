@@ -9,7 +9,6 @@ from training.report.examples import (
     THUMBNAIL_SIDE_PX,
     Choice,
     Shown,
-    at_median,
     build_gallery,
     choose_examples,
 )
@@ -67,9 +66,3 @@ def test_large_maps_are_thinned_not_interpolated() -> None:
     assert truth.shape[1] <= THUMBNAIL_SIDE_PX
     assert len(np.unique(truth.reshape(-1, 3), axis=0)) == 2
     assert decode(example.image_png).shape == truth.shape
-
-
-def test_depth_up_to_scale_is_shown_at_the_median_of_the_truth() -> None:
-    depth = np.array([[2, 4, 8, 500]], np.float32)
-    sample = Sample(key="a", image=np.zeros((1, 4, 3), np.uint8), depth=depth, valid=depth < 100)
-    assert np.allclose(at_median(depth / 100, sample), depth)
