@@ -191,9 +191,7 @@ def _charts(comparison: Comparison, styles: Sequence[Style]) -> list[dict[str, A
         for index, result in enumerate(comparison.baselines)
         if metric is not None
     ]
-    losses = ", ".join(
-        sorted({str(one.run.config.get("loss") or "loss") for arm in comparison.arms for one in arm.runs})
-    )
+    losses = ", ".join(sorted({one.run.loss for arm in comparison.arms for one in arm.runs}))
     note = "" if metric == METRIC else f"Some run has logged no {METRIC}: this is the metric that all have."
     drawn = [(f"Validation {metric}", val, levels, note), (f"Training loss ({losses})", train, [], "")]
     return [

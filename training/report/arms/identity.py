@@ -1,7 +1,8 @@
 """The options that decide what a run learns, in a form in which runs can be compared.
 
-Left out are seed and folder, where the run is computed, and what changes nothing but rounding. Sets count by identity,
-wherever they lie, and an encoder by the options of its pretraining.
+Left out are seed and folder, where the run is computed and watched, what changes little but rounding, and the
+micro-batch, of whose difference a comparison warns. Sets count by identity, wherever they lie, and an encoder by the
+options of its pretraining.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from typing import Any
 from training.config import FinetuneConfig
 from training.depth_options import AugmentOptions
 from training.depth_sets.views import make_augment
+from training.lightning.names import LEARNS
 from training.report.arms.run import Run
 from training.report.arms.sets import judged_on
 from training.runfolder import WHERE_IT_RUNS
@@ -31,10 +33,12 @@ def deciding(run: Run) -> dict[str, Any]:
     """Return factor -> value of everything that decides what a run learns, but its seed."""
     found = {name: value for name, value in run.config.items() if name not in (*NO_FACTOR, *CROP)}
     found["crop"] = " x ".join(str(run.config[name]) for name in CROP)
-    found["loss"] = run.config.get("loss") or "silog"  # what the default was before it depended on the depth
+    found["loss"] = run.loss
+    found["lightning"] = {name: value for name, value in (run.config["lightning"] or {}).items() if name in LEARNS}
     found |= _views(run)
     found["set"] = run.facts.train.identity
-    found["val"], found["val_where"] = judged_on(run).key if run.config["val"] is not None else (None, None)
+    touched = run.config["val"] is not None and run.facts.val_set is None  # what a run never opened taught it nothing
+    found["val"], found["val_where"] = judged_on(run).key if touched else (None, None)
     found["encoder"] = run.encoder.key
     return found
 

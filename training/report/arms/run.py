@@ -15,6 +15,9 @@ from training.report.arms.encoder import Encoder, PretrainRecord, find_encoder
 from training.run_files import read_json
 from training.runfolder import METRICS_NAME, load_config
 
+FORMER_LOSS = "silog"
+"""Loss of runs that recorded none: what the default was before it depended on the depth."""
+
 
 class SetRecord(msgspec.Struct):
     """A set, or a part of it, as `metrics.json` describes it; older runs recorded less.
@@ -64,10 +67,12 @@ class Facts(msgspec.Struct):
     val_set: UntouchedSet | None = None
     finished: bool = False
     epochs: Count = 0
+    loss: Text | None = None
     split: Split = msgspec.field(default_factory=Split)
     versions: dict[str, Text] = msgspec.field(default_factory=dict)
     revision: Text | None = None
     seconds: float | None = None
+    device_seconds: float | None = None
     device: Text | None = None
     encoder_sha256: Text | None = None
     pretrain: PretrainRecord | None = None
@@ -122,9 +127,18 @@ class Run:
         return int(self.config["epochs"])
 
     @property
+    def loss(self) -> str:
+        """Return the name of its loss."""
+        return self.facts.loss or self.config["loss"] or FORMER_LOSS
+
+    @property
     def device_hours(self) -> float | None:
         """Return the hours it trained, times the number of devices; None if the time was not recorded."""
-        return None if self.facts.seconds is None else self.facts.seconds * self.facts.split.world / 3600
+        facts = self.facts
+        if facts.device_seconds is not None:
+            return facts.device_seconds / 3600
+        # An older run: right if all its starts had as many devices.
+        return None if facts.seconds is None else facts.seconds * facts.split.world / 3600
 
 
 def read_run(folder: str | Path) -> Run:
