@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sharding.reading.shard_set import ShardSet
+from tests.training.report.whole import FAR, NEAR, ONES, ROWS, TRUTH
 from training.baselines.fitted import constant_baseline
 from training.config import FinetuneConfig, PretrainConfig
 from training.evaluation.results import Evaluation
@@ -174,3 +176,18 @@ def draw_images() -> Callable[..., Images]:
 def plausible() -> Callable[[Evaluation], Evaluation]:
     """The function `with_shares`."""
     return with_shares
+
+
+@pytest.fixture(scope="module")
+def sets(make_set) -> tuple[ShardSet, ShardSet]:
+    """Training and validation set."""
+    return make_set([("00001", ROWS, ONES)]), make_set([(scene, depth, ONES) for scene, depth in TRUTH.items()], "val")
+
+
+@pytest.fixture(scope="module")
+def arms(make_run, sets) -> tuple[list[Path], list[Path]]:
+    """Three runs of an arm, and three of another with another learning rate, a copy of each other but for the seed."""
+    near = [make_run(f"near-{seed}", depth, *sets, seed=seed, facts={"seconds": 1800.0 * (seed + 1), "device": "cpu"})
+            for seed, depth in enumerate(NEAR)]  # fmt: skip
+    far = [make_run(f"far-{seed}", depth, *sets, seed=seed, learning_rate=1e-5) for seed, depth in enumerate(FAR)]
+    return near, far

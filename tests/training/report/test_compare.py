@@ -1,63 +1,16 @@
 """Whole comparisons of run folders whose networks predict one depth everywhere, with values worked out by hand."""
 
-import json
 import math
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sharding.errors import UsageError
-from sharding.reading.shard_set import ShardSet
-from training.config import CompareConfig
-from training.report.check import check_compare
-from training.report.compare import run
+from tests.training.report.whole import FAR, NEAR, TRUTH, compare, log10_of, logs_of
 from training.report.contrast import on_scenes_like_these, on_these_scenes
-
-ROWS = np.repeat(np.array([[32.0], [8.0], [4.0], [2.0]]), 5, axis=1)
-ONES = np.ones((4, 5))
-TRUTH = {"00007": ROWS * 1.25, "00008": ROWS}
-"""Depth of each validation scene, one image each: by row 32, 8, 4, 2 m, and a quarter deeper in one of them."""
-
-
-@pytest.fixture(scope="module")
-def sets(make_set) -> tuple[ShardSet, ShardSet]:
-    """Training and validation set."""
-    return make_set([("00001", ROWS, ONES)]), make_set([(scene, depth, ONES) for scene, depth in TRUTH.items()], "val")
-
-
-def config_of(out: Path, *runs: Path, **options) -> CompareConfig:
-    return CompareConfig(runs=tuple(map(str, runs)), out=str(out), num_workers=0, accelerator="cpu", **options)
-
-
-def compare(out: Path, *runs: Path, **options) -> dict:
-    return json.loads(json.dumps(run(config_of(out, *runs, **options)).data))
-
-
-def log10_of(depth_m: float) -> dict[str, float]:
-    """log10 of a constant by validation scene."""
-    return {scene: float(np.mean(np.abs(np.log10(depth_m / truth)))) for scene, truth in TRUTH.items()}
-
-
-def logs_of(depths: Sequence[float]) -> np.ndarray:
-    return np.log([list(log10_of(depth).values()) for depth in depths])
-
-
-NEAR, FAR = (3.4, 3.6, 3.8), (20.0, 22.0, 24.0)
-"""Depths that the runs of two arms predict."""
-
-
-@pytest.fixture(scope="module")
-def arms(make_run, sets) -> tuple[list[Path], list[Path]]:
-    """Three runs of an arm, and three of another with another learning rate, a copy of each other but for the seed."""
-    near = [make_run(f"near-{seed}", depth, *sets, seed=seed, facts={"seconds": 1800.0 * (seed + 1), "device": "cpu"})
-            for seed, depth in enumerate(NEAR)]  # fmt: skip
-    far = [make_run(f"far-{seed}", depth, *sets, seed=seed, learning_rate=1e-5) for seed, depth in enumerate(FAR)]
-    return near, far
 
 
 @pytest.fixture(scope="module")
@@ -214,100 +167,6 @@ def test_a_single_arm_is_held_against_the_baselines_alone(arms, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_copies_of_a_run_count_once(arms, tmp_path: Path) -> None:
-    copies = [shutil.copytree(arms[0][0], tmp_path / f"copy-{at}") for at in range(2)]
-    data = compare(
-        tmp_path / "r.html", arm=(f"a={arms[0][0]},{copies[0]},{copies[1]}", f"b={','.join(map(str, arms[1]))}")
-    )
-    assert data["contrasts"][0]["these_scenes"]["reason"] == "an arm has fewer than 3 runs (1 and 3)"
-    assert any("have the same options and seed 0: repeats" in text for text in data["warnings"])
-    (kept,) = data["arms"]["a"]["runs"]
-    assert data["arms"]["a"]["repeats"] == ["copy-0", "copy-1"]
-    assert data["arms"]["a"]["metrics"] == kept["metrics"]
-
-
-def test_runs_validated_on_different_sets_leave_no_report(make_run, sets, tmp_path: Path) -> None:
-    train, val = sets
-    runs = make_run("a", 4.0, train, val), make_run("b", 4.0, train, train)
-    for call in (run, check_compare):
-        with pytest.raises(UsageError, match=r"different sets.*: a on .*; b on .*Give one set with --val SET"):
-            call(config_of(tmp_path / "report.html", *runs))
-    assert not (tmp_path / "report.html").exists()
-    check_compare(config_of(tmp_path / "report.html", *runs, val=val.url))
-
-
-def test_what_is_wrong_is_told_before_anything_is_read(make_run, sets, tmp_path: Path) -> None:
-    folder, out = make_run("r", 4.0, *sets), tmp_path / "r.html"
-    wrong = {
-        "no arm named 'x'": {"contrasts": "x:r"},
-        "expected NAME=RUN,RUN": {"arm": ("x",)},
-        "given twice": {"arm": (f"x={folder}",)},
-        "expected a shard set": {"val": str(tmp_path / "nothing")},
-        "--where 'nonsense'": {"where": "nonsense"},
-    }
-    for text, options in wrong.items():
-        with pytest.raises(UsageError, match=text):
-            check_compare(config_of(out, folder, **options))
-    (folder / "checkpoints/last.ckpt").unlink()
-    with pytest.raises(UsageError, match=r"expected a checkpoint at .*last\.ckpt"):
-        check_compare(config_of(out, folder))
-
-
-@pytest.fixture(scope="module")
-def held_out(make_set) -> tuple[ShardSet, ShardSet, ShardSet]:
-    """A training set of three scenes, what is left of it without one of them, and that one."""
-    whole = make_set([(scene, ROWS * factor, ONES) for scene, factor in (("00001", 1), ("00002", 1), ("00003", 1.25))])
-    return whole, whole.narrowed("scene not in ['00003']"), whole.narrowed("scene in ['00003']")
-
-
-def hold_out_facts(rest: ShardSet, held: ShardSet, val_set: dict | None = None) -> dict:
-    return {
-        name: {"identity": one.manifest.identity, "where": one.where, "name": "train", "holdout": ["00003"]}
-        for name, one in (("train", rest), ("val", held))
-    } | {"val_set": val_set}
-
-
-@pytest.mark.slow
-def test_runs_that_held_scenes_out_are_judged_on_another_set_without_a_warning(
-    make_run, held_out, sets, tmp_path
-) -> None:
-    whole, rest, held = held_out
-    options = {"val": None, "holdout_scenes": "00003", "facts": hold_out_facts(rest, held)}
-    run = make_run("r", 4.0, whole, whole, **options)
-    data = compare(tmp_path / "r.html", run, val=sets[1].url)
-    assert data["val"]["identity"] == sets[1].manifest.identity != whole.manifest.identity
-    assert not [one for one in data["warnings"] if "another set" in one]
-
-
-def test_runs_without_a_validation_set_are_compared_on_their_held_out_scenes(make_run, held_out, tmp_path) -> None:
-    whole, rest, held = held_out
-    options = {"val": None, "holdout_scenes": "00003", "facts": hold_out_facts(rest, held)}
-    data = compare(tmp_path / "r.html", make_run("r", 4.0, whole, whole, **options))
-    assert (data["val"]["where"], data["val"]["images"]) == ("scene in ['00003']", 1)
-    assert "held out of training and monitored on" in data["note"]
-    assert data["note"] in (tmp_path / "r.html").read_text().replace("&#39;", "'")
-    assert data["warnings"] == []
-    assert data["baselines"]["row"]["metrics"]["headline"]["log10"] == pytest.approx(np.log10(1.25), rel=1e-3)
-
-
-@pytest.mark.slow
-def test_a_set_that_was_trained_on_is_a_warning(make_run, sets, tmp_path: Path) -> None:
-    data = compare(tmp_path / "r.html", make_run("r", 4.0, *sets), val=sets[0].url)
-    assert data["warnings"][0].startswith("r: trained on 1 scene (00001) and 1 sample (")
-
-
-@pytest.mark.slow
-def test_each_arm_meets_the_baselines_of_its_own_training_set(make_run, make_set, sets, tmp_path: Path) -> None:
-    other = make_set([("00001", ROWS * 2, ONES)])
-    data = compare(tmp_path / "report.html", make_run("a", 4.0, *sets), make_run("b", 4.0, other, sets[1]))
-    assert list(data["baselines"]) == ["constant for a", "row for a", "constant for b", "row for b"]
-    values = {(one["arm"], one["baseline"]): one["baseline_value"] for one in data["standings"]}
-    assert values["a", "row"] == pytest.approx(np.log10(1.25) / 2, rel=1e-3)
-    assert values["b", "row"] == pytest.approx((np.log10(2) + np.log10(1.6)) / 2, rel=1e-3)
-    assert any(text.startswith("The arms differ in training set: ") for text in data["warnings"])
-
-
-@pytest.mark.slow
 def test_the_command_that_makes_the_report_again_stands_in_it(arms, tmp_path: Path) -> None:
     out = tmp_path / "r r.html"
     compare(out, *arms[1], arm=(f"x={arms[0][0]}",), margin=0.05, contrasts="x:far")
@@ -326,30 +185,3 @@ def test_a_metric_of_an_older_run_is_drawn_where_the_deciding_one_was_not_logged
     page = (tmp_path / "r.html").read_text()
     assert "Validation abs_rel" in page
     assert "Some run has logged no log10" in page
-
-
-@pytest.mark.slow
-def test_runs_that_repeat_a_seed_count_once_also_where_their_predictions_differ(make_run, sets, arms, tmp_path) -> None:
-    same = [make_run(f"same-{at}", depth, *sets, seed=0, loss="l1_log") for at, depth in enumerate(NEAR)]
-    data = compare(tmp_path / "r.html", *same, *arms[1])
-    (contrast,) = data["contrasts"]
-    assert "fewer than 3 runs (1 and 3)" in contrast["these_scenes"]["reason"]
-    assert any("have the same options and seed 0" in text for text in data["warnings"])
-
-
-@pytest.mark.slow
-def test_a_copy_of_a_run_in_another_arm_is_a_warning(arms, tmp_path: Path) -> None:
-    near, far = arms
-    copy = shutil.copytree(near[0], tmp_path / "copy")
-    named = (f"one={','.join(map(str, near))}", f"two={copy},{far[1]},{far[2]}")
-    data = compare(tmp_path / "r.html", arm=named)
-    assert any(text.startswith("one and two share runs") and "near-0 and copy" in text for text in data["warnings"])
-
-
-@pytest.mark.slow
-def test_damaged_baselines_are_a_warning(arms, tmp_path: Path) -> None:
-    copies = [Path(shutil.copytree(one, tmp_path / one.name)) for one in arms[0]]
-    (copies[0] / "baselines.json").write_text('{"format": 2}')
-    data = compare(tmp_path / "r.html", *copies)
-    assert data["baselines"] == {}
-    assert any("There are no baselines" in text for text in data["warnings"])
