@@ -1,4 +1,6 @@
-"""Run folders as arms of a comparison: a run is one seed of an arm. Reads small files alone, and loads no torch.
+"""Run folders as arms of a comparison: a run is one seed of an arm. Loads no torch.
+
+Reads what a run recorded, manifests of its sets to find them, and an encoder's file only to hash it.
 
     run folder -> run, encoder, sets -> identity -> grouping, naming -> arms -> differences, warnings
                                                                              +-> pairs, target
