@@ -83,7 +83,7 @@ class Fabricator:
         return Evaluation(predictor=name, fingerprint="f" * 64, set=self.set, device="cpu", table=table)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fabricate() -> Fabricator:
     return Fabricator(
         SetInfo(name="hand-val", split="val", url="sets/hand-val", identity="a" * 64, where=None, images=4, scenes=2)

@@ -87,7 +87,7 @@ def up_to_scale(run: RunResult) -> RunResult:
     return replace(run, evaluation=replace(one, table=table, protocols={"median_scaled": UP_TO_SCALE}))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fabricate_comparison(fabricate) -> Callable[..., Comparison]:
     """A function that makes a comparison of arms, each given by the values of its runs."""
 
@@ -100,7 +100,7 @@ def fabricate_comparison(fabricate) -> Callable[..., Comparison]:
                 name=f"{arm}-{number}",
                 folder=Path(f"runs/{arm}-{number}"),
                 config=options | {"out": f"runs/{arm}-{number}"} | config,
-                facts=Facts(**sets, epochs=2, seconds=3600.0, device="cpu"),
+                facts=Facts(**sets, epochs=2, loss="berhu_log", seconds=3600.0, device="cpu"),
                 encoder=Encoder(kind="random", path="none", options={}, sha256=None),
             ),
             history=tuple(Epoch(epoch=at, train_loss=1 / at, val={"log10": 0.5 / at + 0.01 * number}) for at in (1, 2)),
@@ -166,13 +166,13 @@ def fabricate_comparison(fabricate) -> Callable[..., Comparison]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def draw_images() -> Callable[..., Images]:
     """The function `images`."""
     return images
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plausible() -> Callable[[Evaluation], Evaluation]:
     """The function `with_shares`."""
     return with_shares

@@ -6,6 +6,34 @@ from pathlib import Path
 import pytest
 
 from tests.training.report.whole import NEAR, compare
+from training.evaluation.results import Evaluation
+from training.report.arms.grouping import labels, read_arms
+from training.report.arms.run import Run
+from training.report.compare import measure_arm
+
+
+class Measured:
+    """Evaluations that are there already, by the name of the run."""
+
+    def __init__(self, evaluations: dict[str, Evaluation]) -> None:
+        self._evaluations = evaluations
+
+    def run(self, run: Run, label: str) -> Evaluation:
+        return self._evaluations[label]
+
+
+def test_of_runs_that_repeat_a_seed_and_of_those_that_predict_the_same_the_first_counts(write_run, fabricate) -> None:
+    values = {"r-0": 0.2, "again-0": 0.3, "r-1": 0.4, "copy-2": 0.4}
+    runs = {name: write_run(name, seed=int(name[-1])) for name in values}
+    for run in runs.values():
+        (run / "curves.csv").write_text("epoch,samples_seen,train_loss,val_abs_rel\n0,8,1.0,0.5\n")
+    (arm,) = read_arms([], [f"x={','.join(map(str, runs.values()))}"])
+    found = {name: fabricate(name, {"1_a": value}) for name, value in values.items()}
+    result = measure_arm(arm, labels([arm]), Measured(found))
+    assert [one.label for one in result.runs] == ["r-0", "r-1"]
+    assert result.repeats == ("again-0", "copy-2")
+    assert result.mean("headline")["log10"] == pytest.approx(0.3)
+    assert result.spread("headline")["log10"] == pytest.approx(0.1 * 2**0.5)
 
 
 @pytest.mark.slow
