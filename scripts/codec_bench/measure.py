@@ -95,7 +95,7 @@ def store_all(codec: Codec, items: list[Item]) -> list[bytes]:
 
 def load_all(codec: Codec, frames: list[bytes]) -> list[NDArray[Any]]:
     """Decode the frames as a reader does: unpack the zstd frame, then decode its payload."""
-    return [codec.decode(unpack_member(frame, "member", "zstd")) for frame in frames]
+    return [codec.decode(bytes(unpack_member(frame, "member", "zstd"))) for frame in frames]
 
 
 def time_cpu_ms(work: Callable[[], object]) -> float:

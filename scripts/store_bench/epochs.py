@@ -16,6 +16,7 @@ from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset, Position
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
+from training.loading.view_batch import ViewBatch
 
 BEGAN, PID, IN_FLIGHT = range(3)
 """Columns of the board, a row for each worker: time of its first request in this epoch (monotonic clock, seconds; 0 for
@@ -41,7 +42,7 @@ class WatchedDataset(DiodeDepthDataset):
         self.board: torch.Tensor = torch.zeros(num_workers, 3, dtype=torch.float64)
         self.board.share_memory_()  # type: ignore[no-untyped-call]
 
-    def __getitems__(self, indices: Sequence[int | Position]) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: Sequence[int | Position]) -> list[dict[str, Any]] | ViewBatch:
         """Read the samples of a batch, and record the time of the first request and the bytes in flight."""
         worker = get_worker_info()
         mine = self.board[worker.id if worker else 0]

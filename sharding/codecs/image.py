@@ -116,7 +116,7 @@ def _check_tiles(image: Image.Image) -> None:
         check_pixels([int(side) for side in sides])
 
 
-def decode_image(data: bytes) -> NDArray[np.uint8]:
+def decode_image(data: bytes | memoryview) -> NDArray[np.uint8]:
     """Decode an image file of any format and mode to uint8 (H, W, 3) RGB, read-only; EXIF rotation is not applied.
 
     Raises:
@@ -125,7 +125,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     plain = view_ppm(data)
     if plain is not None:
         return plain
-    with open_image(data) as image:
+    with open_image(bytes(data)) as image:
         return np.asarray(to_rgb(image), dtype=np.uint8)
 
 

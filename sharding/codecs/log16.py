@@ -46,13 +46,13 @@ def is_log16(head: bytes) -> bool:
     return head.startswith(b"\x89PNG\r\n\x1a\n") and b"tEXtnear\0" in head and b"tEXtfar\0" in head
 
 
-def decode_log16(data: bytes) -> NDArray[np.float32]:
+def decode_log16(data: bytes | memoryview) -> NDArray[np.float32]:
     """Decode what `encode_log16` wrote: float32 (H, W), 0 where invalid.
 
     Raises:
         DataError: It is no such file, or damaged.
     """
-    with open_image(data, "a 16-bit PNG of log depth with near and far") as image:
+    with open_image(bytes(data), "a 16-bit PNG of log depth with near and far") as image:
         near, far = float(image.info["near"]), float(image.info["far"])
         codes = np.asarray(image).astype(np.uint16)
         if not 0 < near <= far < math.inf or codes.ndim != 2:

@@ -15,6 +15,7 @@ from sharding.codecs.limits import refuse_pixels
 from sharding.errors import DataError
 
 NPY_MAGIC = b"\x93NUMPY"
+_MAX_HEADER_BYTES = 1 << 14  # numpy itself refuses headers of more than 10,000
 _READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _FAILURES = (
     *(ValueError, SyntaxError, TypeError, LookupError, ArithmeticError),
@@ -31,7 +32,7 @@ def encode_npy(array: NDArray[Any]) -> bytes:
     return b"".join((header.getvalue(), array.data))  # one copy; `np.save` would need more memory
 
 
-def view_npy(data: bytes, expected: str = "a .npy file of numbers") -> NDArray[Any]:
+def view_npy(data: bytes | memoryview, expected: str = "a .npy file of numbers") -> NDArray[Any]:
     """Return the array of a `.npy` file as a read-only view of `data`, without a copy.
 
     Args:
@@ -44,7 +45,7 @@ def view_npy(data: bytes, expected: str = "a .npy file of numbers") -> NDArray[A
     Raises:
         DataError: It is no such file, does not hold numbers, or its number of bytes differs from that in its header.
     """
-    stream = io.BytesIO(data)
+    stream = io.BytesIO(data[:_MAX_HEADER_BYTES])
     try:
         version = np.lib.format.read_magic(stream)
         if version not in _READ_HEADER:
@@ -66,7 +67,7 @@ def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> N
         raise ValueError(f"{dtype} {shape} takes {expected} bytes, found {found}")
 
 
-def load_npy(data: bytes) -> NDArray[Any]:
+def load_npy(data: bytes | memoryview) -> NDArray[Any]:
     """Load the map in a `.npy` file as stored: (H, W), read-only; a trailing axis of 1, as in DIODE, is dropped.
 
     Raises:
@@ -81,7 +82,7 @@ def load_npy(data: bytes) -> NDArray[Any]:
     return array
 
 
-def decode_npy(data: bytes) -> NDArray[np.float32]:
+def decode_npy(data: bytes | memoryview) -> NDArray[np.float32]:
     """Decode a `.npy` depth part: float32 (H, W).
 
     Raises:

@@ -28,7 +28,7 @@ from sharding.errors import DataError
 IMAGE_EXTS = (*sorted(set(STORED_FORMATS.values())), "jpeg", "ppm", "webp", "bmp")
 """Extensions of the image part; its decoder looks at the bytes, not at the extension."""
 
-DEPTH_DECODERS: dict[str, Callable[[bytes], NDArray[np.float32]]] = {
+DEPTH_DECODERS: dict[str, Callable[[bytes | memoryview], NDArray[np.float32]]] = {
     "planes.npy": decode_planes,
     "npy": decode_npy,
     "log16.png": decode_log16,
@@ -47,7 +47,7 @@ KNOWN_EXTS: dict[str, frozenset[str]] = {
 """All extensions by part, in lower case; no other is ever decoded."""
 
 
-def decode_depth(data: bytes, ext: str) -> NDArray[np.float32]:
+def decode_depth(data: bytes | memoryview, ext: str) -> NDArray[np.float32]:
     """Decode a depth part to float32 (H, W).
 
     Raises:
@@ -58,7 +58,7 @@ def decode_depth(data: bytes, ext: str) -> NDArray[np.float32]:
     return DEPTH_DECODERS[ext](data)
 
 
-def decode_valid(data: bytes) -> NDArray[np.bool_]:
+def decode_valid(data: bytes | memoryview) -> NDArray[np.bool_]:
     """Decode a valid part, a `.npy` file or a PNG: bool (H, W), True where the `.npy` is True or above 0.5.
 
     Raises:
@@ -68,5 +68,5 @@ def decode_valid(data: bytes) -> NDArray[np.bool_]:
         mask = load_npy(data)
         # A bool read from a file may be any byte, but numpy computes with 0 and 1 alone.
         return np.asarray(mask.view(np.uint8) != 0 if mask.dtype == np.bool_ else mask > 0.5)
-    with open_image(data, "a PNG or .npy of valid pixels") as image:
+    with open_image(bytes(data), "a PNG or .npy of valid pixels") as image:
         return np.asarray(image.convert("1"), dtype=np.bool_)

@@ -28,8 +28,8 @@ def encode_planes(depth: NDArray[np.float32]) -> bytes:
     return encode_npy(lowest_first.transpose(2, 0, 1))
 
 
-def decode_planes(data: bytes) -> NDArray[np.float32]:
-    """Decode what `encode_planes` wrote: float32 (H, W).
+def view_planes(data: bytes | memoryview) -> NDArray[np.uint8]:
+    """Return the planes that `encode_planes` wrote, uint8 (4, H, W), as a read-only view of `data`.
 
     Raises:
         DataError: It is no such file, or of more than `MAX_PIXELS` pixels.
@@ -38,6 +38,16 @@ def decode_planes(data: bytes) -> NDArray[np.float32]:
     if planes.ndim != 3 or planes.shape[0] != 4 or planes.dtype != np.uint8:
         raise DataError(f"expected {_EXPECTED}, found {planes.dtype} {planes.shape}")
     refuse_pixels(planes.shape[1:])
+    return planes
+
+
+def decode_planes(data: bytes | memoryview) -> NDArray[np.float32]:
+    """Decode what `encode_planes` wrote: float32 (H, W).
+
+    Raises:
+        DataError: It is no such file, or of more than `MAX_PIXELS` pixels.
+    """
+    planes = view_planes(data)
     # (4, H, W) -> (H, W, 4), four adjacent bytes per value -> float32 (H, W, 1) -> (H, W).
     joined: NDArray[np.float32] = np.stack(list(planes), axis=-1).view("<f4")[..., 0]
     return joined.astype(np.float32, copy=False)

@@ -21,7 +21,7 @@ def encode_ppm(image: NDArray[np.uint8]) -> bytes:
     return b"".join((b"P6\n%d %d\n255\n" % (width, height), np.ascontiguousarray(image).data))
 
 
-def view_ppm(data: bytes) -> NDArray[np.uint8] | None:
+def view_ppm(data: bytes | memoryview) -> NDArray[np.uint8] | None:
     """Return the pixels of a PPM file as a read-only view of `data`, without a copy.
 
     Returns:

@@ -162,18 +162,21 @@ def check_member(stored: Stored, name: str, crc32c: int) -> None:
     Raises:
         DataError: Checksum mismatch.
     """
-    if (found := google_crc32c.value(bytes(stored))) != crc32c:
+    # google_crc32c takes nothing but `bytes`: a view must be copied.
+    if (found := google_crc32c.value(stored if isinstance(stored, bytes) else bytes(stored))) != crc32c:
         raise DataError(f"member {name}: expected crc32c {crc32c:08x}, found {found:08x} in {len(stored)} bytes")
 
 
-def unpack_member(stored: Stored, name: str, compression: Compression) -> bytes:
+def unpack_member(stored: Stored, name: str, compression: Compression) -> Stored:
     """Return the payload of the member `name` from its stored bytes, whose checksum the caller has compared.
+
+    It is not copied: a view of the inflated frame, or `stored` itself in a `.tar`.
 
     Raises:
         DataError: They are no frame of a member, or that of another member.
     """
     if compression == "none":
-        return bytes(stored)
+        return stored
     content = _inflate(stored, name)  # header, payload, padding
     header = _parse_header(content[:BLOCK], name)
     # A correct checksum of the wrong bytes: the index points to another member.
@@ -181,7 +184,7 @@ def unpack_member(stored: Stored, name: str, compression: Compression) -> bytes:
         raise DataError(f"expected member {name}, found {shorten(header.name)} at its place")
     if header.size < 0 or BLOCK + header.size + -header.size % BLOCK != len(content):
         raise DataError(f"member {name}: its header claims {header.size} bytes, its frame holds {len(content)}")
-    return content[BLOCK : BLOCK + header.size]
+    return memoryview(content)[BLOCK : BLOCK + header.size]
 
 
 def _inflate(frame: Stored, name: str) -> bytes:

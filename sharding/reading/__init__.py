@@ -3,7 +3,7 @@
 `shard_set` opens a set: it reads manifest and index, and selects a subset. `columns` flattens the index to arrays that
 worker processes can share. `reader` does the work:
 
-    rows -> byte ranges -> merged reads -> checksums -> unpacked members -> decoded samples
+    rows -> byte ranges -> merged reads -> checksums -> unpacked members -> `decoders` -> decoded samples
 
 `pictures` draws samples as contact sheets; `webdataset_decoder` decodes the same members for a WebDataset pipeline.
 """

@@ -11,21 +11,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sharding.codecs.image import decode_image
-from sharding.codecs.parts import decode_depth, decode_valid
+from sharding.codecs.parts import decode_valid
 from sharding.errors import DamagedSample, DataError
 from sharding.format.choices import Compression
 from sharding.format.names import member_name
-from sharding.format.sample import PARTS, Sample, check_shape, valid_pixels
+from sharding.format.sample import PARTS, Sample, check_shape
 from sharding.format.shard import check_member, unpack_member
 from sharding.format.tar_walk import BLOCK
 from sharding.reading.columns import Column
+from sharding.reading.decoders import Decoders
+from sharding.stores.local import LocalStore
 from sharding.stores.ranges import cut_range, merge_ranges
-from sharding.stores.store import Range, Store
+from sharding.stores.store import Buffer, Range, Store
 
-StoredParts = dict[str, memoryview]
+StoredParts = dict[str, Buffer]
 """Part -> its bytes as stored in the shard, before `unpack`."""
 
 Found = StoredParts | DamagedSample
@@ -71,7 +71,7 @@ class SampleReader:
         self._shards, self._compression, self._exts = tuple(shards), tuple(compression), tuple(exts)
         self._open = open_shards
         self._store: tuple[int, Store] | None = None  # with the id of the process that opened it
-        self._decode_image: Callable[[bytes], NDArray[np.uint8]] = decode_image
+        self._decoders = Decoders()
 
     def __len__(self) -> int:
         return len(self.columns["shard"])
@@ -85,10 +85,10 @@ class SampleReader:
         changed.columns = {name: change(column) for name, column in self.columns.items()}
         return changed
 
-    def with_image_decoder(self, decode: Callable[[bytes], NDArray[np.uint8]]) -> "SampleReader":
-        """Return a reader that decodes image files by `decode`: uint8 (H, W, 3) RGB of bytes; picklable."""
+    def with_decoders(self, decoders: Decoders) -> "SampleReader":
+        """Return a reader that decodes with other functions."""
         changed = copy.copy(self)
-        changed._decode_image = decode
+        changed._decoders = decoders
         return changed
 
     @property
@@ -121,15 +121,24 @@ class SampleReader:
         """Decode the checked parts of a row.
 
         Raises:
-            DamagedSample: A part is damaged, is not the one that the index names, or fails to decode; names shard and
-                key.
+            DamagedSample: A part is damaged, is not what the index names, or fails to decode; names shard and key.
         """
-        return self._decode(row, self.unpack(row, found))
+        parts = self.unpack(row, found)
+        with self._damaged(row):
+            image = self._decoders.image(parts["image"]) if "image" in parts else np.empty((0, 0, 3), np.uint8)
+            if "depth" not in parts:
+                valid = decode_valid(parts["valid"]) if "valid" in parts else None
+                return Sample(key=self.key(row), image=image, valid=valid)
+            depth, known = self._decoders.depth(parts["depth"], self.ext(row, "depth"), parts.get("valid"))
+            if "image" in parts:
+                check_shape("image", image.shape[:2], "depth", depth.shape)
+            return Sample(key=self.key(row), image=image, depth=depth, valid=known)
 
     def read_encoded(self, rows: Sequence[int], parts: Sequence[str]) -> list[dict[str, bytes]]:
         """Read the payloads of `parts` of each row, checked, not decoded. A part a sample lacks is left out."""
         stored = self.read_stored_checked(rows, parts)
-        return [self.unpack(row, found) for row, found in zip(rows, stored, strict=True)]
+        unpacked = [self.unpack(row, found) for row, found in zip(rows, stored, strict=True)]
+        return [{part: bytes(payload) for part, payload in parts.items()} for parts in unpacked]
 
     def read_stored_checked(self, rows: Sequence[int], parts: Sequence[str]) -> list[StoredParts]:
         """Read as `read_stored` does and compare checksums; damaged rows are read again if that may give other bytes.
@@ -181,7 +190,8 @@ class SampleReader:
             wanted.setdefault(int(self.columns["shard"][row]), []).append(at)
         found: dict[int, StoredParts] = {}
         for shard, places in wanted.items():
-            merged = [self.ranges(rows[at], parts) for at in places]
+            apart = isinstance(self.store, LocalStore)  # a read costs less than to cut parts out and copy them
+            merged = [sorted(spans[at].values()) if apart else self.ranges(rows[at], parts) for at in places]
             with self._located(rows[places[0]], more=len(places) - 1):
                 buffers = iter(self.store.read(self._shards[shard], [r for ranges in merged for r in ranges]))
             for at, ranges in zip(places, merged, strict=True):
@@ -200,8 +210,8 @@ class SampleReader:
                 check_member(data, self._member(row, part), int(self.columns[f"{part}_crc32c"][row]))
         return stored
 
-    def unpack(self, row: int, found: Found) -> dict[str, bytes]:
-        """Decompress the checked parts of a row to their payloads.
+    def unpack(self, row: int, found: Found) -> dict[str, Buffer]:
+        """Decompress the checked parts of a row to their payloads, without a copy of what is not compressed.
 
         Raises:
             DamagedSample: A part is damaged, or is not the one that the index names; names shard, key and part.
@@ -282,17 +292,6 @@ class SampleReader:
     def ext(self, row: int, part: str) -> str:
         """Return the extension of a part of a row, "" if the sample lacks the part."""
         return self._exts[int(self.columns[f"{part}_ext"][row])]
-
-    def _decode(self, row: int, members: dict[str, bytes]) -> Sample:
-        with self._damaged(row):
-            image = self._decode_image(members["image"]) if "image" in members else np.empty((0, 0, 3), np.uint8)
-            depth = decode_depth(members["depth"], self.ext(row, "depth")) if "depth" in members else None
-            valid = decode_valid(members["valid"]) if "valid" in members else None
-            if depth is not None:  # a set made elsewhere may have no valid part, or one that follows other rules
-                valid = valid_pixels(depth, valid)
-                if "image" in members:
-                    check_shape("image", image.shape[:2], "depth", depth.shape)
-            return Sample(key=self.key(row), image=image, depth=depth, valid=valid)
 
 
 def _require(found: Found) -> StoredParts:

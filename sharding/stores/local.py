@@ -3,15 +3,29 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from sharding.errors import DataError
-from sharding.machine.regular import open_regular, read_regular
+from sharding.machine.regular import open_descriptor, read_regular
 from sharding.stores.store import Range
+
+OPEN_FILES = 64
+"""Files that a store keeps open: an epoch's order reads from a few dozen shards at a time."""
+
+
+class _OpenFile:
+    """A file that is closed when nothing refers to it, so not while another thread still reads from it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
 
 
 class LocalStore:
-    """A folder whose files are the objects.
+    """A folder whose files are the objects; those that were read last stay open.
 
     Args:
         root: Path of the folder.
@@ -19,6 +33,10 @@ class LocalStore:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._root = Path(root)
+        self._opened = lru_cache(OPEN_FILES)(self._open_file)
+
+    def _open_file(self, name: str) -> "_OpenFile":
+        return _OpenFile(open_descriptor(self._root / name))
 
     def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
         """Read each range with `pread`, which moves no shared file position.
@@ -27,10 +45,10 @@ class LocalStore:
             DataError: The file is missing, unreadable or truncated.
         """
         try:
-            with open_regular(self._root / name) as file:
-                return [self._pread(file, name, offset, length) for offset, length in ranges]
+            file = self._opened(name)
         except OSError as error:
             raise DataError(f"{self._root / name}: expected a readable file: {error.strerror}") from error
+        return [self._pread(file.descriptor, name, offset, length) for offset, length in ranges]
 
     def _pread(self, file: int, name: str, offset: int, length: int) -> bytes:
         try:

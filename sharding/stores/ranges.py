@@ -35,14 +35,14 @@ def merge_ranges(ranges: Iterable[Range], gap_bytes: int = 0, limit_bytes: int |
 
 
 @overload
-def cut_range(pieces: Sequence[tuple[Range, Buffer]], wanted: Range) -> memoryview: ...
+def cut_range(pieces: Sequence[tuple[Range, Buffer]], wanted: Range) -> Buffer: ...
 
 
 @overload
-def cut_range(pieces: Sequence[tuple[Range, Buffer | None]], wanted: Range) -> memoryview | None: ...
+def cut_range(pieces: Sequence[tuple[Range, Buffer | None]], wanted: Range) -> Buffer | None: ...
 
 
-def cut_range(pieces: Sequence[tuple[Range, Buffer | None]], wanted: Range) -> memoryview | None:
+def cut_range(pieces: Sequence[tuple[Range, Buffer | None]], wanted: Range) -> Buffer | None:
     """Cut a range out of the merged ranges it was read with, without a copy.
 
     Args:
@@ -57,4 +57,6 @@ def cut_range(pieces: Sequence[tuple[Range, Buffer | None]], wanted: Range) -> m
         return memoryview(b"")
     # Starts and ends of merged ranges both increase: if any holds `wanted`, the last that begins at or before it does.
     span, data = pieces[bisect_right(pieces, start, key=lambda piece: piece[0][0]) - 1]
-    return None if data is None else memoryview(data)[start - span[0] : start - span[0] + length]
+    if data is None or span == wanted:
+        return data
+    return memoryview(data)[start - span[0] : start - span[0] + length]

@@ -23,7 +23,7 @@ from sharding.stores.failure import NO_BUCKET, RequestFailure, no_panic, read_fa
 from sharding.stores.ranges import MAX_MERGED_BYTES, cut_range, merge_ranges
 from sharding.stores.retry import ReadFailed
 from sharding.stores.retry_after import ask_retry_after
-from sharding.stores.store import Range
+from sharding.stores.store import Buffer, Range
 
 PARALLEL_REQUESTS = 16
 """Maximum number of requests in flight for reads of several ranges, over all threads that share a store."""
@@ -63,7 +63,7 @@ class RemoteStore:
         # One thread at a time asks a throttling server how long to wait; its answer holds for all until `_quiet_until`.
         self._asking, self._tells_when, self._quiet_until = threading.Lock(), True, 0.0
 
-    def read(self, name: str, ranges: Sequence[Range]) -> list[memoryview]:
+    def read(self, name: str, ranges: Sequence[Range]) -> list[Buffer]:
         """Read the ranges in parallel; those that touch become one request. No other byte is requested.
 
         Raises:

@@ -9,8 +9,11 @@ In a loader worker, for each batch of positions:
 
     dataset         position -> row (shared_order, shared_columns) -> stored bytes (read_ahead) -> sample with depth
     images          the same for images alone: decoded one by one, or left as the files they are
-    augment         sample -> warp (one geometry for image, depth and valid) -> colour; `dataset` makes tensors of it
-    shared_batch    items -> one block of shared memory -> training process
+    decode          payloads -> image, and depth that is 0 where it is not valid
+    augment         random draws -> warp (one geometry for image and depth), and factors of colour
+    view            sample, warp -> the pixels of a view, written to their place
+    view_batch      the views of a batch, one after the other, into a block of `shared_batch`
+    shared_batch    one block of shared memory for all tensors of a batch -> training process
 
 `upcoming` computes which batches a worker is asked for next: `read_ahead` fetches these while the present one is
 decoded. `worker` sets a worker process up and ends it with its trainer. `reading_cost` tells what an epoch will read.

@@ -1,124 +1,22 @@
-"""Paired augmentation: one affine map (training/loading/warp.py), applied to image, depth and valid together.
-
-Every output pixel is sampled once, from the original arrays. The image is bilinear, and mirrored beyond its border (no
-black wedges to learn from). Depth and valid take the pixel whose square contains the point, by the same index map:
-depth is never interpolated, and is invalid outside the source. Depth is divided by the zoom: an object that looks
-`zoom` times larger is `zoom` times nearer.
-"""
+"""Paired augmentation: the random draws of a view, and of its colour."""
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sharding.errors import DataError, UsageError
+from sharding.errors import UsageError
 from sharding.format.sample import Sample
-from training.loading.warp import BOX_RATIOS, MAX_SIDE_PX, Pose, Warp, compose_warp, nearest_source, shift, stretch
-
-_Pixel = TypeVar("_Pixel", np.float32, np.uint8)
+from training.loading.view import ViewArrays, apply_warp, fill_view
+from training.loading.warp import BOX_RATIOS, Pose, Warp, compose_warp
+from training.network.luma import LUMA
 
 _BOXES = 10  # that torchvision's `RandomResizedCrop` tries
 
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of R, G and B in the luma (ITU-R BT.601)."""
 
-
-def apply_warp(sample: Sample, warp: Warp) -> Sample:
-    """Apply one warp to image, depth and valid of a sample.
-
-    Args:
-        sample: Image uint8 (H, W, 3), depth float32 (H, W), valid bool (H, W), of the size the warp was composed for.
-        warp: From `compose_warp`.
-
-    Returns:
-        The sample at (height, width); its own arrays if the warp changes nothing. Depth is source depth / zoom;
-        valid is False, and depth 0, where the pixel is outside the source.
-
-    Raises:
-        DataError: Image, depth and valid differ in size, or a side is longer than `MAX_SIDE_PX`.
-    """
-    _check_sizes(sample)
-    if sample.image.shape[:2] == (warp.height, warp.width) and np.array_equal(warp.matrix, np.eye(3)):
-        return sample
-    index = nearest_source(warp)  # ONE map for depth and valid, so that they stay aligned
-    depth = None if sample.depth is None else _take(sample.depth, index) / np.float32(warp.zoom)
-    # cv2.remap takes no bool, whose bytes are 0 and 1.
-    valid = None if sample.valid is None else _take(sample.valid.view(np.uint8), index).view(np.bool_)
-    return replace(sample, image=warp_image(sample.image, warp), depth=depth, valid=valid)
-
-
-def _take(source: NDArray[_Pixel], index: NDArray[np.int16]) -> NDArray[_Pixel]:
-    # With an integer map cv2.remap copies pixels; outside the source it writes 0.
-    taken = cv2.remap(source, index, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)  # type: ignore[call-overload]
-    return np.asarray(taken, dtype=source.dtype)
-
-
-def _check_sizes(sample: Sample) -> None:
-    height, width = sample.image.shape[:2]
-    for name, array in (("depth", sample.depth), ("valid", sample.valid)):
-        if array is not None and array.shape != (height, width):
-            raise DataError(
-                f"sample {sample.key}: the image is {height} x {width} pixels, so {name} must have shape "
-                f"({height}, {width}), but it has {array.shape}; make the shards again from matching files"
-            )
-    if max(height, width) > MAX_SIDE_PX:
-        raise DataError(f"sample {sample.key}: {height} x {width} pixels; the warp takes up to {MAX_SIDE_PX} a side")
-
-
-def warp_image(image: NDArray[np.uint8], warp: Warp) -> NDArray[np.uint8]:
-    """Apply a warp to an image: bilinear, mirrored beyond the border, area-averaged first where it shrinks.
-
-    Args:
-        image: uint8 (H, W, 3).
-        warp: From `compose_warp`.
-
-    Returns:
-        uint8 (height, width, 3).
-    """
-    height, width = image.shape[:2]
-    # Bilinear sampling looks at 4 pixels and would alias: the area average shrinks, the warp then has about scale 1.
-    source = _shrink(image, *warp.magnification)
-    resized = stretch(source.shape[1] / width, source.shape[0] / height)  # not the factor itself: sides were rounded
-    # cv2 has the origin at the centre of the first pixel, `Warp` at its corner.
-    matrix = shift(-0.5, -0.5) @ resized @ warp.matrix @ shift(0.5, 0.5)
-    warped = cv2.warpAffine(
-        source,
-        matrix[:2],
-        (warp.width, warp.height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,  # the matrix maps output to source
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
-    return np.asarray(warped, dtype=np.uint8)
-
-
-def resize_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Resize an image by a factor, as training does: area average to shrink, bilinear to enlarge.
-
-    Evaluation makes the input of a network that was trained with `scale` this way; ground truth is never resized.
-
-    Args:
-        image: uint8 (H, W, 3).
-        scale: > 0.
-
-    Returns:
-        uint8 (round(H * scale), round(W * scale), 3), at least 1 x 1; `image` itself if the size is the same.
-    """
-    return _resize(image, scale, scale)
-
-
-def _shrink(image: NDArray[np.uint8], down: float, across: float) -> NDArray[np.uint8]:
-    """Shrink an image by a factor along each axis; a factor above 1 leaves that axis as it is."""
-    return _resize(image, min(down, 1.0), min(across, 1.0))
-
-
-def _resize(image: NDArray[np.uint8], down: float, across: float) -> NDArray[np.uint8]:
-    height, width = (max(round(side * by), 1) for side, by in zip(image.shape[:2], (down, across), strict=True))
-    if (height, width) == image.shape[:2]:
-        return image
-    how = cv2.INTER_AREA if min(down, across) < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
+Colour = tuple[float, float, float]
+"""Factors of brightness, contrast and saturation; 1 changes nothing."""
 
 
 def jitter_colour(
@@ -204,6 +102,11 @@ class PairedAugment:
         if not holds:
             raise UsageError(f"{rule}; found {self}")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return height and width of a view, pixels."""
+        return self.height, self.width
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Augment one sample.
 
@@ -217,12 +120,37 @@ class PairedAugment:
         Raises:
             DataError: Image, depth and valid differ in size, or a side is longer than `MAX_SIDE_PX`.
         """
-        source = (sample.image.shape[0], sample.image.shape[1])
-        warped = apply_warp(sample, compose_warp(self.draw_pose(rng), source, (self.height, self.width), self.scale))
+        warp, colour = self.draw(sample.image.shape[:2], rng)
+        warped = apply_warp(sample, warp)
+        return replace(warped, image=jitter_colour(warped.image, *colour))
+
+    def fill(self, sample: Sample, rng: np.random.Generator, into: ViewArrays) -> Colour:
+        """Write the view of one sample, and return how its colour is to be changed.
+
+        The trainer does that, beside the normalisation (`training.network.colour`); all else is as in `__call__`.
+
+        Args:
+            sample: As there, with depth that is 0 where it is not valid.
+            rng: The sample's own generator.
+            into: Arrays of (height, width).
+
+        Returns:
+            Factors of brightness, contrast and saturation.
+
+        Raises:
+            DataError: As there, or depth or valid is missing.
+        """
+        warp, colour = self.draw(sample.image.shape[:2], rng)
+        fill_view(sample, warp, into)
+        return colour
+
+    def draw(self, source: tuple[int, ...], rng: np.random.Generator) -> tuple[Warp, Colour]:
+        """Draw the warp of a source of (H, W) pixels, and factors of brightness, contrast and saturation."""
+        warp = compose_warp(self.draw_pose(rng), (source[0], source[1]), (self.height, self.width), self.scale)
         strengths = np.array([self.brightness, self.contrast, self.saturation])
         # Always three draws, whatever the strengths, like the five of the pose.
         brightness, contrast, saturation = (1 + strengths * rng.uniform(-1, 1, size=3)).tolist()
-        return replace(warped, image=jitter_colour(warped.image, brightness, contrast, saturation))
+        return warp, (brightness, contrast, saturation)
 
     def draw_pose(self, rng: np.random.Generator) -> Pose:
         """Draw a pose: five uniform numbers for angle, zoom, flip and the position of the crop (across, down).

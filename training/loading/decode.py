@@ -1,6 +1,6 @@
-"""Decode images for training: JPEG by torchvision's libjpeg-turbo, in half the time of Pillow.
+"""Decode for training: JPEG by torchvision's libjpeg-turbo, in half the time of Pillow, and byte planes by OpenCV.
 
-Of a sound file the pixels are the same.
+Of a sound file the pixels are the same. Depth is 0 where it is not valid, which views want.
 
 LightlyTrain decodes so too (`lightly_train._data.file_helpers`, 0.18). `sharding.codecs.image` decides alone what is an
 image and what is refused; it also decodes what is no plain JPEG.
@@ -10,12 +10,19 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sharding.codecs.image import decode_image, open_image
+from sharding.codecs.npy import NPY_MAGIC
+from sharding.codecs.parts import decode_valid
+from sharding.codecs.planes import view_planes
+from sharding.format.sample import check_shape
+from sharding.reading.decoders import Depth, decode_depth_and_valid
+from sharding.stores.store import Buffer
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTH = 24  # its offset: signature, length and name of the header, width, height
@@ -23,14 +30,15 @@ _START = b"\xff\xd8\xff"
 _MODES = ("RGB", "L")  # Pillow's names; what others become differs
 
 
-def decode_rgb(data: bytes) -> NDArray[np.uint8]:
+def decode_rgb(data: bytes | memoryview) -> NDArray[np.uint8]:
     """Decode an image file as `sharding.codecs.image.decode_image` does: uint8 (H, W, 3), RGB.
 
     Raises:
         DataError: It is no image, damaged, or too large.
     """
-    if not data.startswith(_START):
+    if data[: len(_START)] != _START:
         return decode_image(data)
+    data = bytes(data)
     with open_image(data) as image:  # reads the header, and refuses what is too large
         plain = image.mode in _MODES
     try:
@@ -44,7 +52,7 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     return decoded
 
 
-def decode_as_lightly_train(data: bytes) -> NDArray[Any]:
+def decode_as_lightly_train(data: bytes | memoryview) -> NDArray[Any]:
     """Decode as `decode_rgb` does, to uint8 (H, W, 3), but PNGs of 16 bits to float32 in 0..1, as LightlyTrain does.
 
     (It takes 16-bit TIFFs for white, by a conversion that cuts off at 255: here they are rounded to 8 bits.)
@@ -52,8 +60,9 @@ def decode_as_lightly_train(data: bytes) -> NDArray[Any]:
     Raises:
         DataError: It is no image, damaged, or too large.
     """
-    if not data.startswith(_PNG) or data[_PNG_BIT_DEPTH : _PNG_BIT_DEPTH + 1] != b"\x10":
+    if data[: len(_PNG)] != _PNG or data[_PNG_BIT_DEPTH : _PNG_BIT_DEPTH + 1] != b"\x10":
         return decode_rgb(data)
+    data = bytes(data)
     with open_image(data) as image:  # refuses what is too large
         image.load()  # and what is damaged, some of which torchvision reads
     try:
@@ -64,6 +73,35 @@ def decode_as_lightly_train(data: bytes) -> NDArray[Any]:
 
     scaled: NDArray[np.float32] = to_dtype(levels, torch.float32, scale=True).permute(1, 2, 0).numpy()
     return scaled
+
+
+def decode_known(depth: Buffer, ext: str, valid: Buffer | None) -> Depth:
+    """Decode depth as `sharding.reading.decoders.decode_depth_and_valid` does, but 0 where it is not valid.
+
+    Raises:
+        DataError: As there.
+    """
+    if ext != "planes.npy" or valid is None or valid[: len(NPY_MAGIC)] != NPY_MAGIC:
+        decoded, known = decode_depth_and_valid(depth, ext, valid)
+        return np.where(known, decoded, np.float32(0)), known
+    planes, mask = view_planes(depth), decode_valid(valid)
+    check_shape("depth", planes.shape[1:], "valid", mask.shape)
+    # Bytes are multiplied with 0 or 1 and joined: a quarter of the time of doing so with floats.
+    joined = cv2.merge(list(np.multiply(planes, mask.view(np.uint8))))  # uint8 (H, W, 4)
+    known_depth: NDArray[np.float32] = joined.view("<f4")[..., 0].astype(np.float32, copy=False)
+    if not (known_depth.min() >= 0 and known_depth.max() < np.inf):  # a NaN fails both
+        known_depth[~((known_depth > 0) & (known_depth < np.inf))] = 0
+    return known_depth, known_depth > 0
+
+
+def decode_stored(depth: Buffer, ext: str, valid: Buffer | None) -> Depth:
+    """Decode depth, and take all that is above 0 for valid, whatever the mask says.
+
+    Raises:
+        DataError: The data fail to decode.
+    """
+    decoded, _ = decode_depth_and_valid(depth, ext, valid)
+    return decoded, decoded > 0
 
 
 @cache

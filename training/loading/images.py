@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from sharding.errors import DataError, UsageError
+from sharding.reading.decoders import Decoders
 from sharding.reading.reader import Found, SampleReader
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
@@ -90,7 +91,7 @@ class ImageDataset(Dataset[ImageDraw]):
         if weights is not None and len(weights) != len(sets):
             raise UsageError(f"--weights: expected {len(sets)} numbers, one a set, found {len(weights)}")
         self.seed, self._tolerant = seed, tolerant
-        self._readers = [share(opened.reader.with_image_decoder(decode_as_lightly_train)) for opened in sets]
+        self._readers = [share(opened.reader.with_decoders(Decoders(image=decode_as_lightly_train))) for opened in sets]
         self._sizes = tuple(len(opened) for opened in sets)
         self._weights = None if weights is None else tuple(weights)
         self._order = self._share_order()
@@ -184,7 +185,7 @@ class ImageDataset(Dataset[ImageDraw]):
         number, row = located
         reader = self._readers[number]
         try:
-            data = reader.unpack(row, found)["image"]
+            data = bytes(reader.unpack(row, found)["image"])
         except DataError as error:
             return self._bad(reader, row, seed, error)
         return EncodedDraw(key=reader.key(row), data=data, seed=seed, origin=reader.describe(row))

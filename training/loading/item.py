@@ -28,10 +28,3 @@ def to_item(sample: Sample, weight: float) -> dict[str, Any]:
         "weight": torch.tensor(weight),
         "key": sample.key,
     }
-
-
-def blank_item(key: str, height: int, width: int) -> dict[str, Any]:
-    """Return an item of zeros, of which no pixel is valid, with weight 0."""
-    zeros, invalid = np.zeros((height, width), np.float32), np.zeros((height, width), np.bool_)
-    image = np.zeros((height, width, 3), np.uint8)
-    return to_item(Sample(key=key, image=image, depth=zeros, valid=invalid), weight=0.0)

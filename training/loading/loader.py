@@ -17,6 +17,7 @@ from training.loading.bad_samples import collate_marked
 from training.loading.read_ahead import AHEAD_BYTES, ReadAhead
 from training.loading.sampler import EvalSampler, TrainSampler
 from training.loading.shared_batch import collate
+from training.loading.view_batch import ViewBatch
 from training.loading.worker import start_fork_server, start_worker
 
 StartMethod = Literal["auto", "fork", "forkserver", "spawn"]
@@ -28,6 +29,15 @@ class ReadsAhead(Protocol):
 
     def reading_ahead(self, read_ahead: ReadAhead) -> Dataset[Any]:
         """Return the same dataset, reading through `read_ahead`."""
+        ...
+
+
+@runtime_checkable
+class MakesBatches(Protocol):
+    """A dataset that can write its samples into a batch, instead of handing them over to be copied there."""
+
+    def making_batches(self) -> Dataset[Any]:
+        """Return the same dataset, whose `__getitems__` returns a `ViewBatch`, or items if it has no views."""
         ...
 
 
@@ -71,6 +81,8 @@ def build_loader(
     If a dataset marks damaged samples, a batch has their marks too, see `training.loading.bad_samples`.
     The loader has its own random generator: iterating would otherwise draw from torch's global one.
     """
+    if collate_fn is None and isinstance(dataset, MakesBatches):
+        dataset = dataset.making_batches()
     return DataLoader(
         _read_ahead(dataset, sampler, loading),
         batch_size=loading.batch_size,
@@ -104,9 +116,9 @@ def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:
     }
 
 
-def _finish(collate_fn: Callable[[list[Any]], Any], items: list[Any]) -> Any:
-    """Collate the items of a batch, the last thing that is done with its samples."""
-    batch = collate_marked(collate_fn, items)
+def _finish(collate_fn: Callable[[list[Any]], Any], items: list[Any] | ViewBatch) -> Any:
+    """Make or collate the items of a batch, the last thing that is done with its samples."""
+    batch = items.fill() if isinstance(items, ViewBatch) else collate_marked(collate_fn, items)
     note("")
     return batch
 

@@ -180,13 +180,22 @@ def freed_on_error(batch: dict[str, Any]) -> Iterator[None]:
         raise
 
 
-def make_batch(shapes: Mapping[str, tuple[int, ...]], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a batch to be filled: uint8 tensors of these shapes, in a worker in one `SharedBatch`; and other values."""
+def make_batch(
+    tensors: Mapping[str, tuple[torch.dtype, tuple[int, ...]]], others: Mapping[str, Any], *, varies: bool = False
+) -> dict[str, Any]:
+    """Make a batch to be filled.
+
+    Args:
+        tensors: Dtype and shape of each; in a worker they are in one `SharedBatch`.
+        others: Other values.
+        varies: Whether the sizes of batches differ.
+    """
     if get_worker_info() is None:
-        return {name: torch.empty(shape, dtype=torch.uint8) for name, shape in shapes.items()} | dict(others)
-    layout = _Layout(len(shapes))
-    placed = {name: layout.add(torch.uint8, shape) for name, shape in shapes.items()}
-    return SharedBatch(_SLOTS.take(layout.end, spare=layout.end // 4), placed | dict(others))
+        return {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in tensors.items()} | dict(others)
+    layout = _Layout(len(tensors))
+    placed = {name: layout.add(dtype, shape) for name, (dtype, shape) in tensors.items()}
+    spare = layout.end // 4 if varies else 0
+    return SharedBatch(_SLOTS.take(layout.end, spare), placed | dict(others))
 
 
 @dataclass(frozen=True)

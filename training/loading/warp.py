@@ -147,24 +147,3 @@ def _crop_offset(view_px: float, crop_px: int, place: float) -> int:
         return round(spare / 2)  # negative: the same margin on both sides of the view
     # A `place` uniform in [0, 1) makes each of the floor(spare) + 1 whole offsets equally likely.
     return min(math.floor(place * (math.floor(spare) + 1)), math.floor(spare))
-
-
-def nearest_source(warp: Warp) -> NDArray[np.int16]:
-    """Compute which source pixel each output pixel shows.
-
-    Args:
-        warp: Of a source of up to 32766 pixels a side.
-
-    Returns:
-        int16 (height, width, 2), column and row of the source pixel whose square contains the centre of the output
-        pixel; outside the source, an index that the source does not have, in [-1, 32766].
-    """
-    x = np.arange(warp.width) + 0.5  # (width,)
-    y = np.arange(warp.height) + 0.5  # (height,)
-    index = np.empty((warp.height, warp.width, 2), dtype=np.int16)
-    for axis in (0, 1):
-        # The map is affine: a term of the row plus a term of the column, with no (3, height * width) product.
-        along_x, along_y, start = warp.matrix[axis]
-        point = np.floor(np.add.outer(along_y * y + start, along_x * x))  # (height, width)
-        index[..., axis] = np.clip(point, -1, MAX_SIDE_PX)
-    return index

@@ -27,6 +27,7 @@ from training.model.log_depth import LogDepthModule
 from training.model.optimizer import FrozenEncoder, make_optimizer
 from training.model.schedule import make_schedule
 from training.model.validation import ValidationSums
+from training.network.colour import change_colour
 from training.network.computation import Computation, align_state
 from training.network.encoder import load_encoder
 from training.network.saved import check_shapes, load_saved
@@ -120,7 +121,8 @@ class DepthUnet(LogDepthModule):
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
         """Compute the scalar to differentiate for a micro-batch; `on_before_optimizer_step` turns it into a mean."""
-        part = self.loss_sum(self(batch["image"]), batch)
+        image = change_colour(batch["image"], batch["colour"]) if "colour" in batch else batch["image"]
+        part = self.loss_sum(self(image), batch)
         self._finite.add(self.global_step, batch["key"], part.total)
         return self._train_loss.add(part, batch["valid"].numel())
 

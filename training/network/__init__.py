@@ -6,5 +6,6 @@
 - `saved`: loading what torch saved, without running anything in it.
 - `resolution`: the resolution that the network works at: images shrunk, log depth enlarged.
 - `computation`, `recompute`: what makes a step faster or smaller, and nothing else.
+- `colour`, `luma`: random colour of training images.
 - `float32`: turns TF32 off where numbers are compared, and mixed precision where it would round too much.
 """

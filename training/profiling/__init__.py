@@ -1,7 +1,7 @@
 """What each stage of loading costs, alone and together, and how fast a run trains.
 
     profile (the command)
-      stages       fetch -> check -> inflate -> decode image, depth, valid -> warp -> to tensors -> collate
+      stages       fetch -> check -> inflate -> decode image, depth -> warp (-> to tensors -> collate)
       cold_reads   fetch and the whole chain, after the caches dropped the samples (pagecache: the kernel's)
       transfer     a batch to the GPU
       requests     which bytes are asked for, in how many requests

@@ -12,7 +12,6 @@ NAMES = {
     "inflate": "inflate (zstd)",
     "decode_image": "image decode",
     "decode_depth": "depth decode",
-    "decode_valid": "valid decode",
     "warp": "warp",
     "to_tensors": "to tensors",
     "collate": "collate",

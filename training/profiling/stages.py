@@ -5,7 +5,7 @@ times mean is found in `training.profiling.bottleneck`, and reported by `trainin
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from sharding.codecs.image import decode_image
-from sharding.codecs.parts import decode_depth, decode_valid
-from sharding.format.sample import Sample, valid_pixels
+from sharding.format.sample import Sample
 from sharding.progress import track
 from sharding.reading.reader import SampleReader
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.loading.augment import PairedAugment
+from training.loading.bad_samples import Seed
 from training.loading.dataset import DiodeDepthDataset, Position
+from training.loading.decode import decode_known, decode_rgb
 from training.loading.images import ImageDataset, ImageDraw
-from training.loading.item import to_item
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order, weighted_order
 from training.loading.read_ahead import ReadAhead
 from training.loading.sampler import EvalSampler
+from training.loading.view import ViewArrays
+from training.loading.view_batch import ViewBatch, Written
 from training.profiling.stopwatch import Stopwatch, Timing, time_once
 
 Held = Literal["stored", "payload", "decoded"]
@@ -42,12 +43,14 @@ STAGES: dict[str, Held] = {
     "inflate": "payload",
     "decode_image": "decoded",
     "decode_depth": "decoded",
-    "decode_valid": "decoded",
     "warp": "decoded",
     "to_tensors": "decoded",
     "collate": "decoded",
 }
-"""Stages in their order, and the bytes that each one is counted in: those of its result."""
+"""Stages in their order, and the bytes that each one is counted in: those of its result.
+
+Views with depth are written into the batch: `to_tensors` and `collate` are stages of images alone.
+"""
 
 LARGEST_BATCH = 8
 BATCHES_PER_WORKER = 4
@@ -140,9 +143,7 @@ class ImageViews(Dataset[dict[str, Any]]):
 
 
 def to_tensors(sample: Sample) -> dict[str, Any]:
-    """Convert a sample to the tensors of an item, with depth if it has any."""
-    if sample.depth is not None:
-        return to_item(sample, weight=1.0)
+    """Convert an image to the tensors of an item."""
     image: Tensor = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))  # uint8 (3, h, w)
     return {"image": image, "key": sample.key}
 
@@ -164,7 +165,11 @@ def time_stages(work: Work, repeats: int) -> dict[str, Timing]:
 
 def make_at_once(dataset: "DiodeDepthDataset | ImageViews", places: Sequence[int]) -> dict[str, Any]:
     """Make the batch of some places of epoch 0, as a DataLoader without workers does."""
-    batch: dict[str, Any] = default_collate(dataset.__getitems__([(0, place) for place in places]))
+    positions = [(0, place) for place in places]
+    if isinstance(dataset, DiodeDepthDataset):
+        made = dataset.making_batches().__getitems__(positions)
+        return made.fill() if isinstance(made, ViewBatch) else default_collate(made)
+    batch: dict[str, Any] = default_collate(dataset.__getitems__(positions))
     return batch
 
 
@@ -178,10 +183,21 @@ def make_in_stages(work: Work, rows: Sequence[int], watch: Stopwatch) -> dict[st
     # (seed, epoch, sample id, replica), as in `training.loading.dataset`, so that the warps are the same.
     seeds = [(0, 0, int(work.opened.ids[row]), 0) for row in rows]
     drawn = list(zip(samples, seeds, strict=True))
+    if work.paired:
+        return watch("warp", lambda: _make_views(work.view, drawn))
     views = watch("warp", lambda: [work.view(sample, np.random.default_rng(seed)) for sample, seed in drawn])
     items = watch("to_tensors", lambda: [to_tensors(view) for view in views])
     batch: dict[str, Any] = watch("collate", lambda: default_collate(items))
     return batch
+
+
+def _make_views(view: PairedAugment, drawn: Sequence[tuple[Sample, Seed]]) -> dict[str, Any]:
+    """Write the views of samples into a batch, as `DiodeDepthDataset` does."""
+
+    def write(sample: Sample, seed: Seed, into: ViewArrays) -> Written:
+        return Written(key=sample.key, weight=1.0, colour=view.fill(sample, np.random.default_rng(seed), into))
+
+    return ViewBatch(len(drawn), view.size, [partial(write, *one) for one in drawn]).fill()
 
 
 def _read(reader: SampleReader, parts: Sequence[str], rows: Sequence[int], watch: Stopwatch) -> list[Sample]:
@@ -190,20 +206,14 @@ def _read(reader: SampleReader, parts: Sequence[str], rows: Sequence[int], watch
     stored = watch("fetch", lambda: reader.read_stored(rows, parts))
     watch("check", lambda: [reader.check(row, one) for row, one in zip(rows, stored, strict=True)])
     files = watch("inflate", lambda: [reader.unpack(row, one) for row, one in zip(rows, stored, strict=True)])
-    images = watch("decode_image", lambda: [decode_image(one["image"]) for one in files])
+    images = watch("decode_image", lambda: [decode_rgb(one["image"]) for one in files])
     keys = [reader.key(row) for row in rows]
     if "depth" not in parts:
         return [Sample(key=key, image=image) for key, image in zip(keys, images, strict=True)]
-    encoded = [(one["depth"], reader.ext(row, "depth")) for row, one in zip(rows, files, strict=True)]
-    depths = watch("decode_depth", lambda: [decode_depth(data, ext) for data, ext in encoded])
-    valids = watch("decode_valid", lambda: [_decode_valid(one, d) for one, d in zip(files, depths, strict=True)])
-    made = zip(keys, images, depths, valids, strict=True)
-    return [Sample(key=key, image=image, depth=depth, valid=valid) for key, image, depth, valid in made]
-
-
-def _decode_valid(files: Mapping[str, bytes], depth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Decode the valid part, if there is one, and apply the rule of valid pixels."""
-    return valid_pixels(depth, decode_valid(files["valid"]) if "valid" in files else None)
+    encoded = [(one["depth"], reader.ext(row, "depth"), one.get("valid")) for row, one in zip(rows, files, strict=True)]
+    depths = watch("decode_depth", lambda: [decode_known(*one) for one in encoded])
+    made = zip(keys, images, depths, strict=True)
+    return [Sample(key=key, image=image, depth=depth, valid=valid) for key, image, (depth, valid) in made]
 
 
 def time_loaders(work: Work, repeats: int, num_workers: int) -> tuple[Timing, Timing]:

@@ -100,7 +100,7 @@ def count_bytes(made: Any) -> int:
         return count_bytes([made.image, made.depth, made.valid])
     if isinstance(made, Mapping):
         return count_bytes(list(made.values()))
-    if isinstance(made, list):
+    if isinstance(made, list | tuple):
         return sum(count_bytes(one) for one in made)
     return len(made) if isinstance(made, bytes) else int(getattr(made, "nbytes", 0))
 

@@ -5,6 +5,8 @@ Positions must be requested in the sampler's order, by the loader that the plan 
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ from sharding.format.sample import Sample
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.loading.augment import PairedAugment
 from training.loading.images import IMAGE_PARTS, EncodedDraw, ImageDraw
-from training.loading.item import to_item
 from training.loading.upcoming import Plan, Position, Upcoming
+from training.loading.view import ViewArrays
+from training.loading.view_batch import ViewBatch, Writer, Written, make_item
 from training.streaming.options import Streaming
 from training.streaming.pipeline import SampleStreams, ShardRing, StreamedSet
 
@@ -37,6 +40,7 @@ class StreamedDepth(Dataset[dict[str, Any]]):
         streamed = StreamedSet(opened, DEPTH_PARTS, streaming.pipe)
         self._streams = SampleStreams(ShardRing([streamed], streaming.shuffle_buffer, seed), plan)
         self._augment, self._seed = augment, seed
+        self._makes_batches = False
 
     def __len__(self) -> int:
         return len(self._streams.ring)
@@ -46,18 +50,32 @@ class StreamedDepth(Dataset[dict[str, Any]]):
         """Whether the set is read over a network."""
         return self._streams.ring.remote
 
+    def making_batches(self) -> "StreamedDepth":
+        """Return the same samples for a loader that takes batches as they are (`ViewBatch`)."""
+        changed = copy.copy(self)
+        changed._makes_batches = True
+        return changed
+
     def __getitem__(self, position: Position) -> dict[str, Any]:
-        return self.__getitems__([position])[0]
+        return make_item(self._augment.size, next(self._writers([position])))
 
-    def __getitems__(self, positions: Sequence[Position]) -> list[dict[str, Any]]:
+    def __getitems__(self, positions: Sequence[Position]) -> list[dict[str, Any]] | ViewBatch:
         """Read the next samples of this worker's stream."""
-        taken = zip(positions, self._streams.take(positions), strict=True)
-        return [self._item(sample, epoch, number) for (epoch, _), (sample, number) in taken]
+        writers = self._writers(positions)
+        if self._makes_batches:
+            return ViewBatch(len(positions), self._augment.size, writers)
+        return [make_item(self._augment.size, write) for write in writers]
 
-    def _item(self, sample: Sample, epoch: int, number: int) -> dict[str, Any]:
+    def _writers(self, positions: Sequence[Position]) -> Iterator[Writer]:
+        taken = zip(positions, self._streams.take(positions), strict=True)
+        return (partial(self._write, sample, epoch, number) for (epoch, _), (sample, number) in taken)
+
+    def _write(self, sample: Sample, epoch: int, number: int, into: ViewArrays) -> Written:
         # The seed of the indexed reader, so the same augmentation; replica 0, because a stream has each sample once.
         random = np.random.default_rng((self._seed, epoch, number, 0))
-        return to_item(self._augment(sample, random), weight=1.0)
+        if sample.depth is not None and sample.valid is not None:
+            sample = replace(sample, depth=np.where(sample.valid, sample.depth, np.float32(0)))
+        return Written(key=sample.key, weight=1.0, colour=self._augment.fill(sample, random, into))
 
 
 class StreamedImages(Dataset[ImageDraw]):

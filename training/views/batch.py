@@ -171,7 +171,8 @@ def _fill(encoded: Sequence[EncodedDraw], headers: Sequence[Header], parts: _Par
         "images": (*table.shape[:-1], table.shape[-1] * table.itemsize),
         "draws": (*packed.shape[:-1], packed.shape[-1] * packed.itemsize),
     }
-    batch = make_batch(shapes, {"filename": [one.key for one in encoded]})
+    tensors = {name: (torch.uint8, shape) for name, shape in shapes.items()}
+    batch = make_batch(tensors, {"filename": [one.key for one in encoded]}, varies=True)
     batch["images"].view(torch.int64).copy_(torch.from_numpy(table))
     batch["draws"].view(torch.float64).copy_(torch.from_numpy(packed))
     pixels = batch["pixels"].view(-1, _CHANNELS).numpy()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sharding.format.sample import Sample
-from training.loading.augment import apply_warp, resize_image, warp_image
+from training.loading.view import apply_warp, resize_image, warp_image
 from training.loading.warp import Pose, compose_warp
 
 HEIGHT, WIDTH = 48, 60
@@ -40,6 +40,11 @@ def random_pose(rng, **fixed):
 
 def warped(sample, pose, size, scale=1.0):
     return apply_warp(sample, compose_warp(pose, sample.image.shape[:2], size, scale))
+
+
+def parts(sample):
+    """Image, depth and valid, with depth 0 where it is not valid."""
+    return {"image": sample.image, "depth": np.where(sample.valid, sample.depth, 0), "valid": sample.valid}
 
 
 def source_point(warp, row, column):
@@ -89,8 +94,10 @@ def test_depth_and_valid_equal_a_loop_over_pixels(seed):
     scale = float(rng.choice([0.5, 1.0, 1.4]))
     warp = compose_warp(random_pose(rng), (13, 18), tuple(rng.integers(6, 25, 2).tolist()), scale)
     result = apply_warp(sample, warp)
-    assert np.array_equal(result.depth, loop_nearest(sample.depth, warp, 0) / np.float32(warp.zoom))
-    assert np.array_equal(result.valid, loop_nearest(sample.valid, warp, False))
+    valid = loop_nearest(sample.valid, warp, False)
+    assert np.array_equal(result.valid, valid)
+    expected = np.where(valid, loop_nearest(sample.depth, warp, 0), np.float32(0))
+    assert np.array_equal(result.depth, expected / np.float32(warp.zoom))
     assert result.image.shape == (warp.height, warp.width, 3)
 
 
@@ -109,7 +116,8 @@ def test_image_depth_and_valid_show_the_same_place(scale, seed):
     pose = random_pose(rng, angle_deg=rng.uniform(-20, 20))
     warp = compose_warp(pose, (HEIGHT, WIDTH), (40, 50), scale)
     result = apply_warp(scene, warp)
-    number = np.rint(result.depth * pose.zoom).astype(int) - 1
+    everywhere = apply_warp(replace(scene, valid=np.ones_like(scene.valid)), warp)
+    number = np.rint(everywhere.depth * pose.zoom).astype(int) - 1
     row, column = number // WIDTH, number % WIDTH  # where depth says it comes from
     x, y = result.image[..., 0] / 4, result.image[..., 1] / 4  # where the image says it comes from
     reach = 1 + 1 / warp.magnification[0]  # bilinear mixes in the mirrored border up to here
@@ -163,22 +171,22 @@ def test_a_rotation_makes_the_corners_invalid_but_not_black():
 def test_a_flip_is_exact():
     sample = noise_scene(1)
     result = warped(sample, Pose(flip=True), (HEIGHT, WIDTH))
-    for name in ("image", "depth", "valid"):
-        assert np.array_equal(getattr(result, name), getattr(sample, name)[:, ::-1])
+    for name, expected in parts(sample).items():
+        assert np.array_equal(getattr(result, name), expected[:, ::-1])
 
 
 def test_a_crop_is_exact():
     sample = noise_scene(2)
     result = warped(sample, Pose(across=0.0, down=0.999), (20, 30))
-    for name in ("image", "depth", "valid"):
-        assert np.array_equal(getattr(result, name), getattr(sample, name)[-20:, :30])
+    for name, expected in parts(sample).items():
+        assert np.array_equal(getattr(result, name), expected[-20:, :30])
 
 
 def test_a_positive_quarter_turn_is_counter_clockwise_and_exact():
     sample = noise_scene(4, 20, 20)
     result = warped(sample, Pose(angle_deg=90), (20, 20))
-    for name in ("image", "depth", "valid"):
-        assert np.array_equal(getattr(result, name), np.rot90(getattr(sample, name)))
+    for name, expected in parts(sample).items():
+        assert np.array_equal(getattr(result, name), np.rot90(expected))
 
 
 @pytest.mark.parametrize("zoom", [0.8, 1.0, 1.37, 2.0])

@@ -19,15 +19,15 @@ def noise_scene(seed, height=HEIGHT, width=WIDTH):
     return Sample(key="noise", image=image, depth=depth, valid=rng.random((height, width)) < 0.7)
 
 
-def test_doing_nothing_gives_the_very_arrays_back():
+def test_doing_nothing_gives_the_sample_back():
     sample = noise_scene(5)
     still = PairedAugment(
         height=HEIGHT, width=WIDTH, max_rotation_deg=0, zoom=(1, 1), flip_prob=0, brightness=0, contrast=0, saturation=0
     )
     result = still(sample, np.random.default_rng(0))
-    assert result.image is sample.image
-    assert result.depth is sample.depth
-    assert result.valid is sample.valid
+    assert np.array_equal(result.image, sample.image)
+    assert np.array_equal(result.depth, np.where(sample.valid, sample.depth, 0))
+    assert np.array_equal(result.valid, sample.valid)
 
 
 def test_the_same_generator_gives_the_same_bits_on_any_number_of_threads():

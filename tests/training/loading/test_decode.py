@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sharding.codecs.image import decode_image, open_image
+from sharding.codecs.npy import encode_npy
+from sharding.codecs.parts import decode_valid
+from sharding.codecs.planes import decode_planes, encode_planes
 from sharding.codecs.ppm import encode_ppm
 from sharding.errors import DataError
+from sharding.reading.decoders import decode_depth_and_valid
 from training.loading import decode
-from training.loading.decode import decode_as_lightly_train, decode_rgb
+from training.loading.decode import decode_as_lightly_train, decode_known, decode_rgb, decode_stored
 
 
 def pixels(height=61, width=83, seed=0):
@@ -180,3 +184,62 @@ def test_other_pngs_have_the_pixels_that_lightly_train_gives(mode, tmp_path):
 def test_a_damaged_png_of_16_bits_is_refused(data):
     with pytest.raises(DataError):
         decode_as_lightly_train(data)
+
+
+def depth_parts(height=20, width=30, **wrong):
+    """Byte planes and a mask, with values that are no depth where `wrong` has them."""
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0.1, 300, (height, width)).astype(np.float32)
+    for place, value in enumerate(wrong.values()):
+        depth[place, ::3] = value
+    return encode_planes(depth), encode_npy(rng.random((height, width)) < 0.7)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"nan": np.nan}, {"inf": np.inf}, {"below": -3.0, "zero": 0.0, "tiny": 1e-42}, {"minus": -np.inf}]
+)
+def test_known_depth_is_the_readers_with_zeros_where_it_is_not_valid(wrong):
+    planes, valid = depth_parts(**wrong)
+    expected, known = decode_depth_and_valid(planes, "planes.npy", valid)
+    for data in (planes, memoryview(planes)):
+        depth, found = decode_known(data, "planes.npy", valid)
+        assert np.array_equal(found, known)
+        assert np.array_equal(depth, np.where(known, expected, 0))
+        assert depth.dtype == np.float32
+
+
+def test_known_depth_of_other_encodings_is_the_same():
+    planes, valid = depth_parts(nan=np.nan)
+    depth = decode_planes(planes)
+    expected = decode_known(planes, "planes.npy", valid)
+    buffer = io.BytesIO()
+    Image.fromarray(decode_valid(valid)).save(buffer, "PNG")
+    for ext, data, mask in (
+        ("npy", encode_npy(depth), valid),
+        ("planes.npy", planes, buffer.getvalue()),
+        ("planes.npy", planes, encode_npy(decode_valid(valid).astype(np.float32))),
+    ):
+        assert all(np.array_equal(a, b) for a, b in zip(decode_known(data, ext, mask), expected, strict=True))
+    alone, known = decode_known(planes, "planes.npy", None)
+    assert np.array_equal(known, np.isfinite(depth))
+    assert np.array_equal(alone, np.where(known, depth, 0))
+
+
+def test_a_byte_that_is_no_bool_counts_as_true():
+    planes, valid = depth_parts()
+    mask = bytearray(valid)
+    mask[-600:] = bytes(7 * value for value in valid[-600:])  # 0 or 7
+    found, expected = (decode_known(planes, "planes.npy", one)[0] for one in (bytes(mask), valid))
+    assert np.array_equal(found, expected)
+
+
+def test_a_mask_of_another_size_is_refused():
+    with pytest.raises(DataError, match="depth is 20 x 30, valid is 20 x 29"):
+        decode_known(depth_parts()[0], "planes.npy", depth_parts(width=29)[1])
+
+
+def test_what_is_stored_under_the_mask_is_taken_on_request():
+    planes, valid = depth_parts(below=-3.0, nan=np.nan)
+    depth, known = decode_stored(planes, "planes.npy", valid)
+    assert np.array_equal(known, decode_planes(planes) > 0)
+    assert np.array_equal(depth[known], decode_planes(planes)[known])

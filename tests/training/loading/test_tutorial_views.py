@@ -6,13 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from loader_bench.reference import nearest_source
 from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 
 from sharding.errors import UsageError
 from sharding.format.sample import Sample
-from training.loading.augment import PairedAugment, apply_warp
-from training.loading.warp import Pose, compose_warp, nearest_source, place_box
+from training.loading.augment import PairedAugment
+from training.loading.view import apply_warp
+from training.loading.warp import Pose, compose_warp, place_box
 
 AUGMENT = PairedAugment(
     height=48, width=64, zoom=(1, 1), crop_area=(0.2, 0.9), brightness=0.0, contrast=0.0, saturation=0.0
@@ -60,7 +62,8 @@ def test_a_view_shows_its_box_stretched_to_the_output_with_the_depth_as_it_was()
     view = STILL(sample, np.random.default_rng(3))
     rows = top + np.floor((np.arange(48) + 0.5) * height / 48).astype(int)
     columns = left + np.floor((np.arange(64) + 0.5) * width / 64).astype(int)
-    assert np.array_equal(view.depth, sample.depth[np.ix_(rows, columns)])  # not divided by the zoom
+    depth = np.where(sample.valid, sample.depth, 0)
+    assert np.array_equal(view.depth, depth[np.ix_(rows, columns)])  # not divided by the zoom
     assert np.array_equal(view.valid, sample.valid[np.ix_(rows, columns)])
     assert view.image.shape == (48, 64, 3)
 

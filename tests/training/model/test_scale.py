@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from sharding.reading.shard_set import ShardSet
 from training.evaluation.evaluate import NamedPredictor, evaluate_model
-from training.loading.augment import resize_image
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import EvalSampler
+from training.loading.view import resize_image
 from training.metrics.protocols import METRICS
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import as_hyperparameters

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.loading.augment import resize_image
+from training.loading.view import resize_image
 from training.network.float32 import tf32
 from training.network.resolution import enlarge, shrink, size_at
 

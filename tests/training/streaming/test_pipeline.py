@@ -111,7 +111,7 @@ def test_a_single_shard_serves_more_processes_than_there_are_shards(diode_tree, 
 
 def test_held_out_scenes_are_streamed_to_nobody(train):
     """They lie in the same shards as the others, and are read past."""
-    left, held, _ = hold_out(train, "5", seed=2)
+    left, held, _ = hold_out(train, np.zeros(len(train), bool), "5", seed=2)
     batch_size = 4
     found = items(stream_loader(left, batch_size, 2, num_workers=2)[0])
     assert len(found) == len(left) // batch_size * batch_size
@@ -458,6 +458,7 @@ def test_batches_have_the_shapes_of_the_indexed_ones(train):
     assert shapes == {
         "image": ((4, 3, 16, 24), torch.uint8),
         "depth": ((4, 1, 16, 24), torch.float32),
+        "colour": ((4, 3), torch.float32),
         "valid": ((4, 1, 16, 24), torch.bool),
         "weight": ((4,), torch.float32),
     }
