@@ -18,12 +18,12 @@ from training.evaluation.results import Evaluation
 from training.metrics.names import METRIC, PROTOCOL
 from training.metrics.protocols import UP_TO_SCALE
 from training.report.arms.encoder import Encoder
-from training.report.arms.run import Facts, Run, SetRecord
+from training.report.arms.run import Facts, Run
 from training.report.comparison import ArmResult, BaselineResult, Comparison, Epoch, RunResult
 from training.report.gallery import Example, Gallery, Panel
 from training.report.judging import judge
 from training.report.standing import compare_runs
-from training.runfolder import save_config
+from training.runfolder import SetRecord, save_config
 
 TRAIN, VAL = "a" * 64, "b" * 64
 """Identities of the sets of a run."""

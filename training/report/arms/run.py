@@ -13,28 +13,10 @@ from sharding.format.strict_json import Count, Text
 from training.config import FinetuneConfig
 from training.report.arms.encoder import Encoder, PretrainRecord, find_encoder
 from training.run_files import read_json
-from training.runfolder import METRICS_NAME, load_config
+from training.runfolder import METRICS_NAME, SetRecord, load_config
 
 FORMER_LOSS = "silog"
 """Loss of runs that recorded none: what the default was before it depended on the depth."""
-
-
-class SetRecord(msgspec.Struct):
-    """A set, or a part of it, as `metrics.json` describes it; older runs recorded less.
-
-    Attributes:
-        identity: Hash of its content.
-        name: Name of the set.
-        where: Condition on the index; None means all.
-        path: Absolute path, or URL without a login; None where it was not recorded.
-        holdout: Scenes that were held out of the training set; None without hold-out.
-    """
-
-    identity: Text
-    name: Text = ""
-    where: Text | None = None
-    path: Text | None = None
-    holdout: list[Text] | None = None
 
 
 class UntouchedSet(msgspec.Struct):
