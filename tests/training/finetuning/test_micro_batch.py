@@ -72,8 +72,14 @@ def config_of(**options):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"checkpoint_activations": True, "channels_last": True, "precision": "bf16-mixed"}],
-    ids=["plain", "everything"],
+    [
+        pytest.param({}, id="plain"),
+        pytest.param(
+            {"checkpoint_activations": True, "channels_last": True, "precision": "bf16-mixed"},
+            id="everything",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_a_trial_computes_a_step_and_leaves_no_trace(unet, options):
     before, generator, computed = copy.deepcopy(unet.state_dict()), torch.get_rng_state(), []

@@ -258,7 +258,7 @@ def test_evaluation_is_the_same_in_every_epoch():
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create . worker processes:UserWarning")
-@pytest.mark.parametrize("num_workers", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("num_workers", [0, 1, 2, *(pytest.param(count, marks=pytest.mark.slow) for count in (3, 4))])
 def test_a_loader_gives_the_same_batches_for_any_number_of_workers(num_workers):
     train, evaluate = TrainSampler(38, 12), EvalSampler(9, 2)
     train.resume(5, 12)

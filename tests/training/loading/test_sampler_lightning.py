@@ -78,7 +78,7 @@ def test_lightning_keeps_the_samplers_and_tells_them_the_epoch(tmp_path, num_wor
     assert trainer.num_training_batches == 4
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("step", [1, 4, 6, 8, 11])
 def test_lightning_goes_on_where_the_sampler_was_told_to(tmp_path, step, num_workers):
     with pytest.raises(Stop):

@@ -188,6 +188,7 @@ def alone(images, tmp_path_factory):
     return train(images, tmp_path_factory.mktemp("alone"), num_workers=0)
 
 
+@pytest.mark.slow
 def test_each_epoch_is_the_order_of_the_set_whatever_the_workers(images, alone, tmp_path):
     recorded, weights = alone
     helped, same = train(images, tmp_path, num_workers=2)
