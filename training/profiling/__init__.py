@@ -11,5 +11,6 @@
 `stages` also decides which samples are measured (`Work`).
 
 Three are not part of the command but of every training run: `monitor` logs samples per second and the share of time
-spent waiting for data; `train_progress` is the bar, and `run_clock` tells it how long the run will take.
+spent waiting for data (`timeline`: by the clock of the device; `rank_waits`: of the rank that waits most);
+`train_progress` is the bar, and `run_clock` tells it how long the run will take.
 """

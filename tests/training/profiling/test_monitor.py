@@ -19,7 +19,8 @@ from training.loading.dataset import DiodeDepthDataset
 from training.loading.images import ImageDataset
 from training.pretraining import pretrain, strategy
 from training.profiling import monitor
-from training.profiling.monitor import FETCH, RATE_TAG, WAIT_TAG, HostTimeline, ThroughputMonitor, count_samples
+from training.profiling.monitor import FETCH, RATE_TAG, WAIT_TAG, ThroughputMonitor, count_samples
+from training.profiling.timeline import HostTimeline
 
 SAMPLES, BATCH = 20, 2
 OUTDOOR = "scene_type == 'outdoor'"
