@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from training.loading.augment import PairedAugment
     from training.loading.dataset import DiodeDepthDataset
     from training.model.depth_unet import DepthUnet
+    from training.network.colour import change_colour
     from training.pretraining.augmentations import get_transform_args
     from training.pretraining.lightly import stream_arguments
     from training.profiling.monitor import ThroughputMonitor
@@ -36,6 +37,7 @@ __all__ = [
     "DiodeDepthDataset",
     "PairedAugment",
     "ThroughputMonitor",
+    "change_colour",
     "finetune_unet",
     "get_transform_args",
     "init_model",
@@ -48,6 +50,7 @@ _HOMES = {
     "DiodeDepthDataset": "training.loading.dataset",
     "PairedAugment": "training.loading.augment",
     "ThroughputMonitor": "training.profiling.monitor",
+    "change_colour": "training.network.colour",
     "finetune_unet": "training.finetuning.finetune",
     "get_transform_args": "training.pretraining.augmentations",
     "init_model": "training.finetuning.finetune",

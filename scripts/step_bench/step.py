@@ -62,7 +62,7 @@ class Step:
         with self._rung.formats():
             self.optimizer.zero_grad()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._rung.bf16):
-                loss = self.model.loss_sum(self.model(batch["image"]), batch).mean()
+                loss = self.model.training_loss(batch).mean()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
@@ -89,7 +89,8 @@ def make_batch(size: StepSize, device: torch.device) -> TensorBatch:
     drawn, shape = torch.Generator().manual_seed(0), (size.height, size.width)
     image = torch.randint(0, 256, (size.batch, 3, *shape), dtype=torch.uint8, generator=drawn)
     depth = torch.rand((size.batch, 1, *shape), generator=drawn) * 20 + 1
-    tensors = {"image": image, "depth": depth, "valid": depth > 2, "weight": torch.ones(size.batch)}
+    colour = torch.rand((size.batch, 3), generator=drawn) * 0.4 + 0.8
+    tensors = {"image": image, "depth": depth, "valid": depth > 2, "colour": colour, "weight": torch.ones(size.batch)}
     return {name: tensor.to(device) for name, tensor in tensors.items()} | {"key": ["constant"] * size.batch}
 
 

@@ -1,5 +1,6 @@
 """A local folder as a store."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -10,18 +11,19 @@ from sharding.errors import DataError
 from sharding.machine.regular import open_descriptor, read_regular
 from sharding.stores.store import Range
 
-OPEN_FILES = 64
-"""Files that a store keeps open: an epoch's order reads from a few dozen shards at a time."""
+OPEN_FILES = 16
+"""Files that a store keeps open: an epoch's order reads from few shards at a time, and a process may hold many sets."""
 
 
 class _OpenFile:
     """A file that is closed when nothing refers to it, so not while another thread still reads from it."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, path: Path) -> None:
+        self.descriptor = open_descriptor(path)
 
     def __del__(self) -> None:
-        os.close(self.descriptor)
+        if (descriptor := getattr(self, "descriptor", None)) is not None:  # None if it could not be opened
+            os.close(descriptor)
 
 
 class LocalStore:
@@ -33,10 +35,16 @@ class LocalStore:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._root = Path(root)
-        self._opened = lru_cache(OPEN_FILES)(self._open_file)
+        self._opened = lru_cache(OPEN_FILES)(_OpenFile)  # of no method: the store would refer to itself
 
     def _open_file(self, name: str) -> "_OpenFile":
-        return _OpenFile(open_descriptor(self._root / name))
+        try:
+            return self._opened(self._root / name)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._opened.cache_clear()  # the process has too many files open, among them ours
+            return self._opened(self._root / name)
 
     def read(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
         """Read each range with `pread`, which moves no shared file position.
@@ -45,7 +53,7 @@ class LocalStore:
             DataError: The file is missing, unreadable or truncated.
         """
         try:
-            file = self._opened(name)
+            file = self._open_file(name)
         except OSError as error:
             raise DataError(f"{self._root / name}: expected a readable file: {error.strerror}") from error
         return [self._pread(file.descriptor, name, offset, length) for offset, length in ranges]

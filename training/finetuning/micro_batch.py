@@ -146,7 +146,7 @@ def take_step(config: FinetuneConfig, unet: nn.Module, device: torch.device, wor
     model.prepare_steps()
     batch, dtype = blank_batch(micro_batch, config.height, config.width, device), DTYPES[config.precision]
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        loss = model.loss_sum(model(batch["image"]), batch).mean()
+        loss = model.training_loss(batch).mean()
     torch.autograd.backward(loss)
     del loss
     update = torch.empty(parameters * UPDATE_BYTES, dtype=torch.uint8, device=device)  # the activations are gone

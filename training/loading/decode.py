@@ -20,7 +20,7 @@ from sharding.codecs.image import decode_image, open_image
 from sharding.codecs.npy import NPY_MAGIC
 from sharding.codecs.parts import decode_valid
 from sharding.codecs.planes import view_planes
-from sharding.format.sample import check_shape
+from sharding.format.sample import check_shape, valid_pixels
 from sharding.reading.decoders import Depth, decode_depth_and_valid
 from sharding.stores.store import Buffer
 
@@ -95,13 +95,14 @@ def decode_known(depth: Buffer, ext: str, valid: Buffer | None) -> Depth:
 
 
 def decode_stored(depth: Buffer, ext: str, valid: Buffer | None) -> Depth:
-    """Decode depth, and take all that is above 0 for valid, whatever the mask says.
+    """Decode depth, and take all that is above 0 and finite for valid, whatever the mask says; other depth is 0.
 
     Raises:
         DataError: The data fail to decode.
     """
     decoded, _ = decode_depth_and_valid(depth, ext, valid)
-    return decoded, decoded > 0
+    known = valid_pixels(decoded)
+    return np.where(known, decoded, np.float32(0)), known
 
 
 @cache

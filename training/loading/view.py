@@ -17,7 +17,7 @@ from sharding.format.sample import Sample
 from training.loading.warp import MAX_SIDE_PX, Warp, shift, stretch
 
 TILE_PX = 1024
-"""OpenCV computes coordinates in float32, within 1e-4 pixels up to this number: larger views are taken in tiles."""
+"""OpenCV computes coordinates in float32, within 1e-4 pixels up to this number: a view of more is taken in tiles."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,13 +147,20 @@ def _of_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _take_nearest(source: NDArray[np.float32], warp: Warp, into: NDArray[np.float32]) -> None:
-    """Write the source pixel whose square contains the centre of each output pixel; 0 outside the source."""
+    """Write the source pixel whose square contains the centre of each output pixel; 0 outside the source.
+
+    Of a view that turns, at most 1e-4 of the pixels get a neighbour, whose square ends within rounding of that centre;
+    more only if the angle is so near to 0 or to half a right angle that whole rows lie between two pixels.
+    """
     if warp.matrix[0, 1] == warp.matrix[1, 0] == 0:
         _take_rows_and_columns(source, warp, into)
         return
-    for top in range(0, warp.height, TILE_PX):
-        for left in range(0, warp.width, TILE_PX):
-            tile = into[top : top + TILE_PX, left : left + TILE_PX]
+    # Pixels of the source by pixel of the output, along each axis of the source: a tile shows at most `TILE_PX`.
+    spread = np.abs(warp.matrix[:2, :2]).sum(axis=1).max()
+    side = max(int(TILE_PX / max(spread, 1.0)), 1)
+    for top in range(0, warp.height, side):
+        for left in range(0, warp.width, side):
+            tile = into[top : top + side, left : left + side]
             _take_tile(source, warp.matrix @ shift(left, top), tile)
 
 

@@ -1,6 +1,7 @@
 """A batch of training views: each is written to its place in the batch, one after the other.
 
-So a worker holds one decoded sample, however large the batch is, and no view is copied on its way to the trainer.
+So of a set that is read by index a worker holds one decoded sample, however large the batch is, and no view is copied
+on its way to the trainer.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from training.loading.augment import Colour
 from training.loading.bad_samples import MARK, BadSample
@@ -86,6 +86,14 @@ class ViewBatch:
 
 def make_item(size: tuple[int, int], write: Writer) -> dict[str, Any]:
     """Make a single view: the tensors of a batch without their first axis, `key`, and a mark if it is damaged."""
-    batch = ViewBatch(1, size, [write]).fill()
-    item = {name: value[0] for name, value in batch.items()}
-    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in item.items()}
+    into = ViewArrays.empty(*size)
+    written = write(into)
+    item = {
+        "image": torch.from_numpy(into.image),
+        "depth": torch.from_numpy(into.depth)[None],
+        "valid": torch.from_numpy(into.valid)[None],
+        "colour": torch.tensor(written.colour),
+        "weight": torch.tensor(written.weight),
+        "key": written.key,
+    }
+    return item | ({MARK: written.bad} if written.bad else {})

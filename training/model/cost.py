@@ -202,6 +202,7 @@ def blank_batch(samples: int, height: int, width: int, device: torch.device) -> 
         "image": torch.zeros((samples, 3, height, width), dtype=torch.uint8, device=device),
         "depth": torch.ones(shape, device=device),
         "valid": torch.ones(shape, dtype=torch.bool, device=device),
+        "colour": torch.ones((samples, 3), device=device),
         "weight": torch.ones(samples, device=device),
         "key": [""] * samples,
     }

@@ -38,7 +38,8 @@ CHECKPOINT = "a checkpoint of `depthstream finetune`"
 """What `load` expects, for messages."""
 
 TensorBatch = dict[str, Any]
-"""image uint8 (B, 3, H, W), depth float32 (B, 1, H, W), valid bool (B, 1, H, W), weight float32 (B,), key list[str]."""
+"""image uint8 (B, 3, H, W), depth float32 (B, 1, H, W), valid bool (B, 1, H, W), weight float32 (B,), key list[str];
+and of a training batch colour float32 (B, 3), see `change_colour`."""
 
 
 class _SavedModel(msgspec.Struct):
@@ -119,10 +120,14 @@ class DepthUnet(LogDepthModule):
         counts = batch["valid"] & (batch["weight"] > 0)[:, None, None, None]  # bool (B, 1, H, W)
         return self._criterion(log_prediction, batch["depth"], counts)
 
+    def training_loss(self, batch: TensorBatch) -> LossSum:
+        """Compute the loss of a training batch, whose colour is changed here, if the batch says how."""
+        image = change_colour(batch["image"], batch["colour"]) if "colour" in batch else batch["image"]
+        return self.loss_sum(self(image), batch)
+
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
         """Compute the scalar to differentiate for a micro-batch; `on_before_optimizer_step` turns it into a mean."""
-        image = change_colour(batch["image"], batch["colour"]) if "colour" in batch else batch["image"]
-        part = self.loss_sum(self(image), batch)
+        part = self.training_loss(batch)
         self._finite.add(self.global_step, batch["key"], part.total)
         return self._train_loss.add(part, batch["valid"].numel())
 

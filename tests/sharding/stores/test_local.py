@@ -1,16 +1,20 @@
 """The same set from a folder and from a web server with ranges, on loopback."""
 
+import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from sharding.config import ShardDiodeConfig
 from sharding.errors import DataError
+from sharding.machine.regular import open_descriptor
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
+from sharding.stores import local
 from sharding.stores.address import is_remote
-from sharding.stores.local import LocalStore
+from sharding.stores.local import OPEN_FILES, LocalStore
 from sharding.stores.opening import open_store
 
 
@@ -65,3 +69,47 @@ def test_a_file_that_comes_in_pieces_or_not_at_all(tmp_path, monkeypatch):
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match=r"folder: expected a readable file: Is a directory"):
         LocalStore(tmp_path).read("folder", [(0, 5)])
+
+
+def open_below(folder):
+    """Names of the files below a folder that this process has open."""
+    links = (os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
+    return sorted(os.path.basename(link) for link in links if link.startswith(f"{folder}/"))
+
+
+def test_few_files_stay_open_and_none_without_the_store(tmp_path):
+    for number in range(2 * OPEN_FILES):
+        (tmp_path / f"{number:03d}").write_bytes(bytes([number]))
+    store = LocalStore(tmp_path)
+    for number in range(2 * OPEN_FILES):
+        assert store.read(f"{number:03d}", [(0, 1)]) == [bytes([number])]
+    assert open_below(tmp_path) == [f"{number:03d}" for number in range(OPEN_FILES, 2 * OPEN_FILES)]
+    del store
+    assert open_below(tmp_path) == []
+
+
+def test_files_are_closed_where_a_process_has_too_many(tmp_path, monkeypatch):
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode())
+    store = LocalStore(tmp_path)
+    store.read("a", [(0, 1)])
+    store.read("b", [(0, 1)])
+
+    def crowded(path):
+        if open_below(tmp_path):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return open_descriptor(path)
+
+    monkeypatch.setattr(local, "open_descriptor", crowded)
+    assert store.read("c", [(0, 1)]) == [b"c"]
+    assert open_below(tmp_path) == ["c"]
+
+
+def test_threads_read_on_from_files_that_are_dropped_meanwhile(tmp_path):
+    names = [f"{number:03d}" for number in range(3 * OPEN_FILES)]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode() * 1000)
+    store = LocalStore(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda name: store.read(name, [(3, 3), (0, 6)]), names * 20))
+    assert found == [[name.encode(), 2 * name.encode()] for name in names * 20]

@@ -68,5 +68,6 @@ def test_an_item_is_a_batch_of_one_without_its_axis():
     item, batch = make_item(SIZE, writer(3)), ViewBatch(1, SIZE, [writer(3)]).fill()
     assert item.keys() == batch.keys()
     assert item["key"] == "k3"
+    assert make_item(SIZE, writer(3, bad=BadSample(3, "k3", "a reason")))[MARK].key == "k3"
     for name in ("image", "depth", "valid", "colour", "weight"):
         assert np.array_equal(item[name].numpy(), batch[name][0].numpy())
