@@ -15,8 +15,10 @@ from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
 from training.config import EvaluateConfig, ExportConfig, PredictConfig
 from training.evaluation.inputs import ARRAY, CODED, VIEW, Input, find_inputs
+from training.evaluation.native_size import native_need
 from training.evaluation.protocol_choice import choose_protocols
 from training.launch.launcher import check_accelerator
+from training.loading.shared_need import check_shared_memory
 from training.runfolder import find_checkpoint, load_config
 from training.set_options import cache_settings
 
@@ -28,7 +30,8 @@ def check_evaluate(config: EvaluateConfig) -> None:
     """Check run, set and device of `evaluate`; makes no file.
 
     Raises:
-        UsageError: One of them is missing, or the set cannot be judged by the protocol.
+        UsageError: One of them is missing, the set cannot be judged by the protocol, or loader processes would have too
+            little shared memory.
         DataError: The set is damaged, or cannot be reached.
     """
     check_accelerator(config.accelerator)
@@ -37,7 +40,9 @@ def check_evaluate(config: EvaluateConfig) -> None:
         find_checkpoint(config.run, config.checkpoint)
     check_set(config.set, config.where, cache_settings(config))
     if not is_remote(config.set):  # of a remote set, once it is opened
-        choose_protocols(ShardSet(config.set, config.where), config.protocol)
+        samples = ShardSet(config.set, config.where)
+        choose_protocols(samples, config.protocol)
+        check_shared_memory([native_need(samples, config.num_workers, pinned=config.accelerator != "cpu")])
 
 
 def check_predict(config: PredictConfig) -> None:

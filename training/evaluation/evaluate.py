@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from training.config import EvaluateConfig
 from training.depth_options import ProtocolChoice, TrainedKind
 from training.evaluation.evaluation_text import format_evaluation
+from training.evaluation.native_size import native_batch, native_need
 from training.evaluation.protocol_choice import choose_protocols
 from training.evaluation.results import Evaluation, SetInfo, make_table
 from training.evaluation.selection import count_trained, describe_selection
@@ -32,6 +32,7 @@ from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.reading_cost import announce_reading
 from training.loading.sampler import EvalSampler
+from training.loading.shared_need import check_shared_memory
 from training.metrics.image_metrics import image_metrics
 from training.metrics.protocols import Protocols
 from training.model.depth_unet import DepthUnet
@@ -40,9 +41,6 @@ from training.network.float32 import full_float32
 from training.run_files import file_sha256
 from training.runfolder import find_checkpoint, load_config
 from training.set_options import cache_settings
-
-BATCH_PIXELS = 1024 * 768
-"""Pixels that are predicted at once: one DIODE view."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +81,11 @@ class Computing:
         """
         return cls(device=find_devices(accelerator, 1)[0], num_workers=num_workers)
 
+    @property
+    def pin_memory(self) -> bool:
+        """Whether batches are copied to page-locked memory."""
+        return self.device.type == "cuda"
+
 
 def evaluate_model(
     named: NamedPredictor, samples: ShardSet, computing: Computing | None = None, choice: ProtocolChoice = "ours"
@@ -97,10 +100,12 @@ def evaluate_model(
 
     Raises:
         DataError: A prediction is not finite, no image has enough valid pixels, or the device has too little memory.
-        UsageError: The set, or the predictor, cannot be judged by these protocols.
+        UsageError: The set, or the predictor, cannot be judged by these protocols; or loader processes would have too
+            little shared memory.
     """
     protocols = choose_protocols(samples, choice, named.depth_kind)
     computing = computing or Computing()
+    check_shared_memory([native_need(samples, computing.num_workers, computing.pin_memory)])
     with full_float32(), explaining_lack(f"evaluate {named.name}", "give --accelerator cpu"):
         rows = list(_iter_rows(named.predictor, samples, computing, protocols))
     evaluation = Evaluation(
@@ -125,9 +130,7 @@ def _iter_rows(
 ) -> Iterator[tuple[Any, ...]]:
     """Yield (protocol, key, *METRICS) of each counted image, image by image in set order."""
     batch_size = native_batch(samples.index)
-    loading = Loading(
-        batch_size=batch_size, num_workers=computing.num_workers, pin_memory=computing.device.type == "cuda"
-    )
+    loading = Loading(batch_size=batch_size, num_workers=computing.num_workers, pin_memory=computing.pin_memory)
     under_mask = not all(protocol.masked for protocol in protocols.values())
     images = DiodeDepthDataset(samples, under_mask=under_mask)
     loader = build_loader(images, EvalSampler(len(samples), batch_size), loading)
@@ -148,12 +151,6 @@ def _measure(prediction: Tensor, batch: dict[str, Any], protocols: Protocols) ->
         for key, row, take in zip(batch["key"], values.cpu().numpy().astype(np.float64), chosen.tolist(), strict=True):
             if take:
                 yield name, key, *row.tolist()
-
-
-def native_batch(index: pd.DataFrame) -> int:
-    """Choose a batch size for images at native size: 1 if they differ in size, otherwise what fits `BATCH_PIXELS`."""
-    sizes = index[["height", "width"]].drop_duplicates()
-    return max(1, BATCH_PIXELS // int(sizes.prod(axis=1).iloc[0])) if len(sizes) == 1 else 1
 
 
 def load_predictor(file: Path, name: str, device: torch.device) -> NamedPredictor:

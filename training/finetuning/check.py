@@ -12,8 +12,9 @@ from training.config import FinetuneConfig
 from training.depth_sets.holdout import is_same_wish
 from training.depth_sets.subsets import check_validation, choose_subsets, naming_val_where, where_of_val
 from training.depth_sets.views import make_augment
-from training.finetuning.batches import split_batch
+from training.finetuning.batches import BatchSplit, split_batch
 from training.finetuning.settled import left_out, settle_loss
+from training.finetuning.shared_memory import check_room
 from training.finetuning.trace import check_recorded_encoder, goes_on_without, is_recorded_encoder
 from training.launch.launcher import check_launch, check_precision
 from training.lightning.arguments import check_lightning, check_monitored, check_same_learning
@@ -62,7 +63,7 @@ def check_finetune(config: FinetuneConfig) -> None:
     check_budget(config.reader, config.max_bad)
     streaming_options(config)
     world = check_launch(config.accelerator, config.devices)
-    split_batch(config.batch_size, world or 1, config.micro_batch, 1)
+    split = split_batch(config.batch_size, world or 1, config.micro_batch, 2**31 if config.accelerator == "cpu" else 1)
     check_precision(config.precision, config.accelerator)
     _check_step(config)
     check_cache(config)
@@ -70,7 +71,7 @@ def check_finetune(config: FinetuneConfig) -> None:
         with named_by_user():
             check_saved(find_weights(config.encoder))
             agree_on_name(config.encoder, config.encoder_name)
-    _check_sets(config)
+    _check_sets(config, split)
 
 
 def _may_change(config: FinetuneConfig, before: Mapping[str, Any]) -> list[str]:
@@ -113,7 +114,7 @@ def _check_step(config: FinetuneConfig) -> None:
         )
 
 
-def _check_sets(config: FinetuneConfig) -> None:
+def _check_sets(config: FinetuneConfig, split: BatchSplit) -> None:
     """Check the sets; of remote ones only what costs no index, the rest is checked when they are opened."""
     val = config.val if config.holdout_scenes is None else None  # else it is not touched
     if not any(map(is_remote, filter(None, (config.set, val)))):
@@ -123,6 +124,8 @@ def _check_sets(config: FinetuneConfig) -> None:
         check_batch(config.batch_size, len(subsets.train))
         settle_loss(config, subsets.kind)  # its check
         check_monitored(config.lightning, subsets.kind)
+        # The least that it can be: of a GPU the memory is not known here, which may decide the micro-batch.
+        check_room(config, subsets, split, pinned=config.accelerator != "cpu")
         return
     check_batch(config.batch_size, check_set(config.set, config.where, cache_settings(config)))
     if val is not None:

@@ -11,7 +11,7 @@ from sharding.reading.shard_set import ShardSet
 from training.config import FinetuneConfig
 from training.depth_sets.subsets import Subsets
 from training.depth_sets.views import make_augment
-from training.evaluation.evaluate import native_batch
+from training.evaluation.native_size import native_batch
 from training.finetuning.batches import BatchSplit
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader

@@ -38,6 +38,7 @@ from training.finetuning.panels import DepthPanels
 from training.finetuning.record import RunRecord, Summary
 from training.finetuning.resume import Resume, find_resume
 from training.finetuning.settled import recall, settle_loss, settle_name
+from training.finetuning.shared_memory import check_room
 from training.finetuning.step import check_steps, make_computation, make_hyperparameters, shares_statistics
 from training.finetuning.trace import Trace, take_trace, weights_to_begin_with
 from training.launch.devices import Placement, describe_device, place
@@ -137,7 +138,9 @@ def train(config: FinetuneConfig, make_unet: Callable[[], nn.Module], make_model
         subsets = choose_subsets(config)
         config = settle_loss(config, subsets.kind)
         split = choose_split(config, unet, placement)
-        data = make_data(config, subsets, split, pin_memory=placement.kind == "cuda")
+        pinned = placement.kind == "cuda"
+        check_room(config, subsets, split, pinned=pinned)
+        data = make_data(config, subsets, split, pinned)
         check_steps(config, data, placement.kind)
         # After the checks of options and sets, so that a refused command makes no folder.
         with claimed(config.out, config.resume) as folder:

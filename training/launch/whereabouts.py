@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.launch.shared_tensors import to_shared
+
 _SLOT_BYTES, _HEAD_BYTES = 512, 16
 
 _loaders: "WeakSet[Whereabouts]" = WeakSet()  # of this process
@@ -25,7 +27,7 @@ class Whereabouts:
     """
 
     def __init__(self, num_workers: int) -> None:
-        self._slots = torch.zeros((num_workers, _SLOT_BYTES), dtype=torch.uint8).share_memory_()
+        self._slots = to_shared(torch.zeros((num_workers, _SLOT_BYTES), dtype=torch.uint8))
         _loaders.add(self)
 
     def enter(self, worker_id: int) -> None:

@@ -20,6 +20,7 @@ from sharding.reading.decoders import Decoders
 from sharding.reading.reader import Found
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.address import is_remote
+from training.launch.shared_tensors import to_shared
 from training.launch.whereabouts import note
 from training.loading.augment import PairedAugment
 from training.loading.bad_samples import BadSample
@@ -92,7 +93,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         self._reader = share(opened.reader.with_decoders(decoders))
         sizes = tuple(int(size) for size in opened.shard_sizes)
         self._order = share_epoch_order(sizes, seed) if shuffle else None
-        self._ids = torch.from_numpy(opened.ids.copy()).share_memory_()  # int64 (N,), mapped by the workers
+        self._ids = to_shared(torch.from_numpy(opened.ids.copy()))  # int64 (N,), mapped by the workers
         self._read_ahead: ReadAhead | None = None
         self._makes_batches = False
 

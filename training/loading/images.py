@@ -15,6 +15,7 @@ from sharding.reading.decoders import Decoders
 from sharding.reading.reader import Found, SampleReader
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
+from training.launch.shared_tensors import to_shared
 from training.launch.whereabouts import note
 from training.loading.bad_samples import BadSample, Seed, fill_places
 from training.loading.decode import decode_as_lightly_train
@@ -98,7 +99,7 @@ class ImageDataset(Dataset[ImageDraw]):
         # A sample's id counts through all samples of all sets, also those that --where leaves out.
         offsets = np.cumsum([0] + [opened.manifest.samples for opened in sets])[:-1]
         ids = np.concatenate([opened.ids + offset for opened, offset in zip(sets, offsets, strict=True)])
-        self._ids = torch.from_numpy(ids).share_memory_()
+        self._ids = to_shared(torch.from_numpy(ids))
         self._ends = np.cumsum(self._sizes)  # (S,) one past each set's last row, counted through all sets
         self._read_ahead: ReadAhead | None = None
 

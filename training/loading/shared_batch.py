@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
+from training.launch.shared_tensors import to_shared
+
 _ALIGNED = 64  # bytes: a cache line, and a multiple of every dtype's item size, as `Tensor.view(dtype)` requires
 _MOST_SLOTS = 8  # blocks that a worker keeps; more are in use only if the trainer collects batches
 _FREE, _IN_USE = 0, 1
@@ -57,7 +59,7 @@ class Slots:
         return block
 
     def _add(self, size: int, free: Sequence[Tensor]) -> Tensor:
-        block: Tensor = torch.empty(size, dtype=torch.uint8).share_memory_()
+        block = to_shared(torch.empty(size, dtype=torch.uint8))
         too_small = {id(one) for one in free}  # batches have become larger: these would stay unused
         self._blocks = [one for one in self._blocks if id(one) not in too_small]
         if len(self._blocks) < _MOST_SLOTS:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sharding.reading.reader import SampleReader
+from training.launch.shared_tensors import to_shared
 
 
 class SharedColumn:
@@ -34,4 +35,4 @@ class SharedColumn:
 
 def share(reader: SampleReader) -> SampleReader:
     """Move a reader's columns into shared memory."""
-    return reader.with_columns(lambda column: SharedColumn(torch.from_numpy(np.array(column)).share_memory_()))
+    return reader.with_columns(lambda column: SharedColumn(to_shared(torch.from_numpy(np.array(column)))))

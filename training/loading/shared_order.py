@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.launch.shared_tensors import to_shared
 from training.loading.order import epoch_order, weighted_order
 
 Columns = tuple[NDArray[np.int64], ...]
@@ -35,8 +36,8 @@ class SharedOrder:
 
     def __init__(self, make: Callable[[int], Columns], num_samples: int, num_columns: int) -> None:
         self._make = make
-        self._columns = torch.empty((num_columns, num_samples), dtype=torch.int64).share_memory_()
-        self._stamp = torch.tensor([-1, 0]).share_memory_()
+        self._columns = to_shared(torch.empty((num_columns, num_samples), dtype=torch.int64))
+        self._stamp = to_shared(torch.tensor([-1, 0]))
         self._own: tuple[int, Columns] | None = None
 
     def prepare(self, epoch: int) -> None:
@@ -77,8 +78,8 @@ class SharedOrder:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         # Already mapped when torch's pickler sent it to a worker; a copy, to be shared again, after a plain pickle.
-        self._columns.share_memory_()
-        self._stamp.share_memory_()
+        to_shared(self._columns)
+        to_shared(self._stamp)
 
 
 def share_epoch_order(shard_sizes: tuple[int, ...], seed: int) -> SharedOrder:

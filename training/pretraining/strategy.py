@@ -35,6 +35,7 @@ from training.loading.sampler import TrainSampler
 from training.network.saved import check_shapes
 from training.pretraining.collapse import CollapseGuard
 from training.pretraining.saved_models import with_models, without_modules
+from training.pretraining.shared_memory import check_views_room
 from training.pretraining.their_loader import loading_like, take_transform
 from training.pretraining.views import Images, Seeding, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
@@ -159,7 +160,8 @@ class StreamStrategy(AbortsGroup):
         Raises:
             DataError: This is not the loader that LightlyTrain 0.18 makes.
             UsageError: It was made with `loader_args` that cannot be honoured, the sets have less samples than a step,
-                or views are to be made on the device and its transform is not understood.
+                views are to be made on the device and its transform is not understood, or workers would have too little
+                shared memory.
         """
         self.has_loader = True
         theirs, transform = take_transform(dataloader, len(self.images))
@@ -173,6 +175,9 @@ class StreamStrategy(AbortsGroup):
         if self.preview is not None:
             self._add_preview(self.preview, transform)
         if self.views_on == "cpu":
+            trainer: Any = self.trainer
+            batches = len(images) // (loading.batch_size * trainer.world_size)
+            check_views_room(transform, loading, batches, ranks=trainer.num_devices)
             # Our collation makes the same batches as torch's, which is LightlyTrain's.
             return build_loader(ViewDataset(images, transform, self.seeding), sampler, loading)
         recipe = read_recipe(transform)

@@ -29,6 +29,7 @@ from sharding.format.sample import Sample, valid_pixels
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.reading.webdataset_decoder import webdataset_decoder
 from sharding.stores.address import is_remote
+from training.launch.shared_tensors import to_shared
 from training.launch.world import World
 from training.loading.decode import decode_rgb
 from training.loading.shared_columns import share
@@ -69,7 +70,7 @@ class StreamedSet:
         self._opener = ShardOpener(url=opened.address, pipe=pipe)
         self._shards, self._parts = opened.manifest.shards, tuple(parts)
         self._starts = np.cumsum([0, *self.sizes])  # (S + 1,) first row of each shard
-        self._ids = torch.from_numpy(opened.ids + first_id).share_memory_()
+        self._ids = to_shared(torch.from_numpy(opened.ids + first_id))
 
     @property
     def remote(self) -> bool:

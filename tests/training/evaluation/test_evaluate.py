@@ -20,9 +20,9 @@ from training.evaluation.evaluate import (
     evaluate_model,
     evaluation_file,
     load_predictor,
-    native_batch,
 )
 from training.evaluation.evaluation_text import format_evaluation
+from training.evaluation.native_size import native_batch
 from training.evaluation.results import Evaluation, load_matching
 from training.loading.dataset import DiodeDepthDataset
 from training.metrics.image_metrics import MetricSums, image_metrics
