@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,18 @@ from training.runfolder import save_config
 
 View = tuple[str, np.ndarray, np.ndarray]
 """Scene (5 digits), depth (H, W), mask (H, W); the image is noise of the same size."""
+
+
+@pytest.fixture
+def shared_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that sets the bytes that /dev/shm has, all of them free."""
+    statvfs = os.statvfs
+
+    def set_free(size: int) -> None:
+        told = SimpleNamespace(f_blocks=size, f_bavail=size, f_frsize=1)
+        monkeypatch.setattr(os, "statvfs", lambda path: told if path == "/dev/shm" else statvfs(path))
+
+    return set_free
 
 
 @pytest.fixture(scope="session")

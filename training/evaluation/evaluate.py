@@ -28,6 +28,7 @@ from training.evaluation.results import Evaluation, SetInfo, make_table
 from training.evaluation.selection import count_trained, describe_selection
 from training.launch.devices import describe_device, find_devices
 from training.launch.out_of_memory import explaining_lack
+from training.launch.worker_errors import naming_workers
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.reading_cost import announce_reading
@@ -106,7 +107,7 @@ def evaluate_model(
     protocols = choose_protocols(samples, choice, named.depth_kind)
     computing = computing or Computing()
     check_shared_memory([native_need(samples, computing.num_workers, computing.pin_memory)])
-    with full_float32(), explaining_lack(f"evaluate {named.name}", "give --accelerator cpu"):
+    with full_float32(), naming_workers(), explaining_lack(f"evaluate {named.name}", "give --accelerator cpu"):
         rows = list(_iter_rows(named.predictor, samples, computing, protocols))
     evaluation = Evaluation(
         predictor=named.name,

@@ -1,5 +1,9 @@
 """Tensors in shared memory; one that has no room there is told in a line."""
 
+import contextlib
+import os
+import re
+
 from torch import Tensor
 
 from sharding.errors import DataError
@@ -21,8 +25,16 @@ def to_shared(tensor: Tensor) -> Tensor:
     except RuntimeError as error:
         if not any(text in str(error) for text in _FULL):
             raise
+        _remove_left(str(error))
         raise DataError(_explain(tensor.nbytes)) from error
     return shared
+
+
+def _remove_left(text: str) -> None:
+    """Remove the file that torch leaves behind when there is no room for its content."""
+    if left := re.search(r"</(torch_[0-9_]+)>", text):
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(FOLDER, left[1]))
 
 
 def _explain(wanted: int) -> str:

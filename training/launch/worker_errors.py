@@ -4,6 +4,7 @@ torch raises such an error again in the main process, as a traceback in text for
 several ways, depending on which process or thread notices first. Here each becomes a plain message.
 """
 
+import contextlib
 import re
 import traceback
 from collections.abc import Iterator
@@ -42,6 +43,21 @@ def name_worker(error: BaseException) -> str | None:
     """Return "loader worker N" if that one raised the error; None if this process did."""
     caught = _CAUGHT.match(_text(error))
     return f"loader worker {caught[2]}" if caught else None
+
+
+@contextlib.contextmanager
+def naming_workers() -> Iterator[None]:
+    """Tell in a line what went wrong with data in a loader worker, or that one died.
+
+    Raises:
+        DataError: That happened within; other errors stay as they are, with their tracebacks.
+    """
+    try:
+        yield
+    except Exception as error:
+        if worker_died(error) or (isinstance(error, DataError | UsageError) and name_worker(error)):
+            raise DataError(plain_message(error)) from error
+        raise
 
 
 def worker_died(error: BaseException) -> bool:
