@@ -27,12 +27,13 @@ def native_need(samples: ShardSet, workers: int, pinned: bool, ranks: int = 1) -
         pinned: Whether batches are copied to page-locked memory.
         ranks: Processes over which the images are spread.
     """
-    batch = native_batch(samples.index)
+    share = -(-len(samples) // ranks)  # rounded up, as the number of batches below
+    batch = min(native_batch(samples.index), share)
     largest = int((samples.index["height"].astype("int64") * samples.index["width"].astype("int64")).max())
     return SharedNeed(
         purpose="images at native size",
         batch_bytes=batch * largest * VIEW_PIXEL_BYTES,
-        batches=-(-len(samples) // (batch * ranks)),  # rounded up
+        batches=-(-share // batch),
         workers=workers,
         pinned=pinned,
         index_bytes=index_bytes(samples),

@@ -87,9 +87,7 @@ def check_shared_memory(needs: Sequence[SharedNeed], ranks: int = 1, smaller: st
     free, needed = free_bytes(), _total(needs, ranks)
     if free is None or needed <= free or not any(one.workers for one in needs):
         return
-    batches = " and ".join(
-        f"{one.slots} batches of {one.batch_bytes / 1e6:,.1f} MB for {one.purpose}" for one in needs if one.slots
-    )
+    batches = " and ".join(_describe(one) for one in needs if one.slots)
     each = f" in each of {ranks} processes" if ranks > 1 else ""
     remedies = [f"docker run --shm-size={_docker_size(needed, free)}", _fewer(needs, ranks, free)]
     if smaller:
@@ -98,6 +96,11 @@ def check_shared_memory(needs: Sequence[SharedNeed], ranks: int = 1, smaller: st
         f"the loader's workers need {needed / 1e6:,.0f} MB of shared memory ({batches}{each}), {FOLDER} has "
         f"{free / 1e6:,.0f} MB free: give it more ({remedies[0]}), or give {' or '.join(remedies[1:])}"
     )
+
+
+def _describe(need: SharedNeed) -> str:
+    batches = "1 batch" if need.slots == 1 else f"{need.slots} batches"
+    return f"{batches} of {need.batch_bytes / 1e6:,.1f} MB for {need.purpose}"
 
 
 def _total(needs: Sequence[SharedNeed], ranks: int) -> int:

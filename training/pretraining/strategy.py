@@ -35,7 +35,6 @@ from training.loading.sampler import TrainSampler
 from training.network.saved import check_shapes
 from training.pretraining.collapse import CollapseGuard
 from training.pretraining.saved_models import with_models, without_modules
-from training.pretraining.shared_memory import check_views_room
 from training.pretraining.their_loader import loading_like, take_transform
 from training.pretraining.views import Images, Seeding, ViewDataset
 from training.profiling.monitor import ThroughputMonitor
@@ -44,6 +43,7 @@ from training.views.batch import DrawCollation, EncodedDataset
 from training.views.preview import ViewPreview
 from training.views.recipe import read_recipe
 from training.views.render import ViewRenderer
+from training.views.shared_memory import check_views_room
 
 
 def make_strategy(

@@ -333,3 +333,24 @@ def test_what_a_run_predicts_is_read_from_its_checkpoint(make_run, diode_sets, t
     for kind in ("metric", "up_to_scale"):
         torch.save(content | {"hyper_parameters": content["hyper_parameters"] | {"depth_kind": kind}}, file)
         assert load_predictor(file, "arm", torch.device("cpu")).depth_kind == kind
+
+
+def test_workers_without_room_for_their_batches_are_refused(diode_sets, shared_memory) -> None:
+    named = NamedPredictor(predictor=constant_baseline(7.0), name="", fingerprint="")
+    shared_memory(100_000)
+    with pytest.raises(UsageError, match=r"1 batch of 0\.4 MB for images at native size.* or give --num-workers 0$"):
+        evaluate_model(named, diode_sets[1], Computing(num_workers=2))
+
+
+def test_a_worker_that_finds_no_room_is_named_in_a_line(diode_sets, monkeypatch) -> None:
+    def fail(tensor: Tensor) -> Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: Success (0)")
+
+    whole = Tensor.share_memory_
+    # The index fits, a batch does not.
+    monkeypatch.setattr(
+        Tensor, "share_memory_", lambda tensor: (fail if tensor.nbytes > 300_000 else whole)(tensor), raising=True
+    )
+    named = NamedPredictor(predictor=constant_baseline(7.0), name="", fingerprint="")
+    with pytest.raises(DataError, match=r"^loader worker 0: no room for 0\.4 MB in the shared memory, [^\n]*$"):
+        evaluate_model(named, diode_sets[1], Computing(num_workers=1))

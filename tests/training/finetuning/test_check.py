@@ -37,3 +37,37 @@ def test_held_out_scenes_may_be_written_in_another_way_when_a_run_is_resumed(tmp
     for other in ("00007", "2", None):
         with pytest.raises(UsageError, match="begun with --holdout-scenes 00007,00012, not"):
             check_finetune(replace(config, holdout_scenes=other))
+
+
+def config_of(sets, out, **options):
+    least = {"encoder_name": "resnet18", "batch_size": 16, "accelerator": "cpu", "num_workers": 2, "epochs": 1}
+    return FinetuneConfig(set=sets[0].url, val=sets[1].url, out=str(out), **(least | options))
+
+
+def test_workers_without_room_for_their_batches_are_refused_before_anything_is_written(
+    diode_sets, tmp_path, shared_memory
+):
+    shared_memory(64 * 2**20)
+    config = config_of(diode_sets, tmp_path / "run")
+    # 40 views are two batches; 8 views of validation are one.
+    said = r"need 152 MB .* \(2 batches of 75\.5 MB for training and 1 batch of 0\.4 MB for images at native size\)"
+    with pytest.raises(UsageError, match=said):
+        check_finetune(config)
+    for fits in ({"num_workers": 0}, {"micro_batch": "2"}, {"height": 256, "width": 256}):
+        check_finetune(replace(config, **fits))
+    shared_memory(256 * 2**20)
+    check_finetune(config)
+    with pytest.raises(UsageError, match="in each of 2 processes"):
+        check_finetune(replace(config, batch_size=32, devices="2"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_micro_batch_that_is_known_later_is_reckoned_then(diode_sets, tmp_path, shared_memory):
+    from training.finetuning.finetune import init_model, train
+
+    shared_memory(64 * 2**20)
+    config = config_of(diode_sets, tmp_path / "run", accelerator="auto")
+    check_finetune(config)  # of a GPU, a micro-batch of 1 would fit
+    with pytest.raises(UsageError, match="the loader's workers need 152 MB"):
+        train(config, lambda: init_model(encoder_name="resnet18"))
+    assert not (tmp_path / "run").exists()
