@@ -23,6 +23,7 @@ VIEW_PIXEL_BYTES = 3 + 4 + 1
 """Bytes of a pixel of an image with depth: RGB as uint8, depth as float32, valid as bool."""
 
 _PAGE = 4096  # bytes; a block is of whole pages, and has one more for what is small in a batch
+_WORKER_BYTES = 16 * _PAGE  # the semaphores of its queues: 3 pages, and 8 of all workers
 _ROW_BYTES = 16  # of a sample: its id, and its place in the order of an epoch
 _MORE_PARTS = 4  # of these are both, the stamp of the order, and what `training.launch.whereabouts` keeps
 
@@ -63,7 +64,7 @@ class SharedNeed:
     @property
     def total(self) -> int:
         """Bytes of shared memory."""
-        return self.slots * self.block_bytes + self.index_bytes
+        return self.slots * self.block_bytes + self.workers * _WORKER_BYTES + self.index_bytes
 
 
 def index_bytes(samples: ShardSet) -> int:

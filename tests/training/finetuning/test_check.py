@@ -57,6 +57,7 @@ def test_workers_without_room_for_their_batches_are_refused_before_anything_is_w
         check_finetune(replace(config, **fits))
     shared_memory(256 * 2**20)
     check_finetune(config)
+    shared_memory(128 * 2**20)
     with pytest.raises(UsageError, match="in each of 2 processes"):
         check_finetune(replace(config, batch_size=32, devices="2"))
     assert not (tmp_path / "run").exists()

@@ -29,7 +29,7 @@ def test_batches_that_are_made_and_those_that_the_trainer_has(workers, prefetch,
         purpose="", batch_bytes=10, batches=batches, workers=workers, prefetch=prefetch, pinned=pinned, index_bytes=7
     )
     assert need.slots == slots
-    assert need.total == slots * 8192 + 7
+    assert need.total == slots * 8192 + workers * 65536 + 7
 
 
 def test_the_defaults_do_not_fit_into_what_docker_gives(shared_memory):

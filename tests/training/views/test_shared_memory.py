@@ -9,7 +9,7 @@ def test_the_views_of_a_batch_are_reckoned_before_a_worker_makes_them(transforms
     transform = transforms["dino", "default"]  # 2 views of 224 x 224, 6 of 96 x 96
     loading = Loading(batch_size=64, num_workers=4, prefetch_factor=3, pin_memory=True)
     pixels = 2 * 224 * 224 + 6 * 96 * 96
-    whole = 12 * (64 * pixels * 12 + 4096)  # a multiple of a page, and one
+    whole = 12 * (64 * pixels * 12 + 4096) + 4 * 65536  # whole pages, one more of each batch, and the queues
     shared_memory(whole)
     check_views_room(transform, loading, batches=100, ranks=1)
     shared_memory(whole - 1)
