@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sharding.errors import DataError, UsageError
 from sharding.escaping import shorten
 from sharding.format.index_checks import check_places, check_rows
+from sharding.format.index_rows import IndexRows
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.origin import Origin
 from sharding.format.parquet_table import read_table
@@ -96,11 +100,13 @@ def encode_index(frame: "pd.DataFrame") -> bytes:
     """Write the table as Parquet."""
     # These bytes may differ between versions of pyarrow; the identity of a set is made of shards alone.
     buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
+    # Keys are not in a dictionary, in which each would come once: so they can be read as they are.
+    repeated = [name for name in frame.columns if name != "key"]
+    frame.to_parquet(buffer, index=False, compression="zstd", use_dictionary=repeated)
     return buffer.getvalue()
 
 
-def decode_index(data: bytes, where: str, manifest: Manifest | None = None) -> "pd.DataFrame":
+def read_index(data: bytes, where: str, manifest: Manifest | None = None) -> IndexRows:
     """Read what `encode_index` wrote, from anywhere; what else is in the file is ignored.
 
     Args:
@@ -111,12 +117,16 @@ def decode_index(data: bytes, where: str, manifest: Manifest | None = None) -> "
     Raises:
         DataError: It is no Parquet file, lacks columns, or holds values that no set has; names row and column.
     """
-    table = read_table(data, where, COLUMNS, None if manifest is None else manifest.samples)
-    check_rows(table, where)
+    rows = IndexRows(read_table(data, where, COLUMNS, None if manifest is None else manifest.samples), COLUMNS)
+    check_rows(rows, where)
     if manifest is not None:
-        check_places(table, where, manifest)
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+        check_places(rows, where, manifest)
+    return rows
+
+
+def decode_index(data: bytes, where: str, manifest: Manifest | None = None) -> "pd.DataFrame":
+    """Read an index as `read_index` does, into a table of pandas."""
+    return read_index(data, where, manifest).to_frame()
 
 
 def check_readable(manifest: Manifest, index: bytes) -> bytes:
@@ -131,7 +141,7 @@ def check_readable(manifest: Manifest, index: bytes) -> bytes:
     """
     encoded = manifest.encode()
     Manifest.decode(encoded, MANIFEST_NAME)
-    decode_index(index, INDEX_NAME, manifest)
+    read_index(index, INDEX_NAME, manifest)
     return encoded
 
 
@@ -141,14 +151,21 @@ def select(frame: "pd.DataFrame", where: str | None) -> "pd.DataFrame":
     Raises:
         UsageError: It is no condition on the columns, or selects nothing; see `sharding.format.where`.
     """
-    if where is None:
-        return frame
+    return frame if where is None else frame.loc[_find(frame, where)]
+
+
+def select_rows(rows: IndexRows, where: str | None) -> IndexRows:
+    """Return the rows that meet a condition, as `select` does."""
+    return rows if where is None else rows.chosen(_find(rows, where))
+
+
+def _find(frame: "pd.DataFrame | IndexRows", where: str) -> NDArray[np.bool_]:
     if not isinstance(where, str):
         raise UsageError(f'--where: expected text such as "{EXAMPLE}", found {type(where).__name__}')
     try:
-        subset: pd.DataFrame = frame.loc[find_samples(frame, where)]
+        found = find_samples(frame, where)
     except UsageError as error:
         raise UsageError(f"--where {shorten(where)!r}: {error}") from error
-    if subset.empty:
+    if not found.any():
         raise UsageError(f"--where {shorten(where)!r} selects none of {len(frame)} samples")
-    return subset
+    return found

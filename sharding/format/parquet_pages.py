@@ -87,6 +87,22 @@ def page_sizes(data: bytes, chunk: Chunk) -> Iterator[int]:
         ValueError: A header is damaged, or a page is encoded so that its size tells nothing.
     """
     yield 0  # a chunk without pages is not free either
+    for header in _headers(data, chunk):
+        yield header[_INFLATED]
+
+
+def has_dictionary(data: bytes, chunk: Chunk) -> bool:
+    """Tell whether values of a chunk are places in a dictionary; if none are, they take no more than its pages.
+
+    Raises:
+        ValueError: As `page_sizes`.
+    """
+    coded = (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
+    return any(header[_PAGE_TYPE] == _DICTIONARY or _encoding(header) in coded for header in _headers(data, chunk))
+
+
+def _headers(data: bytes, chunk: Chunk) -> Iterator[dict[int, Any]]:
+    """Yield the header of each page of a chunk, checked."""
     at = chunk.begin
     while at < chunk.end:
         reader = _Reader(data, at, _MAX_HEADER_VALUES)
@@ -94,12 +110,13 @@ def page_sizes(data: bytes, chunk: Chunk) -> Iterator[int]:
         size, stored = header.get(_INFLATED), header.get(_COMPRESSED)
         if not (isinstance(size, int) and isinstance(stored, int) and size >= 0 and stored >= 0):
             raise ValueError("expected a page with its size, found none")
-        _check_encoding(header)
-        yield size
+        _encoding(header)
+        yield header
         at = reader.at + stored
 
 
-def _check_encoding(header: dict[int, Any]) -> None:
+def _encoding(header: dict[int, Any]) -> int:
+    """Return the encoding of a page, which must be a known one."""
     kind = header.get(_PAGE_TYPE)
     if not isinstance(kind, int) or kind not in _ENCODING:  # a damaged header may have a list there
         raise ValueError(f"expected a page of values or of a dictionary, found one of type {str(kind)[:40]}")
@@ -109,6 +126,7 @@ def _check_encoding(header: dict[int, Any]) -> None:
     if not isinstance(found, int) or found not in ENCODINGS:
         found = str(found)[:40]
         raise ValueError(f"expected a page of plain values or of places in a dictionary, found one of encoding {found}")
+    return found
 
 
 class _Reader:

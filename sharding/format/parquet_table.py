@@ -1,17 +1,17 @@
 """A Parquet file that nobody vouches for, read into a table of exactly the columns and types that are wanted.
 
 What the file says of itself beside them (pandas' metadata, row labels, other columns) is not read. Nothing is inflated
-before it is known how large it becomes: text stays in dictionaries until its sizes are summed.
+before it is known how large it becomes, and text that the file has once, in a dictionary, is kept once.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sharding.errors import DataError
 from sharding.escaping import shorten
-from sharding.format.parquet_pages import TAIL_BYTES, Chunk, chunks, page_sizes
+from sharding.format.parquet_pages import TAIL_BYTES, Chunk, chunks, has_dictionary, page_sizes
 from sharding.limits import MAX_FOOTER_BYTES, MAX_INDEX_BYTES, MAX_TEXT_CHARS, over
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ _PAGE_BYTES = 16 << 10  # what a page counts at least, so that their number is l
 _CODE_BYTES = 4  # of a text's place in its dictionary
 
 
-def read_table(data: bytes, where: str, columns: Mapping[str, str], rows: int | None) -> "pa.Table":
-    """Read columns of a Parquet file.
+def read_table(data: bytes, where: str, columns: Mapping[str, str], rows: int | None) -> "dict[str, pa.Array]":
+    """Read columns of a Parquet file, each as small as it is stored.
+
+    One column is read after the other, so that at no time there are all of them in another form as well.
 
     Args:
         data: The file.
@@ -32,7 +34,9 @@ def read_table(data: bytes, where: str, columns: Mapping[str, str], rows: int | 
         rows: Number of rows that it must have; None if that is not known.
 
     Returns:
-        The columns in the given order, each of its type, without nulls; a null float is NaN.
+        The columns in the given order, without nulls; a null float is NaN. Text is `large_string`, or where the file
+        has a dictionary of it that is worth it, a `DictionaryArray` of `large_string`. Signed integers, and the places in a dictionary,
+        are of the narrowest type that holds all of them.
 
     Raises:
         DataError: It is no Parquet file, is too large, or lacks a column of that name and type; names the column.
@@ -43,20 +47,23 @@ def read_table(data: bytes, where: str, columns: Mapping[str, str], rows: int | 
     metadata = _read_footer(data, where)
     _check_columns(metadata, where, columns)
     _check_rows(metadata, where, columns, rows)
-    _check_sizes(data, where, columns)
-    texts = [name for name, kind in columns.items() if kind == "str"]
+    # Text in a dictionary stays there, because it may be longer than the file by any factor.
+    coded = _check_sizes(data, where, columns)
     with _named(where, data):
-        file = pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=texts)
-        table = file.read(columns=list(columns), use_pandas_metadata=False)
-    if rows is not None and table.num_rows != rows:
-        raise DataError(f"{where}: expected {rows} rows, found {table.num_rows}")
-    left = MAX_INDEX_BYTES
-    for name in texts:
-        left -= _check_text(table[name], f"{where}: column {name}")
-        if left < 0:
+        file = pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=sorted(coded))
+    found, left = {}, MAX_INDEX_BYTES
+    for name, kind in columns.items():
+        with _named(where, data):
+            column = file.read(columns=[name], use_threads=False, use_pandas_metadata=False)[name]
+        if rows is not None and len(column) != rows:
+            raise DataError(f"{where}: expected {rows} rows, found {len(column)}")
+        if kind == "str" and (left := left - _check_text(column, f"{where}: column {name}")) < 0:
             raise DataError(f"{where}: column {name}: {over('found more bytes of text', MAX_INDEX_BYTES)}")
-    arrays = [_convert(table[name], kind, f"{where}: column {name}") for name, kind in columns.items()]
-    return pa.Table.from_arrays(arrays, names=list(columns))
+        found[name] = _convert(column, kind, f"{where}: column {name}")
+    if len(lengths := {len(column) for column in found.values()}) > 1:
+        raise DataError(f"{where}: expected columns of one length, found {sorted(lengths)}")
+    pa.default_memory_pool().release_unused()  # what decompressing took, a tenth of the columns
+    return found
 
 
 @contextmanager
@@ -122,9 +129,13 @@ def _check_rows(metadata: "pq.FileMetaData", where: str, columns: Mapping[str, s
         raise DataError(f"{where}: {over(f'found {found} rows', MAX_INDEX_BYTES // width)}")
 
 
-def _check_sizes(data: bytes, where: str, columns: Mapping[str, str]) -> None:
-    """Check that all pages of the wanted columns fit into memory, once decompressed."""
-    left = MAX_INDEX_BYTES
+def _check_sizes(data: bytes, where: str, columns: Mapping[str, str]) -> set[str]:
+    """Check that all pages of the wanted columns fit into memory, once decompressed.
+
+    Returns:
+        The columns of text of which some is in a dictionary.
+    """
+    left, coded = MAX_INDEX_BYTES, set()
     try:
         for chunk in chunks(data):
             if chunk.column not in columns:
@@ -134,8 +145,11 @@ def _check_sizes(data: bytes, where: str, columns: Mapping[str, str]) -> None:
                 if left < 0:
                     found = f"found more bytes in all columns up to {chunk.column}"
                     raise DataError(f"{where}: {over(found, MAX_INDEX_BYTES)}")
+            if columns[chunk.column] == "str" and has_dictionary(data, chunk):
+                coded.add(chunk.column)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
+    return coded
 
 
 def _page_sizes(data: bytes, chunk: Chunk) -> Iterator[int]:
@@ -147,35 +161,66 @@ def _page_sizes(data: bytes, chunk: Chunk) -> Iterator[int]:
 
 
 def _check_text(column: "pa.ChunkedArray", where: str) -> int:
-    """Check text that is kept in dictionaries; return the bytes it will take without them."""
+    """Check text, which may be in dictionaries; return the bytes it takes without them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     total = 0
     for chunk in column.chunks:
-        if not isinstance(chunk, pa.DictionaryArray):
-            chunk = chunk.dictionary_encode()
         with _named(where, b""):
             chunk.validate(full=True)  # places within the dictionary, and text that is UTF-8
-        if chunk.null_count or chunk.dictionary.null_count:
+        coded = isinstance(chunk, pa.DictionaryArray)
+        texts = chunk.dictionary if coded else chunk
+        if chunk.null_count or texts.null_count:
             raise DataError(f"{where}: expected text in each row, found null")
         if not len(chunk):
             continue
-        if (longest := pc.max(pc.utf8_length(chunk.dictionary)).as_py() or 0) > MAX_TEXT_CHARS:
+        if (longest := pc.max(pc.utf8_length(texts)).as_py() or 0) > MAX_TEXT_CHARS:
             raise DataError(f"{where}: {over(f'found a text of {longest} characters', MAX_TEXT_CHARS)}")
-        total += pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0
+        sizes = pc.binary_length(texts)
+        total += pc.sum(pc.take(sizes, chunk.indices) if coded else sizes).as_py() or 0
     return total
 
 
-def _convert(column: "pa.ChunkedArray", kind: str, where: str) -> Any:
+def _convert(column: "pa.ChunkedArray", kind: str, where: str) -> "pa.Array":
+    """Turn a column into one array of its type, as narrow as its values."""
     import pyarrow as pa
 
-    target = pa.large_string() if kind == "str" else pa.from_numpy_dtype(kind)
     if column.null_count and not pa.types.is_floating(column.type):
         raise DataError(f"{where}: expected a number in each row, found null")
     if column.null_count:
         column = column.fill_null(math.nan)  # which pandas writes as null
     try:
-        return column.cast(target)
+        if kind == "str":
+            return _narrow_text(column)
+        array = _as_array(column.cast(pa.from_numpy_dtype(kind)))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"{where}: expected {kind}: {shorten(str(error).partition(chr(10))[0])}") from None
+    return _narrow(array) if kind.startswith("int") else array
+
+
+def _as_array(column: "pa.ChunkedArray") -> "pa.Array":
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _narrow_text(column: "pa.ChunkedArray") -> "pa.Array":
+    """Keep the dictionary of a text that repeats."""
+    import pyarrow as pa
+
+    array = _as_array(column)
+    if not isinstance(array, pa.DictionaryArray) or 2 * len(array.dictionary) > len(array):
+        return array.cast(pa.large_string())
+    return pa.DictionaryArray.from_arrays(_narrow(array.indices), array.dictionary.cast(pa.large_string()))
+
+
+def _narrow(array: "pa.Array") -> "pa.Array":
+    """Return signed integers in the narrowest type that holds all of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    low, high = pc.min_max(array).as_py().values()
+    for kind in (pa.int8(), pa.int16(), pa.int32()):
+        end = 1 << kind.bit_width - 1
+        if low is None or -end <= low <= high < end:
+            return array.cast(kind)
+    return array

@@ -39,6 +39,8 @@ from sharding.format.where_text import parse_where
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sharding.format.index_rows import IndexRows
+
 ROW_NAME = "index"
 """Name, in a condition, of a sample's row number in the whole set."""
 
@@ -83,7 +85,7 @@ class _Value:
     name: str
 
 
-def find_samples(frame: "pd.DataFrame", where: str) -> Mask:
+def find_samples(frame: "pd.DataFrame | IndexRows", where: str) -> Mask:
     """Compute which samples of an index meet a condition: bool (N,).
 
     Raises:
@@ -96,7 +98,7 @@ def find_samples(frame: "pd.DataFrame", where: str) -> Mask:
 class _Evaluation:
     """The walk over the syntax tree; every kind of node that is not named here is refused."""
 
-    def __init__(self, frame: "pd.DataFrame") -> None:
+    def __init__(self, frame: "pd.DataFrame | IndexRows") -> None:
         self._frame = frame
 
     def condition(self, node: ast.expr) -> Mask:

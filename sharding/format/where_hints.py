@@ -10,6 +10,8 @@ from sharding.options import suggest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sharding.format.index_rows import IndexRows
+
 _HIDDEN = ("_offset", "_crc32c", "_bytes")  # columns that say where a part is, not what it is
 _MAX_NAME_CHARS = 60
 _WORDS = {"number": "a number", "text": "text", "truth": "true or false", "one value": "the same for all samples"}
@@ -22,7 +24,7 @@ def source(node: ast.expr) -> str:
     return shorten(ast.unparse(node), _MAX_NAME_CHARS)
 
 
-def explain_name(frame: "pd.DataFrame", name: str) -> str:
+def explain_name(frame: "pd.DataFrame | IndexRows", name: str) -> str:
     """Say that there is no such column, and which there may be."""
     columns = [shorten(str(one), _MAX_NAME_CHARS) for one in frame.columns if not str(one).endswith(_HIDDEN)]
     name = shorten(name, _MAX_NAME_CHARS)

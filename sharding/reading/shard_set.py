@@ -4,14 +4,15 @@ import copy
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sharding.errors import DataError
-from sharding.format.index import INDEX_NAME, decode_index, select
+from sharding.format.index import INDEX_NAME, read_index, select_rows
+from sharding.format.index_rows import IndexRows
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.meta import decode_meta
 from sharding.format.sample import Sample
@@ -51,7 +52,7 @@ class ShardSet:
         cache: As given.
         manifest: The manifest.
         index_sha256: sha256 of the index file that was read.
-        index: pandas table, one row per sample of the subset; columns in docs/format.md.
+        rows: The same rows in less memory; `index` is made of them when it is first used.
         ids: int64 (N,), row numbers in the whole index: they identify a sample in any subset.
         shard_sizes: int64 (shards,), samples of the subset in each shard.
         reader: Reads rows; picklable, for loaders.
@@ -85,14 +86,14 @@ class ShardSet:
         whole, self.index_sha256 = _read_again_if_damaged(
             store, INDEX_NAME, partial(_decode, self.url, self.manifest, expected)
         )
-        self._take(select(whole, where))
+        self._take(select_rows(whole, where))
 
-    def _take(self, index: "pd.DataFrame") -> None:
+    def _take(self, rows: IndexRows) -> None:
         """Make these rows the subset; they keep the labels of the whole index."""
-        self.index = index
-        self.ids: NDArray[np.int64] = self.index.index.to_numpy(np.int64)
+        self.rows = rows
+        self.ids: NDArray[np.int64] = rows.index.to_numpy(np.int64)
         names = [shard.name for shard in self.manifest.shards]
-        columns, exts = flatten(self.index, names)
+        columns, exts = flatten(rows, names)
         self.shard_sizes: NDArray[np.int64] = np.bincount(np.asarray(columns["shard"]), minlength=len(names))
         self.reader = SampleReader(
             self.url,
@@ -109,6 +110,11 @@ class ShardSet:
             exts,
         )
 
+    @cached_property
+    def index(self) -> "pd.DataFrame":
+        """The table of pandas, one row per sample of the subset; columns in docs/format.md."""
+        return self.rows.to_frame()
+
     def narrowed(self, condition: str) -> "ShardSet":
         """Return the samples that also meet a condition; reads nothing.
 
@@ -118,12 +124,13 @@ class ShardSet:
             UsageError: As `where`.
         """
         subset = copy.copy(self)
+        subset.__dict__.pop("index", None)
         subset.where = conjoin(self.where, condition)
-        subset._take(select(self.index, condition))
+        subset._take(select_rows(self.rows, condition))
         return subset
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.rows)
 
     def __getitem__(self, row: int) -> Sample:
         """Read image, depth and valid of sample `row`; negative rows count from the end."""
@@ -177,7 +184,7 @@ def _check_size(size: int | None, limit: int, where: str) -> None:
         raise DataError(f"{where}: {over(f'found {size} bytes', limit)}")
 
 
-def _decode(url: str, manifest: Manifest, expected: str | None, data: bytes) -> "tuple[pd.DataFrame, str]":
+def _decode(url: str, manifest: Manifest, expected: str | None, data: bytes) -> tuple[IndexRows, str]:
     """Decode the index; also return its sha256, which must be the expected one, if any."""
     found = hashlib.sha256(data).hexdigest()
     if expected not in (None, found):
@@ -185,9 +192,9 @@ def _decode(url: str, manifest: Manifest, expected: str | None, data: bytes) -> 
             f"{url}/{INDEX_NAME}: expected sha256 {expected}, found {found}; the index was "
             f"edited or damaged: `depthstream verify {url}` shows where; get a whole copy of the set"
         )
-    index = decode_index(data, f"{url}/{INDEX_NAME}", manifest)
-    check_exts(index, f"{url}/{INDEX_NAME}")
-    return index, found
+    rows = read_index(data, f"{url}/{INDEX_NAME}", manifest)
+    check_exts(rows, f"{url}/{INDEX_NAME}")
+    return rows, found
 
 
 def _read_again_if_damaged(store: Store, name: str, decode: Callable[[bytes], T]) -> T:

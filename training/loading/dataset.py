@@ -82,7 +82,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         if tolerant and augment is None:
             raise UsageError("tolerant: expected an augmentation, which gives items their size, found None")
         opened = _open(set, where)
-        if (lacking := int((opened.index["depth_ext"] == "").sum())) > 0:
+        if (lacking := int((opened.rows.numbers("depth_offset") < 0).sum())) > 0:
             raise DataError(
                 f"{opened.url}: {lacking} of {len(opened)} samples have no depth; shard the source with its depth, "
                 "or select with --where \"kind == 'metric'\""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharding.reading.columns import Column
 from sharding.reading.reader import SampleReader
 from training.launch.shared_tensors import to_shared
 
@@ -16,12 +17,13 @@ class SharedColumn:
     Pickles as a tensor does: a worker process gets the mapping, not the values.
 
     Args:
-        tensor: 1-d, in shared memory.
+        tensor: uint8, 1-d, in shared memory: the bytes of the values.
+        kind: Their type, as numpy writes it; torch hardly knows integers without a sign.
     """
 
-    def __init__(self, tensor: Tensor) -> None:
-        self._tensor = tensor
-        self._values = tensor.numpy()
+    def __init__(self, tensor: Tensor, kind: str) -> None:
+        self._tensor, self._kind = tensor, kind
+        self._values = tensor.numpy().view(kind)
 
     def __getitem__(self, row: int | slice, /) -> Any:
         return self._values[row]
@@ -30,9 +32,16 @@ class SharedColumn:
         return len(self._values)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SharedColumn, (self._tensor,)
+        return SharedColumn, (self._tensor, self._kind)
 
 
 def share(reader: SampleReader) -> SampleReader:
     """Move a reader's columns into shared memory."""
-    return reader.with_columns(lambda column: SharedColumn(to_shared(torch.from_numpy(np.array(column)))))
+    return reader.with_columns(_share)
+
+
+def _share(column: Column) -> SharedColumn:
+    values = np.asarray(column)
+    shared = SharedColumn(to_shared(torch.empty(values.nbytes, dtype=torch.uint8)), values.dtype.str)
+    shared._values[:] = values
+    return shared

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sharding.format.index import COLUMNS, Row, build_index
+from sharding.format.index_rows import IndexRows
 from sharding.format.manifest import Manifest, ShardFile
 from sharding.format.sample import DepthFacts
 from sharding.format.shard import Span
@@ -44,6 +45,14 @@ def make_index():
 @cache
 def as_table():
     return pa.Table.from_pandas(make_index(), preserve_index=False).replace_schema_metadata(None)
+
+
+def as_rows(frame):
+    """Rows of an index whose columns are those of a table, stored as they are."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    return IndexRows(
+        {name: column.combine_chunks() for name, column in zip(table.column_names, table.columns, strict=True)}, COLUMNS
+    )
 
 
 def write(table, **options):

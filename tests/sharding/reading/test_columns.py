@@ -7,7 +7,7 @@ import pytest
 from sharding.errors import DataError
 from sharding.reading.columns import check_exts, flatten
 from sharding.reading.reader import SampleReader
-from tests.sharding.format.indexes import SHARD, make_index
+from tests.sharding.format.indexes import SHARD, as_rows, make_index
 
 
 def keyed(keys):
@@ -15,7 +15,7 @@ def keyed(keys):
 
 
 def reader_of(index):
-    columns, exts = flatten(index, [f"shards/{SHARD}"])
+    columns, exts = flatten(as_rows(index), [f"shards/{SHARD}"])
     return SampleReader("set", lambda: None, [SHARD], ["zstd"], columns, exts)
 
 
@@ -30,7 +30,7 @@ def test_every_key_comes_back():
 
 
 def test_one_long_key_does_not_make_the_others_long():
-    columns, _ = flatten(keyed(["x" * 3_000_000] + ["y"] * 2999), [f"shards/{SHARD}"])
+    columns, _ = flatten(as_rows(keyed(["x" * 3_000_000] + ["y"] * 2999)), [f"shards/{SHARD}"])
     assert sum(np.asarray(column).nbytes for column in columns.values()) < 4_000_000
 
 
@@ -38,7 +38,7 @@ def test_one_long_key_does_not_make_the_others_long():
 @pytest.mark.parametrize("ext", ["pickle", "pth", "pyd", "npy.gz", "x\x1b[2J"])
 def test_an_extension_without_a_decoder_is_refused(part, ext):
     with pytest.raises(DataError, match=rf"^i: column {part}_ext: expected one of .*, found '") as caught:
-        check_exts(make_index().assign(**{f"{part}_ext": ext}), "i")
+        check_exts(as_rows(make_index().assign(**{f"{part}_ext": ext})), "i")
     assert repr(ext) in str(caught.value)
 
 
@@ -50,12 +50,12 @@ def test_an_extension_without_a_decoder_is_refused(part, ext):
     ],
 )
 def test_extensions_of_sets_made_earlier_or_elsewhere_are_known(exts):
-    check_exts(make_index().assign(**exts), "i")
+    check_exts(as_rows(make_index().assign(**exts)), "i")
 
 
 def test_a_shard_that_the_manifest_lacks_is_named():
     with pytest.raises(DataError, match=f"the index names shard {SHARD}, which the manifest lacks"):
-        flatten(make_index(), ["shards/other.tar"])
+        flatten(as_rows(make_index()), ["shards/other.tar"])
 
 
 def test_rows_keep_their_parts():

@@ -22,7 +22,7 @@ def relabelled(samples: ShardSet, **columns: list) -> ShardSet:
     changed = ShardSet(samples.url)
     for name, values in columns.items():
         dtype = changed.index[name].dtype
-        changed._take(changed.index.assign(**{name: values}).astype({name: dtype}))
+        changed.index = changed.index.assign(**{name: values}).astype({name: dtype})
     return changed
 
 
