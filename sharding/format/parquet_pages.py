@@ -74,6 +74,8 @@ def _chunk(meta: Any, footer: int) -> Chunk:
     if not (isinstance(path, list) and all(isinstance(name, bytes) for name in path)):
         raise ValueError("expected the name of a column in the footer, found something else")
     name = b".".join(path).decode(errors="replace")
+    if not places and size == 0:  # of a column without rows and without a dictionary
+        return Chunk(name, 0, 0)
     # The dictionary, if there is one, comes first.
     if not (places and isinstance(size, int) and 0 <= size <= footer - min(places)):
         raise ValueError(f"column {name}: expected its pages in the file, found them beyond its end")

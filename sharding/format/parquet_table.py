@@ -35,8 +35,8 @@ def read_table(data: bytes, where: str, columns: Mapping[str, str], rows: int | 
 
     Returns:
         The columns in the given order, without nulls; a null float is NaN. Text is `large_string`, or where the file
-        has a dictionary of it that is worth it, a `DictionaryArray` of `large_string`. Signed integers, and the places in a dictionary,
-        are of the narrowest type that holds all of them.
+        has a dictionary of it that is worth it, a `DictionaryArray` of `large_string`. Signed integers, and the places
+        in a dictionary, are of the narrowest type that holds all of them.
 
     Raises:
         DataError: It is no Parquet file, is too large, or lacks a column of that name and type; names the column.

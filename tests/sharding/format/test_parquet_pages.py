@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sharding.format.parquet_pages import Chunk, chunks, page_sizes
+from sharding.format.parquet_pages import Chunk, chunks, has_dictionary, page_sizes
 
 TABLE = pa.table({"text": [f"name {row}" for row in range(5000)], "number": range(5000)})
 
@@ -36,6 +36,20 @@ def test_sizes_are_those_that_the_writer_summed(version, use_dictionary, compres
         # The writer counts the headers, of some 20 to 100 bytes, as well.
         assert 0 < told.total_uncompressed_size - sum(sizes) < 100 * len(sizes)
         assert len(sizes) > 2
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("coded", [[], ["text"], ["number"], ["text", "number"]])
+def test_a_chunk_has_a_dictionary_where_the_writer_made_one(version, coded):
+    data = write(data_page_version=version, use_dictionary=coded)
+    assert [has_dictionary(data, chunk) for chunk in chunks(data)] == [name in coded for name in TABLE.column_names] * 3
+
+
+def test_a_page_of_places_tells_of_a_dictionary_that_is_elsewhere():
+    data = b"PAR1" + header(5, 5, encoding=0) + bytes(5) + header(5, 5, encoding=8) + bytes(5)
+    assert has_dictionary(data, Chunk("c", 4, len(data)))
+    plain = b"PAR1" + header(5, 5, encoding=0) + bytes(5)
+    assert not has_dictionary(plain, Chunk("c", 4, len(plain)))
 
 
 def varint(value):
