@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from lightly_views import make_view, take_transform
 from numpy.typing import NDArray
-from pretrain_bench.photos import encode, find_photographs
+from photographs import find_photographs
+from pretrain_bench.photos import encode
 from toy_views import add_image_noise, render_view
 
 from sharding.cli import Command, Outcome

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe_machine
+from process_stat import read_stat
 
 from sharding.cli import Command, Outcome
 from sharding.cli import main as run_program
@@ -88,9 +89,10 @@ def read(url: str, config: MeasureHeapConfig) -> dict[str, Any]:
 
 
 def _faults(pid: int) -> int:
-    """Return how many minor page faults a process has had: pages mapped without disk reads (Linux, proc(5))."""
-    # Split after the name in parentheses, which may contain spaces; field 8 after it is minflt.
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[7])
+    """Return how many minor page faults a process has had: pages mapped without disk reads (Linux)."""
+    stat = read_stat(pid)
+    assert stat is not None
+    return stat.faults
 
 
 def _read_apart(folder: str, config: MeasureHeapConfig, environment: dict[str, str]) -> dict[str, float]:

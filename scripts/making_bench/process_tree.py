@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from process_stat import read_tree
+
 from sharding.errors import DataError
 
 INTERVAL_S = 0.05
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SHOWN_LINES = 5
 
@@ -138,25 +139,7 @@ def _last(errors: IO[str]) -> str:
 
 def tree(root: int) -> dict[int, float]:
     """Return CPU seconds so far of `root` and of all its descendants, by process id; empty if `root` has ended."""
-    found = {int(name): one for name in os.listdir("/proc") if name.isdigit() and (one := _stat(int(name)))}
-    members = {root: found[root][1]} if root in found else {}
-    grown = True
-    while grown:  # one generation a turn
-        below = {pid: cpu_s for pid, (parent, cpu_s) in found.items() if parent in members and pid not in members}
-        members |= below
-        grown = bool(below)
-    return members
-
-
-def _stat(pid: int) -> tuple[int, float] | None:
-    """Return parent and CPU seconds of a process; None if it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()  # after the name, which may contain spaces and ")"
-    except OSError:
-        return None
-    # Of the fields after the name: 2 is ppid, 12 and 13 are utime and stime in clock ticks.
-    return int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+    return {pid: one.cpu_s for pid, one in read_tree(root).items()}
 
 
 def memory(pid: int) -> tuple[int, str]:

@@ -1,11 +1,13 @@
 """The options of `bench_pretrain_loader.py`, the loaders in turn, and the figures."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from spread import spread
 
 from sharding.options import option
 from sharding.progress import say
@@ -121,21 +123,13 @@ def summarize(epochs: "dict[str, list[Epoch]]") -> dict[str, Any]:
     }
     return {
         **{name: round(statistics.median(found), 3) for name, found in ratios.items()},
-        "ratios": {name: _spread(found) for name, found in ratios.items()},
-        "cpu_ms": {name: _spread(runs) for name, runs in cpu.items()},
+        "ratios": {name: spread(found) for name, found in ratios.items()},
+        "cpu_ms": {name: spread(runs) for name, runs in cpu.items()},
         "over_floor": over_floor,
         "wall_images_s": {
-            name: _spread([epoch.consumed / epoch.wall_s for epoch in runs]) for name, runs in epochs.items()
+            name: spread([epoch.consumed / epoch.wall_s for epoch in runs]) for name, runs in epochs.items()
         },
         "main_ms_a_batch": {
-            name: _spread([1000 * epoch.main_s / epoch.batches for epoch in runs]) for name, runs in epochs.items()
+            name: spread([1000 * epoch.main_s / epoch.batches for epoch in runs]) for name, runs in epochs.items()
         },
-    }
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 3),
-        "least": round(min(values), 3),
-        "most": round(max(values), 3),
     }

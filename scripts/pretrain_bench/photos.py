@@ -1,11 +1,12 @@
 """The photographs of `bench_pretrain_loader.py`, as loose files in MegaDepth's layout, and the sets made of them."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from photographs import cut_photographs, find_photographs
 from PIL import Image
 from toy_views import add_image_noise, render_view
 
@@ -23,8 +24,6 @@ RENDERED = 6
 NOISE = 2.7
 """Standard deviation in grey levels that gives a rendered view about the bytes of a photograph."""
 
-_PHOTOGRAPHS = (".jpg", ".jpeg")
-
 
 def write_photos(folder: Path, count: int, photos: str | None) -> int:
     """Write `count` JPEG files of 1600 x 1200 pixels, q90 4:2:0; return their mean size in bytes.
@@ -38,7 +37,9 @@ def write_photos(folder: Path, count: int, photos: str | None) -> int:
         UsageError: There are no photographs, or the files are not of 250 to 400 kB on average.
     """
     images = _make_folder(folder)
-    pictures = _rendered(count) if photos is None else _cut(find_photographs(Path(photos)), count)
+    pictures = (
+        _rendered(count) if photos is None else cut_photographs(find_photographs(Path(photos)), count, HEIGHT, WIDTH)
+    )
     sizes = []
     for number, picture in enumerate(track(pictures, total=count, unit="images", label="photographs")):
         data = encode(picture)
@@ -88,18 +89,6 @@ def encode(picture: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def find_photographs(folder: Path) -> list[Path]:
-    """Return the JPEG files below a folder, in order of their paths.
-
-    Raises:
-        UsageError: There are none.
-    """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PHOTOGRAPHS)
-    if not found:
-        raise UsageError(f"--photos {folder}: expected .jpg files, found none")
-    return found
-
-
 def make_set(folder: Path, target: Path, max_side: int | None) -> None:
     """Make a set of the files: of their own bytes, or scaled to `max_side` pixels."""
     shard_megadepth(
@@ -113,17 +102,3 @@ def _rendered(count: int) -> Iterator[NDArray[np.uint8]]:
         rng = np.random.default_rng(number)
         view = np.roll(views[number % len(views)], int(rng.integers(WIDTH)), axis=1)
         yield add_image_noise(view, NOISE * rng.standard_normal((HEIGHT, WIDTH, 1), dtype=np.float32))
-
-
-def _cut(photographs: Sequence[Path], count: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield photographs, each cut to 4:3 about its middle, turned to landscape and scaled."""
-    for number in range(count):
-        with Image.open(photographs[number % len(photographs)]) as photograph:
-            picture = photograph.convert("RGB")
-        if picture.height > picture.width:
-            picture = picture.transpose(Image.Transpose.ROTATE_90)
-        width = min(picture.width, picture.height * 4 // 3)
-        height = width * 3 // 4
-        left, top = (picture.width - width) // 2, (picture.height - height) // 2
-        box = (left, top, left + width, top + height)
-        yield np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box))

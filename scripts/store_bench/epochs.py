@@ -9,6 +9,7 @@ from typing import Any
 
 import google_crc32c
 import torch
+from process_stat import read_stat
 from torch.utils.data import DataLoader, get_worker_info
 
 from sharding.reading.shard_set import ShardSet
@@ -21,8 +22,6 @@ from training.loading.view_batch import ViewBatch
 BEGAN, PID, IN_FLIGHT = range(3)
 """Columns of the board, a row for each worker: time of its first request in this epoch (monotonic clock, seconds; 0 for
 none yet), its process id, and most bytes it had in flight."""
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class WatchedDataset(DiodeDepthDataset):
@@ -176,7 +175,7 @@ def pss_bytes(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process (Linux, proc(5))."""
-    # Split after the name in parentheses, which may contain spaces; fields 12 and 13 after it are utime and stime.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """Return user and system time of a process (Linux)."""
+    stat = read_stat(pid)
+    assert stat is not None
+    return stat.cpu_s

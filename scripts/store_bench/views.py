@@ -1,9 +1,11 @@
-"""The set that `bench_store.py` and `measure_heap.py` read: views of the toy world, varied and with sensor noise."""
+"""The views that `bench_store.py`, `measure_heap.py` and `bench_loader.py` read: of the toy world, varied, with noise."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from toy_views import DEPTH_NOISE_M, ToyView, add_depth_noise, add_image_noise, render_view
 
@@ -22,7 +24,7 @@ def make_set(target: Path, samples: int, height: int, width: int, compression: C
     One process does the work, because more would start the fork server, which the loader must start.
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="source-") as source:
-        _write_source(Path(source), samples, height, width)
+        write_source(Path(source), samples, height, width)
         shard_diode(
             ShardDiodeConfig(
                 source=source,
@@ -35,15 +37,33 @@ def make_set(target: Path, samples: int, height: int, width: int, compression: C
         )
 
 
-def _write_source(source: Path, samples: int, height: int, width: int) -> None:
-    """Write the views in the layout and the encodings in which DIODE is published."""
+def write_source(
+    source: Path,
+    samples: int,
+    height: int,
+    width: int,
+    *,
+    png_level: int = 1,
+    pictures: Iterator[NDArray[np.uint8]] | None = None,
+) -> None:
+    """Write views in the layout and the encodings in which DIODE is published.
+
+    Args:
+        source: The folder.
+        samples: How many views.
+        height: Of each view, pixels.
+        width: The same.
+        png_level: Effort of the compression of images, 0 to 9.
+        pictures: Images to take instead of rendered ones, uint8 (height, width, 3) each; depth is rendered.
+    """
     rendered = [render_view(number, height, width) for number in range(min(RENDERED, samples))]
     folder = source / "train" / "outdoor" / "scene_00000" / "scan_00000"
     folder.mkdir(parents=True)
     for number in track(range(samples), total=samples, unit="views", label="views"):
         view = _vary(rendered[number % len(rendered)], np.random.default_rng(number))
         stem = folder / f"00000_00000_outdoor_{number // 1000:03d}_{number % 1000:03d}"
-        Image.fromarray(view.image).save(f"{stem}.png", compress_level=1)
+        image = view.image if pictures is None else next(pictures)
+        Image.fromarray(image).save(f"{stem}.png", compress_level=png_level)
         np.save(f"{stem}_depth.npy", view.depth[..., None])  # (H, W, 1), as in DIODE
         np.save(f"{stem}_depth_mask.npy", view.mask)
 
