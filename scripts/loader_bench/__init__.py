@@ -1,1 +1,4 @@
-"""The parts of `bench_loader.py`: the functions that views are compared with."""
+"""The parts of `bench_loader.py`: views in every encoding, each loader as its docs recommend, bare loops, figures.
+
+A way of loading is measured in a process of its own (`turn.py`). `reference.py` is what views are compared with.
+"""

@@ -1,4 +1,4 @@
-"""The views that `bench_store.py`, `measure_heap.py` and `bench_loader.py` read: of the toy world, varied, with noise."""
+"""Views of the toy world, varied and with a sensor's noise, as DIODE publishes them, and a set of them."""
 
 import tempfile
 from collections.abc import Iterator
