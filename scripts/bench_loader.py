@@ -27,6 +27,7 @@ from machine import describe_machine
 
 from sharding.cli import Command, Outcome
 from sharding.cli import main as run_program
+from sharding.errors import UsageError
 
 BOUNDS = {
     "exact_over_tutorial": ("at least", 8.5),
@@ -54,9 +55,11 @@ def run(config: BenchLoaderConfig) -> Outcome:
     """Measure all figures.
 
     Raises:
-        UsageError: There are no photographs, or fewer views than a batch.
+        UsageError: There are no photographs, fewer views than a batch, or other views in the folder.
         DataError: A process failed that is not a peer's.
     """
+    if config.views < config.batch_size:
+        raise UsageError(f"--views {config.views}: expected a batch or more, which is {config.batch_size}")
     from loader_bench.figures import summarize
 
     began, load = time.monotonic(), os.getloadavg()[0]

@@ -61,7 +61,7 @@ def _repeat(index: pd.DataFrame, rows: int, shards: list[str]) -> pd.DataFrame:
         f"{scene:05d}_{scan:05d}_outdoor_{view // 1000 % 1000:03d}_{view % 1000:03d}"
         for scene, scan, view in zip(scenes.tolist(), scans.tolist(), views.tolist(), strict=True)
     ]
-    other = {
+    other: dict[str, Any] = {
         "key": keys,
         "shard": np.array([name.removeprefix("shards/") for name in shards])[np.arange(rows) // ROWS_A_SHARD],
         "scene": [f"{scene:05d}" for scene in scenes.tolist()],

@@ -1,14 +1,18 @@
 """The views that `bench_loader.py` loads, in our encodings: the source in DIODE's layout, and four sets of it."""
 
+import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from photographs import cut_photographs, find_photographs
 from store_bench.views import write_source
 
 from loader_bench.task import SETS
 from sharding.config import ShardDiodeConfig
+from sharding.errors import UsageError
 from sharding.making.create import shard_diode
 from sharding.reading.shard_set import ShardSet
 
@@ -20,15 +24,22 @@ def make_inputs(root: Path, views: int, height: int, width: int, photos: str | N
     """Make the source and the sets below `root`, each unless it exists.
 
     Raises:
-        UsageError: `photos` holds no photographs.
+        UsageError: `photos` holds no photographs, or `root` has other views.
     """
     pictures = None if photos is None else cut_photographs(find_photographs(Path(photos)), views, height, width)
-    make_once(
-        root / "source",
-        lambda folder: write_source(folder, views, height, width, png_level=PNG_LEVEL, pictures=pictures),
-    )
+    _require_same(root / "options.json", {"views": views, "height": height, "width": width, "photos": photos})
+    write = partial(write_source, samples=views, height=height, width=width, png_level=PNG_LEVEL, pictures=pictures)
+    make_once(root / "source", write)
     for name in SETS:
-        make_once(root / name, lambda folder, name=name: _make_set(root / "source", folder, name))
+        make_once(root / name, partial(_make_set, root / "source", name))
+
+
+def _require_same(recorded: Path, options: dict[str, Any]) -> None:
+    """Record of what views a folder is, and refuse one that is of others."""
+    found = json.loads(recorded.read_text()) if recorded.exists() else options
+    if found != options:
+        raise UsageError(f"--folder {recorded.parent}: expected {options}, found {found}: give a folder of its own")
+    recorded.write_text(json.dumps(options))
 
 
 def make_once(folder: Path, make: Callable[[Path], None]) -> None:
@@ -41,7 +52,7 @@ def make_once(folder: Path, make: Callable[[Path], None]) -> None:
     unfinished.rename(folder)
 
 
-def _make_set(source: Path, target: Path, name: str) -> None:
+def _make_set(source: Path, name: str, target: Path) -> None:
     preset, compression = SETS[name]
     shard_diode(
         ShardDiodeConfig(

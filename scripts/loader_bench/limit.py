@@ -22,6 +22,8 @@ MOST_HELD = 128
 
 @dataclass(frozen=True, kw_only=True)
 class _Loop:
+    """What a process of the pool does."""
+
     engine: Engine
     views: Sequence[Mapping[str, Any]]
     batch: Sequence[ViewArrays]

@@ -37,7 +37,7 @@ class MosaicPeer:
         )
 
 
-class Made(StreamingDataset):
+class Made(StreamingDataset):  # type: ignore[misc]  # it is Any to mypy
     """Samples that are made into items: a transform is a `__getitem__` of one's own there."""
 
     def __init__(self, folder: Path, make: Make, batch_size: int) -> None:

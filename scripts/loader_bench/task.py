@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-SETS = {
+from sharding.format.choices import Compression, Preset
+
+SETS: dict[str, tuple[Preset, Compression]] = {
     "exact": ("exact", "zstd"),
     "exact_none": ("exact", "none"),
     "compact": ("compact", "zstd"),

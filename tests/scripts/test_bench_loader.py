@@ -93,6 +93,31 @@ def test_the_consumer_is_told_from_the_workers():
     assert found.worker_faults > 2 * 4000 > found.consumer_faults
 
 
+def test_wrong_options_are_refused(tmp_path, capsys):
+    assert main(["--views", "8", "--batch-size", "9"]) == 2
+    assert "--views 8: expected a batch or more, which is 9" in capsys.readouterr().err
+    assert main(["--photos", str(tmp_path)]) == 2
+    assert "expected .jpg files, found none" in capsys.readouterr().err
+    (tmp_path / "options.json").write_text('{"views": 7}')
+    assert main(["--folder", str(tmp_path)]) == 2
+    assert "found {'views': 7}: give a folder of its own" in capsys.readouterr().err
+
+
+def test_a_folder_that_was_not_finished_is_made_anew(tmp_path):
+    from loader_bench.inputs import make_once
+
+    def fail(folder):
+        folder.mkdir()
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_once(tmp_path / "made", fail)
+    make_once(tmp_path / "made", lambda folder: folder.mkdir())
+    make_once(tmp_path / "made", fail)  # it exists
+    assert list((tmp_path / "made").iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     from loader_bench.inputs import make_inputs
