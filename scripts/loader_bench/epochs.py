@@ -4,7 +4,6 @@ import os
 import resource
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,56 +13,59 @@ from torch import Tensor
 from loader_bench.task import Epoch
 
 
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """What this process has used so far: the thread that asks is the consumer, all else are workers.
+class Meter:
+    """Measures an epoch from now on: the thread that makes the meter is the consumer, all else are workers (Linux)."""
 
-    The time of processes comes in ticks of 10 ms, that of threads of this process is exact.
-    """
+    def __init__(self) -> None:
+        self._workers = _workers()
+        self._consumer = _consumer()  # last, and first at the end: to look at processes is no work of the consumer
 
-    consumer_s: float
-    consumer_faults: int
-    workers_s: float
-    worker_faults: int
-
-    @classmethod
-    def now(cls) -> "Usage":
-        """Read the clocks of this thread, of the others of this process, and of all processes below it (Linux)."""
-        mine, whole = (resource.getrusage(who) for who in (resource.RUSAGE_THREAD, resource.RUSAGE_SELF))
-        members = read_tree(os.getpid())
-        own = members.pop(os.getpid())
-        below = members.values()
-        others_s = (whole.ru_utime + whole.ru_stime) - (mine.ru_utime + mine.ru_stime)
-        return cls(
-            consumer_s=mine.ru_utime + mine.ru_stime,
-            consumer_faults=mine.ru_minflt,
-            # What has ended has been waited for by a process that lives.
-            workers_s=others_s + own.waited_cpu_s + sum(one.cpu_s + one.waited_cpu_s for one in below),
-            worker_faults=(whole.ru_minflt - mine.ru_minflt)
-            + own.waited_faults
-            + sum(one.faults + one.waited_faults for one in below),
-        )
-
-    def epoch(self, before: "Usage", samples: int, wall_s: float) -> Epoch:
-        """Return what an epoch cost that began at `before` and ended at this moment."""
+    def epoch(self, samples: int, wall_s: float) -> Epoch:
+        """Return what the epoch cost, which ends now."""
+        consumer_s, consumer_faults = _consumer()
+        workers_s, worker_faults = _workers()
         return Epoch(
             samples=samples,
             wall_s=wall_s,
-            workers_s=self.workers_s - before.workers_s,
-            consumer_s=self.consumer_s - before.consumer_s,
-            worker_faults=self.worker_faults - before.worker_faults,
-            consumer_faults=self.consumer_faults - before.consumer_faults,
+            workers_s=workers_s - self._workers[0],
+            consumer_s=consumer_s - self._consumer[0],
+            worker_faults=worker_faults - self._workers[1],
+            consumer_faults=consumer_faults - self._consumer[1],
         )
+
+
+def _consumer() -> tuple[float, int]:
+    """Return CPU seconds and page faults of this thread."""
+    return _used(resource.RUSAGE_THREAD)
+
+
+def _workers() -> tuple[float, int]:
+    """Return CPU seconds and page faults of the other threads of this process, and of all processes below it.
+
+    The time of processes comes in ticks of 10 ms.
+    """
+    members = read_tree(os.getpid())
+    own = members.pop(os.getpid())
+    below = members.values()
+    (whole_s, whole_faults), (mine_s, mine_faults) = _used(resource.RUSAGE_SELF), _consumer()
+    # What has ended has been waited for by a process that lives.
+    spent = own.waited_cpu_s + sum(one.cpu_s + one.waited_cpu_s for one in below)
+    faults = own.waited_faults + sum(one.faults + one.waited_faults for one in below)
+    return spent + whole_s - mine_s, faults + whole_faults - mine_faults
+
+
+def _used(who: int) -> tuple[float, int]:
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime, used.ru_minflt
 
 
 def run_epoch(loader: Iterable[Mapping[str, Any]]) -> Epoch:
     """Consume an epoch."""
-    before, begin, samples = Usage.now(), time.perf_counter(), 0
+    meter, begin, samples = Meter(), time.perf_counter(), 0
     for batch in loader:
         samples += read_batch(batch)
         del batch  # its memory is free while the next one is awaited, as in a training loop
-    wall_s = time.perf_counter() - begin
-    return Usage.now().epoch(before, samples, wall_s)
+    return meter.epoch(samples, time.perf_counter() - begin)
 
 
 def read_batch(batch: Mapping[str, Any]) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from loader_bench.engine import Engine
-from loader_bench.epochs import Usage
+from loader_bench.epochs import Meter
 from loader_bench.task import Epoch
 from sharding.machine.heap import keep_freed_memory
 from training.loading.view import ViewArrays
@@ -63,9 +63,9 @@ def bare_loop(engine: Engine, side: int, batch_size: int) -> Callable[[], Epoch]
     pool = context.Pool(cores, _start, (loop,))
 
     def run() -> Epoch:
-        before = Usage.now()
+        meter = Meter()
         times = pool.map(_run, range(cores), chunksize=1)  # one each: none begins before all have
         wall_s = max(end for _, end in times) - min(begin for begin, _ in times)
-        return Usage.now().epoch(before, cores * len(views), wall_s)
+        return meter.epoch(cores * len(views), wall_s)
 
     return run

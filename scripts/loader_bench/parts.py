@@ -104,9 +104,15 @@ def _find_peers(config: BenchLoaderConfig) -> tuple[dict[str, dict[str, str]], d
                 config.python(name), "-c", _SHOW_VERSIONS.format(module=module, package=_PACKAGES[name])
             )
         except DataError as error:
-            missing[name] = str(error).splitlines()[-1]
+            missing[name] = _reason(error)
             say(f"{name} is left out: {missing[name]}")
     return versions, missing
+
+
+def _reason(error: DataError) -> str:
+    """Return the line of a traceback that says what is wrong: some explain it in further lines."""
+    lines = str(error).splitlines()
+    return next((line for line in reversed(lines) if "Error: " in line), lines[-1])
 
 
 def _write(config: BenchLoaderConfig, root: Path, ways: list[str], missing: dict[str, str]) -> list[str]:
@@ -122,7 +128,7 @@ def _write(config: BenchLoaderConfig, root: Path, ways: list[str], missing: dict
         except DataError as error:
             if peer is None:
                 raise
-            missing[peer] = str(error).splitlines()[-1]
+            missing[peer] = _reason(error)
             say(f"{peer} is left out: {missing[peer]}")
     return [way for way in ways if peer_of(way) not in missing]
 
