@@ -92,4 +92,4 @@ def _join(texts: "pa.LargeStringArray") -> tuple[NDArray[np.uint8], NDArray[np.i
     # int64 (N + 1,): where each begins, and the end; a subset may share the buffers of the whole.
     at = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     text = np.frombuffer(content or b"", np.uint8)[at[0] : at[-1]]
-    return text, at[1:] - at[0]
+    return text, at[1:] - at[0] if at[0] else at[1:]  # without a copy, if it can be

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from sharding.errors import DataError, UsageError
@@ -20,14 +19,13 @@ from sharding.reading.decoders import Decoders
 from sharding.reading.reader import Found
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.stores.address import is_remote
-from training.launch.shared_tensors import to_shared
 from training.launch.whereabouts import note
 from training.loading.augment import PairedAugment
 from training.loading.bad_samples import BadSample
 from training.loading.decode import decode_known, decode_rgb, decode_stored
 from training.loading.item import to_item
 from training.loading.read_ahead import Piece, ReadAhead, cut_batch
-from training.loading.shared_columns import share
+from training.loading.shared_columns import share, share_column
 from training.loading.shared_order import share_epoch_order
 from training.loading.upcoming import Batch
 from training.loading.upcoming import Position as Position
@@ -93,7 +91,7 @@ class DiodeDepthDataset(Dataset[dict[str, Any]]):
         self._reader = share(opened.reader.with_decoders(decoders))
         sizes = tuple(int(size) for size in opened.shard_sizes)
         self._order = share_epoch_order(sizes, seed) if shuffle else None
-        self._ids = to_shared(torch.from_numpy(opened.ids.copy()))  # int64 (N,), mapped by the workers
+        self._ids = share_column(opened.ids)  # int64 (N,), mapped by the workers
         self._read_ahead: ReadAhead | None = None
         self._makes_batches = False
 

@@ -37,10 +37,11 @@ class SharedColumn:
 
 def share(reader: SampleReader) -> SampleReader:
     """Move a reader's columns into shared memory."""
-    return reader.with_columns(_share)
+    return reader.with_columns(share_column)
 
 
-def _share(column: Column) -> SharedColumn:
+def share_column(column: Column) -> SharedColumn:
+    """Copy an array into shared memory."""
     values = np.asarray(column)
     shared = SharedColumn(to_shared(torch.empty(values.nbytes, dtype=torch.uint8)), values.dtype.str)
     shared._values[:] = values
