@@ -2,9 +2,9 @@
 
     python scripts/mutate_inputs.py [--minutes N] [--only NAME ...] [--seed N] [--json]
 
-Manifests, indexes, tars, frames and conditions (`--where`) are changed in some places, each by a seed of its own, and
-decoded in a process with limits of time and memory. Each must give a value that is not silently wrong, or an error of
-one line. What else happens is listed with its seed, and the exit status is 1.
+Manifests, indexes, tars, frames, encodings of parts and conditions (`--where`) are changed in some places, each by a
+seed of its own, and decoded in a process with limits of time and memory. Each must give a value that is not silently
+wrong, or an error of one line. What else happens is listed with its seed, and the exit status is 1.
 """
 
 import sys

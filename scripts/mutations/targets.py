@@ -1,6 +1,7 @@
 """Sound inputs with their decoders, and what may come of a changed one: the right value, or an error of one line."""
 
 import io
+import math
 import random
 import tarfile
 from collections.abc import Callable
@@ -8,8 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mutations.mutate import change_bytes, change_text
+from sharding.codecs.image import decode_image
+from sharding.codecs.log16_planes import decode_log16_planes, encode_log16_planes
+from sharding.codecs.parts import decode_valid
+from sharding.codecs.pbm import encode_pbm
+from sharding.codecs.planes import decode_planes, encode_planes
+from sharding.codecs.ppm import encode_ppm
+from sharding.codecs.rows import encode_rows
 from sharding.errors import DataError, UsageError
 from sharding.format.index import Row, build_index, decode_index, encode_index, select
 from sharding.format.manifest import Manifest, ShardFile
@@ -60,6 +69,7 @@ def make_targets() -> list[Target]:
         Target("index", lambda dice: change_bytes(rows, dice, (b"PAR1", b"\x15\x00", b"\x19\x00")), _decode_index),
         Target("tar", lambda dice: change_bytes(tar, dice, tar_words), _decode_tar),
         Target("frame", lambda dice: change_bytes(frame, dice), lambda data: unpack_member(data, frame_name, "zstd")),
+        *(Target(name, _changing(data), decode) for name, (data, decode) in _parts().items()),
         Target("where", _draw_where, lambda text: _select(frame_of, text)),
     ]
 
@@ -99,6 +109,40 @@ def _tar() -> bytes:
             info.size = 700
             opened.addfile(info, io.BytesIO(bytes([number]) * 700))
     return out.getvalue()
+
+
+def _parts() -> dict[str, tuple[bytes, Callable[[bytes], None]]]:
+    """Make a sound payload of each encoding of a part, with its decoder."""
+    dice = np.random.default_rng(0)
+    image, depth = dice.integers(0, 256, (24, 70, 3), np.uint8), dice.uniform(0.3, 90, (24, 70)).astype(np.float32)
+    valid = depth > 9
+    return {
+        "rows": (encode_rows(image), _decodes(decode_image, np.uint8, 3)),
+        "ppm": (encode_ppm(image), _decodes(decode_image, np.uint8, 3)),
+        "planes": (encode_planes(depth), _decodes(decode_planes, np.float32, 2)),
+        "log16": (encode_log16_planes(depth, valid), _decodes(decode_log16_planes, np.float32, 2, least=0.0)),
+        "bits": (encode_pbm(valid), _decodes(decode_valid, np.bool_, 2)),
+    }
+
+
+def _changing(data: bytes) -> Callable[[random.Random], bytes]:
+    words = (b"P4\n9 9\n", b"P6\n", b"'<f8'", b"'|u1'", b"'|O'", b"(2, 24, 70)", b"(-1, 3)", b"(1,)", b"[" * 300)
+    return lambda dice: change_bytes(data, dice, words)
+
+
+def _decodes(
+    decode: Callable[[bytes], NDArray[Any]], dtype: type[np.generic], axes: int, least: float = -math.inf
+) -> Callable[[bytes], None]:
+    """Return a decoder that looks at what another one returns."""
+
+    def check(data: bytes) -> None:
+        found = decode(data)
+        if found.dtype != dtype or found.ndim != axes or not 0 < found.size <= 8 * len(data):
+            raise ValueError(f"{found.dtype} {found.shape} of {len(data)} bytes")
+        if least > -math.inf and not (found >= least).all():
+            raise ValueError(f"values below {least}, or none")
+
+    return check
 
 
 def _decode_manifest(data: bytes) -> None:

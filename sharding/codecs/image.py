@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from sharding.codecs.limits import check_pixels
+from sharding.codecs.npy import NPY_MAGIC
 from sharding.codecs.pieces import check_pieces
 from sharding.codecs.ppm import view_ppm
+from sharding.codecs.rows import decode_rows
 from sharding.errors import DataError
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -117,11 +119,19 @@ def _check_tiles(image: Image.Image) -> None:
 
 
 def decode_image(data: bytes | memoryview) -> NDArray[np.uint8]:
-    """Decode an image file of any format and mode to uint8 (H, W, 3) RGB, read-only; EXIF rotation is not applied.
+    """Decode an image part to uint8 (H, W, 3) RGB; EXIF rotation is not applied.
+
+    Args:
+        data: Differences of rows (`sharding.codecs.rows`), or an image file of any format and mode.
+
+    Returns:
+        Pixels that may be read-only.
 
     Raises:
         DataError: It is no image, truncated, larger than `MAX_PIXELS`, or of levels without a known range.
     """
+    if data[: len(NPY_MAGIC)] == NPY_MAGIC:
+        return decode_rows(data)
     plain = view_ppm(data)
     if plain is not None:
         return plain

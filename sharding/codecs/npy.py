@@ -6,6 +6,7 @@ The format is https://numpy.org/doc/stable/reference/generated/numpy.lib.format.
 import io
 import math
 import tokenize
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,23 +46,65 @@ def view_npy(data: bytes | memoryview, expected: str = "a .npy file of numbers")
     Raises:
         DataError: It is no such file, does not hold numbers, or its number of bytes differs from that in its header.
     """
-    stream = io.BytesIO(data[:_MAX_HEADER_BYTES])
     try:
-        version = np.lib.format.read_magic(stream)
-        if version not in _READ_HEADER:
-            raise ValueError(f"version {version}")
-        shape, fortran, dtype = _READ_HEADER[version](stream)
-        _check_header(shape, dtype, len(data) - stream.tell())
-        flat = np.frombuffer(data, dtype, math.prod(shape), stream.tell())  # 1-d, read-only
+        shape, fortran, dtype, begin = _find_header(data)
+        _check_header(shape, dtype, len(data) - begin)
+        flat = np.frombuffer(data, dtype, math.prod(shape), begin)  # 1-d, read-only
         return flat.reshape(shape, order="F" if fortran else "C")  # a view, in both orders
     except _FAILURES as error:
-        reason = str(error)[:200]  # it may hold the whole header
-        raise DataError(f"expected {expected}, found {len(data)} bytes of something else: {reason}") from error
+        raise _refuse(data, expected, error) from error
+
+
+def view_record(data: bytes | memoryview, expected: str) -> NDArray[Any]:
+    """Return the record of a `.npy` file as a read-only view of `data`: an array (1,) with named fields.
+
+    Args:
+        data: The file.
+        expected: What was expected, for the message.
+
+    Raises:
+        DataError: It is no such file, or its number of bytes differs from that in its header.
+    """
+    try:
+        shape, _, dtype, begin = _find_header(data)
+        if shape != (1,) or dtype.names is None or dtype.hasobject:
+            raise ValueError(f"{dtype} {shape}")
+        _check_bytes(shape, dtype, len(data) - begin)
+        return np.frombuffer(data, dtype, 1, begin)
+    except _FAILURES as error:
+        raise _refuse(data, expected, error) from error
+
+
+def _refuse(data: bytes | memoryview, expected: str, error: Exception) -> DataError:
+    reason = str(error)[:200]  # it may hold the whole header
+    return DataError(f"expected {expected}, found {len(data)} bytes of something else: {reason}")
+
+
+def _find_header(data: bytes | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return shape, Fortran order and dtype of the file, and where its data begin; see `_FAILURES`."""
+    lengths = 10 if data[6:7] == b"\1" else 12  # magic (6), version (2), length of the header (2 or 4)
+    end = lengths + int.from_bytes(data[8:lengths], "little")
+    return _parse_header(bytes(data[: min(end, _MAX_HEADER_BYTES)]))
+
+
+@lru_cache(64)
+def _parse_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    # The views of a set have few sizes, and to evaluate a header takes as long as to inflate a mask.
+    stream = io.BytesIO(head)
+    version = np.lib.format.read_magic(stream)
+    if version not in _READ_HEADER:
+        raise ValueError(f"version {version}")
+    shape, fortran, dtype = _READ_HEADER[version](stream)
+    return shape, fortran, dtype, stream.tell()
 
 
 def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
     if dtype.kind not in "fiub" or dtype.itemsize > 8 or not 1 <= len(shape) <= 3 or min(shape) < 1:
         raise ValueError(f"{dtype} {shape}")
+    _check_bytes(shape, dtype, found)
+
+
+def _check_bytes(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
     expected = math.prod(shape) * dtype.itemsize
     if expected != found:
         raise ValueError(f"{dtype} {shape} takes {expected} bytes, found {found}")

@@ -13,6 +13,7 @@ from sharding.errors import DataError
 from sharding.escaping import shorten
 from sharding.format.choices import Compression, Subsampling, with_jpeg_options
 from sharding.format.strict_json import Count, Number, Sha256, Text, parse, to_type
+from sharding.format.tool import needed_tool
 from sharding.limits import MAX_TEXT_CHARS
 
 MANIFEST_NAME = "manifest.json"
@@ -107,10 +108,10 @@ class Manifest:
                 names the field, what was expected and what was found.
         """
         content = parse(data, where)
-        if (version := to_type(content, _Version, where).format) != FORMAT_VERSION:
-            raise DataError(
-                f"{where}: format version {version}, this program reads {FORMAT_VERSION}; use a newer program"
-            )
+        first = to_type(content, _First, where)
+        if first.format != FORMAT_VERSION:
+            found = f"format version {first.format}, this program reads {FORMAT_VERSION}"
+            raise DataError(f"{where}: {found}; {needed_tool(first.tool)}")
         manifest, written = to_type(content, cls, where), to_type(content, _Written, where)
         to_type(content, _Known, where)
         if not manifest.samples:
@@ -130,10 +131,11 @@ _Facts = Annotated[dict[str, _Value | _Object], Meta(max_length=MAX_FIELDS)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Version:
-    """What is read first: all else depends on it."""
+class _First:
+    """What is read first: all else depends on it, and any version of the format has it."""
 
     format: Number
+    tool: Word = "a newer program"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,10 @@ from sharding.format.choices import SHRUNK_QUALITY, SHRUNK_SUBSAMPLING
 from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
+from sharding.format.tool import tool_version
 from sharding.machine.signals import hold_signals
 from sharding.making.check import check_jpeg_options
-from sharding.making.same_set import differences, terms, tool_version
+from sharding.making.same_set import differences, terms
 from sharding.making.source_list import explain_source
 from sharding.making.target import SetTarget, open_target, writing
 from sharding.progress import say

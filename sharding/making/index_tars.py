@@ -12,9 +12,9 @@ from sharding.config import IndexConfig
 from sharding.errors import DataError, UsageError
 from sharding.format.index import INDEX_NAME, Row, build_index, check_readable, encode_index
 from sharding.format.manifest import MANIFEST_NAME, Manifest, ShardFile
+from sharding.format.tool import tool_version
 from sharding.machine.files import write_atomically
 from sharding.making.foreign_tar import PassedOver, read_rows
-from sharding.making.same_set import tool_version
 from sharding.progress import track
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.lz4")

@@ -1,8 +1,9 @@
 """What determines the bytes of a set (source, options, versions of encoders), and how two sets differ in it."""
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from sharding.format.tool import package_version
 
 _ENCODERS = ("depthstream", "zstandard", "pillow", "numpy")
 
@@ -31,16 +32,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str
 def encoder_versions() -> dict[str, str]:
     """Return the versions of the packages that encode: a set that mixes two versions could not be reproduced."""
     return {f"version of {name}": package_version(name) for name in _ENCODERS}
-
-
-def tool_version() -> str:
-    """Return the version of this program, as manifests record it."""
-    return f"depthstream {package_version('depthstream')}"
-
-
-def package_version(name: str) -> str:
-    """Return the version of an installed package."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "(not installed)"

@@ -11,6 +11,7 @@ from sharding.errors import DataError
 from sharding.escaping import shorten
 from sharding.format.index_rows import IndexRows
 from sharding.format.sample import PARTS
+from sharding.format.tool import needed_tool
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,12 +29,13 @@ class Column(Protocol):
         ...
 
 
-def check_exts(rows: IndexRows, where: str) -> None:
+def check_exts(rows: IndexRows, where: str, tool: str) -> None:
     """Check that each part has an extension for which there is a decoder.
 
     Args:
         rows: The rows of the index.
         where: Name of the file, for messages.
+        tool: Version of the program that made the set, as the manifest has it.
 
     Raises:
         DataError: An extension is unknown; names it.
@@ -42,10 +44,8 @@ def check_exts(rows: IndexRows, where: str) -> None:
         for ext in rows.texts(f"{part}_ext"):
             # `depthstream index` keeps capitals, as in the name of the member; only decoders of depth go by them.
             if ext and (ext if part == "depth" else ext.lower()) not in known:
-                found = shorten(repr(ext), 80)
-                raise DataError(
-                    f"{where}: column {part}_ext: expected one of {', '.join(sorted(known))}, found {found}"
-                )
+                found = f"{', '.join(sorted(known))}, found {shorten(repr(ext), 80)}"
+                raise DataError(f"{where}: column {part}_ext: expected one of {found}; {needed_tool(tool)}")
 
 
 def flatten(rows: IndexRows, shards: Sequence[str]) -> tuple[dict[str, Column], tuple[str, ...]]:

@@ -193,7 +193,7 @@ def _decode(url: str, manifest: Manifest, expected: str | None, data: bytes) -> 
             f"edited or damaged: `depthstream verify {url}` shows where; get a whole copy of the set"
         )
     rows = read_index(data, f"{url}/{INDEX_NAME}", manifest)
-    check_exts(rows, f"{url}/{INDEX_NAME}")
+    check_exts(rows, f"{url}/{INDEX_NAME}", manifest.tool)
     return rows, found
 
 

@@ -15,7 +15,7 @@ _VALID_EXTS = {f"valid.{ext}" for ext in VALID_EXTS}
 
 
 def webdataset_decoder(ext: str, data: bytes) -> Any:
-    """Decode a member by the extension that WebDataset gives it (".ppm", ".depth.planes.npy", ".json", ...).
+    """Decode a member by the extension that WebDataset gives it (".rows.npy", ".depth.planes.npy", ".json", ...).
 
     Returns:
         uint8 (H, W, 3) for an image, float32 (H, W) for depth, bool (H, W) for valid, a dict for JSON; None for any

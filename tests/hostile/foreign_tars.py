@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tests.hostile.case import Case, anything
+from tests.hostile.files import shape
 from tests.hostile.worlds import World, jpeg, npy, samples, tar
 
 Members = list[tuple[str, bytes]]
@@ -128,6 +129,14 @@ def assert_all(folder: Path, said: str) -> None:
 
 
 WHOLE = tar(samples())
+_RECORD = "[('near', '<f8'), ('far', '<f8'), ('steps', '<u4'), ('planes', '|u1', (2, %s))]"
+PARTS: dict[str, bytes] = {
+    "text": b"x", "empty": b"", "an .npy of float32": npy(np.ones((12, 16, 3), "<f4")), "a cut array": npy(np.ones((12, 16, 3), "|u1"))[:-1],
+    "3 x 2**40": shape("(1099511627776, 1, 3)", "'|u1'"), "an array of objects": shape("(1, 256, 3)", "'|O'"),
+    "a record of 2**40": shape("(1,)", _RECORD % "1048576, 1048576"), "a record of text": shape("(1,)", "[('near', '<U9')]"),
+    "a record of a record": shape("(1,)", "[" * 90 + "('a', '<f4')" + "]" * 90), "no range": shape("(1,)", _RECORD % "1, 374"),
+    "a PBM of 10**18": b"P4\n999999999 999999999\n", "a PBM of 0": b"P4\n0 5\n", "a cut PBM": b"P4\n16 12\n" + bytes(23), "a long PBM": b"P4\n16 12\n" + bytes(25),
+}  # fmt: skip
 CASES = [
     Case("foreign tars/members apart", given(_apart)),
     Case("foreign tars/a key comes back", given(lambda: tar([*samples(), ("000000.txt", b"again")]))),
@@ -182,6 +191,10 @@ CASES = [
       for ext in ("pickle", "pkl", "pyd", "pth", "pt", "ten", "tenbin", "mp", "msg", "cbor", "npz", "depth.pkl", "json", "cls", "txt")),
     *(Case(f"foreign tars/depth is {label}", given(lambda data=data: tar([("a.jpg", jpeg()), ("a.depth.npy", data)])), anything)  # type: ignore[misc]
       for label, data in (("text", b"x"), ("empty", b""), ("of another shape", npy(np.ones((3, 5), "<f4"))))),
+    *(Case(f"foreign tars/{part} is {label}", given(lambda part=part, data=data: tar([("a.jpg", jpeg()), (f"a.{part}", data)])), anything)  # type: ignore[misc]
+      for part in ("rows.npy", "depth.log16.npy", "valid.pbm") for label, data in PARTS.items()),
+    *(Case(f"foreign tars/the image is {label}", given(lambda data=data: tar([("a.rows.npy", data)])))  # type: ignore[misc]
+      for label, data in PARTS.items()),
     *(Case(f"foreign tars/the tar is {label}", made(make)) for label, make in (
         ("a pipe", os.mkfifo), ("a folder", Path.mkdir), ("a dangling link", lambda path: path.symlink_to("nowhere")),
         ("a link to itself", lambda path: path.symlink_to(path.name)), ("a link to /dev/zero", lambda path: path.symlink_to("/dev/zero")),

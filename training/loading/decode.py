@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sharding.codecs.image import decode_image, open_image
-from sharding.codecs.npy import NPY_MAGIC
+from sharding.codecs.log16_planes import view_log16_planes
 from sharding.codecs.parts import decode_valid
 from sharding.codecs.planes import view_planes
 from sharding.format.sample import check_shape, valid_pixels
@@ -81,7 +81,9 @@ def decode_known(depth: Buffer, ext: str, valid: Buffer | None) -> Depth:
     Raises:
         DataError: As there.
     """
-    if ext != "planes.npy" or valid is None or valid[: len(NPY_MAGIC)] != NPY_MAGIC:
+    if ext == "log16.npy":
+        return _decode_codes(depth, valid)
+    if ext != "planes.npy" or valid is None:
         decoded, known = decode_depth_and_valid(depth, ext, valid)
         return np.where(known, decoded, np.float32(0)), known
     planes, mask = view_planes(depth), decode_valid(valid)
@@ -92,6 +94,18 @@ def decode_known(depth: Buffer, ext: str, valid: Buffer | None) -> Depth:
     if not (known_depth.min() >= 0 and known_depth.max() < np.inf):  # a NaN fails both
         known_depth[~((known_depth > 0) & (known_depth < np.inf))] = 0
     return known_depth, known_depth > 0
+
+
+def _decode_codes(depth: Buffer, valid: Buffer | None) -> Depth:
+    """Decode 16-bit codes, which say where depth is valid; the mask of a set made elsewhere may take some away."""
+    coded = view_log16_planes(depth)
+    codes = coded.check(cv2.merge(list(coded.planes)).view("<u2")[..., 0])  # (2, H, W) -> (H, W, 2) -> (H, W)
+    if valid is not None:
+        mask = decode_valid(valid)
+        check_shape("depth", codes.shape, "valid", mask.shape)
+        codes = np.multiply(codes, mask, dtype=np.uint16)
+    decoded: NDArray[np.float32] = cv2.LUT(codes, coded.table()[None])  # a third of the time of numpy's lookup
+    return decoded, decoded > 0
 
 
 def decode_stored(depth: Buffer, ext: str, valid: Buffer | None) -> Depth:

@@ -89,7 +89,7 @@ def _helps(stage: str, extensions: Collection[str]) -> list[str]:
     if stage in ("warp", "to_tensors", "collate"):
         return ["more workers on free cores", "a smaller crop (--height, --width)"]
     other = {
-        "inflate": ({"ppm", "planes.npy", "npy"}, ["--compression none (more bytes to read)"]),
+        "inflate": ({"rows.npy", "ppm", "planes.npy", "log16.npy", "npy"}, ["--compression none (more bytes to read)"]),
         "decode_image": ({"png"}, ["the compact preset (JPEG)"]),
         "decode_depth": ({"log16.png"}, ["a set made again (byte planes decode faster)"]),
     }

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharding.codecs.image import decode_image, open_image, to_rgb
+from sharding.codecs.npy import NPY_MAGIC
+from sharding.codecs.rows import view_rows
 from training.views.draws import Array, Draws
 from training.views.recipe import ViewRecipe
 
@@ -36,11 +38,14 @@ class Header:
 
 
 def read_size(data: bytes) -> Header:
-    """Read the header of an image file.
+    """Read the header of an image part.
 
     Raises:
         DataError: It is no image, or too large.
     """
+    if data.startswith(NPY_MAGIC):
+        height, width, _ = view_rows(data).shape
+        return Header(height=height, width=width, reducible=False)
     with open_image(data) as image:
         width, height = image.size
         return Header(height=height, width=width, reducible=data.startswith(_START) and image.mode in _MODES)

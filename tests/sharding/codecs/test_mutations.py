@@ -14,9 +14,12 @@ from sharding.codecs.hdf5 import read_depth
 from sharding.codecs.image import decode_image
 from sharding.codecs.image_header import read_header
 from sharding.codecs.log16 import decode_log16, encode_log16
+from sharding.codecs.log16_planes import decode_log16_planes, encode_log16_planes
 from sharding.codecs.npy import encode_npy, load_npy
 from sharding.codecs.parts import decode_valid
+from sharding.codecs.pbm import encode_pbm
 from sharding.codecs.planes import decode_planes, encode_planes
+from sharding.codecs.rows import encode_rows
 from sharding.errors import DataError
 
 DEPTH = np.arange(1, 49, dtype=np.float32).reshape(6, 8)
@@ -52,6 +55,9 @@ FILES = {
     "planes": (decode_planes, encode_planes(DEPTH)),
     "valid": (decode_valid, encode_npy(DEPTH > 9)),
     "log16": (decode_log16, encode_log16(DEPTH, DEPTH > 9)),
+    "rows": (decode_image, encode_rows(PIXELS)),
+    "valid as bits": (decode_valid, encode_pbm(DEPTH > 9)),
+    "log16 in planes": (decode_log16_planes, encode_log16_planes(DEPTH, DEPTH > 9)),
     "hdf5": (read_depth, hdf5()),
     "hdf5 in chunks": (read_depth, hdf5(chunks=(3, 4), compression="gzip", shuffle=True, fletcher32=True)),
 }

@@ -8,6 +8,7 @@ from sharding.codecs.image import decode_image
 from sharding.codecs.log16 import decode_log16
 from sharding.codecs.npy import encode_npy
 from sharding.codecs.parts import decode_depth, decode_valid
+from sharding.codecs.pbm import encode_pbm
 from sharding.errors import DataError
 
 
@@ -24,11 +25,12 @@ def test_garbage_is_a_data_error(decode):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (24, 33)])
-@pytest.mark.parametrize("encode", [encode_npy, png])
+@pytest.mark.parametrize("encode", [encode_npy, png, encode_pbm])
 def test_the_valid_mask_is_exact(shape, encode):
     valid = np.random.default_rng(1).random(shape) < 0.5
     decoded = decode_valid(encode(valid))
     assert decoded.dtype == np.bool_
+    assert decoded.view(np.uint8).max() <= 1
     np.testing.assert_array_equal(decoded, valid)
 
 
@@ -40,5 +42,5 @@ def test_a_mask_of_another_type_is_valid_above_one_half_and_a_bool_may_be_any_by
 
 
 def test_an_unknown_depth_extension_names_the_known_ones():
-    with pytest.raises(DataError, match=r"planes\.npy, npy, log16\.png"):
+    with pytest.raises(DataError, match=r"planes\.npy, npy, log16\.png, log16\.npy"):
         decode_depth(b"", "exr")

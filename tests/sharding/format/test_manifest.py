@@ -87,7 +87,7 @@ WRONG = [
     (("bytes",), 5, "bytes: expected 5000, which follows from its list of shards, found 5: it was edited or damaged"),
     (("identity",), "0" * 64, "identity: expected "),
     (("format",), "1", 'format: expected int, found "1"'),
-    (("format",), 2, "format version 2, this program reads 1; use a newer program"),
+    (("format",), 2, "format version 2, this program reads 1; it was made by depthstream"),
     (("name",), "../x", "name: expected text of the form "),
     (("tool",), "x" * 5000, "tool: expected str of length <= 4096, found "),
     (("made", "max_side"), "8", 'made.max_side: expected int | null, found "8"'),

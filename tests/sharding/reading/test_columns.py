@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sharding.errors import DataError
+from sharding.format.tool import tool_version
 from sharding.reading.columns import check_exts, flatten
 from sharding.reading.reader import SampleReader
 from tests.sharding.format.indexes import SHARD, as_rows, make_index
@@ -38,8 +39,16 @@ def test_one_long_key_does_not_make_the_others_long():
 @pytest.mark.parametrize("ext", ["pickle", "pth", "pyd", "npy.gz", "x\x1b[2J"])
 def test_an_extension_without_a_decoder_is_refused(part, ext):
     with pytest.raises(DataError, match=rf"^i: column {part}_ext: expected one of .*, found '") as caught:
-        check_exts(as_rows(make_index().assign(**{f"{part}_ext": ext})), "i")
+        check_exts(as_rows(make_index().assign(**{f"{part}_ext": ext})), "i", "depthstream 7.8.9")
     assert repr(ext) in str(caught.value)
+    said = "; it was made by depthstream 7.8.9: use that version or a newer one, this is depthstream "
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_set_of_this_very_version_has_no_other_extension():
+    with pytest.raises(DataError, match=r"found 'new\.npy'; it was edited or damaged$"):
+        check_exts(as_rows(make_index().assign(image_ext="new.npy")), "i", tool_version())
 
 
 @pytest.mark.parametrize(
@@ -47,10 +56,11 @@ def test_an_extension_without_a_decoder_is_refused(part, ext):
     [
         {"image_ext": "JPG", "depth_ext": "npy", "valid_ext": "PNG", "meta_ext": "JSON"},
         {"image_ext": "webp", "depth_ext": "log16.png", "valid_ext": "npy", "meta_ext": ""},
+        {"image_ext": "rows.npy", "depth_ext": "log16.npy", "valid_ext": "pbm", "meta_ext": "json"},
     ],
 )
 def test_extensions_of_sets_made_earlier_or_elsewhere_are_known(exts):
-    check_exts(as_rows(make_index().assign(**exts)), "i")
+    check_exts(as_rows(make_index().assign(**exts)), "i", "")
 
 
 def test_a_shard_that_the_manifest_lacks_is_named():

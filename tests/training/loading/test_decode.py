@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sharding.codecs.image import decode_image, open_image
+from sharding.codecs.log16_planes import encode_log16_planes
 from sharding.codecs.npy import encode_npy
 from sharding.codecs.parts import decode_valid
+from sharding.codecs.pbm import encode_pbm
 from sharding.codecs.planes import decode_planes, encode_planes
 from sharding.codecs.ppm import encode_ppm
+from sharding.codecs.rows import encode_rows
 from sharding.errors import DataError
 from sharding.reading.decoders import decode_depth_and_valid
 from training.loading import decode
@@ -218,11 +221,44 @@ def test_known_depth_of_other_encodings_is_the_same():
         ("npy", encode_npy(depth), valid),
         ("planes.npy", planes, buffer.getvalue()),
         ("planes.npy", planes, encode_npy(decode_valid(valid).astype(np.float32))),
+        ("planes.npy", planes, encode_pbm(decode_valid(valid))),
     ):
         assert all(np.array_equal(a, b) for a, b in zip(decode_known(data, ext, mask), expected, strict=True))
     alone, known = decode_known(planes, "planes.npy", None)
     assert np.array_equal(known, np.isfinite(depth))
     assert np.array_equal(alone, np.where(known, depth, 0))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (20, 33)])
+def test_codes_of_log_depth_are_known_depth_with_and_without_a_mask(size):
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0.3, 300, size).astype(np.float32)
+    data = encode_log16_planes(depth, rng.random(size) < 0.7)
+    for mask in (None, encode_pbm(rng.random(size) < 0.5), encode_npy(rng.random(size) < 0.5)):
+        expected, known = decode_depth_and_valid(data, "log16.npy", mask)
+        for buffer in (data, memoryview(data)):
+            found, valid = decode_known(buffer, "log16.npy", mask)
+            assert (found.dtype, found.shape, valid.dtype) == (np.float32, size, np.bool_)
+            assert np.array_equal(valid, known)
+            assert np.array_equal(found, np.where(known, expected, 0))
+
+
+def test_codes_and_a_mask_of_another_size_are_refused():
+    data = encode_log16_planes(np.ones((20, 30), np.float32), np.ones((20, 30), bool))
+    with pytest.raises(DataError, match="depth is 20 x 30, valid is 20 x 29"):
+        decode_known(data, "log16.npy", encode_pbm(np.ones((20, 29), bool)))
+
+
+def test_a_code_beyond_the_steps_is_refused():
+    data = encode_log16_planes(np.ones((2, 3), np.float32), np.ones((2, 3), bool))
+    with pytest.raises(DataError, match="expected codes of depth up to 2, found 3"):
+        decode_known(data[:-12] + b"\3" + data[-11:], "log16.npy", None)
+
+
+def test_rows_are_decoded_as_the_reader_does():
+    image = np.random.default_rng(0).integers(0, 256, (9, 70, 3), np.uint8)
+    for function in (decode_rgb, decode_as_lightly_train):
+        assert np.array_equal(function(memoryview(encode_rows(image))), image)
 
 
 def test_a_byte_that_is_no_bool_counts_as_true():

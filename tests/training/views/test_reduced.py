@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from sharding.codecs.image import decode_image
+from sharding.codecs.rows import encode_rows
 from sharding.errors import DataError
 from training.loading.decode import decode_rgb
 from training.views.area import shrink
@@ -105,6 +106,13 @@ def test_what_is_no_plain_jpeg_is_decoded_whole(photos, kind, mode):
     assert not header.reducible
     assert (header.height, header.width) == (50, 70)
     assert np.array_equal(decode_reduced(buffer.getvalue(), 1, header), decode_image(buffer.getvalue()))
+
+
+def test_rows_are_decoded_whole(photos):
+    data = encode_rows(photos[0][:50, :70])
+    header = read_size(data)
+    assert (header.height, header.width, header.reducible) == (50, 70, False)
+    assert np.array_equal(decode_reduced(data, 1, header), photos[0][:50, :70])
 
 
 def test_exif_rotation_is_not_applied(photos):
