@@ -16,10 +16,13 @@ from PIL import Image
 
 from sharding.codecs.image import decode_image
 from sharding.codecs.log16 import decode_log16, encode_log16
+from sharding.codecs.log16_planes import decode_log16_planes, encode_log16_planes
 from sharding.codecs.npy import decode_npy, encode_npy
 from sharding.codecs.parts import decode_valid
+from sharding.codecs.pbm import encode_pbm
 from sharding.codecs.planes import MAX_ROUNDING, decode_planes, encode_planes, round_depth
 from sharding.codecs.ppm import encode_ppm
+from sharding.codecs.rows import encode_rows
 
 Depth: TypeAlias = NDArray[np.float32]
 Valid: TypeAlias = NDArray[np.bool_]
@@ -33,11 +36,13 @@ class Codec:
         name: As in the tables.
         encode: Called with (image) or with (depth, valid).
         decode: Returns the array from the bytes of `encode`: the image, the depth, or the valid mask.
+        member: Name of a member with it, whose end decides the zstd level.
     """
 
     name: str
     encode: Callable[..., bytes]
     decode: Callable[[bytes], NDArray[Any]]
+    member: str = "member"
 
 
 def foreign(function: str, **settings: Any) -> Callable[[Any], Any]:
@@ -56,7 +61,7 @@ def pillow(kind: str, **settings: Any) -> Callable[[NDArray[Any]], bytes]:
     return encode
 
 
-def encode_rows(image: NDArray[np.uint8]) -> bytes:
+def encode_green(image: NDArray[np.uint8]) -> bytes:
     """Encode green, red - green and blue - green, each minus the row above, as a .npy of uint8 (H, 3, W)."""
     # Differences wrap modulo 256, and so do the sums of the decoder: exact.
     planes = image[:, :, [1, 0, 2]].transpose(0, 2, 1).copy()  # (H, 3, W): green, red, blue
@@ -65,8 +70,8 @@ def encode_rows(image: NDArray[np.uint8]) -> bytes:
     return encode_npy(planes)
 
 
-def decode_rows(data: bytes) -> NDArray[np.uint8]:
-    """Decode the image of `encode_rows`; rows are added up one by one, which is faster than numpy's accumulate."""
+def decode_green(data: bytes) -> NDArray[np.uint8]:
+    """Decode the image of `encode_green`; rows are added up one by one, which is faster than numpy's accumulate."""
     planes = np.lib.format.read_array(io.BytesIO(data))
     for above, row in pairwise(planes):
         np.add(above, row, out=row)
@@ -117,7 +122,8 @@ IMAGE_CODECS = (
     Codec("PNG, stored", pillow("PNG", compress_level=0), decode_image),
     Codec("QOI", foreign("qoi_encode"), foreign("qoi_decode")),
     Codec("PPM", encode_ppm, decode_image),
-    Codec("row differences", encode_rows, decode_rows),
+    Codec("rows", encode_rows, decode_image, "member.rows.npy"),
+    Codec("rows of red - green", encode_green, decode_green),
     Codec("WebP lossless", pillow("WEBP", lossless=True, quality=0, method=0), decode_image),
     Codec("JXL lossless e1", foreign("jpegxl_encode", lossless=True, effort=1), foreign("jpegxl_decode")),
     Codec("JXL lossless e3", foreign("jpegxl_encode", lossless=True, effort=3), foreign("jpegxl_decode")),
@@ -133,6 +139,7 @@ DEPTH_CODECS = (
     Codec("rounded planes", of_depth(encode_planes, rounded=True), decode_planes),
     Codec("rounded differences", encode_differences, decode_differences),
     Codec("log16 PNG", encode_log16, decode_log16),
+    Codec("log16 planes", encode_log16_planes, decode_log16_planes, "member.depth.log16.npy"),
     Codec("LERC of log", encode_lerc_log, lambda data: np.exp(foreign("lerc_decode")(data))),
     Codec("float16", of_depth(lambda depth: encode_npy(depth.astype(np.float16))), decode_npy),
 )
@@ -140,4 +147,5 @@ VALID_CODECS = (
     Codec("mask npy", lambda depth, valid: encode_npy(valid.astype(np.float32)), lambda data: decode_npy(data) > 0.5),
     Codec("1-bit PNG", lambda depth, valid: pillow("PNG")(valid), decode_valid),
     Codec("bool npy", lambda depth, valid: encode_npy(valid), decode_valid),
+    Codec("PBM", lambda depth, valid: encode_pbm(valid), decode_valid),
 )

@@ -88,14 +88,14 @@ def store_all(codec: Codec, items: list[Item]) -> list[bytes]:
     """Encode the items, each as the frame that a shard stores."""
     frames = []
     for item in items:
-        ShardWriter(shard := io.BytesIO()).add("member", codec.encode(*item))
+        ShardWriter(shard := io.BytesIO()).add(codec.member, codec.encode(*item))
         frames.append(shard.getvalue())
     return frames
 
 
 def load_all(codec: Codec, frames: list[bytes]) -> list[NDArray[Any]]:
     """Decode the frames as a reader does: unpack the zstd frame, then decode its payload."""
-    return [codec.decode(bytes(unpack_member(frame, "member", "zstd"))) for frame in frames]
+    return [codec.decode(bytes(unpack_member(frame, codec.member, "zstd"))) for frame in frames]
 
 
 def time_cpu_ms(work: Callable[[], object]) -> float:

@@ -16,21 +16,35 @@ from sharding.codecs.limits import refuse_pixels
 from sharding.codecs.npy import encode_npy, view_record
 from sharding.errors import DataError
 
-MAX_CODED = 9.5e-5 + 2**-23
+_HALF_STEP = 9.9e-5
+
+MAX_CODED = _HALF_STEP + 2**-23
 """Bound of the relative error: half a step, and float32's rounding."""
 
 MAX_STEPS = 65534
 """Steps between code 1 (near) and code 65535 (far)."""
 
-_STEP = 2 * math.log1p(9.5e-5)  # of the logarithm
+_STEP = 2 * math.log1p(_HALF_STEP)  # of the logarithm
 _EXPECTED = "a .npy file of a record of near, far, steps and planes, uint8 (2, H, W)"
 _NUMBERS = (("near", "<f8"), ("far", "<f8"), ("steps", "<u4"))
+_NORMAL = float(np.finfo(np.float32).tiny)
 _LEAST, _LARGEST = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(np.float32).max)
 
 
 def count_steps(near: float, far: float) -> int:
     """Return how many steps keep `MAX_CODED` between two depths, above 0; more than `MAX_STEPS` cannot be encoded."""
     return max(1, math.ceil(math.log(far / near) / _STEP))
+
+
+def can_encode(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> bool:
+    """Tell whether `encode_log16_planes` keeps its bound: not of subnormal depth, nor over too large a range.
+
+    Args:
+        depth: float32 (H, W), above 0 and finite where `valid`.
+        valid: bool (H, W), somewhere True.
+    """
+    near, far = float(depth[valid].min()), float(depth[valid].max())
+    return near >= _NORMAL and count_steps(near, far) <= MAX_STEPS
 
 
 def encode_log16_planes(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> bytes:

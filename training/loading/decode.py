@@ -104,7 +104,7 @@ def _decode_codes(depth: Buffer, valid: Buffer | None) -> Depth:
         mask = decode_valid(valid)
         check_shape("depth", codes.shape, "valid", mask.shape)
         codes = np.multiply(codes, mask, dtype=np.uint16)
-    decoded: NDArray[np.float32] = cv2.LUT(codes, coded.table()[None])  # a third of the time of numpy's lookup
+    decoded = np.asarray(cv2.LUT(codes, coded.table()[None]), np.float32)  # a third of the time of numpy's lookup
     return decoded, decoded > 0
 
 
