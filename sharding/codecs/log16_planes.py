@@ -131,5 +131,7 @@ def decode_log16_planes(data: bytes | memoryview) -> NDArray[np.float32]:
         DataError: As `view_log16_planes`, or a code is beyond its number of steps.
     """
     coded = view_log16_planes(data)
-    codes = np.stack(list(coded.planes), axis=-1).view("<u2")[..., 0]  # (2, H, W) -> (H, W, 2) -> (H, W)
+    codes = coded.planes[1].astype(np.uint16)
+    codes <<= 8
+    codes |= coded.planes[0]
     return coded.table().take(coded.check(codes))
