@@ -27,8 +27,9 @@ of the published archive. compact: at most COMPACT_SHARE of the bytes of exact, 
 
 PUBLISHED = ("PNG", "npy", "mask npy")
 """Encodings of image, depth and mask in the published data."""
-EXACT, COMPACT, VALID = ("PPM", "byte planes"), ("JPEG q95", "rounded planes"), "bool npy"
-"""The (image, depth) pairs of the presets, which are shown view by view, and the encoding of the mask in both."""
+EXACT, COMPACT, VALID = ("rows", "byte planes"), ("JPEG q95", "log16 planes"), "PBM"
+"""The (image, depth) pairs of the presets, which are shown view by view, and the encoding of the mask:
+it is counted for log16 planes as well, which need none."""
 _PACKAGES = ("numpy", "pillow", "zstandard", "imagecodecs")
 
 

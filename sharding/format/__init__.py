@@ -4,9 +4,9 @@
       manifest.json                 manifest: what the set is and how it was made, hashes of the files; written last
       index.parquet                 index:    one row per sample, with the byte range and checksum of each part
       shards/NAME-000000.tar.zst    shard:    the members of many samples, in a USTAR tar
-        KEY.ppm                     sample:   the parts of a sample, and which depth pixels are valid
+        KEY.rows.npy                sample:   the parts of a sample, and which depth pixels are valid
         KEY.depth.planes.npy
-        KEY.valid.npy
+        KEY.valid.pbm
         KEY.json
 
 `index` defines the columns of the index, `index_rows` holds them in memory as their file does, and `index_checks`

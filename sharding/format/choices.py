@@ -19,12 +19,21 @@ SHRUNK_QUALITY = 90
 SHRUNK_SUBSAMPLING: Subsampling = "4:2:0"
 """How images that `--max-side` shrinks are encoded by default: measured in docs/results/jpeg-quality.md."""
 
+Encodings = Literal[1, 2]
+"""Which encodings a preset takes. 1: `ppm`, `planes.npy`, `valid.npy`. 2: `rows.npy`, `planes.npy`, `valid.pbm`, or
+`log16.npy`. A set is compared with its source by those that it was made with."""
+
+ENCODINGS: Encodings = 2
+"""Of sets that are made now."""
+
 _BEFORE_RECORDED = {"jpeg_quality": 95, "jpeg_subsampling": "4:4:4"}
 
 
-def with_jpeg_options(made: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a set, with those of JPEG that versions before they existed did not record.
+def with_unrecorded(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a set, with those that versions before they existed did not record.
 
-    Shrunk images (`max_side`) had quality 95 and 4:4:4 then. Options of other sets, or that are recorded, stay.
+    Shrunk images (`max_side`) had quality 95 and 4:4:4 then, and presets the first encodings. Options of other sets, or
+    that are recorded, stay.
     """
-    return (_BEFORE_RECORDED if made.get("max_side") is not None else {}) | dict(made)
+    jpeg = _BEFORE_RECORDED if made.get("max_side") is not None else {}
+    return jpeg | ({"encodings": 1} if "preset" in made else {}) | dict(made)

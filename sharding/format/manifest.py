@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from sharding.errors import DataError
 from sharding.escaping import shorten
-from sharding.format.choices import Compression, Subsampling, with_jpeg_options
+from sharding.format.choices import Compression, Encodings, Subsampling, with_unrecorded
 from sharding.format.strict_json import Count, Number, Sha256, Text, parse, to_type
 from sharding.format.tool import needed_tool
 from sharding.limits import MAX_TEXT_CHARS
@@ -122,7 +122,7 @@ class Manifest:
         _check_same("samples", manifest.samples, counted, where)
         _check_same("bytes", written.bytes, manifest.num_bytes, where)
         _check_same("identity", written.identity, manifest.identity, where)
-        return dataclasses.replace(manifest, made=with_jpeg_options(manifest.made))
+        return dataclasses.replace(manifest, made=with_unrecorded(manifest.made))
 
 
 _Value = Text | Number | float | bool | None
@@ -157,6 +157,7 @@ class _Made:
     split: Text = ""
     scene_type: Text = ""
     preset: Text = ""
+    encodings: Encodings = 1
     check: Text = ""
     max_side: Count | None = None
     jpeg_quality: Annotated[int, Meta(ge=1, le=100)] = 95

@@ -10,7 +10,7 @@ from typing import Any
 from sharding.cli import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import DataError, UsageError
-from sharding.format.choices import SHRUNK_QUALITY, SHRUNK_SUBSAMPLING
+from sharding.format.choices import ENCODINGS, SHRUNK_QUALITY, SHRUNK_SUBSAMPLING
 from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
@@ -50,6 +50,7 @@ def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str
     """Make the set, or resume it, unless it is finished; `options` are those of its data set alone."""
     made = options | {
         "preset": config.preset,
+        "encodings": ENCODINGS,
         "check": config.check,  # decides which samples are refused
         "compression": config.compression,
         "shard_bytes": config.shard_size,

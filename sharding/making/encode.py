@@ -18,20 +18,20 @@ from sharding.codecs.hdf5 import read_depth
 from sharding.codecs.image import decode_image, encode_jpeg
 from sharding.codecs.image_header import read_header
 from sharding.codecs.limits import to_float32
+from sharding.codecs.log16_planes import can_encode, encode_log16_planes
 from sharding.codecs.npy import encode_npy, load_npy
 from sharding.codecs.parts import decode_depth, decode_valid
+from sharding.codecs.pbm import encode_pbm
 from sharding.codecs.planes import encode_planes, round_depth
 from sharding.codecs.ppm import encode_ppm
+from sharding.codecs.rows import encode_rows
 from sharding.codecs.strips import strips
 from sharding.errors import DataError
-from sharding.format.choices import SHRUNK_QUALITY, SHRUNK_SUBSAMPLING, Check, Preset, Subsampling
+from sharding.format.choices import ENCODINGS, SHRUNK_QUALITY, SHRUNK_SUBSAMPLING, Check, Encodings, Preset, Subsampling
 from sharding.format.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
 from sharding.making.units import as_mask, check_dtype, check_unit
 from sharding.sources.pairing import Candidate
 from sharding.sources.source import Readable
-
-DEPTH_EXT, VALID_EXT = "planes.npy", "npy"
-"""Extensions of the depth and valid parts that are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ class Recipe:
         max_side: Longest side in pixels that an image may have; None for any. A larger one becomes a JPEG.
         jpeg_quality: Of these, 1 to 100.
         jpeg_subsampling: Resolution of the colour of these.
+        encodings: Which encodings the preset takes.
     """
 
     dataset: str
@@ -56,11 +57,12 @@ class Recipe:
     max_side: int | None = None
     jpeg_quality: int = SHRUNK_QUALITY
     jpeg_subsampling: Subsampling = SHRUNK_SUBSAMPLING
+    encodings: Encodings = ENCODINGS
 
     @staticmethod
     def of(dataset: str, made: Mapping[str, Any]) -> "Recipe":
         """Take from the options with which a set is or was made those that its samples depend on."""
-        names = ("preset", "check", "max_side", "jpeg_quality", "jpeg_subsampling")
+        names = ("preset", "check", "max_side", "jpeg_quality", "jpeg_subsampling", "encodings")
         return Recipe(dataset=dataset, **{name: made[name] for name in names if name in made})
 
     def is_light(self, roles: Sequence[str]) -> bool:
@@ -126,7 +128,9 @@ def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, i
         return "jpg", encode_jpeg(shrunk, recipe.jpeg_quality, recipe.jpeg_subsampling), size
     if recipe.preset == "compact":
         return "jpg", encode_jpeg(pixels), size
-    return ("ppm", encode_ppm(pixels), size) if header.plain else ("png", data, size)
+    if not header.plain:
+        return "png", data, size
+    return ("ppm", encode_ppm(pixels), size) if recipe.encodings == 1 else ("rows.npy", encode_rows(pixels), size)
 
 
 def _read_depth(source: Readable, candidate: Candidate, dataset: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -198,12 +202,24 @@ def _encode_depth(
     check_unit(facts, recipe.dataset)
     # Distances may be rounded; ordinal labels, and maps without valid pixels, are stored bit for bit.
     rounded = recipe.preset == "compact" and kind in ("metric", "up_to_scale")
-    payload, mask_payload = encode_planes(round_depth(depth, valid) if rounded else depth), encode_npy(valid)
-    if not np.array_equal(decode_valid(mask_payload), valid):
+    parts = _code_depth(depth, valid, rounded, recipe.encodings)
+    ext, payload = parts["depth"]
+    decoded = decode_depth(payload, ext)
+    kept = decode_valid(parts["valid"][1]) if "valid" in parts else valid_pixels(decoded)
+    if not np.array_equal(kept, valid):
         raise DataError("the valid mask does not survive its encoding")
-    error = _measured_error(raw, decode_depth(payload, DEPTH_EXT), valid)
-    parts = {"depth": (DEPTH_EXT, payload), "valid": (VALID_EXT, mask_payload)}
-    return parts, facts, error
+    return parts, facts, _measured_error(raw, decoded, valid)
+
+
+def _code_depth(
+    depth: NDArray[np.float32], valid: NDArray[np.bool_], rounded: bool, encodings: Encodings
+) -> dict[str, tuple[str, bytes]]:
+    """Choose the encodings of depth and valid mask, which codes of depth make superfluous; return the parts."""
+    if rounded and encodings > 1 and can_encode(depth, valid):
+        return {"depth": ("log16.npy", encode_log16_planes(depth, valid))}
+    planes = encode_planes(round_depth(depth, valid) if rounded else depth)
+    mask = ("npy", encode_npy(valid)) if encodings == 1 else ("pbm", encode_pbm(valid))
+    return {"depth": ("planes.npy", planes), "valid": mask}
 
 
 def _measured_error(truth: NDArray[Any], decoded: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:

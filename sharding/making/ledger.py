@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding.errors import DataError, UsageError
-from sharding.format.choices import with_jpeg_options
+from sharding.format.choices import with_unrecorded
 from sharding.format.index import Row
 from sharding.format.manifest import ShardFile
 from sharding.format.names import LEDGER_NAME, WAITING_NAME
@@ -175,7 +175,7 @@ class Ledger:
             to_type(plan, _Plan, _PLAN)
         except DataError:
             return None
-        return {_FILES: {}, **with_jpeg_options(plan)}
+        return {_FILES: {}, **with_unrecorded(plan)}
 
     def write(self, entry: Entry) -> None:
         """Write the line of a shard that is finished."""

@@ -8,6 +8,7 @@ import pytest
 from sharding.checking.verify import run
 from sharding.config import ShardDiodeConfig, ShardMegadepthConfig, VerifyConfig
 from sharding.errors import DataError, UsageError
+from sharding.making import create
 from sharding.making.create import shard_diode, shard_megadepth
 from tests.sharding.conftest import add_diode, photo
 from tests.sharding.shard_runs import break_image
@@ -47,6 +48,17 @@ def test_folder_and_archive_each_prove_a_set_that_was_made_from_either(diode_sou
             assert outcome.data["faults"] == []
             assert outcome.data["against"] == {"samples": 9, "quarantined": 0}
             assert f"equal to {source}: 9 samples are in it" in outcome.text
+
+
+@pytest.mark.parametrize("preset", ["exact", "compact"])
+def test_a_set_of_the_first_encodings_is_proved_by_these(diode_source, tmp_path, preset, monkeypatch):
+    monkeypatch.setattr(create, "ENCODINGS", 1)
+    target = make(diode_source, tmp_path / "set", preset=preset)
+    manifest = json.loads((target / "manifest.json").read_text())
+    assert manifest["codecs"]["valid"] == {"samples": {"npy": 9}}
+    assert manifest["made"].pop("encodings") == 1  # as versions before it was recorded
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    assert verify(target, diode_source).data["faults"] == []
 
 
 @pytest.mark.parametrize("with_depth", [False, True])

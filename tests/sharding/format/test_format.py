@@ -83,12 +83,16 @@ def test_the_reference_reader_of_the_document_gives_the_same_arrays(opened):
 
 def test_the_document_tells_which_encodings_a_preset_has(opened):
     table = DOC.read_text().partition("### Presets")[2]
-    assert set(opened.index["depth_ext"]) == {"planes.npy"}
-    assert set(opened.index["valid_ext"]) == {"npy"}
-    images = {"diode": {"exact": {"ppm"}, "compact": {"jpg"}}}
-    images["megadepth"] = {"exact": {"jpg", "ppm", "png"}, "compact": {"jpg"}}
+    preset, kinds = opened.manifest.made["preset"], opened.index["kind"]
+    coded = kinds.isin(["metric", "up_to_scale"]) & (preset == "compact")
+    assert set(opened.index["depth_ext"][coded]) <= {"log16.npy"}
+    assert set(opened.index["depth_ext"][~coded]) <= {"planes.npy"}
+    assert set(opened.index["valid_ext"][~coded]) <= {"pbm"}
+    assert set(opened.index["valid_ext"][coded]) <= {""}
+    images = {"diode": {"exact": {"rows.npy"}, "compact": {"jpg"}}}
+    images["megadepth"] = {"exact": {"jpg", "rows.npy", "png"}, "compact": {"jpg"}}
     assert set(opened.index["image_ext"]) == images[opened.manifest.dataset][opened.manifest.made["preset"]]
-    for ext in ("ppm", "planes.npy", "valid.npy"):
+    for ext in ("rows.npy", "planes.npy", "log16.npy", "valid.pbm"):
         assert f"`{ext}`" in table
 
 
@@ -152,8 +156,9 @@ def test_webdataset_gives_the_same_arrays(opened):
     urls = [prefix + str(path) for path in paths(opened)]
     found = {}
     for sample in webdataset.WebDataset(urls, shardshuffle=False).decode(webdataset_decoder, pre=[], post=[]):
-        (image,) = (sample[ext] for ext in ("jpg", "png", "ppm") if ext in sample)
-        found[sample["__key__"]] = {"image": image, "depth": sample["depth.planes.npy"], "valid": sample["valid.npy"]}
+        (image,) = (sample[ext] for ext in ("jpg", "png", "rows.npy") if ext in sample)
+        (depth,) = (sample[ext] for ext in ("depth.planes.npy", "depth.log16.npy") if ext in sample)
+        found[sample["__key__"]] = {"image": image, "depth": depth, "valid": sample.get("valid.pbm", depth > 0)}
     assert_same(found, opened)
 
 
@@ -180,7 +185,8 @@ def test_zstd_and_tar_accept_the_shards(opened):
             listing = subprocess.run(["tar", "--zstd", "-tvf", path], capture_output=True, check=True, text=True).stdout
         else:
             listing = subprocess.run(["tar", "-tvf", path], capture_output=True, check=True, text=True).stdout
-        assert len(listing.splitlines()) == 4 * (opened.index["shard"] == path.name).sum()
+        rows = opened.index[opened.index["shard"] == path.name]
+        assert len(listing.splitlines()) == 4 * len(rows) - (rows["valid_ext"] == "").sum()
 
 
 def test_the_index_has_the_columns_the_document_lists(opened):
@@ -199,4 +205,4 @@ def test_a_sample_with_depth_is_one_range(opened):
     gap = 0 if opened.manifest.shards[0].compression == "zstd" else 1024
     for before, after in (("image", "depth"), ("depth", "valid")):
         between = index[f"{after}_offset"] - index[f"{before}_offset"] - index[f"{before}_bytes"]
-        assert between.between(0, gap).all()
+        assert between[index[f"{after}_offset"] >= 0].between(0, gap).all()

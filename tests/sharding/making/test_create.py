@@ -103,7 +103,9 @@ def test_the_manifest_states_how_the_set_was_made_and_what_was_measured(diode_so
     assert manifest.made["preset"] == "compact"
     assert manifest.made["check"] == "header"
     assert manifest.made["order"] == "shuffled over the whole set"
-    assert manifest.codecs["depth"]["samples"] == {"planes.npy": 6}
+    assert manifest.made["encodings"] == 2
+    assert manifest.codecs["depth"]["samples"] == {"log16.npy": 6}
+    assert "valid" not in manifest.codecs
     assert 0 < manifest.codecs["depth"]["max_relative_error"] < 1e-4
     assert str(tmp_path) not in manifest.encode().decode()
 
@@ -112,7 +114,8 @@ def test_exact_states_that_depth_has_no_error(diode_source, tmp_path):
     make(diode_source, tmp_path / "set")
     codecs = ShardSet(tmp_path / "set").manifest.codecs
     assert codecs["depth"] == {"samples": {"planes.npy": 9}, "max_relative_error": 0.0}
-    assert codecs["image"] == {"samples": {"ppm": 9}}
+    assert codecs["image"] == {"samples": {"rows.npy": 9}}
+    assert codecs["valid"] == {"samples": {"pbm": 9}}
 
 
 def test_another_check_is_another_set_for_it_decides_what_is_refused(diode_source, tmp_path):

@@ -30,7 +30,8 @@ def encode_all(root, recipe):
 
 def depth_of(encoded):
     depth_ext, depth = encoded.parts["depth"]
-    return decode_depth(depth, depth_ext), decode_valid(encoded.parts["valid"][1])
+    decoded = decode_depth(depth, depth_ext)
+    return decoded, decode_valid(encoded.parts["valid"][1]) if "valid" in encoded.parts else decoded > 0
 
 
 def test_megadepth_depth_is_classified(megadepth_source):
@@ -76,10 +77,10 @@ def test_jpeg_files_are_kept_by_both_presets_and_named_by_content(megadepth_sour
             assert encoded[f"0001_dense0_{key}"].parts["image"] == ("jpg", (folder / name).read_bytes())
 
 
-def test_exact_makes_a_png_a_ppm_of_the_same_pixels(diode_source):
+def test_exact_makes_a_png_rows_of_the_same_pixels(diode_source):
     for key, encoded in encode_all(diode_source, Recipe(dataset="diode")).items():
         ext, payload = encoded.parts["image"]
-        assert ext == "ppm"
+        assert ext == "rows.npy"
         with Image.open(next(diode_source.rglob(f"{key}.png"))) as image:
             np.testing.assert_array_equal(decode_image(payload), image)
 
@@ -135,7 +136,7 @@ def encode_depth(depth, recipe, mask=None):
 
 
 def test_a_png_too_long_for_a_jpeg_is_refused_by_compact_alone():
-    for length, exts in [(65500, ["ppm", "jpg"]), (65501, ["ppm", None])]:
+    for length, exts in [(65500, ["rows.npy", "jpg"]), (65501, ["rows.npy", None])]:
         png = image_bytes(Image.new("RGB", (length, 1)), "PNG")
         assert encode_alone(png, EXACT).parts["image"][0] == exts[0]
         if exts[1]:
@@ -203,6 +204,21 @@ def test_compact_keeps_its_bound_for_every_distance_from_0_3_to_350_m():
     assert valid.all()
     assert encoded.depth_error == pytest.approx(np.abs(depth / truth.astype(np.float64) - 1).max())
     assert 9e-5 < encoded.depth_error <= 1e-4
+
+
+def test_compact_rounds_in_planes_what_codes_cannot_hold_within_its_bound():
+    for depth in ([[1e-4, 1e3]], [[1e-40, 2e-40]], [[1e-40, 5.0]]):
+        encoded = encode_depth(np.array(depth, np.float32), COMPACT)
+        assert {part: encoded.parts[part][0] for part in ("depth", "valid")} == {"depth": "planes.npy", "valid": "pbm"}
+        assert encoded.depth_error <= 1e-4
+    assert "valid" not in encode_depth(np.array([[1e-4, 1.0]], np.float32), COMPACT).parts
+
+
+def test_the_first_encodings_are_those_of_sets_made_earlier(diode_source):
+    for preset, image in (("exact", "ppm"), ("compact", "jpg")):
+        for encoded in encode_all(diode_source, Recipe(dataset="diode", preset=preset, encodings=1)).values():
+            exts = {part: ext for part, (ext, _) in encoded.parts.items()}
+            assert exts == {"image": image, "depth": "planes.npy", "valid": "npy", "meta": "json"}
 
 
 @pytest.mark.parametrize("preset", ["exact", "compact"])

@@ -286,7 +286,7 @@ def test_a_sparse_member_is_not_inflated(plain_set, tmp_path):
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(6_000_000_000)
         file.write(b"x")
-    name = f"{opened.index['key'].iloc[0]}.ppm"
+    name = f"{opened.index['key'].iloc[0]}.{opened.index['image_ext'].iloc[0]}"
     subprocess.run(
         ["tar", "--sparse", "--format=pax", f"--transform=s/sparse/{name}/", "-cf", path, "-C", tmp_path, "sparse"],
         check=True,
