@@ -23,7 +23,8 @@ from sharding.errors import DataError, UsageError
 from sharding.format.index import Row, build_index, decode_index, encode_index, select
 from sharding.format.manifest import Manifest, ShardFile
 from sharding.format.sample import DepthFacts
-from sharding.format.shard import Packer, Span, iter_members, unpack_member
+from sharding.format.shard import Packer, Span, unpack_member
+from sharding.format.shard_walk import iter_members
 
 MAX_CHARS = 3000
 

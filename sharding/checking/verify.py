@@ -22,7 +22,7 @@ from sharding.format.manifest import ShardFile
 from sharding.format.meta import META_FIELDS
 from sharding.format.names import member_name
 from sharding.format.sample import PARTS, Sample, depth_facts
-from sharding.format.shard import detect_compression, iter_members, open_plain
+from sharding.format.shard_walk import detect_compression, iter_members, open_plain
 from sharding.format.tar_walk import BLOCK
 from sharding.progress import track
 from sharding.reading.shard_set import ShardSet

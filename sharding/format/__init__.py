@@ -12,6 +12,8 @@
 `index` defines the columns of the index, `index_rows` holds them in memory as their file does, and `index_checks`
 refuses what no set has.
 
+`shard_walk` looks at a tar front to back, whoever made it, by `tar_walk`.
+
 `names` makes and checks keys, and names members and files; `origin` is the place of a sample in its data set, which
 the index records; `choices` are the values of preset, check and compression. How the bytes of a part are encoded is not
 here but in `sharding.codecs`.

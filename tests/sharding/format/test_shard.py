@@ -7,7 +7,8 @@ import pytest
 import zstandard
 
 from sharding.errors import DataError
-from sharding.format.shard import ShardWriter, check_member, detect_compression, iter_members, open_plain, unpack_member
+from sharding.format.shard import ShardWriter, check_member, unpack_member
+from sharding.format.shard_walk import detect_compression, iter_members, open_plain
 
 MEMBERS = {"a.jpg": b"\xff\xd8" + bytes(range(256)) * 3, "a.depth.npy": bytes(2000), "a.json": b"{}", "b.jpg": b""}
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharding.errors import DataError
-from sharding.format.shard import detect_compression, iter_members
+from sharding.format.shard_walk import detect_compression, iter_members
 from tests.sharding.tarballs import END, as_tarfile_reads, entry, payload
 
 GOOD = entry("a/good.jpg", b"good")

@@ -1,12 +1,16 @@
 """Scenes that are held out: by number and by name, the same every time, and the wishes that are refused."""
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from sharding.errors import UsageError
+from sharding.format.index import COLUMNS
+from sharding.format.index_rows import IndexRows
 from sharding.reading.shard_set import ShardSet
 from training.depth_sets.holdout import choose_scenes, draw_scenes, hold_out, is_same_wish
 from training.metrics.kinds import without_depth
@@ -90,10 +94,16 @@ def test_the_two_parts_are_the_set_and_share_no_scene(diode_sets, where):
 
 def renamed(samples: ShardSet, names: dict[str, str]) -> ShardSet:
     """The set with other names of scenes in its index."""
+    return with_scenes(samples, [names.get(name, name) for name in samples.index["scene"]])
+
+
+def with_scenes(samples: ShardSet, scenes: Sequence[str]) -> ShardSet:
+    """The set with these scenes in its index."""
     changed = ShardSet(samples.url)
-    changed._take(
-        changed.index.assign(scene=changed.index["scene"].map(lambda name: names.get(name, name)).astype("str"))
-    )
+    frame = samples.index.assign(scene=pd.array(scenes, dtype="str"))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    columns = (column.combine_chunks() for column in table.columns)
+    changed._take(IndexRows(dict(zip(table.column_names, columns, strict=True)), COLUMNS))
     return changed
 
 
@@ -124,9 +134,7 @@ def test_samples_without_a_scene_cannot_be_held_out(diode_sets, names, said):
 
 
 def test_more_names_than_a_condition_holds_are_refused(diode_sets):
-    samples = ShardSet(diode_sets[0].url)
-    long = [f"{number:02d}" + "x" * 200 for number in range(len(samples))]
-    samples._take(samples.index.assign(scene=pd.array(long, dtype="str")))
+    samples = with_scenes(diode_sets[0], [f"{number:02d}" + "x" * 200 for number in range(len(diode_sets[0]))])
     with pytest.raises(UsageError, match="the names of 30 scenes are longer than 2048 characters together"):
         hold_out(samples, without_depth(samples), "30", seed=0)
 

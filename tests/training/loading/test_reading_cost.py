@@ -26,7 +26,7 @@ def test_a_local_set_is_described_in_a_line(diode_sets, capsys):
     size = sum(int(diode_sets[0].index[f"{part}_bytes"].sum()) for part in DEPTH_PARTS)
     shards = len(diode_sets[0].manifest.shards)
     assert capsys.readouterr().err == (
-        f"diode-train: 40 samples in {shards} shards; an epoch reads 40 of them, {size / 1e6:.1f} MB "
+        f"diode-train: 40 samples in {shards} shards; an epoch reads 40 of them, {format_bytes(size)} "
         "(image, depth, valid)\n"
     )
 

@@ -70,7 +70,7 @@ def test_the_largest_image_decides_and_the_index_is_counted(megadepth_set):
     assert native_need(megadepth_set, 2, pinned=False, ranks=5).batches == -(-len(dataset) // 5)
     columns = dataset._reader.columns.values()
     assert all(isinstance(one, SharedColumn) for one in columns)
-    shared = sum(one._tensor.nbytes for one in columns) + dataset._ids.nbytes
+    shared = sum(one._tensor.nbytes for one in columns) + dataset._ids._tensor.nbytes
     assert shared < need.index_bytes <= shared + 8 * len(dataset) + 4096 * (len(columns) + 4)
     assert need.index_bytes == index_bytes(megadepth_set)
 

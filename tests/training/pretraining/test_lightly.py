@@ -305,7 +305,7 @@ def test_stream_arguments_name_every_sample_and_choose_the_strategy(megadepth_se
 def test_batches_for_a_gpu_are_page_locked_though_lightly_never_asks_for_it(megadepth_set, device, pinned):
     images = ImageDataset([megadepth_set], seed=0)
     strategy = StreamSingleDevice(images, torch.device(device))
-    strategy.trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    strategy.trainer = SimpleNamespace(world_size=1, num_devices=1, accumulate_grad_batches=1)
     theirs = DataLoader(Named(len(images)), batch_size=4, shuffle=True, drop_last=True)
     assert not theirs.pin_memory
     assert strategy.process_dataloader(theirs).pin_memory is pinned
@@ -313,7 +313,7 @@ def test_batches_for_a_gpu_are_page_locked_though_lightly_never_asks_for_it(mega
 
 def test_the_timeout_of_lightlys_loader_does_not_end_a_read_that_is_retried(images):
     strategy = StreamSingleDevice(images, torch.device("cpu"))
-    strategy.trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    strategy.trainer = SimpleNamespace(world_size=1, num_devices=1, accumulate_grad_batches=1)
     theirs = DataLoader(Named(len(images)), batch_size=4, num_workers=1, timeout=180, shuffle=True, drop_last=True)
     ours = strategy.process_dataloader(theirs)
     assert (ours.num_workers, ours.timeout) == (1, 0)

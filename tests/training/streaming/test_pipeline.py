@@ -27,6 +27,7 @@ from training.loading.augment import PairedAugment
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader
+from training.loading.reading_cost import format_bytes
 from training.loading.sampler import TrainSampler
 from training.streaming.announce import describe_streaming
 from training.streaming.datasets import StreamedDepth, StreamedImages
@@ -441,7 +442,7 @@ def test_a_command_has_a_place_for_the_url():
 def test_what_it_cannot_promise_is_said(train):
     size, promise = describe_streaming([train], ("image", "depth", "valid"), 2, STREAMING)
     shards = len(train.manifest.shards)
-    assert f"40 samples, {shards} whole shards of {train.manifest.num_bytes / 1e6:.1f} MB an epoch" in size
+    assert f"40 samples, {shards} whole shards of {format_bytes(train.manifest.num_bytes)} an epoch" in size
     assert "each of 2 workers shuffles among 6 samples" in size
     for word in (
         "shuffle buffer",
