@@ -4,6 +4,7 @@ A worker has a slot, uint8 (512,): process id (int64), length of the text (int64
 """
 
 import os
+import threading
 from collections.abc import Collection
 from weakref import WeakSet
 
@@ -17,6 +18,7 @@ _SLOT_BYTES, _HEAD_BYTES = 512, 16
 
 _loaders: "WeakSet[Whereabouts]" = WeakSet()  # of this process
 _own_slot: list[NDArray[np.uint8]] = []  # of this process, if it is a worker
+_writing = threading.Lock()
 
 
 class Whereabouts:
@@ -48,12 +50,27 @@ class Whereabouts:
 
 def note(text: str) -> None:
     """Note what this process begins to do, such as "decoding shard a, key b"; "" for nothing. Only workers do so."""
-    for slot in _own_slot:
-        content = np.frombuffer(text.encode()[: _SLOT_BYTES - _HEAD_BYTES], np.uint8)
-        length = slot[8:_HEAD_BYTES].view(np.int64)
-        length[0] = 0  # a worker that is killed now leaves nothing, rather than half of it
-        slot[_HEAD_BYTES : _HEAD_BYTES + len(content)] = content
-        length[0] = len(content)
+    if not _own_slot:  # also in a trainer that is about to fork: a child must not inherit the lock while it is held
+        return
+    with _writing:
+        for slot in _own_slot:
+            _write(slot, text)
+
+
+def leave() -> None:
+    """End the notes of this process, which is told to end: what it was doing then is not why a run fails."""
+    with _writing:
+        for slot in _own_slot:
+            _write(slot, "")
+        _own_slot.clear()  # other threads go on until the process is gone
+
+
+def _write(slot: NDArray[np.uint8], text: str) -> None:
+    content = np.frombuffer(text.encode()[: _SLOT_BYTES - _HEAD_BYTES], np.uint8)
+    length = slot[8:_HEAD_BYTES].view(np.int64)
+    length[0] = 0  # a worker that is killed now leaves nothing, rather than half of it
+    slot[_HEAD_BYTES : _HEAD_BYTES + len(content)] = content
+    length[0] = len(content)
 
 
 def last_notes(pids: Collection[int] = ()) -> list[str]:

@@ -14,7 +14,7 @@ from multiprocessing.queues import Queue
 
 from sharding.machine.heap import keep_freed_memory, one_heap_in_children
 from sharding.machine.safe_path import forget_safe_path, safe_path_in_children
-from training.launch.whereabouts import Whereabouts, note
+from training.launch.whereabouts import Whereabouts, leave
 from training.loading.augment import one_thread_per_worker
 
 _JOB_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
@@ -71,7 +71,7 @@ def _watch(trainer: BaseProcess, parent: int) -> None:
         taken = signal.sigtimedwait({signal.SIGTERM}, _LOOK_EVERY_S)
         if taken is not None and taken.si_pid == trainer.pid:
             break
-    note("")  # it is no sample's fault
+    leave()  # it is no sample's fault
     os._exit(0)  # from a thread, sys.exit would end the thread alone
 
 

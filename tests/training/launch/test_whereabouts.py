@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from weakref import WeakSet
 
 import pytest
 
-from training.launch.whereabouts import Whereabouts, last_notes, note
+from training.launch.whereabouts import Whereabouts, last_notes, leave, note
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +98,22 @@ def test_other_processes_note_nothing():
     whereabouts = Whereabouts(1)
     note("decoding f")
     assert whereabouts.read() == {0: ""}
+
+
+def test_a_worker_that_leaves_notes_nothing_more_though_its_threads_go_on(monkeypatch):
+    monkeypatch.setattr("training.launch.whereabouts._own_slot", [])
+    whereabouts, left = Whereabouts(1), threading.Event()
+    whereabouts.enter(0)
+
+    def work():
+        while not left.is_set():
+            note("decoding a")
+        for _ in range(1000):
+            note("decoding b")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    leave()
+    left.set()
+    thread.join(30)
+    assert whereabouts.read() == {os.getpid(): ""}
