@@ -6,7 +6,6 @@ most that the process held meanwhile, beyond what it held after the imports; sha
 """
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe_machine
+from spread import spread
 
 from sharding.cli import Command, Outcome
 from sharding.cli import main as run_program
@@ -61,7 +61,7 @@ def run(config: BenchOpenConfig) -> Outcome:
             say(f"{rows} rows")
             runs = [_read_apart(target, config.items) for _ in range(config.repeats + 1)][1:]
             index_mb = round((target / "index.parquet").stat().st_size / 1e6, 1)
-            found[rows] = {"index_mb": index_mb} | {name: _spread([one[name] for one in runs]) for name in runs[0]}
+            found[rows] = {"index_mb": index_mb} | {name: spread([one[name] for one in runs], 4) for name in runs[0]}
     data = {"rows": found} | _bounded(found) | describe_machine(PACKAGES)
     return Outcome(data=data, text=format_figures(found))
 
@@ -114,12 +114,6 @@ def _read_apart(target: Path, items: int) -> dict[str, float]:
         raise DataError(f"opening {target.name} failed: {done.stderr.strip()[-500:]}")
     figures: dict[str, float] = json.loads(done.stdout)
     return figures
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    """Return median, least and most."""
-    found = {"median": statistics.median(values), "least": min(values), "most": max(values)}
-    return {name: round(value, 4) for name, value in found.items()}
 
 
 def _bounded(found: dict[int, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ import numpy as np
 from boxed_views import VIEW, Box, Image, cut_original_view, cut_view, draw_boxes
 from machine import describe_machine
 from numpy.typing import NDArray
+from photographs import find_photographs
+from spread import spread
 from toy_views import add_image_noise, render_view
 
 from sharding.cli import Command, Outcome
@@ -114,9 +116,7 @@ def _rendered(config: MeasureJpegConfig) -> Iterator[Image]:
 
 
 def _photographs(folder: Path) -> Iterator[Image]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-    if not found:
-        raise UsageError(f"--photos {folder}: expected .jpg files, found none")
+    found = find_photographs(folder)
     for path in track(found, total=len(found), unit="images", label="photographs"):
         yield decode_image(path.read_bytes())
 
@@ -188,15 +188,10 @@ def _row(side: int, way: Way, found: Figures, first: Figures) -> dict[str, Any]:
         "subsampling": way.subsampling,
         "bytes": round(size),
         "bytes_over_first": round(size / of_first, 3),
-        "decode_ms": _spread(found.decode_ms),
-        "decode_over_first": _spread(ratios),
+        "decode_ms": spread(found.decode_ms),
+        "decode_over_first": spread(ratios),
         "error": found.error(),
     }
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    figures = {"median": statistics.median(values), "least": min(values), "most": max(values)}
-    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

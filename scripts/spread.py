@@ -4,10 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return `median`, `least` and `most` of at least one value, rounded to thousandths."""
-    return {
-        "median": round(statistics.median(values), 3),
-        "least": round(min(values), 3),
-        "most": round(max(values), 3),
-    }
+def spread(values: Sequence[float], digits: int = 3) -> dict[str, float]:
+    """Return `median`, `least` and `most` of at least one value, rounded to so many digits after the point."""
+    found = {"median": statistics.median(values), "least": min(values), "most": max(values)}
+    return {name: round(value, digits) for name, value in found.items()}
