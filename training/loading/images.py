@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
@@ -15,12 +14,11 @@ from sharding.reading.decoders import Decoders
 from sharding.reading.reader import Found, SampleReader
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import is_remote
-from training.launch.shared_tensors import to_shared
 from training.launch.whereabouts import note
 from training.loading.bad_samples import BadSample, Seed, fill_places
 from training.loading.decode import decode_as_lightly_train
 from training.loading.read_ahead import Piece, ReadAhead, cut_batch
-from training.loading.shared_columns import share
+from training.loading.shared_columns import share, share_column
 from training.loading.shared_order import SharedOrder, share_epoch_order, share_weighted_order
 from training.loading.upcoming import Batch, Position
 
@@ -99,7 +97,7 @@ class ImageDataset(Dataset[ImageDraw]):
         # A sample's id counts through all samples of all sets, also those that --where leaves out.
         offsets = np.cumsum([0] + [opened.manifest.samples for opened in sets])[:-1]
         ids = np.concatenate([opened.ids + offset for opened, offset in zip(sets, offsets, strict=True)])
-        self._ids = to_shared(torch.from_numpy(ids))
+        self._ids = share_column(ids)  # int64, of the rows of all sets
         self._ends = np.cumsum(self._sizes)  # (S,) one past each set's last row, counted through all sets
         self._read_ahead: ReadAhead | None = None
 

@@ -15,7 +15,6 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-import torch
 import webdataset
 import zstandard
 from torch.utils.data import get_worker_info
@@ -29,10 +28,9 @@ from sharding.format.sample import Sample, valid_pixels
 from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
 from sharding.reading.webdataset_decoder import webdataset_decoder
 from sharding.stores.address import is_remote
-from training.launch.shared_tensors import to_shared
 from training.launch.world import World
 from training.loading.decode import decode_rgb
-from training.loading.shared_columns import share
+from training.loading.shared_columns import share, share_column
 from training.loading.upcoming import Plan, Position, freeze_plan
 from training.streaming.member_walk import ADVICE, walk_members
 from training.streaming.options import Streaming
@@ -70,7 +68,7 @@ class StreamedSet:
         self._opener = ShardOpener(url=opened.address, pipe=pipe)
         self._shards, self._parts = opened.manifest.shards, tuple(parts)
         self._starts = np.cumsum([0, *self.sizes])  # (S + 1,) first row of each shard
-        self._ids = to_shared(torch.from_numpy(opened.ids + first_id))
+        self._ids = share_column(opened.ids + first_id)
 
     @property
     def remote(self) -> bool:
