@@ -16,5 +16,6 @@ In a loader worker, for each batch of positions:
     shared_batch    one block of shared memory for all tensors of a batch -> training process
 
 `upcoming` computes which batches a worker is asked for next: `read_ahead` fetches these while the present one is
-decoded. `worker` sets a worker process up and ends it with its trainer. `reading_cost` tells what an epoch will read.
+decoded. `worker` sets a worker process up and ends it with its trainer. `reading_cost` tells what an epoch will read,
+and `shared_need` how much shared memory batches will take. `item` makes tensors of a sample that is not augmented.
 """

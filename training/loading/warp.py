@@ -14,7 +14,7 @@ BOX_RATIOS = (3 / 4, 4 / 3)
 """Least and greatest width / height of the boxes that torchvision's `RandomResizedCrop` draws."""
 
 MAX_SIDE_PX = 32766
-"""Longest side of a source: index maps are int16, here and in cv2."""
+"""Longest side of a source: cv2 has coordinates of pixels in int16."""
 
 
 def shift(x: float, y: float) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
     image (H, W) -> area average -> (h, w) -> network -> z (h, w) -> bilinear -> z (H, W)
 
-Training shrinks its views by OpenCV (`training.loading.augment`), before they are cut. Here it is done in torch, on the
+Training shrinks its views by OpenCV (`training.loading.view`), before they are cut. Here it is done in torch, on the
 network's device and for a whole batch.
 
 `cover` and `average` are also what the views of a pretraining are made with (`training.views.area`). All their sums are
