@@ -12,7 +12,7 @@ from sharding.codecs.npy import encode_npy, view_npy
 from sharding.errors import DataError
 
 _EXPECTED = "a .npy file of differences of rows, uint8 (H, W, 3)"
-_NARROW = 64
+_NARROW = 128
 """Pixels of a row from which on a sum of two whole rows takes less time than numpy's sum along an axis."""
 
 
