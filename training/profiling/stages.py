@@ -165,11 +165,9 @@ def time_stages(work: Work, repeats: int) -> dict[str, Timing]:
 
 def make_at_once(dataset: "DiodeDepthDataset | ImageViews", places: Sequence[int]) -> dict[str, Any]:
     """Make the batch of some places of epoch 0, as a DataLoader without workers does."""
-    positions = [(0, place) for place in places]
-    if isinstance(dataset, DiodeDepthDataset):
-        made = dataset.making_batches().__getitems__(positions)
-        return made.fill() if isinstance(made, ViewBatch) else default_collate(made)
-    batch: dict[str, Any] = default_collate(dataset.__getitems__(positions))
+    read = dataset.making_batches() if isinstance(dataset, DiodeDepthDataset) else dataset
+    made = read.__getitems__([(0, place) for place in places])
+    batch: dict[str, Any] = made.fill() if isinstance(made, ViewBatch) else default_collate(made)
     return batch
 
 
