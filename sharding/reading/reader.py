@@ -179,8 +179,7 @@ class SampleReader:
     def read_stored(self, rows: Sequence[int], parts: Sequence[str]) -> list[StoredParts]:
         """Read the bytes of `parts` of each row as they are stored, not checked. A part a sample lacks is left out.
 
-        Ranges are merged within a row, never over rows: so they are the same in each epoch, and a cache finds them.
-        Of a local folder each part is a read of its own.
+        Ranges are merged within a row, never over rows: so a cache finds them in each epoch. A local folder's are not.
 
         Raises:
             DataError: They cannot be read; names shard and key.
