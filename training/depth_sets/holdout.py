@@ -75,20 +75,22 @@ def choose_scenes(
         UsageError: See `hold_out`; or the wish is the number of some scenes and the name of one.
     """
     check_wish(wish)
-    number = int(wish) if _NUMBER.fullmatch(wish.strip()) else None
-    if number is not None and wish.strip() in known:
-        raise UsageError(
-            f"--holdout-scenes {number}: expected a number of scenes or a name, found what is both: there is a scene "
-            f"named {number}; write {number}, with a comma for that scene, or name all scenes to hold out"
-        )
-    drawable = [name for name in sorted(known) if name not in undrawn]
-    chosen = draw_scenes(drawable, number, seed) if number is not None else tuple(sorted(set(_names(wish))))
+    meant, possible = meaning_of_wish(wish), sorted(known)
+    if isinstance(meant, int):
+        if str(meant) in known:
+            raise UsageError(
+                f"--holdout-scenes {meant}: expected a number of scenes or a name, found what is both: there is a "
+                f"scene named {meant}; write {meant}, with a comma for that scene, or name all scenes to hold out"
+            )
+        possible = [name for name in possible if name not in undrawn]
+        chosen = draw_scenes(possible, meant, seed)
+    else:
+        chosen = meant
     if unknown := [name for name in chosen if name not in known]:
         raise UsageError(
             f"--holdout-scenes: the training set has no scene {_list(unknown)}; it has {_list(sorted(known))}"
         )
-    possible = drawable if number is not None else sorted(known)
-    if (number or len(chosen)) >= len(possible):
+    if len(chosen) >= len(possible):
         kind = "scenes with a valid pixel" if len(possible) < len(known) else "scenes"
         raise UsageError(
             f"--holdout-scenes {_short(wish)}: the training set has {len(possible)} {kind}, so none would be left to "
@@ -97,15 +99,9 @@ def choose_scenes(
     return chosen
 
 
-def is_same_wish(one: str | None, other: str | None) -> bool:
-    """Tell whether two values of --holdout-scenes mean the same, whatever the order of names, commas and blanks."""
-    return _meaning(one) == _meaning(other)
-
-
-def _meaning(wish: str | None) -> int | frozenset[str] | None:
-    if wish is None:
-        return None
-    return int(wish) if _NUMBER.fullmatch(wish.strip()) else frozenset(_names(wish))
+def meaning_of_wish(wish: str) -> int | tuple[str, ...]:
+    """Return what a value of --holdout-scenes asks for, however it is written: a number, or names in order."""
+    return int(wish) if _NUMBER.fullmatch(wish.strip()) else tuple(sorted(set(_names(wish))))
 
 
 def draw_scenes(names: Sequence[str], number: int, seed: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from sharding.stores.address import is_remote
 from training.checkpoint.cadence import Cadence
 from training.claim import check_claim, has_run
 from training.config import FinetuneConfig
-from training.depth_sets.holdout import is_same_wish
+from training.depth_sets.holdout import meaning_of_wish
 from training.depth_sets.subsets import check_validation, choose_subsets, naming_val_where, where_of_val
 from training.depth_sets.views import make_augment
 from training.finetuning.batches import BatchSplit, split_batch
@@ -77,7 +77,8 @@ def check_finetune(config: FinetuneConfig) -> None:
 def _may_change(config: FinetuneConfig, before: Mapping[str, Any]) -> list[str]:
     """List the options of a resumed run that may be other words than those it was begun with: they mean the same."""
     found = [*MAY_CHANGE, *left_out(config)]
-    if is_same_wish(before.get("holdout_scenes"), config.holdout_scenes):
+    wishes = before.get("holdout_scenes"), config.holdout_scenes
+    if None not in wishes and len(set(map(meaning_of_wish, wishes))) == 1:
         found.append("holdout_scenes")
     if before.get("encoder") != config.encoder and is_recorded_encoder(config):
         found.append("encoder")

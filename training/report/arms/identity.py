@@ -12,6 +12,7 @@ from typing import Any
 
 from training.config import FinetuneConfig
 from training.depth_options import AugmentOptions
+from training.depth_sets.holdout import meaning_of_wish
 from training.depth_sets.views import make_augment
 from training.lightning.names import LEARNS
 from training.report.arms.run import Run
@@ -33,6 +34,8 @@ def deciding(run: Run) -> dict[str, Any]:
     """Return factor -> value of everything that decides what a run learns, but its seed."""
     found = {name: value for name, value in run.config.items() if name not in (*NO_FACTOR, *CROP)}
     found["crop"] = " x ".join(str(run.config[name]) for name in CROP)
+    if (wish := run.config["holdout_scenes"]) is not None:
+        found["holdout_scenes"] = meaning_of_wish(wish)
     found["loss"] = run.loss
     found["lightning"] = {name: value for name, value in (run.config["lightning"] or {}).items() if name in LEARNS}
     found |= _views(run)

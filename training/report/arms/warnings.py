@@ -6,6 +6,7 @@ from pathlib import Path
 from training.metrics.names import count
 from training.report.arms.differences import LABELS, find_factors, join_values
 from training.report.arms.grouping import Arm, draws, labels
+from training.report.arms.identity import deciding, frozen
 from training.report.arms.run import Run
 
 
@@ -81,7 +82,7 @@ def _repeats(arm: Arm, called: dict[Path, str]) -> Iterator[str]:
 def _held_out(arm: Arm) -> Iterator[str]:
     """Warn of runs that held out other scenes, as a number of them drawn by seed does."""
     scenes = [" ".join(sorted(run.facts.train.holdout or [])) for run in arm.runs]
-    options = {run.config["holdout_scenes"] for run in arm.runs}
+    options = {frozen(deciding(run)["holdout_scenes"]) for run in arm.runs}
     if len(options) == 1 and len(set(scenes)) > 1:  # other options are a factor, and told as such
         yield (
             f"The runs of {arm.name} held out different scenes "

@@ -54,3 +54,12 @@ def test_height_and_width_are_one_factor(write_run) -> None:
     small = write_run("small", height=96, width=128)
     assert differing(write_run("large", height=128, width=96), small) == {"crop"}
     assert deciding(read_run(small))["crop"] == "96 x 128"
+
+
+def test_held_out_scenes_count_by_what_they_mean(write_run) -> None:
+    named = write_run("named", holdout_scenes="00007,00012")
+    assert differing(named, write_run("in-another-order", holdout_scenes="00012, 00007,")) == set()
+    assert differing(named, write_run("fewer", holdout_scenes="00007")) == {"holdout_scenes"}
+    assert differing(write_run("drawn", holdout_scenes="7"), write_run("seven", holdout_scenes="7,")) == {
+        "holdout_scenes"
+    }
