@@ -2,12 +2,18 @@
 
 import json
 import math
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from training.evaluation.results import SetInfo
 from training.report.comparison import Comparison
+from training.report.verdict import Claim
+
+DOCUMENT = Path(__file__).parents[3] / "docs/comparing.md"
 
 RUNS = [
     {"1_a": 0.2, "1_b": 0.4, "2_a": 0.3},
@@ -41,3 +47,21 @@ def test_an_arm_in_json_tells_its_spread_its_cost_and_what_repeats_it(comparison
 def test_runs_are_alike_by_every_value_of_every_image(comparison: Comparison) -> None:
     first, second, _ = comparison.arms[0].runs
     assert first.values == comparison.arms[1].runs[0].values != second.values
+
+
+def test_every_field_of_the_json_is_in_its_document_and_no_other(comparison: Comparison) -> None:
+    section = DOCUMENT.read_text().partition("## JSON")[2]
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", section, re.MULTILINE)
+    named = {row: re.findall(r"`([^`]+)`", row) for row, _ in rows}
+    told = {
+        names[0]: set(re.findall(r"`([^`]+)`", about)) for (_, about), names in zip(rows, named.values(), strict=True)
+    }
+    found = comparison.to_json()
+    assert {re.split(r"\[|\.", name)[0] for names in named.values() for name in names if name[0] != "."} == {
+        *found, "report"
+    }  # fmt: skip
+    assert told["val"] == {one.name for one in fields(SetInfo)}
+    assert told["contrasts[]"] == set(found["contrasts"][0])
+    assert told["contrasts[].these_scenes"] == {one.name for one in fields(Claim)}
+    of_arm = {name.rpartition(".")[2] for names in named.values() if names[0].startswith("arms.") for name in names}
+    assert of_arm == set(found["arms"]["x"])
