@@ -176,6 +176,8 @@ def _note(target: Target, given: bool) -> str:
         )
     if given:
         return f"{last}, on the set given by --val."
+    if target.untouched:
+        return f"{last}, on the set that the runs have as --val, which none of them opened while it trained."
     return f"{last}, on the set that the runs were validated on."
 
 

@@ -77,6 +77,14 @@ def test_runs_without_a_validation_set_are_compared_on_their_held_out_scenes(mak
     assert data["baselines"]["row"]["metrics"]["headline"]["log10"] == pytest.approx(np.log10(1.25), rel=1e-3)
 
 
+def test_the_report_says_that_a_set_was_not_opened_while_the_runs_trained(make_run, held_out, sets, tmp_path) -> None:
+    whole, rest, held = held_out
+    facts = hold_out_facts(rest, held, {"path": sets[1].url, "where": None})
+    data = compare(tmp_path / "r.html", make_run("r", 4.0, whole, sets[1], holdout_scenes="00003", facts=facts))
+    assert data["val"]["identity"] == sets[1].manifest.identity
+    assert data["note"].endswith("on the set that the runs have as --val, which none of them opened while it trained.")
+
+
 @pytest.mark.slow
 def test_a_set_that_was_trained_on_is_a_warning(make_run, sets, tmp_path: Path) -> None:
     data = compare(tmp_path / "r.html", make_run("r", 4.0, *sets), val=sets[0].url)

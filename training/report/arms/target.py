@@ -21,11 +21,13 @@ class Target:
         address: Folder or URL.
         where: Condition on the index; None means all.
         held_out: Whether it consists of scenes that all runs held out of training, and were monitored on.
+        untouched: Whether it is that of --val, and no run opened it while it trained.
     """
 
     address: str
     where: str | None
     held_out: bool = False
+    untouched: bool = False
 
 
 def choose_target(arms: Sequence[Arm], val: str | None, where: str | None) -> Target:
@@ -52,7 +54,12 @@ def choose_target(arms: Sequence[Arm], val: str | None, where: str | None) -> Ta
             f"images: {listed}. Give one set with --val SET"
         )
     address = _first_address(found)
-    return Target(address=address, where=where or keys.pop()[1], held_out=all(one.part.held_out for one in found))
+    return Target(
+        address=address,
+        where=where or keys.pop()[1],
+        held_out=all(one.part.held_out for one in found),
+        untouched=all(one.part.identity is None for one in found),
+    )
 
 
 def _common_where(runs: Sequence[Run]) -> str | None:
