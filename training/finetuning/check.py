@@ -77,8 +77,8 @@ def check_finetune(config: FinetuneConfig) -> None:
 def _may_change(config: FinetuneConfig, before: Mapping[str, Any]) -> list[str]:
     """List the options of a resumed run that may be other words than those it was begun with: they mean the same."""
     found = [*MAY_CHANGE, *left_out(config)]
-    wishes = before.get("holdout_scenes"), config.holdout_scenes
-    if None not in wishes and len(set(map(meaning_of_wish, wishes))) == 1:
+    wishes = [wish for wish in (before.get("holdout_scenes"), config.holdout_scenes) if wish is not None]
+    if len(wishes) == 2 and len(set(map(meaning_of_wish, wishes))) == 1:
         found.append("holdout_scenes")
     if before.get("encoder") != config.encoder and is_recorded_encoder(config):
         found.append("encoder")
