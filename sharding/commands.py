@@ -26,7 +26,7 @@ COMMANDS = (
         name="shard megadepth",
         config=ShardMegadepthConfig,
         runner="sharding.making.create:shard_megadepth",
-        check="sharding.making.check:check_megadepth",
+        check="sharding.making.check:check_shard",
         help="make a shard set from MegaDepth v1",
         examples=(
             "shard megadepth MegaDepth_v1 sets/megadepth",

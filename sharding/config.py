@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sharding.format.choices import SHRUNK_QUALITY, SHRUNK_SUBSAMPLING, Check, Compression, Preset, Subsampling
+from sharding.format.choices import JPEG_QUALITY, JPEG_SUBSAMPLING, Check, Compression, Preset, Subsampling
 from sharding.options import argument, option, parse_bytes, required
 
 SMALLEST_PX = 16
@@ -35,6 +35,16 @@ class ShardConfig:
     check: Check = option(
         "header", "check of JPEG files that are stored unchanged; header: size and end marker; decode: every pixel"
     )
+    jpeg_quality: int | None = option(
+        None,
+        f"quality of images that become JPEG, by --max-side or compact, 1 to 100 (default: {JPEG_QUALITY})",
+        metavar="Q",
+        least=1,
+        most=100,
+    )
+    jpeg_subsampling: Subsampling | None = option(
+        None, f"resolution of the colour of images that become JPEG (default: {JPEG_SUBSAMPLING})"
+    )
     compression: Compression = option("zstd", "zstd: .tar.zst, one frame per member; none: .tar")
     shard_size: int = option(
         256_000_000, "source bytes of a shard", metavar="SIZE", parse=parse_bytes, least=1, shown="256MB"
@@ -52,16 +62,6 @@ class ShardMegadepthConfig(ShardConfig):
     with_depth: bool = option(False, "take the depth maps as well (pretraining needs the images only)")
     max_side: int | None = option(
         None, "shrink images (and depth) whose longer side exceeds PX", metavar="PX", least=SMALLEST_PX
-    )
-    jpeg_quality: int | None = option(
-        None,
-        f"JPEG quality of images that --max-side shrinks, 1 to 100 (default: {SHRUNK_QUALITY})",
-        metavar="Q",
-        least=1,
-        most=100,
-    )
-    jpeg_subsampling: Subsampling | None = option(
-        None, f"resolution of the colour of images that --max-side shrinks (default: {SHRUNK_SUBSAMPLING})"
     )
 
 

@@ -12,8 +12,8 @@ from sharding.codecs.npy import encode_npy, view_npy
 from sharding.errors import DataError
 
 _EXPECTED = "a .npy file of differences of rows, uint8 (H, W, 3)"
-_NARROW = 128
-"""Pixels of a row from which on a sum of two whole rows takes less time than numpy's sum along an axis."""
+_STRIP = 24
+"""Rows that are summed from one on, in all strips of an image at once: twice as fast as row by row."""
 
 
 def encode_rows(image: NDArray[np.uint8]) -> bytes:
@@ -43,11 +43,18 @@ def decode_rows(data: bytes | memoryview) -> NDArray[np.uint8]:
         DataError: It is no such file, or of more than `MAX_PIXELS` pixels.
     """
     differences = view_rows(data)
-    if differences.shape[1] < _NARROW:
-        return np.cumsum(differences, axis=0, dtype=np.uint8)
-    # Row by row, a tenth of the time of a cumulative sum, which goes along the columns.
     image = np.empty(differences.shape, np.uint8)
-    image[0] = above = differences[0]
-    for row, difference in zip(image[1:], differences[1:], strict=True):
-        above = np.add(above, difference, out=row)
+    whole = len(image) // _STRIP * _STRIP  # rows of whole strips
+    _sum_strips(*(array[:whole].reshape(-1, _STRIP, *array.shape[1:]) for array in (differences, image)))
+    for row in range(whole, len(image)):
+        np.add(differences[row], image[row - 1] if row else np.uint8(0), out=image[row])
     return image
+
+
+def _sum_strips(differences: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
+    """Sum the rows of strips, uint8 (N, _STRIP, W, 3), from the first to the last."""
+    image[:, 0] = differences[:, 0]
+    for row in range(1, _STRIP):
+        np.add(differences[:, row], image[:, row - 1], out=image[:, row])
+    for above, strip in zip(image[:-1], image[1:], strict=True):
+        strip += above[-1]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sharding.config import IndexConfig, ShardConfig, ShardMegadepthConfig
 from sharding.errors import UsageError
+from sharding.format.choices import makes_jpeg
 from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
@@ -20,8 +21,9 @@ def check_shard(config: ShardConfig) -> None:
     """Check that the source is there and is not an archive's folder, and that the set may be made where it shall be.
 
     Raises:
-        UsageError: It is not.
+        UsageError: It is not; or options of JPEG are given where there is none.
     """
+    check_jpeg_options(config)
     source = None if is_remote(config.source) else Path(config.source.removeprefix("file://"))
     folder = None if is_remote(config.set) else Path(config.set.removeprefix("file://"))
     if source is not None:
@@ -35,27 +37,19 @@ def check_shard(config: ShardConfig) -> None:
         _check_free(folder)
 
 
-def check_megadepth(config: ShardMegadepthConfig) -> None:
-    """Check what `check_shard` does, and that options of shrunk images are given for these alone.
-
-    Raises:
-        UsageError: Something is wrong.
-    """
-    check_jpeg_options(config)
-    check_shard(config)
-
-
-def check_jpeg_options(config: ShardMegadepthConfig) -> None:
-    """Check that options of shrunk images are not given where no image is shrunk.
+def check_jpeg_options(config: ShardConfig) -> None:
+    """Check that options of images that become JPEG are not given where none does.
 
     Raises:
         UsageError: They are.
     """
+    max_side = config.max_side if isinstance(config, ShardMegadepthConfig) else None
     given = {"--jpeg-quality": config.jpeg_quality, "--jpeg-subsampling": config.jpeg_subsampling}
-    if config.max_side is None and (names := [name for name, value in given.items() if value is not None]):
+    names = [name for name, value in given.items() if value is not None]
+    if names and not makes_jpeg({"preset": config.preset, "max_side": max_side}):
         raise UsageError(
-            f"{' and '.join(names)}: expected with --max-side PX, for the images that it shrinks; without it, JPEG "
-            "files keep their bytes: give it as well, or leave this out"
+            f"{' and '.join(names)}: expected with --max-side PX or --preset compact, for the images that become JPEG; "
+            "without them, none does, and JPEG files keep their bytes: give one as well, or leave this out"
         )
 
 

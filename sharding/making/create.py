@@ -10,7 +10,7 @@ from typing import Any
 from sharding.cli import Outcome
 from sharding.config import ShardConfig, ShardDiodeConfig, ShardMegadepthConfig
 from sharding.errors import DataError, UsageError
-from sharding.format.choices import ENCODINGS, SHRUNK_QUALITY, SHRUNK_SUBSAMPLING
+from sharding.format.choices import ENCODINGS, JPEG_QUALITY, JPEG_SUBSAMPLING, makes_jpeg
 from sharding.format.index import INDEX_NAME
 from sharding.format.manifest import MANIFEST_NAME, Manifest
 from sharding.format.names import LEDGER_NAME, QUARANTINE_NAME, WAITING_NAME
@@ -31,12 +31,7 @@ from sharding.stores.address import is_remote, shown
 
 def shard_megadepth(config: ShardMegadepthConfig) -> Outcome:
     """Run `depthstream shard megadepth`."""
-    check_jpeg_options(config)
-    options: dict[str, Any] = {"with_depth": config.with_depth, "max_side": config.max_side}
-    if config.max_side is not None:  # the manifests of other sets stay as they were before there was a choice
-        quality, subsampling = config.jpeg_quality, config.jpeg_subsampling
-        options["jpeg_quality"] = SHRUNK_QUALITY if quality is None else quality
-        options["jpeg_subsampling"] = SHRUNK_SUBSAMPLING if subsampling is None else subsampling
+    options = {"with_depth": config.with_depth, "max_side": config.max_side}
     return _create(config, "megadepth", megadepth.layout(config.with_depth), options)
 
 
@@ -48,6 +43,7 @@ def shard_diode(config: ShardDiodeConfig) -> Outcome:
 
 def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str, Any]) -> Outcome:
     """Make the set, or resume it, unless it is finished; `options` are those of its data set alone."""
+    check_jpeg_options(config)
     made = options | {
         "preset": config.preset,
         "encodings": ENCODINGS,
@@ -55,6 +51,10 @@ def _create(config: ShardConfig, dataset: str, layout: Layout, options: dict[str
         "compression": config.compression,
         "shard_bytes": config.shard_size,
     }
+    if makes_jpeg(made):  # the manifests of other sets stay as they were before there was a choice
+        quality, subsampling = config.jpeg_quality, config.jpeg_subsampling
+        made["jpeg_quality"] = JPEG_QUALITY if quality is None else quality
+        made["jpeg_subsampling"] = JPEG_SUBSAMPLING if subsampling is None else subsampling
     create = _from_archive if is_archive(config.source) else _from_folder
     return _outcome(config, create(config, dataset, layout, made, open_target(config.set)))
 

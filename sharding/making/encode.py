@@ -27,7 +27,16 @@ from sharding.codecs.ppm import encode_ppm
 from sharding.codecs.rows import encode_rows
 from sharding.codecs.strips import strips
 from sharding.errors import DataError
-from sharding.format.choices import ENCODINGS, SHRUNK_QUALITY, SHRUNK_SUBSAMPLING, Check, Encodings, Preset, Subsampling
+from sharding.format.choices import (
+    ENCODINGS,
+    JPEG_QUALITY,
+    JPEG_SUBSAMPLING,
+    Check,
+    Compression,
+    Encodings,
+    Preset,
+    Subsampling,
+)
 from sharding.format.sample import DepthFacts, DepthKind, depth_facts, valid_pixels
 from sharding.making.units import as_mask, check_dtype, check_unit
 from sharding.sources.pairing import Candidate
@@ -46,8 +55,9 @@ class Recipe:
             "decode" decodes every pixel as well, and finds what a JPEG decoder reports: it fills data that is missing
             before the end marker with grey. All other files are decoded anyway.
         max_side: Longest side in pixels that an image may have; None for any. A larger one becomes a JPEG.
-        jpeg_quality: Of these, 1 to 100.
+        jpeg_quality: Of images that become JPEG, 1 to 100.
         jpeg_subsampling: Resolution of the colour of these.
+        compression: Of the members. Images and depth that will not be compressed are stored as they are.
         encodings: Which encodings the preset takes.
     """
 
@@ -55,14 +65,15 @@ class Recipe:
     preset: Preset = "exact"
     check: Check = "header"
     max_side: int | None = None
-    jpeg_quality: int = SHRUNK_QUALITY
-    jpeg_subsampling: Subsampling = SHRUNK_SUBSAMPLING
+    jpeg_quality: int = JPEG_QUALITY
+    jpeg_subsampling: Subsampling = JPEG_SUBSAMPLING
+    compression: Compression = "zstd"
     encodings: Encodings = ENCODINGS
 
     @staticmethod
     def of(dataset: str, made: Mapping[str, Any]) -> "Recipe":
         """Take from the options with which a set is or was made those that its samples depend on."""
-        names = ("preset", "check", "max_side", "jpeg_quality", "jpeg_subsampling", "encodings")
+        names = ("preset", "check", "max_side", "jpeg_quality", "jpeg_subsampling", "compression", "encodings")
         return Recipe(dataset=dataset, **{name: made[name] for name in names if name in made})
 
     def is_light(self, roles: Sequence[str]) -> bool:
@@ -124,13 +135,16 @@ def _encode_image(data: bytes, recipe: Recipe) -> tuple[str, bytes, tuple[int, i
         return "jpg", data, size
     pixels = decode_image(data)
     if target != size:
-        shrunk = shrink_image(pixels, target)
-        return "jpg", encode_jpeg(shrunk, recipe.jpeg_quality, recipe.jpeg_subsampling), size
-    if recipe.preset == "compact":
+        pixels = shrink_image(pixels, target)
+    elif recipe.preset == "compact" and recipe.encodings == 1:
         return "jpg", encode_jpeg(pixels), size
+    if target != size or recipe.preset == "compact":
+        return "jpg", encode_jpeg(pixels, recipe.jpeg_quality, recipe.jpeg_subsampling), size
     if not header.plain:
         return "png", data, size
-    return ("ppm", encode_ppm(pixels), size) if recipe.encodings == 1 else ("rows.npy", encode_rows(pixels), size)
+    if recipe.encodings == 1 or recipe.compression == "none":
+        return "ppm", encode_ppm(pixels), size
+    return "rows.npy", encode_rows(pixels), size
 
 
 def _read_depth(source: Readable, candidate: Candidate, dataset: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -202,7 +216,7 @@ def _encode_depth(
     check_unit(facts, recipe.dataset)
     # Distances may be rounded; ordinal labels, and maps without valid pixels, are stored bit for bit.
     rounded = recipe.preset == "compact" and kind in ("metric", "up_to_scale")
-    parts = _code_depth(depth, valid, rounded, recipe.encodings)
+    parts = _code_depth(depth, valid, rounded, recipe)
     ext, payload = parts["depth"]
     decoded = decode_depth(payload, ext)
     kept = decode_valid(parts["valid"][1]) if "valid" in parts else valid_pixels(decoded)
@@ -212,14 +226,17 @@ def _encode_depth(
 
 
 def _code_depth(
-    depth: NDArray[np.float32], valid: NDArray[np.bool_], rounded: bool, encodings: Encodings
+    depth: NDArray[np.float32], valid: NDArray[np.bool_], rounded: bool, recipe: Recipe
 ) -> dict[str, tuple[str, bytes]]:
     """Choose the encodings of depth and valid mask, which codes of depth make superfluous; return the parts."""
-    if rounded and encodings > 1 and can_encode(depth, valid):
+    if rounded and recipe.encodings > 1 and can_encode(depth, valid):
         return {"depth": ("log16.npy", encode_log16_planes(depth, valid))}
-    planes = encode_planes(round_depth(depth, valid) if rounded else depth)
-    mask = ("npy", encode_npy(valid)) if encodings == 1 else ("pbm", encode_pbm(valid))
-    return {"depth": ("planes.npy", planes), "valid": mask}
+    values = round_depth(depth, valid) if rounded else depth
+    if recipe.encodings == 1:
+        return {"depth": ("planes.npy", encode_planes(values)), "valid": ("npy", encode_npy(valid))}
+    plain = recipe.compression == "none"
+    coded = ("npy", encode_npy(values)) if plain else ("planes.npy", encode_planes(values))
+    return {"depth": coded, "valid": ("pbm", encode_pbm(valid))}
 
 
 def _measured_error(truth: NDArray[Any], decoded: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:

@@ -11,7 +11,7 @@ from sharding.codecs.npy import encode_npy
 from sharding.codecs.rows import decode_rows, encode_rows
 from sharding.errors import DataError
 
-SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=40).map(lambda shape: (*shape, 3))
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=60).map(lambda shape: (*shape, 3))
 
 
 def random_image(height, width):
@@ -25,8 +25,8 @@ def test_rows_are_bit_exact(image):
     np.testing.assert_array_equal(decoded, image)
 
 
-@pytest.mark.parametrize("width", [1, 3, 127, 128, 129, 200])
-@pytest.mark.parametrize("height", [1, 2, 33])
+@pytest.mark.parametrize("width", [1, 3, 127, 200])
+@pytest.mark.parametrize("height", [1, 2, 23, 24, 25, 47, 48, 49, 72])
 def test_rows_take_odd_sizes_and_images_that_are_not_contiguous(height, width):
     part = random_image(2 * height, 3 * width)[::2, 1::3, ::-1]
     for data in (encode_rows(part), memoryview(encode_rows(part))):

@@ -86,13 +86,15 @@ def test_the_document_tells_which_encodings_a_preset_has(opened):
     preset, kinds = opened.manifest.made["preset"], opened.index["kind"]
     coded = kinds.isin(["metric", "up_to_scale"]) & (preset == "compact")
     assert set(opened.index["depth_ext"][coded]) <= {"log16.npy"}
-    assert set(opened.index["depth_ext"][~coded]) <= {"planes.npy"}
+    packed = opened.manifest.shards[0].compression == "zstd"
+    assert set(opened.index["depth_ext"][~coded]) <= {"planes.npy" if packed else "npy"}
     assert set(opened.index["valid_ext"][~coded]) <= {"pbm"}
     assert set(opened.index["valid_ext"][coded]) <= {""}
-    images = {"diode": {"exact": {"rows.npy"}, "compact": {"jpg"}}}
-    images["megadepth"] = {"exact": {"jpg", "rows.npy", "png"}, "compact": {"jpg"}}
+    pixels = "rows.npy" if packed else "ppm"
+    images = {"diode": {"exact": {pixels}, "compact": {"jpg"}}}
+    images["megadepth"] = {"exact": {"jpg", pixels, "png"}, "compact": {"jpg"}}
     assert set(opened.index["image_ext"]) == images[opened.manifest.dataset][opened.manifest.made["preset"]]
-    for ext in ("rows.npy", "planes.npy", "log16.npy", "valid.pbm"):
+    for ext in ("rows.npy", "ppm", "planes.npy", "npy", "log16.npy", "valid.pbm"):
         assert f"`{ext}`" in table
 
 
@@ -156,8 +158,8 @@ def test_webdataset_gives_the_same_arrays(opened):
     urls = [prefix + str(path) for path in paths(opened)]
     found = {}
     for sample in webdataset.WebDataset(urls, shardshuffle=False).decode(webdataset_decoder, pre=[], post=[]):
-        (image,) = (sample[ext] for ext in ("jpg", "png", "rows.npy") if ext in sample)
-        (depth,) = (sample[ext] for ext in ("depth.planes.npy", "depth.log16.npy") if ext in sample)
+        (image,) = (sample[ext] for ext in ("jpg", "png", "rows.npy", "ppm") if ext in sample)
+        (depth,) = (sample[ext] for ext in ("depth.planes.npy", "depth.npy", "depth.log16.npy") if ext in sample)
         found[sample["__key__"]] = {"image": image, "depth": depth, "valid": sample.get("valid.pbm", depth > 0)}
     assert_same(found, opened)
 

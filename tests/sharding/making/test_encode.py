@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -278,15 +279,36 @@ def test_a_png_that_is_small_enough_is_encoded_by_the_preset_not_as_a_shrunk_ima
     shrinking = {"dataset": "megadepth", "max_side": 16, "jpeg_quality": 5, "jpeg_subsampling": "4:2:0"}
     assert encode_alone(png, Recipe(**shrinking)).parts["image"] == encode_alone(png, EXACT).parts["image"]
     compact = Recipe(preset="compact", **shrinking)
-    assert encode_alone(png, compact).parts["image"] == ("jpg", encode_jpeg(PIXELS[..., :3]))
+    assert encode_alone(png, compact).parts["image"] == ("jpg", encode_jpeg(PIXELS[..., :3], 5, "4:2:0"))
+    first = replace(compact, encodings=1)  # the preset had a quality of its own
+    assert encode_alone(png, first).parts["image"] == ("jpg", encode_jpeg(PIXELS[..., :3], 95, "4:4:4"))
+
+
+@pytest.mark.parametrize("preset", ["exact", "compact"])
+def test_what_is_not_compressed_is_stored_as_it_is_read(diode_source, preset):
+    recipe = Recipe(dataset="diode", preset=preset)
+    packed = encode_all(diode_source, recipe)
+    for key, plain in encode_all(diode_source, replace(recipe, compression="none")).items():
+        exts = {part: ext for part, (ext, _) in plain.parts.items()}
+        if preset == "exact":
+            assert exts == {"image": "ppm", "depth": "npy", "valid": "pbm", "meta": "json"}
+            np.testing.assert_array_equal(*(decode_image(one.parts["image"][1]) for one in (plain, packed[key])))
+            np.testing.assert_array_equal(depth_of(plain)[0].view(np.uint32), depth_of(packed[key])[0].view(np.uint32))
+            np.testing.assert_array_equal(depth_of(plain)[1], depth_of(packed[key])[1])
+        else:
+            assert plain == packed[key]
 
 
 def test_a_recipe_takes_from_the_options_of_a_set_what_its_samples_depend_on():
-    made = {"with_depth": True, "preset": "compact", "max_side": 9, "jpeg_quality": 7, "jpeg_subsampling": "4:2:2"}
-    expected = Recipe(
-        dataset="megadepth", preset="compact", check="header", max_side=9, jpeg_quality=7, jpeg_subsampling="4:2:2"
-    )
-    assert Recipe.of("megadepth", made) == expected
+    depends = {
+        "preset": "compact",
+        "max_side": 9,
+        "jpeg_quality": 7,
+        "jpeg_subsampling": "4:2:2",
+        "compression": "none",
+    }
+    expected = Recipe(dataset="megadepth", check="header", **depends)
+    assert Recipe.of("megadepth", {"with_depth": True, "shard_bytes": 7} | depends) == expected
     assert Recipe.of("megadepth", {}) == EXACT
 
 

@@ -1,4 +1,4 @@
-"""How images that `--max-side` shrinks are encoded: chosen, recorded, and the same to the end of a set."""
+"""How images that become JPEG are encoded: chosen, recorded, and the same to the end of a set."""
 
 import io
 import json
@@ -8,10 +8,10 @@ import pytest
 from PIL import Image, JpegImagePlugin
 
 from sharding.checking.verify import run as verify
-from sharding.config import ShardMegadepthConfig, VerifyConfig
+from sharding.config import ShardDiodeConfig, ShardMegadepthConfig, VerifyConfig
 from sharding.errors import DataError, UsageError
-from sharding.making.check import check_megadepth
-from sharding.making.create import shard_megadepth
+from sharding.making.check import check_shard
+from sharding.making.create import shard_diode, shard_megadepth
 from sharding.reading.shard_set import ShardSet
 from tests.sharding.conftest import photo
 from tests.sharding.shard_runs import break_image, content
@@ -84,6 +84,15 @@ def test_a_set_of_whole_images_records_no_quality(megadepth_source, tmp_path):
     assert not make(megadepth_source, tmp_path / "set", max_side=None).manifest.made.keys() & EARLIER.keys()
 
 
+@pytest.mark.parametrize(("options", "expected"), [({}, (90, "4:2:0")), (EARLIER, (95, "4:4:4"))])
+def test_a_compact_set_makes_jpegs_of_its_quality_and_records_it(diode_source, tmp_path, options, expected):
+    settings = {"source": str(diode_source), "split": "train", "preset": "compact", "workers": 1} | options
+    shard_diode(ShardDiodeConfig(set=str(tmp_path / "set"), **settings))
+    opened = ShardSet(tmp_path / "set")
+    assert recorded(opened) == dict(zip(EARLIER, expected, strict=True))
+    assert stored(opened) == [(tables(expected[0]), SAMPLINGS[expected[1]])] * 9
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -92,10 +101,10 @@ def test_a_set_of_whole_images_records_no_quality(megadepth_source, tmp_path):
         (EARLIER, "--jpeg-quality and --jpeg-subsampling"),
     ],
 )
-def test_quality_without_a_side_is_refused_by_name(megadepth_source, tmp_path, options, named):
+def test_quality_where_nothing_becomes_jpeg_is_refused_by_name(megadepth_source, tmp_path, options, named):
     wrong = config(megadepth_source, tmp_path / "set", max_side=None, **options)
-    for refuse in (check_megadepth, shard_megadepth):
-        with pytest.raises(UsageError, match=f"^{named}: expected with --max-side PX"):
+    for refuse in (check_shard, shard_megadepth):
+        with pytest.raises(UsageError, match=f"^{named}: expected with --max-side PX or --preset compact"):
             refuse(wrong)
     assert not (tmp_path / "set").exists()
 

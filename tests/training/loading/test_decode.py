@@ -199,16 +199,26 @@ def depth_parts(height=20, width=30, **wrong):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"nan": np.nan}, {"inf": np.inf}, {"below": -3.0, "zero": 0.0, "tiny": 1e-42}, {"minus": -np.inf}]
+    "wrong",
+    [
+        {},
+        {"nan": np.nan},
+        {"negative nan": -np.nan},
+        {"inf": np.inf},
+        {"below": -3.0, "zero": 0.0, "tiny": 1e-42},
+        {"negative zero": -0.0},
+        {"minus": -np.inf},
+    ],
 )
 def test_known_depth_is_the_readers_with_zeros_where_it_is_not_valid(wrong):
     planes, valid = depth_parts(**wrong)
     expected, known = decode_depth_and_valid(planes, "planes.npy", valid)
-    for data in (planes, memoryview(planes)):
-        depth, found = decode_known(data, "planes.npy", valid)
-        assert np.array_equal(found, known)
-        assert np.array_equal(depth, np.where(known, expected, 0))
-        assert depth.dtype == np.float32
+    for ext, data in (("planes.npy", planes), ("npy", encode_npy(decode_planes(planes)))):
+        for buffer in (data, memoryview(data)):
+            depth, found = decode_known(buffer, ext, valid)
+            assert np.array_equal(found, known)
+            # Bit for bit: a zero has no sign.
+            assert np.array_equal(depth.view(np.uint32), np.where(known, expected, np.float32(0)).view(np.uint32))
 
 
 def test_known_depth_of_other_encodings_is_the_same():
@@ -270,8 +280,10 @@ def test_a_byte_that_is_no_bool_counts_as_true():
 
 
 def test_a_mask_of_another_size_is_refused():
-    with pytest.raises(DataError, match="depth is 20 x 30, valid is 20 x 29"):
-        decode_known(depth_parts()[0], "planes.npy", depth_parts(width=29)[1])
+    planes = depth_parts()[0]
+    for ext, data in (("planes.npy", planes), ("npy", encode_npy(decode_planes(planes)))):
+        with pytest.raises(DataError, match="depth is 20 x 30, valid is 20 x 29"):
+            decode_known(data, ext, depth_parts(width=29)[1])
 
 
 def test_what_is_stored_under_the_mask_is_taken_on_request():
