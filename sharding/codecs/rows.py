@@ -4,6 +4,8 @@ zstd finds more in the differences than in the pixels, and finds it faster at it
 the pixels again, bit for bit: numpy alone reads the file by `np.cumsum(differences, axis=0, dtype=np.uint8)`.
 """
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,5 +58,5 @@ def _sum_strips(differences: NDArray[np.uint8], image: NDArray[np.uint8]) -> Non
     image[:, 0] = differences[:, 0]
     for row in range(1, _STRIP):
         np.add(differences[:, row], image[:, row - 1], out=image[:, row])
-    for above, strip in zip(image[:-1], image[1:], strict=True):
+    for above, strip in itertools.pairwise(image):
         strip += above[-1]

@@ -1,6 +1,7 @@
 """A DataLoader for a dataset and a sampler: worker processes, their start method, their lifetime."""
 
 import multiprocessing
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from training.loading.bad_samples import collate_marked
 from training.loading.read_ahead import AHEAD_BYTES, ReadAhead
 from training.loading.sampler import EvalSampler, TrainSampler
 from training.loading.shared_batch import collate
+from training.loading.shared_blocks import MAPPED
 from training.loading.view_batch import ViewBatch
 from training.loading.worker import start_fork_server, start_worker
 
@@ -83,7 +85,7 @@ def build_loader(
     """
     if collate_fn is None and isinstance(dataset, MakesBatches):
         dataset = dataset.making_batches()
-    return DataLoader(
+    return _Loader(
         _read_ahead(dataset, sampler, loading),
         batch_size=loading.batch_size,
         sampler=sampler,
@@ -93,6 +95,17 @@ def build_loader(
         generator=torch.Generator().manual_seed(0),
         **_worker_options(dataset, loading),
     )
+
+
+class _Loader(DataLoader[Any]):
+    """A DataLoader whose workers' memory is unmapped when they have ended: `MAPPED` keeps it until then."""
+
+    def __iter__(self) -> Any:
+        batches = super().__iter__()
+        # Persistent workers have the same iterator in each epoch: to drop their blocks twice does nothing.
+        workers = [worker.pid for worker in getattr(batches, "_workers", ())]
+        weakref.finalize(batches, MAPPED.drop, workers).atexit = False
+        return batches
 
 
 def _worker_options(dataset: Dataset[Any], loading: Loading) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 torch transfers each block of shared memory over a separate connection to the worker: about a millisecond per tensor,
 during which the trainer waits (`torch.multiprocessing.reductions`). And the kernel clears every page of a new block:
 300 pages, nearly a millisecond, for two views of 224 x 224 pixels. So a worker fills a block again as soon as the
-trainer has dropped all tensors in it, which a byte in the block tells.
+trainer has dropped all tensors in it, which a byte in the block tells (`training.loading.shared_blocks`).
 """
 
 import itertools
@@ -21,11 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
-from training.launch.shared_tensors import to_shared
-
-_ALIGNED = 64  # bytes: a cache line, and a multiple of every dtype's item size, as `Tensor.view(dtype)` requires
-_MOST_SLOTS = 8  # blocks that a worker keeps; more are in use only if the trainer collects batches
-_FREE, _IN_USE = 0, 1
+from training.loading.shared_blocks import ALIGNED, FREE, MAPPED, SLOTS, Block, Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,77 +33,45 @@ class Placed:
     shape: tuple[int, ...]
 
 
-class Slots:
-    """The blocks of shared memory of a worker.
-
-    byte 0: whether the trainer still has tensors of it | padding to 64 bytes | payload
-    """
-
-    def __init__(self) -> None:
-        self._blocks: list[Tensor] = []
-
-    def take(self, size: int, spare: int = 0) -> Tensor:
-        """Return a block for `size` bytes of payload, marked as in use: uint8 (64 + size or more,), shared.
-
-        A new block has `spare` bytes more, for batches whose sizes differ.
-        """
-        wanted = _ALIGNED + size
-        free = [block for block in self._blocks if block[0] == _FREE]
-        fitting = min((block for block in free if len(block) >= wanted), key=len, default=None)
-        block = fitting if fitting is not None else self._add(wanted + spare, free)
-        block[0] = _IN_USE
-        return block
-
-    def _add(self, size: int, free: Sequence[Tensor]) -> Tensor:
-        block = to_shared(torch.empty(size, dtype=torch.uint8))
-        too_small = {id(one) for one in free}  # batches have become larger: these would stay unused
-        self._blocks = [one for one in self._blocks if id(one) not in too_small]
-        if len(self._blocks) < _MOST_SLOTS:
-            self._blocks.append(block)
-        return block
-
-
-_SLOTS = Slots()  # of this process, if it is a worker
-
-
 class SharedBatch(dict[str, Any]):
     """A batch of a worker; a plain dict once it is unpickled in the trainer.
 
     Args:
-        block: See `Slots`.
+        block: In use.
         placed: The batch, with a `Placed` in place of each tensor.
     """
 
-    def __init__(self, block: Tensor, placed: Mapping[str, Any]) -> None:
-        super().__init__(_open(block[_ALIGNED:], placed))
-        self._sent = block, dict(placed)
+    def __init__(self, block: Block, placed: Mapping[str, Any]) -> None:
+        super().__init__(_open(block.payload, placed))
+        self._block, self._placed = block, dict(placed)
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Add an entry that is no tensor; it is sent, too."""
         super().__setitem__(name, value)
-        self._sent[1][name] = value
+        self._placed[name] = value
 
     def free(self) -> None:
         """Mark the block as free; the batch is not to be used after that."""
-        self._sent[0][0] = _FREE
+        self._block.free()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a call of `open_shared_batch`: one tensor, the block, instead of the views into it."""
-        return open_shared_batch, self._sent
+        return open_shared_batch, (self._block.memory, SLOTS.sender(self._block), self._placed)
 
 
-def open_shared_batch(block: Tensor, placed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the batch, whose tensors are views into `block`; the block is free once the last of them is gone."""
-    memory = block.numpy()
-    payload = memory[_ALIGNED:]
+def open_shared_batch(memory: Tensor, sender: Sender, placed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the batch, whose tensors are views into `memory`; the block is free once the last of them is gone."""
+    MAPPED.keep(sender, memory)
+    block = memory.numpy()
+    payload = block[ALIGNED:]
     # A tensor made from an array keeps the array alive, for as long as any view of that tensor lives.
-    weakref.finalize(payload, _free, memory, os.getpid()).atexit = False
+    weakref.finalize(payload, _free, block, os.getpid()).atexit = False
     return _open(torch.from_numpy(payload), placed)
 
 
-def _free(memory: NDArray[np.uint8], owner: int) -> None:
+def _free(block: NDArray[np.uint8], owner: int) -> None:
     if os.getpid() == owner:  # a process that is forked from the trainer drops copies
-        memory[0] = _FREE
+        block[0] = FREE
 
 
 def _open(payload: Tensor, placed: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +127,7 @@ def collate(items: Sequence[dict[str, Any]] | Unmade) -> dict[str, Any]:
     first = next(made)
     layout = _Layout(len(items))
     placed: dict[str, Any] = _map(first, layout.place)
-    block = _SLOTS.take(layout.end)
+    block = SLOTS.take(layout.end)
     shared = SharedBatch(block, placed)
     with freed_on_error(shared):
         for number, item in zip(range(len(items)), itertools.chain([first], made), strict=True):
@@ -197,7 +161,7 @@ def make_batch(
     layout = _Layout(len(tensors))
     placed = {name: layout.add(dtype, shape) for name, (dtype, shape) in tensors.items()}
     spare = layout.end // 4 if varies else 0
-    return SharedBatch(_SLOTS.take(layout.end, spare), placed | dict(others))
+    return SharedBatch(SLOTS.take(layout.end, spare), placed | dict(others))
 
 
 @dataclass(frozen=True)
@@ -228,7 +192,7 @@ class _Layout:
         """Return the place of one more tensor."""
         place = Placed(self.end, dtype, shape)
         num_bytes = torch.Size(shape).numel() * dtype.itemsize
-        self.end += -(-num_bytes // _ALIGNED) * _ALIGNED  # rounded up
+        self.end += -(-num_bytes // ALIGNED) * ALIGNED  # rounded up
         return place
 
 

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset, default_collate
 
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.loading.shared_batch import Placed, SharedBatch, Slots, collate, freed_on_error, open_shared_batch
+from training.loading.shared_batch import Placed, SharedBatch, collate, freed_on_error, open_shared_batch
+from training.loading.shared_blocks import MAPPED, Block, Mapped, Sender, Slots
 
 
 def item(number):
@@ -62,7 +63,7 @@ def test_without_workers_there_is_nothing_to_send():
 
 
 def test_a_shared_batch_is_opened_to_the_same_batch():
-    block = torch.arange(192, dtype=torch.uint8).share_memory_()
+    block = Block(0, torch.arange(192, dtype=torch.uint8).share_memory_())
     placed = {"a": Placed(0, torch.float32, (2, 3)), "b": [Placed(64, torch.bool, (4,)), 7], "key": ["x"]}
     batch = SharedBatch(block, placed)
     opened = pickle.loads(pickle.dumps(batch))
@@ -160,7 +161,7 @@ def test_batches_of_changing_size_arrive_whole():
 def test_a_forked_process_frees_nothing_of_its_parent():
     block = torch.zeros(128, dtype=torch.uint8).share_memory_()
     block[0] = 1
-    batch = open_shared_batch(block, {"a": Placed(0, torch.uint8, (64,))})
+    batch = open_shared_batch(block, Sender(0, 0, frozenset()), {"a": Placed(0, torch.uint8, (64,))})
     child = os.fork()
     if child == 0:
         batch.clear()
@@ -172,37 +173,84 @@ def test_a_forked_process_frees_nothing_of_its_parent():
 
 
 def test_a_block_of_a_batch_that_fails_is_free_again():
-    block = torch.zeros(128, dtype=torch.uint8).share_memory_()
-    block[0] = 1
+    block = Block(0, torch.zeros(128, dtype=torch.uint8).share_memory_()).take()
     batch = SharedBatch(block, {"a": Placed(0, torch.uint8, (64,))})
     with freed_on_error(batch):
         pass
-    assert block[0] == 1
+    assert not block.is_free
     with pytest.raises(KeyError), freed_on_error(batch):
         raise KeyError
-    assert block[0] == 0
+    assert block.is_free
 
 
 def test_a_worker_keeps_few_blocks_and_none_that_is_too_small():
     slots = Slots()
     taken = [slots.take(100) for _ in range(20)]
-    assert len({block.data_ptr() for block in taken}) == 20  # all in use
+    assert [block.number for block in taken] == list(range(20))  # all in use
     for block in taken:
-        block[0] = 0
+        block.free()
     again = [slots.take(100) for _ in range(20)]
-    assert len({block.data_ptr() for block in again} & {block.data_ptr() for block in taken}) == 8
+    assert len({block.number for block in again} & {block.number for block in taken}) == 8
     for block in again:
-        block[0] = 0
+        block.free()
     larger = slots.take(1000)
-    assert len(larger) == 1064
-    larger[0] = 0
-    assert slots.take(10).data_ptr() == larger.data_ptr()
+    assert len(larger.payload) == 1000
+    assert slots.sender(larger) == Sender(os.getpid(), larger.number, frozenset({larger.number}))
+    larger.free()
+    assert slots.take(10) is larger
 
 
 def test_a_block_with_spare_bytes_serves_a_larger_batch():
     slots = Slots()
     block = slots.take(1000, spare=250)
-    block[0] = 0
-    assert slots.take(1250).data_ptr() == block.data_ptr()
-    block[0] = 0
-    assert slots.take(1251).data_ptr() != block.data_ptr()
+    block.free()
+    assert slots.take(1250) is block
+    block.free()
+    assert slots.take(1251) is not block
+
+
+def test_a_trainer_keeps_the_blocks_that_will_come_again():
+    mapped, blocks = Mapped(), [torch.zeros(1) for _ in range(4)]
+    mapped.keep(Sender(7, 0, frozenset({0})), blocks[0])
+    mapped.keep(Sender(7, 1, frozenset({0, 1})), blocks[1])
+    mapped.keep(Sender(8, 0, frozenset({0})), blocks[2])
+    assert len(mapped) == 3
+    mapped.keep(Sender(7, 2, frozenset({1})), blocks[3])  # 0 was given up, and 2 will not come again
+    assert len(mapped) == 2
+    mapped.drop([7, 9])
+    assert len(mapped) == 1
+
+
+class Plain(Dataset):
+    """Items of which nothing is sent beside the block."""
+
+    def __getitems__(self, positions):
+        return [{"image": torch.zeros(8)} for _ in positions]
+
+
+def mappings():
+    """The shared memory that this process has mapped, by file."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {int(line.split()[4]) for line in lines if "/torch_" in line}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc")
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_block_is_mapped_once_and_until_its_worker_has_ended(method, persistent):
+    loading = Loading(batch_size=2, num_workers=2, start_method=method, timeout_s=60, persistent_workers=persistent)
+    loader = build_loader(Plain(), TrainSampler(80, 2), loading)
+    before = mappings()  # what the workers write into is there
+    for _ in range(3):
+        places = {(block_of(batch), batch["image"].data_ptr()) for batch in loader}
+        assert len(places) == len({block for block, _ in places}) <= 10
+        batches = iter(loader)  # to be ended early, with batches on their way
+        kept = next(batches)
+        assert block_of(kept) in mappings() - before
+        del batches
+        assert bool(mappings() - before - {block_of(kept)}) == persistent
+    del loader
+    assert mappings() - before == {block_of(kept)}
+    assert len(MAPPED) == 0
+    del kept
+    assert mappings() <= before
