@@ -27,7 +27,7 @@ of the published archive. compact: at most COMPACT_SHARE of the bytes of exact, 
 
 PUBLISHED = ("PNG", "npy", "mask npy")
 """Encodings of image, depth and mask in the published data."""
-EXACT, COMPACT, VALID = ("rows", "byte planes"), ("JPEG q95", "log16 planes"), "PBM"
+EXACT, COMPACT, VALID = ("rows", "byte planes"), ("JPEG q90 4:2:0", "log16 planes"), "PBM"
 """The (image, depth) pairs of the presets, which are shown view by view, and the encoding of the mask:
 it is counted for log16 planes as well, which need none."""
 _PACKAGES = ("numpy", "pillow", "zstandard", "imagecodecs")

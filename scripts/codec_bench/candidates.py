@@ -128,6 +128,7 @@ IMAGE_CODECS = (
     Codec("JXL lossless e1", foreign("jpegxl_encode", lossless=True, effort=1), foreign("jpegxl_decode")),
     Codec("JXL lossless e3", foreign("jpegxl_encode", lossless=True, effort=3), foreign("jpegxl_decode")),
     *(Codec(f"JPEG q{q}", pillow("JPEG", quality=q, subsampling=0), decode_image) for q in (90, 95, 98)),
+    Codec("JPEG q90 4:2:0", pillow("JPEG", quality=90, subsampling=2), decode_image),
 )
 """All are compared with the first one."""
 

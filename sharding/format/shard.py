@@ -70,15 +70,14 @@ class PackedMember:
     tail: bytes = b""
 
 
-LEVEL = 3
-"""zstd level of members of which `LEVELS` has no other."""
+LEVEL = 1
+"""zstd level of arrays, and of what `STORED` does not name: higher ones save 1 to 9 % of measured depth, and take up to
+half longer to inflate (docs/results/codecs.md)."""
 
-LEVELS = {
-    **dict.fromkeys((".jpg", ".jpeg", ".webp", ".png"), -1),  # compressed already: the same size, five times as fast
-    ".rows.npy": 1,  # smaller than with any other, and inflated in half the time of `LEVEL`
-    ".log16.npy": 5,  # 7 % smaller than with `LEVEL`, inflated as fast
-}
-"""zstd levels by how the names of members end; measured in docs/results/codecs.md."""
+STORED = (".jpg", ".jpeg", ".webp", ".png")
+"""Ends of the names of members that are compressed already: another level gives the same size, five times as fast."""
+
+_LEAST = -1
 
 
 class Packer:
@@ -93,7 +92,7 @@ class Packer:
         if compression == "zstd":
             self._compressors = {
                 level: zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
-                for level in {LEVEL, *LEVELS.values()}
+                for level in (LEVEL, _LEAST)
             }
 
     def pack(self, name: str, payload: bytes) -> PackedMember:
@@ -102,7 +101,7 @@ class Packer:
         if not self._compressors:
             return PackedMember(payload, google_crc32c.value(payload), header, padding)
         # Whole blocks in each frame: all frames of a shard, decompressed one after the other, are a plain tar.
-        level = next((level for end, level in LEVELS.items() if name.endswith(end)), LEVEL)
+        level = _LEAST if name.endswith(STORED) else LEVEL
         frame = self._compressors[level].compress(b"".join((header, payload, padding)))
         return PackedMember(frame, google_crc32c.value(frame))
 
