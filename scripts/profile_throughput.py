@@ -1,11 +1,11 @@
 """Measure each stage of loading a set, and the ceiling of reading alone: the JSON on stdout, the tables on stderr.
 
-    python scripts/profile_throughput.py SET [--where EXPR] [--samples N] [--repeats N] [--num-workers N] > figures.json
+    python scripts/profile_throughput.py SET [--where EXPR] [--samples N] [--height PX] ... > figures.json
 
-This is `depthstream profile` and a ceiling: how fast the bytes are read when nothing is done with them. For a folder,
-the shards of the samples (about 2 GB of them at most) are read from end to end, as `cat` does, after the page cache has
-dropped them (cold) and again (warm). For a URL, exactly the ranges of the samples are read with 32 threads, without a
-cache.
+This is `depthstream profile`, with its options, and a ceiling: how fast the bytes are read when nothing is done with
+them. For a folder, the shards of the samples (about 2 GB of them at most) are read from end to end, as `cat` does, after
+the page cache has dropped them (cold) and again (warm). For a URL, exactly the ranges of the samples are read with 32
+threads, without a cache.
 
 The JSON is that of `training.profiling.profile`, and in it
 
@@ -34,7 +34,7 @@ from training.commands import COMMANDS
 from training.config import ProfileConfig
 
 if TYPE_CHECKING:
-    from training.profiling.stages import Work
+    from training.profiling.work import Work
 
 READ_THREADS = 32
 BLOCK_BYTES = 1 << 20
@@ -50,10 +50,10 @@ def run(config: ProfileConfig) -> Outcome:
         UsageError: A count is too small, or the query selects nothing.
     """
     from training.profiling.profile import run as measure  # imports torch, which --help does not need
-    from training.profiling.stages import plan_work
+    from training.profiling.work import plan_work
 
     outcome = measure(config)
-    work = plan_work(ShardSet(config.set, config.where), config.samples, config.num_workers)
+    work = plan_work(ShardSet(config.set, config.where), config)
     ceiling = measure_ceiling(work, config.repeats)
     # Bytes a second of the ceiling / stored bytes a sample = samples a second.
     ceiling["of_stage"] = compare(outcome.data, ceiling["warm"]["mb_per_s"] * 1e6 * work.samples / work.stored_bytes)

@@ -89,6 +89,9 @@ COMMANDS = (
         runner="training.profiling.profile:run",
         check="training.profiling.check:check_profile",
         help="measure each stage of loading alone and together, and name the one that limits the rate",
-        examples=("profile sets/diode-train", "profile sets/diode-train --json"),
+        examples=(
+            "profile sets/diode-train",
+            "profile sets/diode-train --height 384 --width 512 --batch-size 8 --num-workers 4 --json",
+        ),
     ),
 )

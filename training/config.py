@@ -265,12 +265,19 @@ class CompareConfig(EvaluationOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProfileConfig(CacheOptions, SubsetOptions):
+class ProfileConfig(AugmentOptions, CacheOptions, SubsetOptions):
     """Options of `depthstream profile`."""
 
     set: str = argument("folder or URL of a shard set", metavar="SET", path="any")
     samples: int = option(64, "samples a stage is measured on", metavar="N", least=1)
     repeats: int = option(5, "times each stage is measured", metavar="N", least=1)
+    batch_size: int = option(
+        FinetuneConfig.batch_size,
+        "samples of a batch: the micro-batch of `finetune`, which by default is all of its --batch-size where it runs "
+        "as one process that has the memory for it",
+        metavar="N",
+        least=1,
+    )
     num_workers: int = option(2, "loader processes of the whole chain", metavar="N", least=0, most=MAX_WORKERS)
 
 

@@ -10,10 +10,11 @@ import pytest
 from scripts.profile_throughput import get_ranges
 from sharding.reading.shard_set import ShardSet
 from tests.servers import answer, answer_range, web_server
-from training.profiling.stages import plan_work
+from training.config import ProfileConfig
+from training.profiling.work import plan_work
 
 SCRIPT = Path(__file__).parents[2] / "scripts/profile_throughput.py"
-LITTLE = ("--samples", "2", "--repeats", "1", "--num-workers", "0")
+LITTLE = ("--samples", "2", "--repeats", "1", "--num-workers", "0", "--height", "48", "--width", "64")
 
 
 def call(*argv):
@@ -64,7 +65,7 @@ def test_the_ranges_of_a_url_are_got_side_by_side(diode_sets):
 
     with web_server(respond) as server:
         opened = ShardSet(f"{server.url}/set")
-        work = plan_work(opened, 8, 1)
+        work = plan_work(opened, ProfileConfig(set="", samples=8))
         assert get_ranges(work) == sum(
             length for row in work.rows() for _, length in opened.reader.ranges(int(row), work.parts)
         )

@@ -55,6 +55,7 @@ ALSO_RIGHT = [
     f"{COMPARE} --val VAL --where height>0 --margin 0.2",
     "compare --arm a=run --out new/report.html",
     "profile SET --repeats 1 --where height>0",
+    "profile SET --height 48 --scale 0.5 --augment tutorial --rotation 0 --flip 1 --jitter 0 --batch-size 1000",
 ]
 
 _NOT_WHOLE = {
@@ -71,9 +72,13 @@ _NOT_WHOLE = {
     "--epochs: expected a whole number": [f"{FINETUNE} --epochs {value}" for value in ("0", *NUMBERS)],
     "--batch-size: expected a whole number": [f"{FINETUNE} --batch-size {value}" for value in ("0", *NUMBERS)],
     "--repeats: expected a whole number": [f"profile SET --repeats {value}" for value in ("0", *NUMBERS)],
+    "--batch-size: expected a whole number of at least 1": [
+        f"profile SET --batch-size {value}" for value in ("0", *NUMBERS)
+    ],
     "--height: expected a whole number": [
         "toyworld new/toy --layout diode --images 1 --height 15",
         f"{FINETUNE} --height 0",
+        "profile SET --height 32",
     ],
     "--width: expected a whole number": ["toyworld new/toy --layout diode --images 1 --width 15"],
     "--tile-pixels: expected a whole number": [f"{PREDICT} --tile-pixels {value}" for value in ("0", "-1", "x", "nan")],
@@ -259,9 +264,15 @@ _SCENES = {
 }
 
 _VIEWS = {
-    "expected the least and the largest zoom": [f"{FINETUNE} --zoom {value}" for value in ("2,1", "1", "0,1", "nan,1")],
-    "expected the changes of brightness": [f"{FINETUNE} --jitter {value}" for value in ("1,0,0", "0,0", "x")],
-    "the crop of --augment tutorial has a zoom of its own": [f"{FINETUNE} --augment tutorial --zoom 1,2"],
+    "expected the least and the largest zoom": [
+        f"{words} --zoom {value}" for words in (FINETUNE, "profile SET") for value in ("2,1", "1", "0,1", "nan,1")
+    ],
+    "expected the changes of brightness": [
+        f"{words} --jitter {value}" for words in (FINETUNE, "profile SET") for value in ("1,0,0", "0,0", "x")
+    ],
+    "the crop of --augment tutorial has a zoom of its own": [
+        f"{words} --augment tutorial --zoom 1,2" for words in (FINETUNE, "profile SET")
+    ],
 }
 
 _ARMS = {

@@ -156,6 +156,7 @@ print(status, time.process_time(), int(peak) / 1024, *heavy)
         "predict run nothing.jpg --out r",
         "compare nothing --out r.html",
         "profile nothing",
+        "profile SET --zoom 2,1",
     ],
 )
 def test_wrong_is_told_without_torch_and_with_little_memory(line, world, diode_sets):

@@ -4,10 +4,10 @@ import numpy as np
 
 from sharding.progress import say
 from sharding.reading.shard_set import ShardSet
-from training.config import FinetuneConfig
+from training.depth_options import AugmentOptions
 
 
-def announce_small_images(config: FinetuneConfig, samples: ShardSet) -> None:
+def announce_small_images(config: AugmentOptions, samples: ShardSet) -> None:
     """Say how many training images are smaller than the crop at the run's scale, if some are.
 
     Args:

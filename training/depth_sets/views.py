@@ -6,14 +6,14 @@ from typing import Any
 from sharding.errors import UsageError
 from sharding.escaping import shorten
 from sharding.plain import FLOAT
-from training.config import FinetuneConfig
+from training.depth_options import AugmentOptions
 from training.loading.augment import PairedAugment
 
 TUTORIAL_AREA = (0.2, 0.9)
 """Least and largest share of the image that a crop of the tutorial shows (its `RandomResizedCrop(scale=...)`)."""
 
 
-def make_augment(config: FinetuneConfig) -> PairedAugment:
+def make_augment(config: AugmentOptions) -> PairedAugment:
     """Build the augmentation that the options describe.
 
     Raises:

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import default_collate, get_worker_info
+from torch.utils.data import default_collate
 
-from training.loading.shared_blocks import ALIGNED, FREE, MAPPED, SLOTS, Block, Sender
+from training.loading.shared_blocks import ALIGNED, FREE, MAPPED, SLOTS, Block, Sender, slots_here
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +114,26 @@ class Unmade(Sized, Iterable[dict[str, Any]]):
 def collate(items: Sequence[dict[str, Any]] | Unmade) -> dict[str, Any]:
     """Collate as torch's `default_collate` does; in a worker, all tensors of the items go into one `SharedBatch`.
 
+    (So they do within `as_worker`.)
+
     Args:
         items: The samples of a batch: tensors, other values, and dicts and lists of them.
 
     Raises:
         RuntimeError: An item's tensor has another shape or dtype than that of the first item.
     """
-    if get_worker_info() is None:
+    if (slots := slots_here()) is None:
         batch: dict[str, Any] = default_collate(list(items))
         return batch
     made = iter(items)
     first = next(made)
     layout = _Layout(len(items))
     placed: dict[str, Any] = _map(first, layout.place)
+<<<<<<< HEAD
     block = SLOTS.take(layout.end)
+=======
+    block = slots.take(layout.end)
+>>>>>>> 7a6a60f (profile measures the views and batches of finetune, in the memory of a worker, and what the training process does)
     shared = SharedBatch(block, placed)
     with freed_on_error(shared):
         for number, item in zip(range(len(items)), itertools.chain([first], made), strict=True):
@@ -152,16 +158,20 @@ def make_batch(
     """Make a batch to be filled.
 
     Args:
-        tensors: Dtype and shape of each; in a worker they are in one `SharedBatch`.
+        tensors: Dtype and shape of each; in a worker, and within `as_worker`, they are in one `SharedBatch`.
         others: Other values.
         varies: Whether the sizes of batches differ.
     """
-    if get_worker_info() is None:
+    if (slots := slots_here()) is None:
         return {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in tensors.items()} | dict(others)
     layout = _Layout(len(tensors))
     placed = {name: layout.add(dtype, shape) for name, (dtype, shape) in tensors.items()}
     spare = layout.end // 4 if varies else 0
+<<<<<<< HEAD
     return SharedBatch(SLOTS.take(layout.end, spare), placed | dict(others))
+=======
+    return SharedBatch(slots.take(layout.end, spare), placed | dict(others))
+>>>>>>> 7a6a60f (profile measures the views and batches of finetune, in the memory of a worker, and what the training process does)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,14 @@ each batch, and the trainer would take its pages once more (`torch.multiprocessi
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from training.launch.shared_tensors import to_shared
 
@@ -124,6 +127,28 @@ class Mapped:
 
 SLOTS = Slots()
 """Of this process, if it is a worker."""
+
+_LENT: ContextVar[Slots | None] = ContextVar("_LENT", default=None)
+
+
+@contextmanager
+def as_worker() -> Iterator[None]:
+    """Make batches in this process as a worker makes them: `SharedBatch`es, in blocks that are used again.
+
+    Nobody takes them, so call `free` of each when it is no longer needed. The blocks are gone with the context.
+    """
+    token = _LENT.set(Slots())
+    try:
+        yield
+    finally:
+        _LENT.reset(token)
+
+
+def slots_here() -> Slots | None:
+    """Return the blocks in which this process makes batches; None where they are plain memory."""
+    # A worker that is forked within `as_worker` has blocks of its own all the same.
+    return _LENT.get() if get_worker_info() is None else SLOTS
+
 
 MAPPED = Mapped()
 """Of this process, if it is a trainer."""

@@ -61,15 +61,43 @@ def fill_view(sample: Sample, warp: Warp, into: ViewArrays) -> None:
     Raises:
         DataError: A part is missing, image, depth and valid differ in size, or a side is longer than `MAX_SIDE_PX`.
     """
+    depth = check_depth(sample)
+    fill_image(sample.image, warp, into)
+    fill_depth(depth, warp, into)
+
+
+def check_depth(sample: Sample) -> NDArray[np.float32]:
+    """Return the depth of a sample of which a view can be made.
+
+    Raises:
+        DataError: As of `fill_view`.
+    """
     if sample.depth is None or sample.valid is None:
         raise DataError(f"key {sample.key}: expected depth and valid, found none")
     _check_sizes(sample)
-    warped = _warp_rgba(sample.image, warp)
+    return sample.depth
+
+
+def fill_image(image: NDArray[np.uint8], warp: Warp, into: ViewArrays) -> None:
+    """Write the image of a view: the first part of `fill_view`.
+
+    Args:
+        image: uint8 (H, W, 3), RGB; of the size the warp was composed for.
+        warp: From `compose_warp`.
+        into: Of the warp's height and width; all of `image` is written.
+    """
+    warped = _warp_rgba(image, warp)
     cv2.split(warped, [*into.image, np.empty(warped.shape[:2], np.uint8)])  # the fourth plane is of no use
-    _fill_depth(sample.depth, warp, into)
 
 
-def _fill_depth(known: NDArray[np.float32], warp: Warp, into: ViewArrays) -> None:
+def fill_depth(known: NDArray[np.float32], warp: Warp, into: ViewArrays) -> None:
+    """Write depth and valid of a view: the other part of `fill_view`.
+
+    Args:
+        known: float32 (H, W), metres, 0 where it is not valid; of the size the warp was composed for.
+        warp: From `compose_warp`.
+        into: Of the warp's height and width; all of `depth` and `valid` is written.
+    """
     _take_nearest(known, warp, into.depth)
     np.greater(into.depth, 0, out=into.valid)
     np.divide(into.depth, np.float32(warp.zoom), out=into.depth)
@@ -96,7 +124,7 @@ def apply_warp(sample: Sample, warp: Warp) -> Sample:
         return replace(sample, image=image)
     into = ViewArrays.empty(warp.height, warp.width)
     valid = sample.valid & (sample.depth > 0) & (sample.depth < np.inf)
-    _fill_depth(np.where(valid, sample.depth, np.float32(0)), warp, into)
+    fill_depth(np.where(valid, sample.depth, np.float32(0)), warp, into)
     return replace(sample, image=image, depth=into.depth, valid=into.valid)
 
 

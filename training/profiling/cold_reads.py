@@ -7,8 +7,9 @@ from sharding.progress import track
 from sharding.stores.address import is_remote
 from training.profiling.pagecache import drop_pages, resident_share
 from training.profiling.requests import ranges_by_shard
-from training.profiling.stages import Work, make_at_once
+from training.profiling.stages import AnyDataset, free, make_at_once, open_dataset
 from training.profiling.stopwatch import Timing, time_once
+from training.profiling.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class Cold:
     Attributes:
         fetch: Time of reading them.
         chain: Time of all stages.
-        kept_share: Largest share of a local shard that stayed in the page cache although it was figures to drop it.
+        kept_share: Largest share of a local shard that stayed in the page cache although it was told to drop it.
     """
 
     fetch: Timing
@@ -34,12 +35,12 @@ def time_cold(work: Work, repeats: int) -> Cold | None:
     """
     if is_remote(work.opened.url) and work.opened.cache is None:
         return None
-    dataset, fetches, chains, kept = work.dataset(), [], [], []
+    dataset, fetches, chains, kept = open_dataset(work), [], [], []
     for _ in track(range(repeats), total=repeats, unit="turns", label="cold"):
         kept.append(drop(work))
         fetches.append(time_once(partial(_fetch, work)))  # which fills the caches again
         kept.append(drop(work))
-        chains.append(time_once(lambda: [make_at_once(dataset, places) for places in work.batches()]))
+        chains.append(time_once(partial(_chain, work, dataset)))
     fetch, chain = (_timing(work, taken) for taken in (fetches, chains))
     return Cold(fetch=fetch, chain=chain, kept_share=max(kept))
 
@@ -59,7 +60,13 @@ def drop(work: Work) -> float:
 def _fetch(work: Work) -> None:
     rows = work.rows().tolist()
     for places in work.batches():
-        work.opened.reader.read_stored([rows[place] for place in places], work.parts)
+        for part in work.read_together([rows[place] for place in places]):
+            work.opened.reader.read_stored(part, work.parts)
+
+
+def _chain(work: Work, dataset: AnyDataset) -> None:
+    for places in work.batches():
+        free(make_at_once(dataset, places))
 
 
 def _timing(work: Work, taken: list[tuple[float, float]]) -> Timing:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sharding.stores.address import is_remote
 from sharding.stores.ranges import MAX_MERGED_BYTES, merge_ranges
 from sharding.stores.store import Range
-from training.profiling.stages import Work
+from training.profiling.work import Work
 
 
 def ranges_by_shard(work: Work, rows: Sequence[int]) -> dict[str, list[Range]]:

@@ -1,37 +1,29 @@
-"""The stages of loading, each timed alone on what the one before it made, and the whole chain timed as it is used.
+"""The stages of loading, each timed on what the one before it made, and the whole chain timed as it is used.
 
-The stages call the functions that the reader and the data sets call, batch by batch in the order of an epoch. What the
-times mean is found in `training.profiling.bottleneck`, and reported by `training.profiling.profile`.
+The stages call the functions that the reader and the data sets call, sample by sample as a loader worker does: so a
+sample is in the processor's cache, and memory used again, where they are in a worker. What the times mean is found in
+`training.profiling.bottleneck`, and reported by `training.profiling.profile`.
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
 
 from sharding.format.sample import Sample
 from sharding.progress import track
-from sharding.reading.reader import SampleReader
-from sharding.reading.shard_set import DEPTH_PARTS, ShardSet
-from training.loading.augment import PairedAugment
-from training.loading.bad_samples import Seed
-from training.loading.dataset import DiodeDepthDataset, Position
-from training.loading.decode import decode_known, decode_rgb
-from training.loading.images import ImageDataset, ImageDraw
-from training.loading.loader import Loading, build_loader
-from training.loading.order import epoch_order, weighted_order
-from training.loading.read_ahead import ReadAhead
-from training.loading.sampler import EvalSampler
-from training.loading.view import ViewArrays
+from sharding.reading.reader import StoredParts
+from training.loading.dataset import DiodeDepthDataset
+from training.loading.decode import decode_as_lightly_train, decode_known, decode_rgb
+from training.loading.images import ImageDataset
+from training.loading.shared_batch import SharedBatch, Unmade, collate
+from training.loading.view import ViewArrays, check_depth, fill_depth, fill_image
 from training.loading.view_batch import ViewBatch, Written
-from training.profiling.stopwatch import Stopwatch, Timing, time_once
+from training.profiling.image_views import ImageViews, to_tensors
+from training.profiling.stopwatch import Stopwatch, Timing, join
+from training.profiling.work import Work
 
 Held = Literal["stored", "payload", "decoded"]
 """Which bytes are counted: as stored in a shard, as the files of a sample (inflated), or as arrays."""
@@ -43,132 +35,54 @@ STAGES: dict[str, Held] = {
     "inflate": "payload",
     "decode_image": "decoded",
     "decode_depth": "decoded",
-    "warp": "decoded",
+    "warp_image": "decoded",
+    "warp_depth": "decoded",
+    "batch": "decoded",
     "to_tensors": "decoded",
     "collate": "decoded",
 }
 """Stages in their order, and the bytes that each one is counted in: those of its result.
 
-Views with depth are written into the batch: `to_tensors` and `collate` are stages of images alone.
+Views with depth are written into their batch by the warps; `batch` is what else is done for it: memory that is used
+again, and the draws of the views. `to_tensors` and `collate` are stages of images alone.
 """
 
-LARGEST_BATCH = 8
-BATCHES_PER_WORKER = 4
-"""Minimum per worker, if there are enough samples: with fewer, the last batch of a worker dominates its rate."""
+AnyDataset = DiodeDepthDataset | ImageViews
 
 
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """The samples that are measured, and how they are read.
-
-    Attributes:
-        opened: The set.
-        paired: Whether depth is read as well, as in fine-tuning; else only images, as in pretraining.
-        samples: Number of samples, the first ones of an epoch's order.
-        batch_size: Samples that are read and collated together.
-        view: The warp of every sample.
-    """
-
-    opened: ShardSet
-    paired: bool
-    samples: int
-    batch_size: int
-    view: PairedAugment
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Parts that are read."""
-        return DEPTH_PARTS if self.paired else ("image",)
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes stored in shards for these parts of these samples."""
-        columns = [f"{part}_bytes" for part in self.parts]
-        return int(self.opened.index.iloc[self.rows()][columns].to_numpy().sum())
-
-    def rows(self) -> NDArray[np.int64]:
-        """Return the rows, int64 (samples,), that `dataset` reads for the first positions of epoch 0."""
-        if self.paired:
-            return epoch_order(self.opened.shard_sizes, 0, 0)[: self.samples]
-        return weighted_order([len(self.opened)], None, 0, 0)[0][: self.samples]
-
-    def batches(self) -> list[range]:
-        """Return the places of each batch, in [0, samples)."""
-        begins = range(0, self.samples, self.batch_size)
-        return [range(begin, min(begin + self.batch_size, self.samples)) for begin in begins]
-
-    def dataset(self) -> "DiodeDepthDataset | ImageViews":
-        """Return the data set whose items the whole chain makes."""
-        if self.paired:
-            return DiodeDepthDataset(self.opened, augment=self.view, shuffle=True)
-        return ImageViews(ImageDataset([self.opened]), self.view)
-
-
-def plan_work(opened: ShardSet, samples: int, num_workers: int) -> Work:
-    """Decide what is measured: depth if every sample has it, views of the size that most samples have."""
-    samples = min(samples, len(opened))
-    sizes = Counter(zip(opened.index["height"].tolist(), opened.index["width"].tolist(), strict=True))
-    height, width = sizes.most_common(1)[0][0]
-    return Work(
-        opened=opened,
-        paired=bool((opened.index["depth_ext"] != "").all()),
-        samples=samples,
-        batch_size=max(1, min(LARGEST_BATCH, samples // (BATCHES_PER_WORKER * max(num_workers, 1)))),
-        view=PairedAugment(height=height, width=width),
-    )
-
-
-class ImageViews(Dataset[dict[str, Any]]):
-    """Images alone through the warp: uint8 (3, H, W) tensors with their keys, by (epoch, position)."""
-
-    def __init__(self, images: ImageDataset, view: PairedAugment) -> None:
-        self._images, self._view = images, view
-
-    @property
-    def remote(self) -> bool:
-        """Whether images are read over a network."""
-        return self._images.remote
-
-    def reading_ahead(self, read_ahead: ReadAhead) -> "ImageViews":
-        """Return the same views, of images that `read_ahead` fetches before they are needed."""
-        return ImageViews(self._images.reading_ahead(read_ahead), self._view)
-
-    def __getitems__(self, positions: Sequence[Position]) -> list[dict[str, Any]]:
-        """Return the items of a batch, read at once."""
-        return [self._item(draw) for draw in self._images.__getitems__(positions)]
-
-    def _item(self, draw: ImageDraw) -> dict[str, Any]:
-        sample = Sample(key=draw.key, image=draw.image)
-        return to_tensors(self._view(sample, np.random.default_rng(draw.seed)))
-
-
-def to_tensors(sample: Sample) -> dict[str, Any]:
-    """Convert an image to the tensors of an item."""
-    image: Tensor = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))  # uint8 (3, h, w)
-    return {"image": image, "key": sample.key}
+def open_dataset(work: Work) -> AnyDataset:
+    """Return the data set whose batches the whole chain makes."""
+    if work.paired:
+        return DiodeDepthDataset(work.opened, augment=work.view, shuffle=True).making_batches()
+    return ImageViews(ImageDataset([work.opened]), work.view)
 
 
 def time_stages(work: Work, repeats: int) -> dict[str, Timing]:
-    """Time each stage alone, then the whole chain (`CHAIN`, counted in stored bytes), in this process.
+    """Time each stage, then the whole chain (`CHAIN`, counted in stored bytes), in this process.
 
-    One batch goes through everything before the next, so that memory holds one batch, and other load of the machine
-    affects all stages alike.
+    Do so within `as_worker`. A batch goes through both for each repeat before the next batch does, so that other load
+    of the machine affects all alike.
     """
-    watch, rows, dataset = Stopwatch(repeats), work.rows().tolist(), work.dataset()
-    batches = work.batches()
+    laps = [Stopwatch() for _ in range(repeats)]
+    rows, dataset, batches = work.rows().tolist(), open_dataset(work), work.batches()
     for places in track(batches, total=len(batches), unit="batches", label="stages"):
-        make_in_stages(work, [rows[place] for place in places], watch)
-        watch(CHAIN, partial(make_at_once, dataset, places))
-    timings = watch.timings()
+        for watch in (Stopwatch(), *laps):  # the first one warms up
+            free(make_in_stages(work, [rows[place] for place in places], watch))
+            free(watch(CHAIN, partial(make_at_once, dataset, places), len(places)))
+    timings = join(laps)
     return timings | {CHAIN: replace(timings[CHAIN], bytes=work.stored_bytes)}
 
 
-def make_at_once(dataset: "DiodeDepthDataset | ImageViews", places: Sequence[int]) -> dict[str, Any]:
-    """Make the batch of some places of epoch 0, as a DataLoader without workers does."""
-    read = dataset.making_batches() if isinstance(dataset, DiodeDepthDataset) else dataset
-    made = read.__getitems__([(0, place) for place in places])
-    batch: dict[str, Any] = made.fill() if isinstance(made, ViewBatch) else default_collate(made)
-    return batch
+def make_at_once(dataset: AnyDataset, places: Sequence[int]) -> dict[str, Any]:
+    """Make the batch of some places of epoch 0, as a loader does."""
+    made = dataset.__getitems__([(0, place) for place in places])
+    return made.fill() if isinstance(made, ViewBatch) else collate(made)
+
+
+def free(batch: dict[str, Any]) -> None:
+    """Let the memory of a batch be used again, if it was made within `as_worker`."""
+    if isinstance(batch, SharedBatch):
+        batch.free()
 
 
 def make_in_stages(work: Work, rows: Sequence[int], watch: Stopwatch) -> dict[str, Any]:
@@ -177,68 +91,49 @@ def make_in_stages(work: Work, rows: Sequence[int], watch: Stopwatch) -> dict[st
     Raises:
         DataError: A sample is damaged; the message names shard, key and part.
     """
-    samples = _read(work.opened.reader, work.parts, rows, watch)
-    # (seed, epoch, sample id, replica), as in `training.loading.dataset`, so that the warps are the same.
-    seeds = [(0, 0, int(work.opened.ids[row]), 0) for row in rows]
-    drawn = list(zip(samples, seeds, strict=True))
+    read = _fetch(work, rows, watch)
     if work.paired:
-        return watch("warp", lambda: _make_views(work.view, drawn))
-    views = watch("warp", lambda: [work.view(sample, np.random.default_rng(seed)) for sample, seed in drawn])
-    items = watch("to_tensors", lambda: [to_tensors(view) for view in views])
-    batch: dict[str, Any] = watch("collate", lambda: default_collate(items))
-    return batch
+        writers = (partial(_write_view, work, watch, *one) for one in read)
+        return watch("batch", ViewBatch(len(rows), work.view.size, writers).fill, len(rows))
+    items = Unmade(len(rows), (_make_item(work, watch, *one) for one in read))
+    return watch("collate", lambda: collate(items), len(rows))
 
 
-def _make_views(view: PairedAugment, drawn: Sequence[tuple[Sample, Seed]]) -> dict[str, Any]:
-    """Write the views of samples into a batch, as `DiodeDepthDataset` does."""
-
-    def write(sample: Sample, seed: Seed, into: ViewArrays) -> Written:
-        return Written(key=sample.key, weight=1.0, colour=view.fill(sample, np.random.default_rng(seed), into))
-
-    return ViewBatch(len(drawn), view.size, [partial(write, *one) for one in drawn]).fill()
+def _fetch(work: Work, rows: Sequence[int], watch: Stopwatch) -> Iterator[tuple[int, StoredParts]]:
+    for part in work.read_together(rows):
+        stored = watch("fetch", partial(work.opened.reader.read_stored, part, work.parts), len(part))
+        yield from zip(part, stored, strict=True)
 
 
-def _read(reader: SampleReader, parts: Sequence[str], rows: Sequence[int], watch: Stopwatch) -> list[Sample]:
-    """Read rows and decode them, in the steps of `SampleReader.read`."""
-    # `watch` does each piece of work several times; its first result is the input of the next stage.
-    stored = watch("fetch", lambda: reader.read_stored(rows, parts))
-    watch("check", lambda: [reader.check(row, one) for row, one in zip(rows, stored, strict=True)])
-    files = watch("inflate", lambda: [reader.unpack(row, one) for row, one in zip(rows, stored, strict=True)])
-    images = watch("decode_image", lambda: [decode_rgb(one["image"]) for one in files])
-    keys = [reader.key(row) for row in rows]
-    if "depth" not in parts:
-        return [Sample(key=key, image=image) for key, image in zip(keys, images, strict=True)]
-    encoded = [(one["depth"], reader.ext(row, "depth"), one.get("valid")) for row, one in zip(rows, files, strict=True)]
-    depths = watch("decode_depth", lambda: [decode_known(*one) for one in encoded])
-    made = zip(keys, images, depths, strict=True)
-    return [Sample(key=key, image=image, depth=depth, valid=valid) for key, image, (depth, valid) in made]
+def _unpack(work: Work, watch: Stopwatch, row: int, stored: StoredParts) -> StoredParts:
+    reader = work.opened.reader
+    watch("check", partial(reader.check, row, stored))
+    return watch("inflate", partial(reader.unpack, row, stored))
 
 
-def time_loaders(work: Work, repeats: int, num_workers: int) -> tuple[Timing, Timing]:
-    """Time a DataLoader in this process, and one with worker processes; both counted in stored bytes.
-
-    They take turns, so that other load of the machine affects both. A first turn, not timed, starts the workers.
-    """
-    loaders = [_build(work, count) for count in (0, num_workers)]
-    counts = [_exhaust(loader) for loader in loaders]  # the turn that is not timed
-    seconds: list[list[float]] = [[], []]
-    for _ in track(range(repeats), total=repeats, unit="turns", label="loaders"):
-        for taken, loader in zip(seconds, loaders, strict=True):
-            # Wall clock only: the CPU time of this process does not include that of its workers.
-            taken.append(time_once(partial(_exhaust, loader))[0])
-    alone, workers = (
-        Timing(samples=count, bytes=work.stored_bytes, seconds=tuple(taken))
-        for count, taken in zip(counts, seconds, strict=True)
-    )
-    return alone, workers
+def _write_view(work: Work, watch: Stopwatch, row: int, stored: StoredParts, into: ViewArrays) -> Written:
+    """Write the view of a sample, in the steps of `DiodeDepthDataset`."""
+    reader, files = work.opened.reader, _unpack(work, watch, row, stored)
+    image = watch("decode_image", lambda: decode_rgb(files["image"]))
+    encoded = files["depth"], reader.ext(row, "depth"), files.get("valid")
+    depth, valid = watch("decode_depth", partial(decode_known, *encoded))
+    sample = Sample(key=reader.key(row), image=image, depth=depth, valid=valid)
+    warp, colour = work.view.draw(image.shape[:2], _random(work, row))
+    known = check_depth(sample)
+    watch("warp_image", partial(fill_image, image, warp, into), made=into.image)
+    watch("warp_depth", partial(fill_depth, known, warp, into), made=[into.depth, into.valid])
+    return Written(key=sample.key, weight=1.0, colour=colour)
 
 
-def _build(work: Work, num_workers: int) -> "DataLoader[Any]":
-    loading = Loading(batch_size=work.batch_size, num_workers=num_workers)
-    # Positions (0, 0), (0, 1), ...: the first ones of the order of epoch 0, as in the stages.
-    return build_loader(work.dataset(), EvalSampler(work.samples, work.batch_size), loading)
+def _make_item(work: Work, watch: Stopwatch, row: int, stored: StoredParts) -> dict[str, Any]:
+    """Make the item of an image alone, in the steps of `ImageViews`."""
+    files = _unpack(work, watch, row, stored)
+    image = watch("decode_image", lambda: decode_as_lightly_train(files["image"]))
+    sample = Sample(key=work.opened.reader.key(row), image=image)
+    view = watch("warp_image", lambda: work.view(sample, _random(work, row)))
+    return watch("to_tensors", lambda: to_tensors(view))
 
 
-def _exhaust(loader: "DataLoader[Any]") -> int:
-    """Take every batch; return the number of samples."""
-    return sum(len(batch["key"]) for batch in loader)
+def _random(work: Work, row: int) -> np.random.Generator:
+    # (seed, epoch, sample id, replica), as in `training.loading.dataset`, so that the warps are the same.
+    return np.random.default_rng((0, 0, int(work.opened.ids[row]), 0))

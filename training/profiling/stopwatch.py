@@ -1,10 +1,10 @@
-"""Timing work that is done batch by batch, each stage several times over, by wall clock and CPU time."""
+"""Timing work that is done in stages, several times over, by wall clock and CPU time."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sharding.format.sample import Sample
 from training.loading.augment import one_thread_per_worker
 
-T = TypeVar("T", bound=Sized)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,55 +43,80 @@ class Timing:
         """CPU time over wall-clock time, None if it is not known; the rest was spent waiting."""
         return sum(self.cpu_seconds) / sum(self.seconds) if self.cpu_seconds else None
 
+    def followed_by(self, other: "Timing") -> "Timing":
+        """Return the repeats of both, of the same work."""
+        return replace(self, seconds=self.seconds + other.seconds, cpu_seconds=self.cpu_seconds + other.cpu_seconds)
+
 
 class Stopwatch:
-    """Times of stages that are done batch by batch, accumulated over the batches.
+    """Times of the stages of one repeat, accumulated over its samples.
 
-    Args:
-        repeats: How often each batch is timed.
+    A stage that is done within another one does not count for that one.
     """
 
-    def __init__(self, repeats: int) -> None:
-        self._repeats = repeats
-        self._seconds: dict[str, NDArray[np.float64]] = {}
+    def __init__(self) -> None:
+        # Seconds, float64 (2,): by wall clock, and of CPU.
+        self._spent: dict[str, NDArray[np.float64]] = {}
+        self._inner = np.zeros(2)  # what stages within the present one took
         self._bytes: Counter[str] = Counter()
         self._samples: Counter[str] = Counter()
 
-    def __call__(self, stage: str, work: Callable[[], T]) -> T:
-        """Do the work once to warm up, then again for each repeat; return the first result.
+    def __call__(self, stage: str, work: Callable[[], T], samples: int = 1, made: object = None) -> T:
+        """Do the work of a stage, and return its result.
 
         Args:
             stage: Name of the stage.
-            work: Makes one batch: a list of samples in whatever form, or a dict with their keys.
+            work: What is timed.
+            samples: Number of samples that it is done for.
+            made: Whose bytes are counted, if not those of the result.
         """
-        made = work()
-        seconds = np.array([time_once(work) for _ in range(self._repeats)])  # (repeats, 2): wall clock, CPU
-        # Repeat i of a stage is the sum of the i-th repeats of all its batches.
-        self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
-        self._bytes[stage] += count_bytes(made)
-        self._samples[stage] += len(made["key"]) if isinstance(made, Mapping) else len(made)
-        return made
+        entered = _begin()
+        outer, self._inner = self._inner, np.zeros(2)
+        result, spent = timed(work)
+        self._spent[stage] = self._spent.get(stage, np.zeros(2)) + spent - self._inner
+        self._bytes[stage] += count_bytes(result if made is None else made)
+        self._samples[stage] += samples
+        self._inner = outer + _end(entered)  # keeping these records is no work of the stage around this one
+        return result
 
     def timings(self) -> dict[str, Timing]:
-        """Return the timings by stage; their bytes are those of the results."""
+        """Return the timings by stage, of one repeat; their bytes are those of the results."""
         return {
-            stage: Timing(
-                samples=self._samples[stage],
-                bytes=self._bytes[stage],
-                seconds=tuple(seconds[:, 0].tolist()),
-                cpu_seconds=tuple(seconds[:, 1].tolist()),
-            )
-            for stage, seconds in self._seconds.items()
+            stage: Timing(samples=self._samples[stage], bytes=self._bytes[stage], seconds=(wall,), cpu_seconds=(cpu,))
+            for stage, (wall, cpu) in ((stage, spent.tolist()) for stage, spent in self._spent.items())
         }
+
+
+def join(laps: Sequence[Stopwatch]) -> dict[str, Timing]:
+    """Join repeats of the same work into one timing a stage."""
+    first, *others = [lap.timings() for lap in laps]
+    joined = first
+    for other in others:
+        joined = {stage: one.followed_by(other[stage]) for stage, one in joined.items()}
+    return joined
+
+
+def timed(work: Callable[[], T]) -> tuple[T, NDArray[np.float64]]:
+    """Do the work; return its result, and its seconds, float64 (2,): by wall clock, and of this process's CPU."""
+    began = _begin()
+    result = work()
+    return result, _end(began)
 
 
 def time_once(work: Callable[[], object]) -> tuple[float, float]:
     """Do the work; return its wall-clock time and this process's CPU time, seconds."""
+    wall, cpu = timed(work)[1].tolist()
+    return wall, cpu
+
+
+def _begin() -> tuple[float, float]:
     # The CPU clock is read within the wall-clock interval, so that a single thread has no CPU share above 1.
-    began, cpu_began = time.perf_counter(), time.process_time()
-    work()
-    cpu_ended, ended = time.process_time(), time.perf_counter()
-    return ended - began, cpu_ended - cpu_began
+    return time.perf_counter(), time.process_time()
+
+
+def _end(began: tuple[float, float]) -> NDArray[np.float64]:
+    cpu = time.process_time() - began[1]
+    return np.array([time.perf_counter() - began[0], cpu])
 
 
 def count_bytes(made: Any) -> int:

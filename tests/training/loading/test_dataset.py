@@ -15,7 +15,7 @@ from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader
 from training.loading.order import epoch_order
 from training.loading.sampler import EvalSampler, TrainSampler
-from training.profiling.stages import to_tensors
+from training.profiling.image_views import to_tensors
 
 AUGMENT = PairedAugment(height=48, width=64)
 

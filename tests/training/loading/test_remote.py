@@ -26,7 +26,7 @@ from training.loading.images import ImageDataset
 from training.loading.loader import Loading, build_loader, start_method
 from training.loading.sampler import EvalSampler, TrainSampler
 from training.pretraining.views import ViewDataset
-from training.profiling.stages import ImageViews
+from training.profiling.image_views import ImageViews
 
 
 @pytest.fixture
