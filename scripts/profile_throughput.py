@@ -3,9 +3,9 @@
     python scripts/profile_throughput.py SET [--where EXPR] [--samples N] [--height PX] ... > figures.json
 
 This is `depthstream profile`, with its options, and a ceiling: how fast the bytes are read when nothing is done with
-them. For a folder, the shards of the samples (about 2 GB of them at most) are read from end to end, as `cat` does, after
-the page cache has dropped them (cold) and again (warm). For a URL, exactly the ranges of the samples are read with 32
-threads, without a cache.
+them. For a folder, the shards of the samples (about 2 GB of them at most) are read from end to end, as `cat` does,
+after the page cache has dropped them (cold) and again (warm). For a URL, exactly the ranges of the samples are read
+with 32 threads, without a cache.
 
 The JSON is that of `training.profiling.profile`, and in it
 

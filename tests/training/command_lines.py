@@ -70,11 +70,10 @@ _NOT_WHOLE = {
     "--allow-bad: expected a whole number": [f"{SHARD} --allow-bad {value}" for value in NUMBERS],
     "--samples: expected a whole number": [f"inspect SET --samples {value}" for value in ("0", *NUMBERS)],
     "--epochs: expected a whole number": [f"{FINETUNE} --epochs {value}" for value in ("0", *NUMBERS)],
-    "--batch-size: expected a whole number": [f"{FINETUNE} --batch-size {value}" for value in ("0", *NUMBERS)],
-    "--repeats: expected a whole number": [f"profile SET --repeats {value}" for value in ("0", *NUMBERS)],
-    "--batch-size: expected a whole number of at least 1": [
-        f"profile SET --batch-size {value}" for value in ("0", *NUMBERS)
+    "--batch-size: expected a whole number": [
+        f"{words} --batch-size {value}" for words in (FINETUNE, "profile SET") for value in ("0", *NUMBERS)
     ],
+    "--repeats: expected a whole number": [f"profile SET --repeats {value}" for value in ("0", *NUMBERS)],
     "--height: expected a whole number": [
         "toyworld new/toy --layout diode --images 1 --height 15",
         f"{FINETUNE} --height 0",

@@ -129,11 +129,7 @@ def collate(items: Sequence[dict[str, Any]] | Unmade) -> dict[str, Any]:
     first = next(made)
     layout = _Layout(len(items))
     placed: dict[str, Any] = _map(first, layout.place)
-<<<<<<< HEAD
-    block = SLOTS.take(layout.end)
-=======
     block = slots.take(layout.end)
->>>>>>> 7a6a60f (profile measures the views and batches of finetune, in the memory of a worker, and what the training process does)
     shared = SharedBatch(block, placed)
     with freed_on_error(shared):
         for number, item in zip(range(len(items)), itertools.chain([first], made), strict=True):
@@ -167,11 +163,7 @@ def make_batch(
     layout = _Layout(len(tensors))
     placed = {name: layout.add(dtype, shape) for name, (dtype, shape) in tensors.items()}
     spare = layout.end // 4 if varies else 0
-<<<<<<< HEAD
-    return SharedBatch(SLOTS.take(layout.end, spare), placed | dict(others))
-=======
     return SharedBatch(slots.take(layout.end, spare), placed | dict(others))
->>>>>>> 7a6a60f (profile measures the views and batches of finetune, in the memory of a worker, and what the training process does)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset, default_collate
 
 from training.loading.loader import Loading, build_loader
 from training.loading.sampler import TrainSampler
-from training.loading.shared_batch import Placed, SharedBatch, collate, freed_on_error, open_shared_batch
-from training.loading.shared_blocks import MAPPED, Block, Mapped, Sender, Slots
+from training.loading.shared_batch import Placed, SharedBatch, collate, freed_on_error, make_batch, open_shared_batch
+from training.loading.shared_blocks import MAPPED, Block, Mapped, Sender, Slots, as_worker
 
 
 def item(number):
@@ -254,3 +254,43 @@ def test_a_block_is_mapped_once_and_until_its_worker_has_ended(method, persisten
     assert len(MAPPED) == 0
     del kept
     assert mappings() <= before
+
+
+LAYOUT = {"image": (torch.uint8, (2, 3, 5, 7)), "weight": (torch.float32, (2,))}
+
+
+def test_a_process_makes_batches_as_a_worker_where_it_asks_to():
+    expected = default_collate([item(0), item(1)])
+    with as_worker():
+        collated, made = collate([item(0), item(1)]), make_batch(LAYOUT, {"key": ["a", "b"]})
+        assert isinstance(collated, SharedBatch)
+        assert isinstance(made, SharedBatch)
+        equal(collated, expected)
+        assert {name: (made[name].dtype, tuple(made[name].shape)) for name in LAYOUT} == LAYOUT
+        assert made["image"].data_ptr() != collated["image"].data_ptr()
+    for batch in (collate([item(0), item(1)]), make_batch(LAYOUT, {})):
+        assert type(batch) is dict
+        assert not batch["image"].is_shared()
+
+
+def test_memory_is_used_again_only_when_its_batch_is_freed():
+    with as_worker():
+        first, second = make_batch(LAYOUT, {}), make_batch(LAYOUT, {})
+        place, other = (batch["image"].data_ptr() for batch in (first, second))
+        first.free()
+        third = make_batch(LAYOUT, {})
+        assert third["image"].data_ptr() == place != other
+        with as_worker():
+            assert make_batch(LAYOUT, {})["image"].data_ptr() not in (place, other)
+        second.free()
+        assert make_batch(LAYOUT, {})["image"].data_ptr() == other
+
+
+def test_workers_that_are_forked_there_have_memory_of_their_own():
+    loading = Loading(batch_size=2, num_workers=2, start_method="fork", timeout_s=60)
+    with as_worker():
+        ours = collate([item(100), item(101)])
+        ours.free()  # what a worker finds free, it would fill
+        for number, batch in enumerate(build_loader(Items(), TrainSampler(24, 2), loading)):
+            equal(batch, default_collate([item(2 * number), item(2 * number + 1)]))
+        equal(ours, default_collate([item(100), item(101)]))

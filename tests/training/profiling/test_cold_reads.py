@@ -2,9 +2,7 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,14 +11,13 @@ from sharding.reading.shard_set import ShardSet
 from sharding.stores.node_cache import CacheSettings
 from training.config import ProfileConfig
 from training.profiling import cold_reads as cold
-from training.profiling.bottleneck import helps_fetch, shares_that_count, stays_cached
 from training.profiling.cold_reads import drop, time_cold
 from training.profiling.pagecache import drop_pages, resident_share
 from training.profiling.profile import run
 from training.profiling.requests import ranges_by_shard, requests_per_sample
-from training.profiling.stages import plan_work
 from training.profiling.transfer import time_transfer
 
+SMALL = {"height": 48, "width": 64}
 MEMORY_ALONE, DROPPING = {"tmpfs", "ramfs"}, {"ext2/ext3", "xfs", "overlayfs"}
 
 
@@ -76,9 +73,9 @@ def test_a_file_that_is_memory_alone_stays():
         path.unlink(missing_ok=True)
 
 
-def test_the_shards_of_the_samples_are_dropped_and_no_others(diode_sets, on_disk):
+def test_the_shards_of_the_samples_are_dropped_and_no_others(diode_sets, on_disk, plan):
     shutil.copytree(diode_sets[0].url, on_disk / "set")
-    work = plan_work(ShardSet(on_disk / "set"), 2, 0)
+    work = plan(ShardSet(on_disk / "set"), 2)
     touched = set(ranges_by_shard(work, work.rows().tolist()))
     assert drop(work) == 0
     shares = {f"shards/{path.name}": resident_share(path) for path in (on_disk / "set/shards").iterdir()}
@@ -86,30 +83,30 @@ def test_the_shards_of_the_samples_are_dropped_and_no_others(diode_sets, on_disk
     assert len(touched) < len(shares)
 
 
-def test_cold_is_timed_on_the_same_samples_and_bytes(diode_sets):
-    work = plan_work(diode_sets[1], 5, 0)
+def test_cold_is_timed_on_the_same_samples_and_bytes(diode_sets, plan):
+    work = plan(diode_sets[1], 5)
     timed = time_cold(work, 3)
     for timing in (timed.fetch, timed.chain):
         assert (timing.samples, timing.bytes) == (5, work.stored_bytes)
         assert len(timing.seconds) == len(timing.cpu_seconds) == 3
 
 
-def test_every_cold_turn_begins_with_nothing_kept(diode_sets, monkeypatch):
+def test_every_cold_turn_begins_with_nothing_kept(diode_sets, monkeypatch, plan):
     seen = []
     monkeypatch.setattr(cold, "drop", lambda work: seen.append("drop") or 0.25)
     monkeypatch.setattr(cold, "time_once", lambda turn: seen.append("turn") or (1.0, 0.5))
-    timed = time_cold(plan_work(diode_sets[1], 2, 0), 2)
+    timed = time_cold(plan(diode_sets[1], 2), 2)
     assert seen == ["drop", "turn"] * 4
     assert timed.kept_share == 0.25
 
 
-def test_a_remote_set_without_a_cache_is_never_warm(served):
-    assert time_cold(plan_work(ShardSet(served), 4, 0), 1) is None
+def test_a_remote_set_without_a_cache_is_never_warm(served, plan):
+    assert time_cold(plan(ShardSet(served), 4), 1) is None
 
 
-def test_a_cached_set_is_cold_from_the_server_and_warm_from_the_cache(served, tmp_path, range_server):
+def test_a_cached_set_is_cold_from_the_server_and_warm_from_the_cache(served, tmp_path, range_server, plan):
     cache = CacheSettings(folder=str(tmp_path / "cache"), limit_bytes=10**9)
-    work = plan_work(ShardSet(served, cache=cache), 4, 0)
+    work = plan(ShardSet(served, cache=cache), 4)
     asked = []
     for _ in range(3):
         work.opened.reader.read_stored(work.rows().tolist(), work.parts)
@@ -121,32 +118,34 @@ def test_a_cached_set_is_cold_from_the_server_and_warm_from_the_cache(served, tm
 
 
 @pytest.mark.parametrize(("samples", "batch_size"), [(1, 1), (8, 2), (8, 8)])
-def test_requests_are_those_that_the_server_sees(served, range_server, samples, batch_size):
-    work = replace(plan_work(ShardSet(served), samples, 0), batch_size=batch_size)
+def test_requests_are_those_that_the_server_sees(served, range_server, samples, batch_size, plan):
+    work = plan(ShardSet(served), samples, batch_size=batch_size)
     for places in work.batches():
         work.opened.reader.read_stored([work.rows().tolist()[place] for place in places], work.parts)
     assert requests_per_sample(work) == len(shard_requests(range_server)) / samples > 0
 
 
-def test_a_local_set_takes_no_requests(diode_sets):
-    assert requests_per_sample(plan_work(diode_sets[1], 4, 0)) is None
+def test_a_local_set_takes_no_requests(diode_sets, plan):
+    assert requests_per_sample(plan(diode_sets[1], 4)) is None
 
 
 def test_a_cached_remote_set_is_profiled(served, tmp_path):
-    outcome = run(ProfileConfig(set=served, samples=4, repeats=1, num_workers=0, cache=str(tmp_path / "cache")))
+    outcome = run(
+        ProfileConfig(set=served, samples=4, repeats=1, num_workers=0, cache=str(tmp_path / "cache"), **SMALL)
+    )
     assert outcome.data["cold"]["kept_share"] == 0
     assert outcome.data["cold"]["fetch"]["samples"] == 4
     assert re.search(r"fetch: from the cache; cold: over the network, \d\.\d\d requests a sample", outcome.text)
     assert "\n  fetch, cold " in outcome.text
 
 
-def test_there_is_no_transfer_to_a_cpu(diode_sets):
-    assert time_transfer(plan_work(diode_sets[1], 2, 0), 1, torch.device("cpu")) is None
+def test_there_is_no_transfer_to_a_cpu(diode_sets, plan):
+    assert time_transfer(plan(diode_sets[1], 2), 1, torch.device("cpu")) is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_no_gpu_is_said(diode_sets):
-    outcome = run(ProfileConfig(set=diode_sets[1].url, samples=2, repeats=1, num_workers=0))
+    outcome = run(ProfileConfig(set=diode_sets[1].url, samples=2, repeats=1, num_workers=0, **SMALL))
     assert outcome.data["transfer"] is None
     assert "transfer: this machine has no CUDA device, so there is none" in outcome.data["notes"]
 
@@ -154,58 +153,6 @@ def test_no_gpu_is_said(diode_sets):
 @pytest.mark.parametrize(("kept", "said"), [(0.05, False), (0.4, True)])
 def test_a_file_system_that_does_not_drop_is_told_of(diode_sets, monkeypatch, kept, said):
     monkeypatch.setattr(cold, "drop", lambda work: kept)
-    outcome = run(ProfileConfig(set=diode_sets[1].url, samples=2, repeats=1, num_workers=0))
+    outcome = run(ProfileConfig(set=diode_sets[1].url, samples=2, repeats=1, num_workers=0, **SMALL))
     assert outcome.data["cold"]["kept_share"] == kept
     assert any("kept 40 % of a shard in memory" in note for note in outcome.data["notes"]) == said
-
-
-def make_told(cold, workers=None):
-    stages = {"fetch": {"share": 0.6}, "decode_image": {"share": 0.3}, "warp": {"share": 0.1}}
-    return {"stages": stages, "chain": {"ms_per_sample": 10.0}, "cold": cold, "workers": workers}
-
-
-WARM = {"fetch": 0.6, "decode_image": 0.3, "warp": 0.1}
-
-
-def test_a_set_that_no_cache_holds_is_judged_by_what_is_cold():
-    timed = {"fetch": {"share": 0.8}, "chain": {"ms_per_sample": 30.0}}
-    assert shares_that_count(make_told(timed), cached=True) == WARM
-    cold_shares = {"fetch": 0.8, "decode_image": 0.1, "warp": 1 / 30}
-    assert shares_that_count(make_told(timed), cached=False) == pytest.approx(cold_shares)
-
-
-@pytest.mark.parametrize(
-    ("alone_ms", "fetch", "decode"),
-    [(4.0, 0.0, 0.75), (5.0, 0.2, 0.6), (10.0, 0.6, 0.3), (3.5, 0.0, 3 / 3.5)],
-)
-def test_reading_ahead_leaves_fetch_what_the_others_do_not_take(alone_ms, fetch, decode):
-    """The other stages take 4 ms of 10; a loader that reads ahead takes so many in all."""
-    workers = {"ms_per_sample": alone_ms / 2, "ratio": {"median": 2.0}}
-    shares = shares_that_count(make_told(None, workers), cached=False)
-    assert (shares["fetch"], shares["decode_image"]) == pytest.approx((fetch, decode))
-    assert shares_that_count(make_told(None), cached=False) == WARM
-
-
-def make_set(url, cache_bytes=None):
-    cache = None if cache_bytes is None else CacheSettings(folder="cache", limit_bytes=cache_bytes)
-    shards = [SimpleNamespace(bytes=300), SimpleNamespace(bytes=700)]
-    return SimpleNamespace(url=url, cache=cache, manifest=SimpleNamespace(shards=shards))
-
-
-@pytest.mark.parametrize(
-    ("url", "cache_bytes", "cached", "helps"),
-    [
-        ("sets/a", None, True, "a faster disk"),
-        ("s3://sets/a", None, False, "a cache on this machine (--cache DIR)"),
-        ("s3://sets/a", 999, False, "a larger cache (--cache-size)"),
-        ("s3://sets/a", 1000, True, "a faster disk under the cache"),
-    ],
-)
-def test_what_helps_reading_depends_on_where_the_set_is(url, cache_bytes, cached, helps):
-    opened = make_set(url, cache_bytes)
-    assert stays_cached(opened, memory_bytes=1000) == cached
-    assert helps_fetch(opened, cached)[0] == helps
-
-
-def test_a_set_larger_than_memory_does_not_stay():
-    assert not stays_cached(make_set("sets/a"), memory_bytes=999)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sharding.format.sample import Sample
-from training.profiling.stopwatch import Stopwatch, Timing, count_bytes, one_thread, time_once
+from training.profiling.stopwatch import Stopwatch, Timing, count_bytes, join, one_thread, time_once
 
 
 def test_time_per_sample_is_the_median_of_the_repeats():
@@ -13,35 +13,76 @@ def test_time_per_sample_is_the_median_of_the_repeats():
     assert Timing(samples=4, bytes=0, seconds=(1.0,)).cpu_share is None
 
 
-def test_work_is_done_once_untimed_and_then_for_each_repeat():
-    watch, done = Stopwatch(3), []
+@pytest.fixture
+def clocks(monkeypatch):
+    """Wall clock and CPU clock, which stand still unless a test moves them."""
+    told = {"wall": 10.0, "cpu": 3.0}
+    monkeypatch.setattr("time.perf_counter", lambda: told["wall"])
+    monkeypatch.setattr("time.process_time", lambda: told["cpu"])
+    return told
+
+
+def passing(clocks, wall, cpu, result=None):
+    """Work that takes so long."""
 
     def work():
-        done.append(len(done))
-        return [bytes(10), bytes(5)]
+        clocks.update(wall=clocks["wall"] + wall, cpu=clocks["cpu"] + cpu)
+        return result
 
-    assert watch("fetch", work) == [bytes(10), bytes(5)]
-    assert done == [0, 1, 2, 3]
-    timing = watch.timings()["fetch"]
-    assert len(timing.seconds) == len(timing.cpu_seconds) == 3
-    assert (timing.samples, timing.bytes) == (2, 15)
+    return work
 
 
-def test_batches_add_up_repeat_by_repeat(monkeypatch):
-    taken = iter([(1.0, 0.5), (2.0, 0.5), (10.0, 0.5), (20.0, 0.5)])
-    monkeypatch.setattr("training.profiling.stopwatch.time_once", lambda work: next(taken))
-    watch = Stopwatch(2)
-    watch("collate", lambda: {"image": torch.zeros(3, dtype=torch.uint8), "key": ["a", "b", "c"]})
-    watch("collate", lambda: {"image": torch.zeros(1, dtype=torch.uint8), "key": ["d"]})
-    expected = Timing(samples=4, bytes=4, seconds=(11.0, 22.0), cpu_seconds=(1.0, 1.0))
-    assert watch.timings() == {"collate": expected}
+def test_a_stage_adds_up_over_its_samples(clocks):
+    watch = Stopwatch()
+    assert watch("fetch", passing(clocks, 1.0, 0.5, [bytes(10), bytes(5)]), 2) == [bytes(10), bytes(5)]
+    watch("fetch", passing(clocks, 2.0, 0.25, [bytes(1)]))
+    watch("warp", passing(clocks, 4.0, 4.0), made=np.zeros(3, np.float32))
+    assert watch.timings() == {
+        "fetch": Timing(samples=3, bytes=16, seconds=(3.0,), cpu_seconds=(0.75,)),
+        "warp": Timing(samples=1, bytes=12, seconds=(4.0,), cpu_seconds=(4.0,)),
+    }
 
 
-def test_both_clocks_are_read_before_and_after_the_work(monkeypatch):
-    clocks = {"wall": 10.0, "cpu": 3.0}
-    monkeypatch.setattr("time.perf_counter", lambda: clocks["wall"])
-    monkeypatch.setattr("time.process_time", lambda: clocks["cpu"])
-    assert time_once(lambda: clocks.update(wall=12.5, cpu=3.25)) == (2.5, 0.25)
+def test_a_stage_within_another_does_not_count_for_that_one(clocks):
+    watch = Stopwatch()
+
+    def outer():
+        passing(clocks, 1.0, 1.0)()
+        for _ in range(2):
+            watch("middle", lambda: watch("inner", passing(clocks, 8.0, 2.0)))
+        passing(clocks, 0.5, 0.25)()
+
+    watch("outer", outer, 2)
+    watch("inner", passing(clocks, 0.25, 0.25))
+    found = {stage: (one.seconds, one.cpu_seconds, one.samples) for stage, one in watch.timings().items()}
+    assert found == {
+        "outer": ((1.5,), (1.25,), 2),
+        "middle": ((0.0,), (0.0,), 2),
+        "inner": ((16.25,), (4.25,), 3),
+    }
+
+
+def test_repeats_are_joined_stage_by_stage(clocks):
+    laps = [Stopwatch(), Stopwatch()]
+    for number, lap in enumerate(laps, 1):
+        lap("a", passing(clocks, 1.0 * number, 0.5, bytes(4)), 4)
+        lap("b", passing(clocks, 10.0 * number, 0.5))
+    assert join(laps) == {
+        "a": Timing(samples=4, bytes=4, seconds=(1.0, 2.0), cpu_seconds=(0.5, 0.5)),
+        "b": Timing(samples=1, bytes=0, seconds=(10.0, 20.0), cpu_seconds=(0.5, 0.5)),
+    }
+
+
+def test_the_cpu_clock_is_read_within_the_wall_clock(monkeypatch):
+    asked = []
+    monkeypatch.setattr("time.perf_counter", lambda: asked.append("wall") or 0.0)
+    monkeypatch.setattr("time.process_time", lambda: asked.append("cpu") or 0.0)
+    time_once(lambda: asked.append("work"))
+    assert asked == ["wall", "cpu", "work", "cpu", "wall"]
+
+
+def test_work_takes_what_both_clocks_say(clocks):
+    assert time_once(passing(clocks, 2.5, 0.25)) == (2.5, 0.25)
 
 
 @pytest.mark.parametrize(
