@@ -113,11 +113,10 @@ def judge_stages(shares: Mapping[str, float], setting: Setting) -> dict[str, Any
 
 
 def _judge_consumer(taken_ms: float, made_ms: float, setting: Setting) -> dict[str, Any]:
-    makers = min(setting.num_workers, setting.cores)
     helps = [_smaller_views(setting), _larger_batches(setting)]
     text = (
         f"the training process is the bottleneck: taking a sample from its workers costs it {taken_ms:.2f} ms of CPU, "
-        f"and {makers} of them make one every {made_ms:.2f} ms: {_listed(helps)}"
+        f"and they make one every {made_ms:.2f} ms: {_listed(helps)}"
     )
     return {"stage": CONSUMER, "text": text}
 
@@ -160,7 +159,7 @@ def _more(setting: Setting) -> str:
     """Return what does the same work on more cores."""
     if setting.num_workers < setting.cores:
         return "more workers on free cores"
-    return f"more cores (the {setting.num_workers} workers have {setting.cores})"
+    return f"more cores (workers: {setting.num_workers}, cores: {setting.cores})"
 
 
 def _smaller_views(setting: Setting) -> str:

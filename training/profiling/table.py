@@ -21,13 +21,17 @@ def make_table(data: Mapping[str, Any]) -> str:
     if (transfer := data["transfer"]) is not None:
         rows.append(_row("transfer", transfer))
     if (workers := data["workers"]) is not None:
-        ratio, count = workers["ratio"], f"{data['num_workers']} workers"
+        ratio, count = workers["ratio"], _count(data["num_workers"], "worker")
         spread = f"{ratio['median']:.2f} times one process ({ratio['min']:.2f} - {ratio['max']:.2f})"
-        machine = f"{data['machine']['cpus']} cores (load {data['machine']['load']:.1f} when this began)"
+        machine = f"{_count(data['machine']['cpus'], 'core')} (load {data['machine']['load']:.1f} when this began)"
         rows += [_row(count, workers), _row(CONSUMER, data["consumer"]), f"  {count} on {machine}: {spread}"]
     return "\n".join(
         [title, f"  {'stage':<15}{heads}", *rows, *(f"  {note}" for note in data["notes"]), data["verdict"]["text"]]
     )
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def _row(name: str, one: Mapping[str, Any]) -> str:

@@ -53,9 +53,10 @@ def test_more_workers_are_advised_for_what_they_would_compute_on_free_cores(stag
     text = judge_stages({stage: 0.5}, replace(FREE_CORES, num_workers=workers, cores=cores))["text"]
     free = workers < cores
     assert ("more workers on free cores" in text) == (stage in ON_MORE_CORES and free)
-    assert (f"more cores (the {workers} workers have {cores})" in text) == (stage in ON_MORE_CORES and not free)
+    assert (f"more cores (workers: {workers}, cores: {cores})" in text) == (stage in ON_MORE_CORES and not free)
     if stage not in ON_MORE_CORES:
-        assert "workers" not in text
+        assert "more workers" not in text
+        assert "more cores" not in text
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_a_training_process_that_is_slower_than_its_workers_is_the_bottleneck(wo
     if bound:
         assert verdict["share"] == pytest.approx(consumer_ms / 8)
         assert verdict["text"].startswith("the training process is the bottleneck: ")
-        assert f"{consumer_ms:.2f} ms of CPU, and {min(workers, cores)} of them make one every" in verdict["text"]
+        assert f"{consumer_ms:.2f} ms of CPU, and they make one every {10 / min(workers, cores):.2f} ms" in verdict["text"]
         assert verdict["text"].endswith(
             ": a smaller crop (--height, --width), or larger batches (--micro-batch) would help"
         )
