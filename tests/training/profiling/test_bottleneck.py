@@ -127,7 +127,9 @@ def test_a_training_process_that_is_slower_than_its_workers_is_the_bottleneck(wo
     if bound:
         assert verdict["share"] == pytest.approx(consumer_ms / 8)
         assert verdict["text"].startswith("the training process is the bottleneck: ")
-        assert f"{consumer_ms:.2f} ms of CPU, and they make one every {10 / min(workers, cores):.2f} ms" in verdict["text"]
+        assert (
+            f"{consumer_ms:.2f} ms of CPU, and they make one every {10 / min(workers, cores):.2f} ms" in verdict["text"]
+        )
         assert verdict["text"].endswith(
             ": a smaller crop (--height, --width), or larger batches (--micro-batch) would help"
         )
