@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from training.loading.augment import PairedAugment
     from training.loading.dataset import DiodeDepthDataset
     from training.model.depth_unet import DepthUnet
+    from training.monitoring.monitor import ThroughputMonitor
     from training.network.colour import change_colour
     from training.pretraining.augmentations import get_transform_args
     from training.pretraining.lightly import stream_arguments
-    from training.profiling.monitor import ThroughputMonitor
     from training.streaming.pipeline import stream
 
 __all__ = [
@@ -49,7 +49,7 @@ _HOMES = {
     "DepthUnet": "training.model.depth_unet",
     "DiodeDepthDataset": "training.loading.dataset",
     "PairedAugment": "training.loading.augment",
-    "ThroughputMonitor": "training.profiling.monitor",
+    "ThroughputMonitor": "training.monitoring.monitor",
     "change_colour": "training.network.colour",
     "finetune_unet": "training.finetuning.finetune",
     "get_transform_args": "training.pretraining.augmentations",

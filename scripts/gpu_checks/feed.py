@@ -23,8 +23,8 @@ from gpu_checks.runs import read_series
 from training.finetuning.finetune import init_model
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import Hyperparameters
+from training.monitoring.monitor import WAIT_TAG, ThroughputMonitor
 from training.pretraining import pretrain
-from training.profiling.monitor import WAIT_TAG, ThroughputMonitor
 
 LIMIT_S = 45
 STALL_BOUND = 0.1

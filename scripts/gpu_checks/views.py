@@ -20,8 +20,8 @@ from gpu_checks.runs import read_series
 from sharding.reading.shard_set import ShardSet
 from training.config import ViewsOn
 from training.loading.images import ImageDataset
+from training.monitoring.monitor import RATE_TAG, WAIT_TAG
 from training.pretraining import pretrain
-from training.profiling.monitor import RATE_TAG, WAIT_TAG
 from training.views.batch import DrawCollation
 from training.views.recipe import read_recipe
 from training.views.render import ViewRenderer

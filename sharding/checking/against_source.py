@@ -162,7 +162,7 @@ class _Accounted:
         return _Accounted(
             opened=opened,
             recipe=Recipe.of(manifest.dataset, manifest.made),
-            rows={key: row for row, key in enumerate(opened.index["key"])},
+            rows={key: row for row, key in enumerate(opened.rows["key"])},
             quarantined=frozenset(one.key for one in refused),
         )
 

@@ -68,7 +68,7 @@ def compare_with_published(opened: ShardSet) -> dict[str, Any] | None:
         return None
     wanted = manifest.made.get("scene_type", "all")
     views = {kind: count for kind, count in published.views.items() if wanted in ("all", kind)}
-    found = {kind: int((opened.index["scene_type"] == kind).sum()) for kind in views}
+    found = {kind: int((opened.rows["scene_type"] == kind).sum()) for kind in views}
     return {"archive": published.name, "views": views, "found": found, "whole": found == views, "note": published.note}
 
 
@@ -128,10 +128,10 @@ def grid(opened: ShardSet, num_samples: int, seed: int) -> bytes:
     """Draw a contact sheet, as PNG, of samples that are drawn uniformly at random from the set."""
     count = min(num_samples, len(opened))
     rows = sorted(int(row) for row in np.random.default_rng((seed, 0)).choice(len(opened), count, replace=False))
-    kinds = opened.index["kind"].iloc[rows]
+    kinds = opened.rows["kind"].iloc[rows]
     captions = [
         key if kind == "none" else f"{key}\n{kind}"
-        for key, kind in zip(opened.index["key"].iloc[rows], kinds, strict=True)
+        for key, kind in zip(opened.rows["key"].iloc[rows], kinds, strict=True)
     ]
     # One unit for all: no data set has both metric depth and depth up to scale.
     unit = next((_UNITS[kind] for kind in kinds if kind in _UNITS), "m")

@@ -162,9 +162,9 @@ def _contradiction(opened: ShardSet, row: int, sample: Sample) -> str:
         truth |= {name: meta[name] for name in ("split", "scene", "scan", "scene_type")} | {"kind": meta["depth_kind"]}
     if sample.depth is not None and sample.valid is not None:
         # The statistics are computed again from the stored depth and mask.
-        truth |= asdict(depth_facts(sample.depth, sample.valid, truth.get("kind", opened.index["kind"].iloc[row])))
+        truth |= asdict(depth_facts(sample.depth, sample.valid, truth.get("kind", opened.rows["kind"].iloc[row])))
     for name, value in truth.items():
-        indexed = opened.index[name].iloc[row]
+        indexed = opened.rows[name].iloc[row]
         # Statistics in the index are float32, and of the depth before the preset "compact" rounded it by up to 1e-4.
         same = np.isclose(indexed, value, rtol=2e-4, equal_nan=True) if isinstance(value, float) else indexed == value
         if not same:

@@ -1,7 +1,7 @@
 """Rows of an index in memory, as small as their file has them: a column becomes one of pandas when it is asked for."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,15 @@ class IndexRows:
         """Names of the columns in order."""
         return list(self._arrays)
 
-    def __getitem__(self, name: str) -> "pd.Series[Any]":
-        """Make a column of pandas, with the labels of the rows."""
-        return self._to_pandas([name])[name]
+    @overload
+    def __getitem__(self, name: str) -> "pd.Series[Any]": ...
+
+    @overload
+    def __getitem__(self, name: list[str]) -> "pd.DataFrame": ...
+
+    def __getitem__(self, name: str | list[str]) -> "pd.Series[Any] | pd.DataFrame":
+        """Make a column of pandas, or a table of several, with the labels of the rows."""
+        return self._to_pandas(name) if isinstance(name, list) else self._to_pandas([name])[name]
 
     def to_frame(self) -> "pd.DataFrame":
         """Make the table of all columns, with the labels of the rows."""

@@ -202,7 +202,7 @@ def fit_baselines(train: ShardSet) -> Baselines:
         UsageError: The depth of the set is not in metres.
     """
     require_metres(train)
-    summation = DepthSummation(min(MAX_ROWS, int(train.index["height"].mode().iloc[0])))
+    summation = DepthSummation(min(MAX_ROWS, int(train.rows["height"].mode().iloc[0])))
     for sample in track(iter_depths(train), total=len(train), unit="images", label="baselines"):
         if sample.depth is not None and sample.valid is not None:
             summation.add(sample.depth, sample.valid)

@@ -23,7 +23,7 @@ def training_camera(samples: ShardSet, focal_px: float | None) -> dict[str, Any]
         focal_px: Focal length in pixels of its images, as the user gives it; None: that of DIODE, if the images are
             of its size, else unknown.
     """
-    sizes = samples.index[["height", "width"]].drop_duplicates()
+    sizes = samples.rows[["height", "width"]].drop_duplicates()
     height, width = (int(side) for side in sizes.iloc[0]) if len(sizes) == 1 else (0, 0)
     if focal_px is None and samples.manifest.dataset == "diode" and (height, width) == DIODE_SIZE_PX:
         focal_px = DIODE_FOCAL_PX

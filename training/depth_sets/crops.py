@@ -17,7 +17,7 @@ def announce_small_images(config: AugmentOptions, samples: ShardSet) -> None:
     if config.augment == "tutorial":
         return  # its boxes are parts of the image, stretched to the crop
     # float64 (N, 2), height and width as the network sees them
-    sides = np.rint(samples.index[["height", "width"]].to_numpy(np.float64) * config.scale)
+    sides = np.rint(samples.rows[["height", "width"]].to_numpy(np.float64) * config.scale)
     small = (sides < (config.height, config.width)).any(axis=1)
     if small.any():
         height, width = sides[small].min(axis=0).astype(int)

@@ -37,7 +37,7 @@ def hold_out(
     Raises:
         UsageError: There are no such scenes, or no others would be left; or samples have no scene.
     """
-    known, seeing = _scenes_of(samples), samples.index["scene"][~blind].unique()
+    known, seeing = _scenes_of(samples), samples.rows["scene"][~blind].unique()
     scenes = choose_scenes(known, wish, seed, set(known) - set(seeing))
     listed = f"[{', '.join(map(repr, scenes))}]"
     if len(listed) > MAX_TEXT_CHARS // 2:  # a condition is read from metrics.json as a text of this length
@@ -125,7 +125,7 @@ def _scenes_of(samples: ShardSet) -> list[str]:
     Raises:
         UsageError: Some samples have none.
     """
-    scenes = samples.index["scene"]
+    scenes = samples.rows["scene"]
     if lacking := int((scenes == "").sum()):
         some = "choose those that have one with --where \"scene != ''\", or " if lacking < len(samples) else ""
         raise UsageError(

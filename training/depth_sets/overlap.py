@@ -18,7 +18,7 @@ def describe_overlap(train: ShardSet, val: ShardSet) -> str:
 
 
 def _texts(samples: ShardSet, column: str) -> set[str]:
-    return set(samples.index[column].unique())
+    return set(samples.rows[column].unique())
 
 
 def _describe(names: list[str], noun: str) -> str:

@@ -27,7 +27,7 @@ def require_countable(samples: ShardSet) -> None:
         DataError: All views have fewer than `MIN_VALID_PIXELS` valid pixels, or, in metres, all their depth out of the
             range that counts.
     """
-    index = samples.index
+    index = samples.rows
     pixels = (index["valid_fraction"] * index["height"] * index["width"]).round()
     if not (pixels >= MIN_VALID_PIXELS).any():
         raise DataError(

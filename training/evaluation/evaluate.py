@@ -130,7 +130,7 @@ def _iter_rows(
     predictor: Predictor, samples: ShardSet, computing: Computing, protocols: Protocols
 ) -> Iterator[tuple[Any, ...]]:
     """Yield (protocol, key, *METRICS) of each counted image, image by image in set order."""
-    batch_size = native_batch(samples.index)
+    batch_size = native_batch(samples.rows)
     loading = Loading(batch_size=batch_size, num_workers=computing.num_workers, pin_memory=computing.pin_memory)
     under_mask = not all(protocol.masked for protocol in protocols.values())
     images = DiodeDepthDataset(samples, under_mask=under_mask)

@@ -8,13 +8,15 @@ from training.loading.shared_need import VIEW_PIXEL_BYTES, SharedNeed, index_byt
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sharding.format.index_rows import IndexRows
+
 BATCH_PIXELS = 1024 * 768
 """Pixels that are predicted at once: one DIODE view."""
 
 
-def native_batch(index: "pd.DataFrame") -> int:
+def native_batch(rows: "IndexRows | pd.DataFrame") -> int:
     """Choose a batch size for images at native size: 1 if they differ in size, otherwise what fits `BATCH_PIXELS`."""
-    sizes = index[["height", "width"]].drop_duplicates()
+    sizes = rows[["height", "width"]].drop_duplicates()
     return max(1, BATCH_PIXELS // int(sizes.prod(axis=1).iloc[0])) if len(sizes) == 1 else 1
 
 
@@ -28,8 +30,8 @@ def native_need(samples: ShardSet, workers: int, pinned: bool, ranks: int = 1) -
         ranks: Processes over which the images are spread.
     """
     share = -(-len(samples) // ranks)  # rounded up, as the number of batches below
-    batch = min(native_batch(samples.index), share)
-    largest = int((samples.index["height"].astype("int64") * samples.index["width"].astype("int64")).max())
+    batch = min(native_batch(samples.rows), share)
+    largest = int((samples.rows["height"].astype("int64") * samples.rows["width"].astype("int64")).max())
     return SharedNeed(
         purpose="images at native size",
         batch_bytes=batch * largest * VIEW_PIXEL_BYTES,

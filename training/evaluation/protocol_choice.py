@@ -61,9 +61,9 @@ def _loss(samples: ShardSet) -> str:
         return f"is not known to have it under the mask: it was not made by `depthstream shard diode` ({dataset})"
     if made["preset"] == "compact":
         return "was made with --preset compact, which stores 0 under the mask"
-    if others := sorted(set(samples.index["depth_ext"]) - {*_WHOLE_EXTS, ""}):
+    if others := sorted(set(samples.rows["depth_ext"]) - {*_WHOLE_EXTS, ""}):
         return f"has depth as {', '.join(others)}, which stores none under the mask"
-    if _shrunk(samples.index[["height", "width"]].max(axis=1).to_list(), made.get("max_side")):
+    if _shrunk(samples.rows[["height", "width"]].max(axis=1).to_list(), made.get("max_side")):
         return f"was made with --max-side {made['max_side']}, and has but some pixels of its source"
     return ""
 

@@ -71,7 +71,7 @@ class SetInfo:
             identity=samples.manifest.identity,
             where=samples.where,
             images=len(samples),
-            scenes=int(samples.index["scene"].nunique()),
+            scenes=int(samples.rows["scene"].nunique()),
             without_depth=int(without_depth(samples).sum()),
         )
 
@@ -227,7 +227,7 @@ def _grouped(rows: pd.DataFrame, names: "pd.Series[str]") -> Means:
 def make_table(rows: Iterable[tuple[Any, ...]], samples: ShardSet) -> pd.DataFrame:
     """Make the table of an evaluation from rows of (protocol, key, METRICS) and the origins of the samples."""
     table = pd.DataFrame(rows, columns=["protocol", "key", *METRICS])
-    by_key = samples.index.set_index("key")
+    by_key = samples.rows[["key", *ORIGINS]].set_index("key")
     for place, name in enumerate(ORIGINS, 2):
         table.insert(place, name, table["key"].map(by_key[name]).astype(str))
     return table
@@ -295,4 +295,4 @@ def load_matching(
 def _is_about(evaluation: Evaluation, samples: ShardSet) -> bool:
     """Tell whether each row is of a sample of the set, at most once for each protocol."""
     places = evaluation.table[["protocol", "key"]]
-    return bool(places["key"].isin(set(samples.index["key"])).all()) and not places.duplicated().any()
+    return bool(places["key"].isin(set(samples.rows["key"])).all()) and not places.duplicated().any()

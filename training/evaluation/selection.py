@@ -70,5 +70,5 @@ def _shared(used: SetRecord, samples: ShardSet) -> int | None:
     if not address or (is_remote(address) and not same):
         return None
     with suppress(DataError, UsageError):
-        return len(set(ShardSet(address, used.where, samples.cache).index["key"]) & set(samples.index["key"]))
+        return len(set(ShardSet(address, used.where, samples.cache).rows["key"]) & set(samples.rows["key"]))
     return None

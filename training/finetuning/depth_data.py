@@ -54,7 +54,7 @@ def make_data(config: FinetuneConfig, subsets: Subsets, split: BatchSplit, pin_m
     """
     val = subsets.val
     crops, sampler = _make_crops(config, subsets.train, split.micro_batch)
-    native = native_batch(val.index)
+    native = native_batch(val.rows)
 
     def loading(batch_size: int) -> Loading:
         return Loading(batch_size=batch_size, num_workers=config.num_workers, pin_memory=pin_memory)
@@ -83,4 +83,4 @@ def _make_crops(config: FinetuneConfig, train: ShardSet, micro_batch: int) -> tu
 
 def mean_log_depth(samples: ShardSet) -> float:
     """Average the natural log of the samples' median depths (metres), from the index alone; all have a valid pixel."""
-    return float(np.log(samples.index["depth_median"].to_numpy(np.float64)).mean())
+    return float(np.log(samples.rows["depth_median"].to_numpy(np.float64)).mean())

@@ -49,11 +49,11 @@ from training.lightning.parts import LightningParts, build_parts
 from training.lightning.quiet import quiet_lightning
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import Hyperparameters
+from training.monitoring.monitor import ThroughputMonitor
+from training.monitoring.train_progress import TrainProgress
 from training.network.computation import Computation
 from training.network.encoder import load_encoder, recognize
 from training.network.unet import DepthNetwork, build_unet, split_parameters
-from training.profiling.monitor import ThroughputMonitor
-from training.profiling.train_progress import TrainProgress
 from training.run_files import read_json
 from training.runfolder import METRICS_NAME, SCRATCH, checkpoint_path, is_finished, save_config
 

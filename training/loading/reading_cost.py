@@ -43,7 +43,7 @@ def describe_reading(
     """Return the lines of `announce_reading`: one, and two more for a set behind a URL."""
     count = len(samples) if draws is None else draws
     share = count / len(samples)  # mean number of draws of a sample
-    size = int(samples.index[[f"{part}_bytes" for part in parts]].to_numpy().sum())
+    size = int(samples.rows[[f"{part}_bytes" for part in parts]].to_numpy().sum())
     name = samples.manifest.name
     lines = [
         f"{name}: {len(samples)} samples in {np.count_nonzero(samples.shard_sizes)} shards; an epoch reads {count} of "

@@ -21,7 +21,7 @@ def depth_kind(samples: ShardSet, option: str = "--where") -> TrainedKind:
         UsageError: It has no depth, or depth of several kinds, or of none that a network predicts; the message has the
             counts.
     """
-    counts = samples.index["kind"][~without_depth(samples)].value_counts().sort_index().to_dict()
+    counts = samples.rows["kind"][~without_depth(samples)].value_counts().sort_index().to_dict()
     if not counts:
         raise UsageError(f"{samples.url}: no sample has a valid pixel; look at it with `depthstream inspect`")
     known = [kind for kind in TRAINED_KINDS if kind in counts]
@@ -45,6 +45,6 @@ def require_metres(samples: ShardSet) -> None:
 
 def without_depth(samples: ShardSet) -> NDArray[np.bool_]:
     """Tell which samples have no valid pixel, from the index alone: bool (N,). Ordinal maps are another matter."""
-    kind: Any = samples.index["kind"]
-    empty = kind.isin(TRAINED_KINDS) & ~(samples.index["valid_fraction"] > 0)
+    kind: Any = samples.rows["kind"]
+    empty = kind.isin(TRAINED_KINDS) & ~(samples.rows["valid_fraction"] > 0)
     return np.asarray((kind == "none") | empty, np.bool_)

@@ -81,7 +81,7 @@ def stream_arguments(
     switch_reports_off()
     return {
         # LightlyTrain computes its schedules from the number of names, and takes those with an image's extension.
-        "data": [f"{key}.jpg" for one in opened for key in one.index["key"]],
+        "data": [f"{key}.jpg" for one in opened for key in one.rows["key"]],
         "strategy": make_strategy(images, placement, budget, follows_seed=seed is None, views=views),
     } | placement.trainer_arguments()
 

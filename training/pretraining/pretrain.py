@@ -221,7 +221,7 @@ def format_sets(sets: Sequence[ShardSet], weights: Sequence[float] | None) -> st
     """Describe what an epoch reads, in a line: sets, samples and image bytes."""
     count = sum(map(len, sets))
     shares = weights or [float(len(one)) for one in sets]
-    means = [one.index["image_bytes"].mean() for one in sets]  # bytes of an image
+    means = [one.rows["image_bytes"].mean() for one in sets]  # bytes of an image
     # Expected bytes of an epoch: its draws are split among the sets in proportion to the shares.
     size = count * sum(share * mean for share, mean in zip(shares, means, strict=True)) / sum(shares)
     return f"{', '.join(one.manifest.name for one in sets)}: {count} samples, {size / 1e6:.1f} MB of images an epoch"

@@ -32,13 +32,13 @@ from training.launch.group import GROUP_TIMEOUT, AbortsGroup, SameOnAllRanks
 from training.loading.images import ImageDataset
 from training.loading.loader import build_loader
 from training.loading.sampler import TrainSampler
+from training.monitoring.monitor import ThroughputMonitor
+from training.monitoring.train_progress import replace_bar
 from training.network.saved import check_shapes
 from training.pretraining.collapse import CollapseGuard
 from training.pretraining.saved_models import with_models, without_modules
 from training.pretraining.their_loader import loading_like, take_transform
 from training.pretraining.views import Images, Seeding, ViewDataset
-from training.profiling.monitor import ThroughputMonitor
-from training.profiling.train_progress import replace_bar
 from training.views.batch import DrawCollation, EncodedDataset
 from training.views.preview import ViewPreview
 from training.views.recipe import read_recipe

@@ -33,7 +33,7 @@ def make_notes(work: Work, config: ProfileConfig, measured: Mapping[str, Any]) -
     if work.batch_size < config.batch_size:
         notes.append(f"batches of {work.batch_size}, not of {config.batch_size}: {_lack(work, config)}")
     if not work.paired:
-        deep = int((work.opened.index["depth_ext"] != "").sum())
+        deep = int((work.opened.rows["depth_ext"] != "").sum())
         some = f" ({deep} of {len(work.opened)} samples have depth: --where \"depth_ext != ''\")" if deep else ""
         notes.append(
             f"images only{some}, in views of the size that most of them have; the views of pretraining are "

@@ -198,7 +198,7 @@ def speed_up(alone: Timing, workers: Timing) -> dict[str, float]:
 
 def _extensions(work: Work) -> set[str]:
     """Return the extensions of the parts that are read."""
-    return {ext for part in work.parts for ext in work.opened.index[f"{part}_ext"].unique()}
+    return {ext for part in work.parts for ext in work.opened.rows[f"{part}_ext"].unique()}
 
 
 def _machine() -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Work:
 
     def _stored_bytes(self, rows: NDArray[np.int64]) -> int:
         columns = [f"{part}_bytes" for part in self.parts]
-        return int(self.opened.index.iloc[rows][columns].to_numpy().sum())
+        return int(self.opened.rows[columns].iloc[rows].to_numpy().sum())
 
 
 def plan_work(opened: ShardSet, config: ProfileConfig) -> Work:
@@ -116,7 +116,7 @@ def plan_work(opened: ShardSet, config: ProfileConfig) -> Work:
     """
     augment = make_augment(config)
     samples = min(config.samples, len(opened))
-    deep = int((opened.index["depth_ext"] != "").sum())
+    deep = int((opened.rows["depth_ext"] != "").sum())
     paired = deep == len(opened)
     if not paired and (given := _given_views(config)):
         some = ", or select those that have it with --where \"depth_ext != ''\"" if deep else ""
@@ -157,6 +157,6 @@ def _given_views(config: ProfileConfig) -> list[str]:
 
 
 def _whole_images(opened: ShardSet) -> PairedAugment:
-    sizes = Counter(zip(opened.index["height"].tolist(), opened.index["width"].tolist(), strict=True))
+    sizes = Counter(zip(opened.rows["height"].tolist(), opened.rows["width"].tolist(), strict=True))
     height, width = sizes.most_common(1)[0][0]
     return PairedAugment(height=height, width=width)

@@ -178,7 +178,7 @@ def make_gallery(
     val, device = measuring.val, measuring.computing.device
     evaluations = [one for arm in arms for one in arm.evaluations]
     choices = choose_examples(evaluations, protocol)
-    place = {key: row for row, key in enumerate(val.index["key"])}  # row of each key
+    place = {key: row for row, key in enumerate(val.rows["key"])}  # row of each key
     samples = {sample.key: sample for sample in val.read([place[choice.key] for choice in choices])}
 
     def show(name: str, evaluation: Evaluation, predictor: Predictor) -> Shown:

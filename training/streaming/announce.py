@@ -27,7 +27,7 @@ def describe_streaming(
         for shard, size in zip(one.manifest.shards, one.shard_sizes, strict=True)
         if size  # a shard with no sample of the subset is not opened
     ]
-    taken = sum(int(one.index[[f"{part}_bytes" for part in parts]].to_numpy().sum()) for one in sets)
+    taken = sum(int(one.rows[[f"{part}_bytes" for part in parts]].to_numpy().sum()) for one in sets)
     workers = describe_workers(num_workers)
     buffered = format_bytes(min(streaming.shuffle_buffer, samples) * taken / samples)
     return [

@@ -241,7 +241,7 @@ def stream(
     """
     opened = set if isinstance(set, ShardSet) else ShardSet(set)
     streaming = Streaming(shuffle_buffer=shuffle_buffer, pipe=pipe)
-    parts = [part for part in DEPTH_PARTS if (opened.index[f"{part}_ext"] != "").any()]
+    parts = [part for part in DEPTH_PARTS if (opened.rows[f"{part}_ext"] != "").any()]
     ring = ShardRing([StreamedSet(opened, parts, streaming.pipe)], streaming.shuffle_buffer, seed)
     return webdataset.DataPipeline(functools.partial(_equal_share, ring, epoch))
 

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sharding.reading.shard_set import ShardSet
 from sharding.stores.ranges import MAX_MERGED_BYTES
 from tests.servers import Link, answer, answer_range, link, localbucket, nanio, s3_variables, web_server
-from training.profiling.monitor import RATE_TAG, WAIT_TAG
+from training.monitoring.monitor import RATE_TAG, WAIT_TAG
 
 FAULTS = ("--latency-ms", "30", "--faults", "500,reset,truncate,corrupt", "--only", "/shards/", "--fault-rate")
 pytestmark = pytest.mark.slow

@@ -17,10 +17,10 @@ from training.config import FinetuneConfig, PretrainConfig
 from training.finetuning import finetune
 from training.loading.dataset import DiodeDepthDataset
 from training.loading.images import ImageDataset
+from training.monitoring import monitor
+from training.monitoring.monitor import FETCH, RATE_TAG, WAIT_TAG, ThroughputMonitor, count_samples
+from training.monitoring.timeline import HostTimeline
 from training.pretraining import pretrain, strategy
-from training.profiling import monitor
-from training.profiling.monitor import FETCH, RATE_TAG, WAIT_TAG, ThroughputMonitor, count_samples
-from training.profiling.timeline import HostTimeline
 
 SAMPLES, BATCH = 20, 2
 OUTDOOR = "scene_type == 'outdoor'"

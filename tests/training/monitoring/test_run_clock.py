@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from training.profiling.run_clock import RunClock
+from training.monitoring.run_clock import RunClock
 
 
 @pytest.fixture

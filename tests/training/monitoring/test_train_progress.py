@@ -7,8 +7,8 @@ from pytorch_lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from sharding import progress
-from training.profiling.run_clock import RunClock
-from training.profiling.train_progress import TrainProgress, replace_bar
+from training.monitoring.run_clock import RunClock
+from training.monitoring.train_progress import TrainProgress, replace_bar
 
 BATCHES, STEP_S, VALIDATION_S = 4, 12.0, 20.0  # a step takes longer than the time between two lines of a log
 

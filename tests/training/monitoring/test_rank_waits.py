@@ -12,9 +12,9 @@ import torch
 from pytorch_lightning.profilers import PassThroughProfiler
 from torch import distributed
 
-from training.profiling.monitor import FETCH, RANK_TAG, RATE_TAG, WAIT_TAG, ThroughputMonitor
-from training.profiling.rank_waits import Gathered, RankWaits
-from training.profiling.timeline import HostTimeline
+from training.monitoring.monitor import FETCH, RANK_TAG, RATE_TAG, WAIT_TAG, ThroughputMonitor
+from training.monitoring.rank_waits import Gathered, RankWaits
+from training.monitoring.timeline import HostTimeline
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 300  # they take 3 s on an idle machine, nearly all of it for imports

@@ -2,9 +2,9 @@
 
 **What is measured.** A micro-batch begins when the training loop asks its loader for it and ends when the loop has
 finished it; a step is as many of them as are accumulated. Time between two steps (validation, checkpoints, later
-callbacks) belongs to neither. Every rank measures its waits by the clock of its device (`training.profiling.timeline`),
-and the largest share is logged with its rank (`training.profiling.rank_waits`). The rate is that of rank 0: the others
-take as many samples in the same time, because each step waits for all of them.
+callbacks) belongs to neither. Every rank measures its waits by the clock of its device
+(`training.monitoring.timeline`), and the largest share is logged with its rank (`training.monitoring.rank_waits`). The
+rate is that of rank 0: the others take as many samples in the same time, because each step waits for all of them.
 
 No step waits for an event: a window whose last event has not happened when it closes is logged when the next one does.
 """
@@ -18,8 +18,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import Profiler
 from torch import Tensor
 
-from training.profiling.rank_waits import RankWaits
-from training.profiling.timeline import CudaTimeline, HostTimeline, Timeline, timeline_of
+from training.monitoring.rank_waits import RankWaits
+from training.monitoring.timeline import CudaTimeline, HostTimeline, Timeline, timeline_of
 
 EVERY_STEPS = 10
 RATE_TAG, WAIT_TAG, RANK_TAG = "throughput/samples_per_s", "throughput/wait_share", "throughput/wait_rank"
@@ -60,7 +60,7 @@ class ThroughputMonitor(Callback):
 
     The share is that of the rank that waits most, whose number is `throughput/wait_rank`.
 
-    See `training.profiling.monitor` for what they mean. They go to every logger of the trainer, at each step that is a
+    See `training.monitoring.monitor` for what they mean. They go to every logger of the trainer, at each step that is a
     multiple of `every`, and at the end of an epoch for the steps that are left. Both trainers have this callback; in a
     trainer of your own, put it before callbacks that take long at the end of a batch.
 

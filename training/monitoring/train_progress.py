@@ -6,7 +6,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sharding.progress import track
-from training.profiling.run_clock import RunClock
+from training.monitoring.run_clock import RunClock
 
 
 class TrainProgress(Callback):
