@@ -27,6 +27,7 @@ def test_the_document_has_the_tables_of_the_program():
     assert DOCUMENT.read_text().endswith(f"## Tables\n\n{done.stdout}")
 
 
+@pytest.mark.slow
 def test_the_document_has_the_rows_of_the_smallest_network_and_size():
     rows = rows_of(run(CostTableConfig(encoders=("resnet18",), sizes=("256x256",))).text)
     assert len(rows) == 4

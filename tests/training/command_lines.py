@@ -36,6 +36,7 @@ COMPARE = "compare run --out new/report.html"
 ALSO_RIGHT = [
     f"{SHARD} --workers 2 --allow-bad 1 --shard-size 10MB",
     f"{SHRUNK} 512 --jpeg-quality 90 --jpeg-subsampling 4:2:0",
+    f"{SHARD} --preset compact --jpeg-quality 90",
     "verify SET --against source",
     "inspect SET --where height>0 --samples 2 --grid new/sheet.png",
     f"{PRETRAIN} --weights 1 --method simclr --batch-size 2 --accelerator cpu",
@@ -127,7 +128,6 @@ _MISSING = {
     "no command named demonstrate": ["demonstrate"],
     "no command named kitti": ["shard kitti source new/set"],
     "no place for": ["verify SET SET", "demo more"],
-    "no option --jpeg-quality": [f"{SHARD} --jpeg-quality 90"],
     "no option --epoch; did you mean --epochs?": [f"{FINETUNE} --epoch 3"],
     "--holdout-scenes: expected text": [f"{HOLDOUT} "],
     "--zoom: expected text": [f"{FINETUNE} --zoom "],
@@ -218,7 +218,10 @@ _QUERIES = {
 }
 
 _TOGETHER = {
-    "--jpeg-quality: expected with --max-side": ["shard megadepth source new/set --jpeg-quality 90"],
+    "--jpeg-quality: expected with --max-side": [
+        "shard megadepth source new/set --jpeg-quality 90",
+        f"{SHARD} --jpeg-quality 90",
+    ],
     "--jpeg-subsampling: expected with --max-side": ["shard megadepth source new/set --jpeg-subsampling 4:2:0"],
     "which --reader webdataset does not use": [f"{PRETRAIN} --weights 1 --reader webdataset"],
     "--method dinov2 masks patches": [f"{PRETRAIN} --method dinov2"],

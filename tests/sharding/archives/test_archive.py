@@ -45,6 +45,7 @@ def test_reading_goes_on_at_any_member_from_what_was_saved_there(tmp_path, name)
         assert read_members(path, *saved[number]) == whole[number + 1 :]
 
 
+@pytest.mark.slow
 def test_a_resume_reads_again_at_most_the_stride_and_some_chunks(tmp_path):
     path = write(tmp_path / "x.tar.gz", tarball(SIZES))
     with open_archive(LocalFile(path), threads=2, stride_bytes=2 << 20) as archive:
@@ -81,6 +82,7 @@ def test_the_md5_is_of_the_whole_file_wherever_reading_begins(tmp_path, name):
         assert archive.md5() == hashlib.md5(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.tar", "x.tar.gz"])
 def test_an_md5_that_was_saved_goes_on_without_what_it_has_seen(tmp_path, name):
     path = write(tmp_path / name, tarball(SIZES))

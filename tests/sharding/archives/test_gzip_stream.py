@@ -215,6 +215,7 @@ def test_a_file_made_to_burst_is_read_within_a_bound_of_memory(tmp_path):
     assert mebibytes < 1500
 
 
+@pytest.mark.slow
 def test_more_ends_of_streams_than_are_noted_spoil_no_seek_point(tmp_path, monkeypatch):
     monkeypatch.setattr("sharding.archives.stream_ends._MOST_FOOTERS", 1000)
     monkeypatch.setattr("sharding.archives.stream_ends._MANY_FOOTERS", 500)

@@ -44,6 +44,7 @@ def test_a_process_that_keeps_its_memory_asks_for_no_page_twice():
     assert run("plain")[1] > GIVEN_BACK / 2  # what it would have been
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables", [{"MALLOC_TRIM_THRESHOLD_": "1"}, {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=1"}]
 )

@@ -65,6 +65,7 @@ def test_every_kind_of_source_gives_the_same_bytes(kind, tmp_path):
     assert manifest.made["order"] == "as in the archive"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_object_of_a_bucket_gives_the_same_bytes(diode_source, tmp_path, workers):
     (tmp_path / "store/bucket").mkdir(parents=True)

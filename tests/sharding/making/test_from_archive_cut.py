@@ -61,6 +61,7 @@ def test_a_cut_archive_is_an_error_and_goes_on_when_it_has_grown(little_ahead, t
     finish(replace(IMAGES, shard_size=1 << 20), path, tmp_path / "set", content(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "suffix"),
     [

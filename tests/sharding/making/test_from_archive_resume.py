@@ -81,6 +81,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(archive, tmp_path):
     assert content(tmp_path / "set") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["bytes", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cut", "gone"))])
 def test_what_waited_on_disk_and_is_damaged_or_lost_is_read_again(archive, tmp_path, monkeypatch, damage):
     path, whole = archive

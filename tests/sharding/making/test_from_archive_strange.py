@@ -129,6 +129,7 @@ def test_a_small_wrong_archive_is_noticed_at_its_end(megadepth_source, tmp_path)
         make(DIODE, path, tmp_path / "set")
 
 
+@pytest.mark.slow
 def test_other_files_after_a_good_beginning_do_not_make_it_the_wrong_archive(diode_source, tmp_path, monkeypatch):
     """Also for a run that goes on there, and so meets nothing else."""
     monkeypatch.setattr("sharding.sources.arrivals.FOREIGN_AFTER_MEMBERS", 60)

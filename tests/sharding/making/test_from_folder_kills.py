@@ -121,6 +121,7 @@ def finish(source, target, whole, workers=1):
         assert f"({len(kept)} of them are finished, {SHARDS - len(kept)} left)" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "lines"), [pytest.param(1, 4, marks=pytest.mark.slow), (2, 5)])
 def test_a_killed_run_leaves_nobody_and_is_finished_by_the_next(made, tmp_path, workers, lines):
     source, whole = made

@@ -115,6 +115,7 @@ def test_a_run_that_fails_midway_is_finished_and_keeps_its_shards(diode_source, 
     assert sorted(sent) == [f"shards/diode-train-{number:06d}.tar.zst" for number in range(2, SHARDS)]
 
 
+@pytest.mark.slow
 def test_a_shard_that_was_replaced_in_the_store_is_made_again(diode_source, bucket, tmp_path, monkeypatch):
     whole = make_whole(diode_source, tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -140,6 +141,7 @@ def far_apart(megadepth_source, tmp_path):
     return str(tmp_path / "MegaDepth_v1.tar.gz")
 
 
+@pytest.mark.slow
 def test_files_that_wait_are_in_the_store_for_a_run_on_another_machine(far_apart, bucket, tmp_path, monkeypatch):
     monkeypatch.setattr("sharding.sources.arrivals.HELD_BYTES", 100)
     options = {"source": far_apart, "with_depth": True, "workers": 1, "shard_size": 1500}
@@ -212,6 +214,7 @@ def test_waiting_files_that_no_point_names_go_with_the_next_save(bucket):
     assert list(stored(bucket)) == [".making/waiting/000001.bin"]
 
 
+@pytest.mark.slow
 def test_a_killed_command_is_finished_by_the_next(diode_source, bucket, tmp_path):
     whole = make_whole(diode_source, tmp_path / "whole")
     command = [sys.executable, "-m", "sharding", "shard", "diode", str(diode_source), "s3://bucket/set"]
@@ -260,6 +263,7 @@ def test_names_are_of_files_right_below(bucket):
     target.remove("never/there")
 
 
+@pytest.mark.slow
 def test_faults_on_the_way_are_survived(diode_source, tmp_path, monkeypatch):
     whole = make_whole(diode_source, tmp_path / "whole")
     (tmp_path / "s3/bucket").mkdir(parents=True)

@@ -109,6 +109,7 @@ def test_quality_where_nothing_becomes_jpeg_is_refused_by_name(megadepth_source,
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.slow
 def test_the_bytes_depend_neither_on_workers_nor_on_kills(megadepth_source, tmp_path):
     options = {"jpeg_quality": 70, "jpeg_subsampling": "4:2:2"}
     make(megadepth_source, tmp_path / "whole", **options)

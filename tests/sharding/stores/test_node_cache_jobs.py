@@ -130,6 +130,7 @@ def test_what_a_killed_process_reserved_stays_counted_until_nobody_else_uses_the
     check_sound(jobs.cache, 10**9, jobs)
 
 
+@pytest.mark.slow
 def test_processes_killed_at_random_moments(tmp_path):
     jobs = Jobs(tmp_path, "one", objects=2, ranges=60, largest=600_000, seed=3)
     chance, limit = random.Random(5), jobs.bytes // 2

@@ -265,6 +265,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path):
         silent.set()
 
 
+@pytest.mark.slow
 def test_a_server_that_trickles_is_given_up(tmp_path):
     def trickle(handler):
         handler.send_response(206)
@@ -298,6 +299,7 @@ def trickle_for(seconds):
     return respond
 
 
+@pytest.mark.slow
 def test_a_whole_object_may_take_longer_than_a_range():
     with servers.web_server(trickle_for(3)) as server:
         limits = TimeLimits(stall_s=2, request_s=1, whole_s=30)
@@ -306,6 +308,7 @@ def test_a_whole_object_may_take_longer_than_a_range():
             RemoteStore(f"{server.url}/set", limits=replace(limits, whole_s=1)).read_all("a.tar")
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_does_not_wait_for_ranges_that_hang():
     gate = threading.Event()
     with servers.web_server(lambda handler: gate.wait(60)) as server:

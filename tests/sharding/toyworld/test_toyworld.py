@@ -174,6 +174,7 @@ def cast_views(split, count):
             yield depth, depth <= PARAMS.max_range_m
 
 
+@pytest.mark.slow
 def test_image_row_tells_depth_but_not_all_of_it():
     train, val = list(cast_views("train", 96)), list(cast_views("val", 32))
     constant = np.median(np.concatenate([depth[valid] for depth, valid in train]))

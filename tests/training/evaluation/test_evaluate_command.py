@@ -43,6 +43,7 @@ def test_evaluate_measures_a_run_and_keeps_it_in_its_folder(make_run, sets, tmp_
     assert "00008" in outcome.text
 
 
+@pytest.mark.slow
 def test_what_a_run_folder_cannot_keep_is_measured_all_the_same(make_run, sets, monkeypatch) -> None:
     def refuse(path: Path, content: bytes) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))

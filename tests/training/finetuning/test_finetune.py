@@ -178,6 +178,7 @@ def test_another_run_is_not_resumed(finished, diode_sets):
         finetune.run(make_config(diode_sets, finished, resume=True, batch_size=4))
 
 
+@pytest.mark.slow
 def test_another_set_is_not_resumed(finished, diode_sets, folder):
     other = shutil.copytree(finished, folder / "other")
     swapped = (diode_sets[0], diode_sets[0])
@@ -228,6 +229,7 @@ def test_the_encoders_name_comes_from_the_pretraining_run_and_is_recorded(finish
     assert all(torch.equal(found[key], value) for key, value in expected.items())  # the same initial weights
 
 
+@pytest.mark.slow
 def test_a_network_remembers_its_encoder_and_a_run_of_it_has_that_encoder(diode_sets, tmp_path):
     """Seen by a check of the encoder's file, which comes before anything is trained."""
     file = tmp_path / "encoder.pt"

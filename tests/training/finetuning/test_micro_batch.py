@@ -30,6 +30,7 @@ def memory_for(samples, tried):
     return attempt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "samples", "expected"),
     [(split_of(8), 8, [8]), (split_of(8), 3, [8, 4, 2]), (split_of(15, 2), 5, [15, 6, 3]), (split_of(7), 1, [7, 1])],

@@ -215,6 +215,7 @@ def test_a_run_with_an_average_goes_on_to_the_very_same_weights(cut, whole, tmp_
     assert learned(config.out) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", ["on_train_end", pytest.param("on_fit_end", marks=pytest.mark.slow)])
 def test_a_run_that_was_about_to_end_early_ends_when_it_is_resumed(hook, sets, tmp_path, monkeypatch):
     stop = {"EarlyStopping": {"monitor": "val_loss", "patience": 1, "min_delta": 100}}

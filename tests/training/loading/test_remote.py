@@ -74,6 +74,7 @@ def test_a_local_set_does_not_fork_beside_a_remote_one(urls):
     assert start_method(local, Loading(batch_size=1, num_workers=2)) == "forkserver"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_pretraining_fetches_image_bytes_alone(urls, range_server, num_workers):
     opened = ShardSet(urls[1])
@@ -103,6 +104,7 @@ def views_of_pretraining(images):
     return ViewDataset(images, lambda inputs: [{"image": torch.tensor(inputs["image"])}], nullcontext)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_views", [views_of_profile, views_of_pretraining])
 def test_views_of_images_are_read_ahead(urls, range_server, make_views):
     images = ImageDataset([ShardSet(urls[1])])

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from training.launch.world import World
 from training.loading.sampler import EvalSampler, TrainSampler
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 120  # for both processes together; they take about 5 s on an idle machine
 

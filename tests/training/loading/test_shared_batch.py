@@ -14,6 +14,8 @@ from training.loading.sampler import TrainSampler
 from training.loading.shared_batch import Placed, SharedBatch, collate, freed_on_error, make_batch, open_shared_batch
 from training.loading.shared_blocks import MAPPED, Block, Mapped, Sender, Slots, as_worker
 
+METHODS = ["fork", pytest.param("forkserver", marks=pytest.mark.slow)]
+
 
 def item(number):
     draw = torch.Generator().manual_seed(number)
@@ -43,7 +45,7 @@ def equal(ours, theirs):
             assert ours[name] == value
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_batches_arrive_as_torch_would_have_made_them(method, batch_size):
     loading = Loading(batch_size=batch_size, num_workers=2, start_method=method, timeout_s=60)
@@ -109,7 +111,7 @@ def block_of(batch):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc")
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_worker_fills_a_block_again_when_the_batch_is_gone(method):
     loading = Loading(batch_size=2, num_workers=1, start_method=method, timeout_s=60)
     loader = build_loader(Items(), TrainSampler(80, 2), loading)
@@ -236,7 +238,7 @@ def mappings():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc")
 @pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_block_is_mapped_once_and_until_its_worker_has_ended(method, persistent):
     loading = Loading(batch_size=2, num_workers=2, start_method=method, timeout_s=60, persistent_workers=persistent)
     loader = build_loader(Plain(), TrainSampler(80, 2), loading)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch.multiprocessing as multiprocessing
 
 from training.loading.dataset import DiodeDepthDataset
@@ -24,6 +25,7 @@ def _mark(reader) -> None:
         column._values[0] = MARK
 
 
+@pytest.mark.slow
 def test_another_process_gets_the_columns_themselves_and_no_copy(diode_sets):
     reader = share(diode_sets[0].reader)
     before = {name: np.array(column[1]) for name, column in reader.columns.items()}

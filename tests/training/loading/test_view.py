@@ -81,6 +81,7 @@ def test_coordinates_of_a_large_source_are_precise():
     assert wrong_neighbours(filled(sample, warp).depth, reference_view(sample, warp).depth) <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_large_source_that_shrinks_is_precise():
     sample = photo_scene(5, 2400, 3200)
     warp = compose_warp(Pose(angle_deg=7.3, zoom=1.0), (2400, 3200), (300, 400), 0.125)

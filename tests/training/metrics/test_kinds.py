@@ -20,9 +20,8 @@ def holed(make_set) -> ShardSet:
 def relabelled(samples: ShardSet, **columns: list) -> ShardSet:
     """The set with other values in its index."""
     changed = ShardSet(samples.url)
-    for name, values in columns.items():
-        dtype = changed.index[name].dtype
-        changed.index = changed.index.assign(**{name: values}).astype({name: dtype})
+    frame = changed.rows.to_frame()
+    changed.rows = frame.assign(**columns).astype(frame.dtypes.to_dict())
     return changed
 
 

@@ -39,6 +39,7 @@ def kept_by_autograd(model, precision):
     return kept.count(but=weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "tolerance"), [("32-true", 0), pytest.param("bf16-mixed", 1e-3, marks=pytest.mark.slow)]
 )

@@ -131,6 +131,7 @@ def test_a_compiled_run_learns_the_same_and_compiles_once(unet, plain, recompute
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_stays_and_is_trained_afterwards(unet):
     options = Hyperparameters(encoder_name="resnet18", height=33, width=48, freeze_epochs=1)
     before = {name: value.clone() for name, value in unet.state_dict().items()}

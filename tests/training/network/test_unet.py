@@ -41,6 +41,7 @@ def test_the_layout_is_that_of_a_network_built_for_the_training_size(unet, size)
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.slow
 def test_arms_with_different_encoders_start_with_the_same_decoder():
     first, second = (build_unet(load_encoder("none", "resnet18", seed), seed=7) for seed in (1, 2))
     (encoder, decoder), (other_encoder, same_decoder) = split_parameters(first), split_parameters(second)
@@ -62,6 +63,7 @@ def test_encoder_and_decoder_together_are_all_parameters(unet):
     assert sum(parameter.numel() for parameter in [*encoder, *decoder]) == count_parameters(unet) == 31_112_908
 
 
+@pytest.mark.slow
 def test_a_deep_copy_has_its_own_skips():
     unet = build_unet(load_encoder("none", "resnet18")).eval()
     image, other = torch.randn(1, 3, 64, 64), torch.randn(1, 3, 64, 64)

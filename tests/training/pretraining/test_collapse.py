@@ -78,6 +78,7 @@ def train(samples, out, guarded=True, batch_size=8, epochs=2, **arguments):
     return strategy
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_always_0_ends_in_an_error(megadepth_set, tmp_path):
     with pytest.raises(DataError, match=r"the loss was exactly 0 in every step, .* larger --batch-size"):
         train(megadepth_set, tmp_path, batch_size=1, epochs=1, trainer_args={"max_steps": 2})

@@ -39,6 +39,7 @@ class Taker(StreamSingleDevice):
         raise Taken
 
 
+@pytest.mark.slow
 def test_pixels_are_those_lightly_reads_of_the_files(files, opened, tmp_path, monkeypatch):
     monkeypatch.setenv("LIGHTLY_TRAIN_EVENTS_DISABLED", "1")
     monkeypatch.setenv("LIGHTLY_TRAIN_CACHE_DIR", str(tmp_path / "cache"))

@@ -141,6 +141,7 @@ def test_a_finished_run_is_left_as_it_is(finished):
     assert os.stat(outcome.data["encoder"]).st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_its_export_makes_it_again_from_the_checkpoint(finished, tmp_path):
     options, outcome, _ = finished
     shutil.copytree(options.out, tmp_path / "run")
@@ -150,6 +151,7 @@ def test_a_run_that_lost_its_export_makes_it_again_from_the_checkpoint(finished,
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_resume_on_an_empty_run_starts_it_and_leftovers_do_not_block_it(images_alone, finished, tmp_path):
     out = tmp_path / "run"
     options = config(images_alone, out, resume=True, epochs=0)

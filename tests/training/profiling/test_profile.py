@@ -118,6 +118,7 @@ def test_a_subset_is_measured_alone(diode_sets):
     assert data["where"] == where
 
 
+@pytest.mark.slow
 def test_a_set_behind_a_web_server_is_measured_over_the_network(diode_sets, tmp_path, range_server):
     shutil.copytree(diode_sets[1].url, tmp_path / "set")
     url = f"http://127.0.0.1:{range_server.server_address[1]}/set"

@@ -160,6 +160,7 @@ def test_one_seed_is_undecided_with_the_reason_and_still_stands_against_the_base
     assert "fewer than 3 runs (1 and 3)" in out.read_text()
 
 
+@pytest.mark.slow
 def test_a_single_arm_is_held_against_the_baselines_alone(arms, tmp_path: Path) -> None:
     data = compare(tmp_path / "r.html", *arms[0])
     assert (data["contrasts"], len(data["standings"])) == ([], 2)

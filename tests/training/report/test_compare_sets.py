@@ -66,6 +66,7 @@ def test_runs_that_held_scenes_out_are_judged_on_another_set_without_a_warning(
     assert not [one for one in data["warnings"] if "another set" in one]
 
 
+@pytest.mark.slow
 def test_runs_without_a_validation_set_are_compared_on_their_held_out_scenes(make_run, held_out, tmp_path) -> None:
     whole, rest, held = held_out
     options = {"val": None, "holdout_scenes": "00003", "facts": hold_out_facts(rest, held)}

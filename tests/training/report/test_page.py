@@ -188,6 +188,7 @@ def test_wide_tables_say_that_they_scroll(html: str) -> None:
     assert re.search(r"@media \(max-width: 640px\) \{\s*\.swipe \{ display: block; \}", html)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [7, 12])
 def test_many_arms_have_different_colours(fabricate_comparison, draw_images, number: int) -> None:
     arms = {f"arm{at}": [draw_images(0.3, at, SCENES)] for at in range(number)}

@@ -98,6 +98,7 @@ def test_an_epoch_is_that_of_the_indexed_reader_in_another_order(train, monkeypa
         assert found == indexed_items(train, epoch)
 
 
+@pytest.mark.slow
 def test_a_single_shard_serves_more_processes_than_there_are_shards(diode_tree, tmp_path, monkeypatch):
     opened, found = set_of(diode_tree, tmp_path / "set"), {}
     assert len(opened.shard_sizes) == 1
@@ -332,6 +333,7 @@ def test_tars_made_elsewhere_are_streamed(tmp_path):
     assert epoch_of(opened) == indexed_items(opened, 0)
 
 
+@pytest.mark.slow
 def test_a_store_without_ranges_is_enough(train, tmp_path, range_server):
     """The web server's requests for shards have no range; each shard is asked for once, but for one."""
     shutil.copytree(train.url, tmp_path / "set")

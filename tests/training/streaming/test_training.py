@@ -117,6 +117,7 @@ def load_count(run: Path) -> int:
     return int(json.loads((run / "metrics.json").read_text())["samples_seen"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [

@@ -30,6 +30,7 @@ def test_images_are_rows_and_views_are_columns():
     assert (picture[8:24, 24:] == 255).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", ["cpu", pytest.param("gpu", marks=pytest.mark.slow)])
 def test_the_views_of_the_first_images_are_written_as_the_network_gets_them(megadepth_set, tmp_path, views):
     file = tmp_path / "views.png"
