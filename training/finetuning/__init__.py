@@ -16,5 +16,5 @@
 - `record`: curves.csv and metrics.json, written after each epoch; `trace`: where the run comes from.
 - `best`: best.ckpt, the weights of the best epoch.
 - `panels`: image, truth, prediction and error of a few samples, for TensorBoard.
-- `resume`: the newest checkpoint of a run, and whether it is the same run.
+- `resume`: the newest checkpoint of a run, and whether it is the same run; `recorded_sets`: those of a finished one.
 """

@@ -13,6 +13,7 @@ from training.depth_sets.holdout import meaning_of_wish
 from training.depth_sets.subsets import check_validation, choose_subsets, naming_val_where, where_of_val
 from training.depth_sets.views import make_augment
 from training.finetuning.batches import BatchSplit, split_batch
+from training.finetuning.recorded_sets import check_recorded_sets
 from training.finetuning.settled import left_out, settle_loss
 from training.finetuning.shared_memory import check_room
 from training.finetuning.trace import check_recorded_encoder, goes_on_without, is_recorded_encoder
@@ -55,7 +56,8 @@ def check_finetune(config: FinetuneConfig) -> None:
         check_same_learning(config.lightning, before.get("lightning"))
         check_recorded_encoder(config)
         if is_finished(config.out):
-            return  # nothing will be read
+            check_recorded_sets(config)
+            return  # nothing else will be read
     check_validation(config)
     make_augment(config)  # its checks
     check_lightning(config.lightning)

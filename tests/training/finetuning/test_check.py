@@ -39,6 +39,33 @@ def test_held_out_scenes_may_be_written_in_another_way_when_a_run_is_resumed(tmp
             check_finetune(replace(config, holdout_scenes=other))
 
 
+def finished_run(out, sets, **options):
+    config = FinetuneConfig(set=sets[0].url, val=sets[1].url, out=str(out), resume=True, **options)
+    save_config(out, config)
+    train, val = (
+        {"identity": one.manifest.identity, "name": name} for one, name in zip(sets, ("train", "val"), strict=True)
+    )
+    (out / "metrics.json").write_text(json.dumps({"train": train, "val": val, "finished": True}))
+    return config
+
+
+def test_a_finished_run_is_not_said_to_be_of_other_sets(diode_sets, tmp_path):
+    config = finished_run(tmp_path, diode_sets)
+    check_finetune(config)
+    check_finetune(replace(config, set=str(tmp_path / "gone"), val="https://example.org/gone"))  # needed no more
+    train, val = (one.manifest.identity[:12] for one in diode_sets)
+    said = f"the {{}} set of {tmp_path} was {{}} with identity {{}}, but .* has {{}} now"
+    with pytest.raises(UsageError, match=said.format("train", "train", train, val)):
+        check_finetune(replace(config, set=diode_sets[1].url))
+    with pytest.raises(UsageError, match=said.format("val", "val", val, train)):
+        check_finetune(replace(config, val=diode_sets[0].url))
+
+
+def test_a_set_that_a_finished_run_never_opened_may_be_any(diode_sets, tmp_path):
+    config = finished_run(tmp_path, (diode_sets[0], diode_sets[0]), holdout_scenes="1")
+    check_finetune(replace(config, val=diode_sets[1].url))
+
+
 def config_of(sets, out, **options):
     least = {"encoder_name": "resnet18", "batch_size": 16, "accelerator": "cpu", "num_workers": 2, "epochs": 1}
     return FinetuneConfig(set=sets[0].url, val=sets[1].url, out=str(out), **(least | options))
