@@ -259,7 +259,10 @@ class CompareConfig(EvaluationOptions):
         path="any",
     )
     where: str | None = option(
-        None, WHERE + ", for the set to compare on (default: that of the runs' validation)", metavar="EXPR"
+        None,
+        WHERE + ", for the set to compare on (default: that of the runs' validation; '' for all samples)",
+        metavar="EXPR",
+        empty=True,
     )
     out: str = required("report to write, one self-contained file", metavar="REPORT.html", path="local")
 

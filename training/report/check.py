@@ -1,6 +1,6 @@
 """What is wrong with the options of `compare`, found without torch."""
 
-from sharding.errors import named_by_user
+from sharding.errors import UsageError, named_by_user
 from sharding.machine.files import check_kind, check_writable
 from sharding.reading.check import check_set
 from training.config import CompareConfig
@@ -31,4 +31,9 @@ def check_compare(config: CompareConfig) -> None:
             for run in arm.runs:
                 find_checkpoint(run.folder, "last")
         target = choose_target(arms, config.val, config.where)
-    check_set(target.address, target.where, cache_settings(config))
+    try:
+        check_set(target.address, target.where, cache_settings(config))
+    except UsageError as error:
+        if config.where is not None or not str(error).startswith("--where"):
+            raise
+        raise UsageError(f"{error}; that is the condition of the runs: give --where, '' for all samples") from error

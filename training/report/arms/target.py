@@ -36,7 +36,7 @@ def choose_target(arms: Sequence[Arm], val: str | None, where: str | None) -> Ta
     Args:
         arms: The arms.
         val: Folder or URL of a set to compare on; None for what the runs were validated on.
-        where: Condition on the index; None for that of the runs' validation.
+        where: Condition on the index, blank for all samples; None for that of the runs' validation.
 
     Raises:
         UsageError: The runs were validated on different sets, and none is given; or on different parts of one.
@@ -44,7 +44,7 @@ def choose_target(arms: Sequence[Arm], val: str | None, where: str | None) -> Ta
     """
     runs = [run for arm in arms for run in arm.runs]
     if val is not None:
-        return Target(address=val, where=where or _common_where(runs))
+        return Target(address=val, where=choose_val_where(_common_where(runs) if where is None else None, where))
     found = [_Found(run, judged_on(run)) for run in runs]
     keys = {one.key for one in found}
     if len({identity for identity, _ in keys}) > 1 or (len(keys) > 1 and where is None):
@@ -56,7 +56,7 @@ def choose_target(arms: Sequence[Arm], val: str | None, where: str | None) -> Ta
     address = _first_address(found)
     return Target(
         address=address,
-        where=where or keys.pop()[1],
+        where=choose_val_where(next(iter(keys))[1], where),
         held_out=all(one.part.held_out for one in found),
         untouched=all(one.part.identity is None for one in found),
     )
@@ -74,7 +74,8 @@ def _common_where(runs: Sequence[Run]) -> str | None:
     if len(found) > 1:
         listed = ", ".join(str(one or "all samples") for one in found)
         raise UsageError(
-            f"these runs were validated on different parts of their sets ({listed}): give one with --where"
+            f"these runs were validated on different parts of their sets ({listed}): give one with --where, '' for all "
+            "samples"
         )
     return next(iter(found))
 

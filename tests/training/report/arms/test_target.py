@@ -104,6 +104,7 @@ def test_other_parts_need_a_condition(write_run, sets) -> None:
         choose(*runs, val=val.url)
     assert choose(*runs, where=where) == choose(*runs, val=val.url, where=where) == Target(address=val.url, where=where)
     assert choose(runs[1]).where == where
+    assert choose(runs[1], where="") == choose(*runs, val=val.url, where=" ") == Target(address=val.url, where=None)
     whole = write_run("d", facts, val=val.url, where=where, val_where="")
     assert choose(whole).where is choose(whole, val=val.url).where is None
     assert choose(write_run("c", facts, val=val.url, where=where), val=val.url).where == where
