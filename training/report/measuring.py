@@ -90,18 +90,18 @@ class Trained:
     samples: ShardSet | None
     lack: str = ""
 
-    def baselines(self) -> Baselines | None:
-        """Fit the baselines, or read those that a run folder has; None if there is neither."""
+    def baselines(self) -> Baselines:
+        """Fit the baselines, or read those that a run folder has.
+
+        Raises:
+            DataError: There is neither, or they are damaged.
+            UsageError: The depth of the set is not in metres.
+        """
         if self.samples is not None:
             return load_or_fit(self.samples, self.runs[0].folder / BASELINES_NAME)
-        return next(self._stored(), None)
-
-    def fitted(self) -> tuple[Baselines | None, str]:
-        """Return the baselines, or None and why there are none."""
-        try:
-            return self.baselines(), self.lack
-        except (DataError, UsageError) as error:
-            return None, str(error)
+        if (stored := next(self._stored(), None)) is None:
+            raise DataError(self.lack)
+        return stored
 
     def _stored(self) -> Iterator[Baselines]:
         for run in self.runs:
@@ -114,15 +114,23 @@ class Trained:
                     yield found
 
 
-def group_trained(arms: Sequence[Arm], cache: CacheSettings | None = None) -> list[Trained]:
-    """Group runs by their training sets, and open those that are found."""
+def group_trained(
+    arms: Sequence[Arm], cache: CacheSettings | None = None, val: ShardSet | None = None
+) -> list[Trained]:
+    """Group runs by their training sets, and open those that are found.
+
+    Args:
+        arms: The arms.
+        cache: For sets behind a URL.
+        val: What the runs are compared on: it may be of the very set that they were trained on, wherever that was.
+    """
     groups: dict[tuple[str | None, str | None], list[Run]] = {}
     for run in (run for arm in arms for run in arm.runs):
         groups.setdefault(trained_on(run).key, []).append(run)
-    return [_open(tuple(runs), cache) for runs in groups.values()]
+    return [_open(tuple(runs), cache, val) for runs in groups.values()]
 
 
-def _open(runs: tuple[Run, ...], cache: CacheSettings | None) -> Trained:
+def _open(runs: tuple[Run, ...], cache: CacheSettings | None, val: ShardSet | None) -> Trained:
     lack = ""
     for run in runs:  # any of them may know where the set is
         part = trained_on(run)
@@ -131,7 +139,10 @@ def _open(runs: tuple[Run, ...], cache: CacheSettings | None) -> Trained:
             return Trained(part=part, runs=runs, samples=samples)
         except (DataError, UsageError) as error:
             lack = lack or str(error)
-    return Trained(part=trained_on(runs[0]), runs=runs, samples=None, lack=lack)
+    part = trained_on(runs[0])
+    if val is not None and part.identity == val.manifest.identity:
+        return Trained(part=part, runs=runs, samples=ShardSet(val.address, part.where, cache))
+    return Trained(part=part, runs=runs, samples=None, lack=lack)
 
 
 def measure_baselines(
@@ -147,11 +158,13 @@ def measure_baselines(
     lacks = []
     for group in trained:
         whose = "" if len(trained) == 1 else f" for {_whose(group, arms, called)}"
-        both, reason = group.fitted()
-        if both is None:
-            lacks.append(f"There are no baselines{whose}: {reason}.")
+        try:
+            both = group.baselines()
+            evaluations = measuring.baselines(both, group.runs[0].folder)
+        except (DataError, UsageError) as error:  # the truth that they would be measured on may be up to scale, too
+            lacks.append(f"There are no baselines{whose}: {error}.")
             continue
-        for kind, evaluation in measuring.baselines(both, group.runs[0].folder).items():
+        for kind, evaluation in evaluations.items():
             results.append(
                 BaselineResult(
                     name=kind + whose,

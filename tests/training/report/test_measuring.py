@@ -86,6 +86,26 @@ def test_another_set_at_its_place_gives_no_baselines(write_run, sets) -> None:
     assert f"(a set with identity {val.manifest.identity[:12]})" in lacks[0]
 
 
+def test_a_training_set_that_was_moved_is_found_where_the_runs_are_compared_on_it(write_run, sets, tmp_path) -> None:
+    train, val = sets
+    part = train.narrowed("scene == '00002'")
+    arms = read_arms([str(write_run("r", facts(part), set=str(tmp_path / "gone"), where=part.where))], [])
+    (unknown,), (found,) = group_trained(arms, val=val), group_trained(arms, val=train)
+    assert unknown.samples is None
+    assert "nothing" in unknown.lack
+    assert found.samples is not None
+    assert (found.samples.url, list(found.samples.index["scene"])) == (train.url, ["00002"])
+    assert found.baselines().identity == train.manifest.identity
+
+
+def test_truth_up_to_scale_has_no_baselines_which_is_said(write_run, sets, megadepth_set) -> None:
+    train, relative = sets[0], ShardSet(megadepth_set.url, "kind == 'up_to_scale'")
+    results, lacks = baselines_of(relative, write_run("r", facts(train), set=train.url))
+    assert results == []
+    assert len(lacks) == 1
+    assert lacks[0].startswith("There are no baselines: baselines are in metres, but the depth of ")
+
+
 def test_curves_are_read_with_all_metrics_and_without_what_is_not_finite(tmp_path: Path) -> None:
     header = "epoch,samples_seen,train_loss,val_abs_rel,val_log10"
     (tmp_path / "curves.csv").write_text(f"{header}\n0,8,1.0,0.5,nan\n1,16,inf,0.4,0.2\n")
