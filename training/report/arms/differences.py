@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.report.arms.encoder import Encoder
-from training.report.arms.identity import CROP, deciding, frozen
+from training.report.arms.identity import CROP, deciding, frozen, is_validated
 from training.report.arms.run import Run
 from training.report.arms.sets import judged_on, trained_on
 
@@ -97,9 +97,9 @@ def _word(value: Any) -> str:
 
 _SHOWN: dict[str, Callable[[Run], str]] = {
     "set": lambda run: trained_on(run).describe(),
-    "val": lambda run: "none" if run.config["val"] is None else judged_on(run).describe(),
+    "val": lambda run: judged_on(run).describe() if is_validated(run) else "held-out scenes",
     "where": lambda run: run.config["where"] or "all",
-    "val_where": lambda run: judged_on(run).where or "all",
+    "val_where": lambda run: (judged_on(run).where or "all") if is_validated(run) else "held-out scenes",
     "holdout_scenes": lambda run: run.config["holdout_scenes"] or "none",
 }
 

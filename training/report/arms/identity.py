@@ -40,10 +40,14 @@ def deciding(run: Run) -> dict[str, Any]:
     found["lightning"] = {name: value for name, value in (run.config["lightning"] or {}).items() if name in LEARNS}
     found |= _views(run)
     found["set"] = run.facts.train.identity
-    touched = run.config["val"] is not None and run.facts.val_set is None  # what a run never opened taught it nothing
-    found["val"], found["val_where"] = judged_on(run).key if touched else (None, None)
+    found["val"], found["val_where"] = judged_on(run).key if is_validated(run) else (None, None)
     found["encoder"] = run.encoder.key
     return found
+
+
+def is_validated(run: Run) -> bool:
+    """Tell whether a run opened the set of --val while it trained; one that it never opened taught it nothing."""
+    return run.config["val"] is not None and run.facts.val_set is None
 
 
 def _views(run: Run) -> dict[str, str | float]:

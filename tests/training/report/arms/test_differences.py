@@ -43,3 +43,12 @@ def test_sets_are_named_with_their_identities(write_run) -> None:
 def test_values_of_more_than_two_groups_are_told_with_their_names() -> None:
     assert join_values(["8", "16"], ["a", "b"]) == "8 | 16"
     assert join_values(["8", "16", "8"], ["a", "b", "c"]) == "8 [a, c] | 16 [b]"
+
+
+def test_runs_that_never_opened_their_set_are_not_said_to_be_validated_on_it(write_run) -> None:
+    train = {"train": {"identity": "a" * 64, "name": "train", "holdout": ["7"]}}
+    held = {"holdout_scenes": "7,", "val": "sets/val", "val_where": "y > 1"}
+    a, b = write_run("a", train | {"val_set": {"path": "/sets/val"}}, **held), write_run("b")
+    assert clauses([a], [b]) == [
+        f"validation set (held-out scenes | val (identity {'b' * 12}))", "held-out scenes (7, | none)"
+    ]  # fmt: skip
