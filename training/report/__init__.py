@@ -7,6 +7,7 @@
 - `check`: what is wrong with its options, found without torch.
 - `arms`: run folders, grouped into arms; what these differ in; where the sets are.
 - `measuring`: evaluations of runs and baselines, kept in the run folders.
+- `seen`: what runs had seen of the images that they are compared on.
 - `comparison`: the values that a comparison consists of.
 - `contrast`: whether an arm is better than another: ratio, interval, relation, guards, several contrasts.
 - `variance`: the parts of the variance of a difference between arms, and its degrees of freedom.

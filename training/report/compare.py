@@ -13,7 +13,6 @@ from sharding.reading.shard_set import ShardSet
 from sharding.stores.address import shown
 from training.baselines.names import CONSTANT, ROW
 from training.config import CompareConfig
-from training.depth_sets.overlap import describe_overlap
 from training.evaluation.evaluate import Computing
 from training.evaluation.results import SetInfo
 from training.finetuning.trace import PACKAGES
@@ -22,7 +21,6 @@ from training.metrics.protocols import MEDIAN_SCALED
 from training.report.arms.differences import find_factors
 from training.report.arms.grouping import Arm, draws, labels, read_arms
 from training.report.arms.pairs import choose_pairs
-from training.report.arms.sets import judged_on
 from training.report.arms.target import Target, choose_target
 from training.report.arms.warnings import find_warnings
 from training.report.comparison import ArmResult, BaselineResult, Comparison, RunResult
@@ -30,13 +28,13 @@ from training.report.examples import make_gallery
 from training.report.judging import find_unguarded, judge
 from training.report.measuring import (
     Measuring,
-    Trained,
     find_baseline,
     group_trained,
     measure_baselines,
     read_history,
 )
 from training.report.page import render_report
+from training.report.seen import describe_monitored, find_seen
 from training.report.standing import Standing, compare_runs
 from training.run_files import find_versions
 from training.set_options import cache_settings
@@ -63,7 +61,8 @@ def collect(config: CompareConfig) -> Comparison:
     pairs = choose_pairs(config.contrasts, [arm.name for arm in arms])
     target = choose_target(arms, config.val, config.where)
     cache = cache_settings(config)
-    val, trained = ShardSet(target.address, target.where, cache), group_trained(arms, cache)
+    val = ShardSet(target.address, target.where, cache)
+    trained = group_trained(arms, cache, val)
     measuring = Measuring(val=val, computing=Computing.choose(config.accelerator, config.num_workers))
     results = tuple(measure_arm(arm, labels(arms), measuring) for arm in arms)
     baselines, lacks = measure_baselines(trained, arms, measuring)
@@ -81,12 +80,12 @@ def collect(config: CompareConfig) -> Comparison:
             *find_warnings(arms),
             *_copies(arms, results),
             *_shared(results),
-            *_val_warnings(arms, trained, val),
+            *find_seen(arms, trained, val),
             *find_unguarded(contrasts, protocol),
             *lacks,
         ),
         val=SetInfo.of(val),
-        note=_note(target, config.val is not None),
+        note=_note(target, config, arms, val),
         margin=config.margin,
         named=config.contrasts is not None,
         gallery=make_gallery(results, baselines, measuring, protocol),
@@ -152,33 +151,22 @@ def _shared(arms: Sequence[ArmResult]) -> Iterator[str]:
             yield f"{one.name} and {other.name} share runs, which predict the same to the last digit: {listed}."
 
 
-def _val_warnings(arms: Sequence[Arm], trained: Sequence[Trained], val: ShardSet) -> Iterator[str]:
-    """Warn where the set to compare on was trained on, or is not the one that runs were validated on."""
-    called = labels(arms)
-    for group in trained:
-        if group.samples is not None and (shared := describe_overlap(group.samples, val)):
-            names = ", ".join(called[one.folder] for one in group.runs)
-            yield f"{names}: trained on {shared} of the set that is compared on; it tells what a network remembers."
-    parts = [judged_on(one) for arm in arms for one in arm.runs]
-    known = {part.identity for part in parts}
-    touched = not all(part.held_out for part in parts)  # runs that held scenes out are to be judged on another set
-    if touched and known != {val.manifest.identity} and None not in known:
-        yield f"The runs were validated on another set than {val.manifest.name} ({val.manifest.identity[:12]})."
-
-
-def _note(target: Target, given: bool) -> str:
+def _note(target: Target, config: CompareConfig, arms: Sequence[Arm], val: ShardSet) -> str:
     """Say what the set was to the runs while they trained."""
     last = "The last checkpoint of each run is compared, whatever a validation would have chosen"
-    if target.held_out:
+    if target.held_out and config.where is None:
         return (
             f"{last}. The scenes were held out of training and monitored on: options that were chosen by these numbers "
             "look better here than on a set that was not touched."
         )
-    if given:
-        return f"{last}, on the set given by --val."
     if target.untouched:
         return f"{last}, on the set that the runs have as --val, which none of them opened while it trained."
-    return f"{last}, on the set that the runs were validated on."
+    place = "the set that the runs were validated on"
+    if config.val is not None:
+        place = "the set given by --val"
+    elif target.held_out:
+        place = "what --where selects of the set that they held scenes out of"
+    return " ".join(filter(None, [f"{last}, on {place}.", describe_monitored(arms, val)]))
 
 
 def _command(config: CompareConfig) -> str:

@@ -40,6 +40,16 @@ def test_what_is_wrong_is_told_before_anything_is_read(make_run, sets, tmp_path:
         check_compare(config_of(out, folder))
 
 
+def test_a_condition_of_the_runs_that_does_not_fit_the_set_is_said_to_be_theirs(make_run, sets, tmp_path: Path) -> None:
+    run, out = make_run("r", 4.0, *sets, where="scene == '00001'"), tmp_path / "report.html"
+    wrong = r"--where \"scene == '00001'\" selects none of 2 samples.*; that is the condition of the runs: give"
+    with pytest.raises(UsageError, match=wrong):
+        check_compare(config_of(out, run, val=sets[1].url))
+    check_compare(config_of(out, run, val=sets[1].url, where=""))
+    with pytest.raises(UsageError, match=r"selects none of 2 samples$"):
+        check_compare(config_of(out, run, val=sets[1].url, where="scene == '9'"))
+
+
 @pytest.fixture(scope="module")
 def held_out(make_set) -> tuple[ShardSet, ShardSet, ShardSet]:
     """A training set of three scenes, what is left of it without one of them, and that one."""
@@ -84,6 +94,19 @@ def test_the_report_says_that_a_set_was_not_opened_while_the_runs_trained(make_r
     data = compare(tmp_path / "r.html", make_run("r", 4.0, whole, sets[1], holdout_scenes="00003", facts=facts))
     assert data["val"]["identity"] == sets[1].manifest.identity
     assert data["note"].endswith("on the set that the runs have as --val, which none of them opened while it trained.")
+
+
+@pytest.mark.slow
+def test_what_where_selects_of_the_training_set_is_not_said_to_be_held_out(make_run, held_out, tmp_path) -> None:
+    whole, rest, held = held_out
+    options = {"val": None, "holdout_scenes": "00003", "facts": hold_out_facts(rest, held)}
+    run = make_run("r", 4.0, whole, whole, **options)
+    trained_on = compare(tmp_path / "r.html", run, where="scene == '00001'")
+    assert trained_on["note"].endswith("on what --where selects of the set that they held scenes out of.")
+    assert trained_on["warnings"][0].startswith("r: trained on 1 scene (00001) and 1 sample (")
+    everything = compare(tmp_path / "r.html", run, where="")
+    assert (everything["val"]["where"], everything["val"]["images"]) == (None, 3)
+    assert "Validated while training, r on 1 of the 3 images of these: " in everything["note"]
 
 
 @pytest.mark.slow
