@@ -34,7 +34,7 @@ from training.report.measuring import (
     read_history,
 )
 from training.report.page import render_report
-from training.report.seen import describe_monitored, find_seen
+from training.report.seen import OPTIMISTIC, describe_monitored, find_seen
 from training.report.standing import Standing, compare_runs
 from training.run_files import find_versions
 from training.set_options import cache_settings
@@ -154,18 +154,16 @@ def _shared(arms: Sequence[ArmResult]) -> Iterator[str]:
 def _note(target: Target, config: CompareConfig, arms: Sequence[Arm], val: ShardSet) -> str:
     """Say what the set was to the runs while they trained."""
     last = "The last checkpoint of each run is compared, whatever a validation would have chosen"
-    if target.held_out and config.where is None:
-        return (
-            f"{last}. The scenes were held out of training and monitored on: options that were chosen by these numbers "
-            "look better here than on a set that was not touched."
-        )
     if target.untouched:
         return f"{last}, on the set that the runs have as --val, which none of them opened while it trained."
-    place = "the set that the runs were validated on"
-    if config.val is not None:
-        place = "the set given by --val"
-    elif target.held_out:
-        place = "what --where selects of the set that they held scenes out of"
+    if config.val is None and config.where is None:
+        if target.held_out:
+            return f"{last}. The scenes were held out of training and monitored on: {OPTIMISTIC}."
+        return f"{last}, on the set that the runs were validated on: {OPTIMISTIC}."
+    place = "the set given by --val"
+    if config.val is None:
+        whose = "they held scenes out of" if target.held_out else "they were validated on"
+        place = f"what --where selects of the set that {whose}"
     return " ".join(filter(None, [f"{last}, on {place}.", describe_monitored(arms, val)]))
 
 

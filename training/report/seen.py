@@ -10,6 +10,8 @@ from training.report.arms.run import Run
 from training.report.arms.sets import judged_on
 from training.report.measuring import Trained
 
+OPTIMISTIC = "options that were chosen by these numbers look better here than on images that were not touched"
+
 
 def find_seen(arms: Sequence[Arm], trained: Sequence[Trained], val: ShardSet) -> Iterator[str]:
     """Warn of runs that were trained on what they are compared on, or may have been; or were validated elsewhere.
@@ -55,13 +57,9 @@ def describe_monitored(arms: Sequence[Arm], val: ShardSet) -> str:
     if not by_number:
         return ""
     listed = "; ".join(
-        f"{', '.join(names)} on {'all' if number == len(val) else f'{number} of the'} {count(len(val), 'image')}"
-        for number, names in by_number.items()
+        f"{', '.join(names)} on {number} of these {count(len(val), 'image')}" for number, names in by_number.items()
     )
-    return (
-        f"Validated while training, {listed} of these: options that were chosen by these numbers look better here than "
-        "on images that were not touched."
-    )
+    return f"Validated while training: {listed}; {OPTIMISTIC}."
 
 
 def _count_monitored(run: Run, val: ShardSet, keys: set[str]) -> int:

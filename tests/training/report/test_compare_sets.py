@@ -106,7 +106,7 @@ def test_what_where_selects_of_the_training_set_is_not_said_to_be_held_out(make_
     assert trained_on["warnings"][0].startswith("r: trained on 1 scene (00001) and 1 sample (")
     everything = compare(tmp_path / "r.html", run, where="")
     assert (everything["val"]["where"], everything["val"]["images"]) == (None, 3)
-    assert "Validated while training, r on 1 of the 3 images of these: " in everything["note"]
+    assert "Validated while training: r on 1 of these 3 images; " in everything["note"]
 
 
 @pytest.mark.slow

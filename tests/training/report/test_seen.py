@@ -63,7 +63,7 @@ def test_images_that_runs_were_validated_on_are_counted(write_run, sets, scene) 
     some = [write_run(f"some-{at}", facts(train, part)) for at in (0, 1)]
     none = write_run("none", facts(train, train))
     assert describe_monitored(arms_of(whole, *some, none), val).startswith(
-        "Validated while training, whole on all 2 images; some-0, some-1 on 1 of the 2 images of these: options that "
+        "Validated while training: whole on 2 of these 2 images; some-0, some-1 on 1 of these 2 images; options that "
     )
     other = val.narrowed(f"scene != '{scene}'")
     assert describe_monitored(arms_of(*some, none), other) == ""
