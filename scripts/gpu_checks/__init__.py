@@ -7,7 +7,7 @@
     memory         peak bytes against what --micro-batch auto expects
     step           time, memory and losses of a U-Net step, from fastai's as torch ships to what is fastest: the ladder
                    of `bench_step.py`
-    feed           training from a set against tensors that are on the device already; stalls; transfer; workers
+    feed           training from a set against tensors that are on the device; stalls; transfer; workers; warp
     views          pretraining from a set with views made by workers and on the device, and what those cost the device
     cards          what needs two cards or more
 

@@ -1,4 +1,4 @@
-"""Whether the data keep up with the device: a set against constant tensors, known stalls, transfer, workers."""
+"""Whether the data keep up with the device: a set against constant tensors, stalls, transfer, workers, the warp."""
 
 import statistics
 import time
@@ -7,20 +7,27 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
-from step_bench.feeding import rate_of_constant, rate_of_set
+from step_bench.feeding import feed_set, rate_of_constant
 from step_bench.ladder import FED, LADDER
 from step_bench.step import Step, StepSize, make_batch
-from step_bench.timing import synchronize, time_ms
+from step_bench.timing import synchronize, time_in_turn, time_ms
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import DataLoader, IterableDataset
 from traced_steps import quiet
 
 from gpu_checks.bench import Bench
 from gpu_checks.check import Check, bounded, unable
 from gpu_checks.runs import read_series
+from sharding.format.sample import Sample
+from sharding.reading.shard_set import ShardSet
 from training.finetuning.finetune import init_model
+from training.loading.augment import PairedAugment
+from training.loading.view import ViewArrays
 from training.model.depth_unet import DepthUnet
 from training.model.hyperparameters import Hyperparameters
 from training.monitoring.monitor import WAIT_TAG, ThroughputMonitor
@@ -101,8 +108,10 @@ def train_from_set(bench: Bench) -> Iterator[Check]:
     yield Check(name="constant", ok=True, figures={"ms": 1000 * size.batch / ceiling, "images_per_s": ceiling})
     rows = []
     for workers in (2, 4, 8, 14) if bench.on_gpu else (0, 1):
-        rate = rate_of_set(step, size, bench.large, workers, max(4, workers))
-        rows.append({"workers": workers, "images_per_s": rate, "of_constant": rate / ceiling})
+        fed = feed_set(step, size, bench.large, workers, max(4, workers))
+        row = {"workers": workers, "images_per_s": fed.images_per_s, "of_constant": fed.images_per_s / ceiling}
+        # What the workers must compute a second for the device never to wait.
+        rows.append(row | {"worker_ms": fed.worker_ms, "cores_a_device": ceiling * fed.worker_ms / 1000})
         yield Check(name="workers", ok=True, figures={"rows": list(rows)})  # again with each row
 
 
@@ -137,9 +146,55 @@ def time_transfer(bench: Bench) -> Iterator[Check]:
     yield Check(name="transfer", ok=faster, why="" if faster else "page-locked is slower", figures=figures)
 
 
+def warp_on_device(bench: Bench) -> Iterator[Check]:
+    """Warp a batch on the device, and a sample on the host: would a worker better only read, check and decode?"""
+    size, samples = bench.step_size, ShardSet(bench.large)
+    augment = PairedAugment(height=size.height, width=size.width)
+    into = ViewArrays.empty(size.height, size.width)
+    sample = samples[0]
+    host = time_in_turn(
+        (lambda: samples[0], lambda: augment.fill(sample, np.random.default_rng(0), into)),
+        torch.device("cpu"),
+        bench.sizes.repeats,
+    )
+    device = time_in_turn((DeviceWarp(sample, size, bench.device),), bench.device, bench.sizes.repeats)[0]
+    figures = {
+        "host_read_ms": statistics.median(host[0].cpu),
+        "host_warp_ms": statistics.median(host[1].cpu),
+        "device_warp_ms": statistics.median(device.wall) / size.batch,
+        "sent_over_view": sample.image[..., 0].size / (size.height * size.width),
+    }
+    yield Check(name="device_warp", ok=True, figures=figures)
+
+
+class DeviceWarp:
+    """A batch that is on the device, and its warp: image bilinear, depth by the nearest pixel.
+
+    Args:
+        sample: The batch is of this one, again and again.
+        size: Of the views.
+        device: Where it is.
+    """
+
+    def __init__(self, sample: Sample, size: StepSize, device: torch.device) -> None:
+        assert sample.depth is not None
+        both = torch.from_numpy(np.concatenate([sample.image.transpose(2, 0, 1), sample.depth[None]], dtype=np.float32))
+        batch = both.to(device).expand(size.batch, -1, -1, -1)
+        self._image, self._depth = batch[:, :3], batch[:, 3:]
+        turn = torch.tensor([[0.9, -0.1, 0.05], [0.1, 0.9, 0.0]], device=device)
+        self._turns, self._shape = turn.expand(size.batch, 2, 3), (size.batch, 1, size.height, size.width)
+
+    def __call__(self) -> tuple[Tensor, Tensor]:
+        """Return image, float32 (B, 3, h, w), and depth, float32 (B, 1, h, w)."""
+        grid = affine_grid(self._turns, list(self._shape), align_corners=False)
+        image = grid_sample(self._image, grid, padding_mode="reflection", align_corners=False)
+        return image, grid_sample(self._depth, grid, mode="nearest", align_corners=False)
+
+
 STAGES = (
     (("stall_seen",), inject_stall),
     (("transfer",), time_transfer),
     (("pretraining",), pretrain_from_set),
+    (("device_warp",), warp_on_device),
     (("constant", "workers"), train_from_set),
 )

@@ -1,13 +1,16 @@
 """Training from a set against training from constant tensors that are on the device."""
 
+import os
 import statistics
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import torch
+from process_stat import read_tree
 
 from step_bench.step import Step, StepSize
 from step_bench.timing import synchronize
@@ -22,8 +25,21 @@ def rate_of_constant(step: Step, batches: int) -> float:
     return _rate(step, repeat(step.batch, batches))
 
 
-def rate_of_set(step: Step, size: StepSize, source: Path | str, workers: int, batches: int) -> float:
-    """Return the images a second of steps on random crops of a set, without the first batches, which start workers."""
+@dataclass(frozen=True, kw_only=True)
+class Fed:
+    """What steps on a set came to.
+
+    Attributes:
+        images_per_s: Of the steps.
+        worker_ms: CPU milliseconds of the loader workers an image; 0 without workers. Linux only.
+    """
+
+    images_per_s: float
+    worker_ms: float
+
+
+def feed_set(step: Step, size: StepSize, source: Path | str, workers: int, batches: int) -> Fed:
+    """Take steps on random crops of a set, and measure them without the first batches, which start workers."""
     dataset = DiodeDepthDataset(source, augment=PairedAugment(height=size.height, width=size.width), shuffle=True)
     warm = max(2, workers)
     # One long epoch: a loader would run dry at the end of each short one, whatever the number of its workers.
@@ -31,7 +47,16 @@ def rate_of_set(step: Step, size: StepSize, source: Path | str, workers: int, ba
     loading = Loading(batch_size=size.batch, num_workers=workers, pin_memory=step.device.type == "cuda")
     loaded: Iterator[TensorBatch] = iter(build_loader(dataset, places, loading))  # type: ignore[arg-type]  # any iterable
     _rate(step, islice(loaded, warm))
-    return _rate(step, loaded)
+    before = _children_s()
+    rate = _rate(step, loaded)
+    return Fed(images_per_s=rate, worker_ms=1000 * (_children_s() - before) / (batches * size.batch))
+
+
+def _children_s() -> float:
+    """Return the CPU seconds of all processes below this one."""
+    tree = read_tree(os.getpid())
+    tree.pop(os.getpid(), None)
+    return sum(one.cpu_s for one in tree.values())
 
 
 def compare_rates(step: Step, size: StepSize, source: Path, workers: int, repeats: int) -> dict[str, Any]:
@@ -41,7 +66,7 @@ def compare_rates(step: Step, size: StepSize, source: Path, workers: int, repeat
     turns = []
     for _ in range(repeats):
         constant = rate_of_constant(step, batches)
-        turns.append((rate_of_set(step, size, source, workers, batches), constant))
+        turns.append((feed_set(step, size, source, workers, batches).images_per_s, constant))
     ratios = [fed / constant for fed, constant in turns]
     return {
         "workers": workers,
