@@ -7,6 +7,7 @@ well; see `training.report.contrast`.
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -140,8 +141,8 @@ def decide(
     fields = ("low", "high", "low90", "high90", "df", "p_value")
     values = {name: _finite(getattr(estimate, name)) for name in fields if not estimate.lack}
     reason = _reason(corrected, found, margin)
-    if num_contrasts > 1 and "p = " in reason:
-        reason += f", after Holm's correction over {num_contrasts} contrasts"
+    if num_contrasts > 1:  # it is the p value that is corrected, and not the intervals
+        reason = re.sub(r"(p = \S+)", rf"\1 (after Holm's correction over {num_contrasts} contrasts)", reason, count=1)
     if against:
         name = names[0 if winner == "a" else 1]
         reason = f'"{found}" is withheld: of {name}, {", ".join(against)}, beyond the margin of {percent(margin)}'

@@ -50,6 +50,21 @@ def test_holm_is_over_all_contrasts_and_can_withhold(arms, fabricate, draw_image
     stepped = np.minimum(1, np.maximum.accumulate(values[order] * (3, 2, 1)))
     assert [contrasts[at].these_scenes.p_adjusted for at in order] == pytest.approx(list(stepped))
     assert [one.these_scenes.relation for one in contrasts] == ["better", "equivalent", "worse"]
+    adjusted = contrasts[0].these_scenes.p_adjusted
+    assert contrasts[0].these_scenes.reason == f"p = {adjusted:.2g} (after Holm's correction over 3 contrasts)"
+
+
+def test_the_reason_says_that_the_p_value_is_corrected_and_not_the_interval(fabricate, draw_images) -> None:
+    arms = {
+        name: [fabricate(name, draw_images(mean + 0.05 * seed, 10 * at + seed)) for seed in range(3)]
+        for at, (name, mean) in enumerate((("a", 0.2), ("b", 0.23), ("c", 0.26)))
+    }
+    reason = judge(arms, [("a", "b"), ("a", "c")], 0.1)[0].these_scenes.reason
+    correction, interval = (
+        reason.index(text) for text in (" (after Holm's correction over 2 contrasts)", "90 % interval")
+    )
+    assert reason.startswith("p = ")
+    assert correction < interval
 
 
 def test_holm_takes_no_p_value_of_a_contrast_that_decides_nothing(arms, fabricate, draw_images, plausible) -> None:
